@@ -1,0 +1,61 @@
+# Every target starts from nothing: it makes .venv, installs the pinned packages once, and goes.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+comma := ,
+REQUIREMENTS := pyproject.toml constraints.txt
+TEST_WORKERS ?= 2
+DEMO_FLAGS ?=
+
+.PHONY: help demo test check bench
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP)-run ## train all four stages on a small task, then write a report (DEMO_FLAGS="--help")
+	@$(BIN)/softflow demo $(DEMO_FLAGS)
+
+test: $(STAMP)-dev ## run the tests
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+
+check: $(STAMP)-dev ## lint, formatting, types, and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+
+bench: $(STAMP)-run ## measure sampling, training steps and data throughput on this machine
+	@$(BIN)/python -m benchmarks
+
+# pip is written last by `venv`, so an interrupted creation is redone.
+$(BIN)/pip:
+	@python=""; \
+	for name in python3.11 python3 python3.12 python3.13; do \
+	  if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    python="$$name"; break; \
+	  fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "softflow needs Python 3.11 or newer on the PATH (e.g. apt install python3 python3-venv)" >&2; \
+	  exit 1; \
+	fi; \
+	echo "making $(VENV) with $$("$$python" --version)"; \
+	"$$python" -m venv $(VENV)
+
+# A stamp is written only after its install has succeeded. -qq shows pip's errors and nothing else.
+define install
+	@echo "installing softflow[$(1)] into $(VENV) (once; the first time takes a few minutes)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e '.[$(1)]' -c constraints.txt
+	@touch $(2)
+endef
+
+$(STAMP)-run: $(REQUIREMENTS) | $(BIN)/pip
+	$(call install,train$(comma)sim,$@)
+
+$(STAMP)-dev: $(REQUIREMENTS) | $(BIN)/pip
+	$(call install,train$(comma)sim$(comma)dev,$(STAMP)-run $@)

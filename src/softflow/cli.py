@@ -1,0 +1,55 @@
+"""The command line: `softflow demo | collect | train | evaluate | report`."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+
+from softflow.errors import ConfigError, SoftflowError
+
+EXAMPLES = """\
+softflow — make a robot policy better with little robot time.
+
+  softflow demo                            the whole story on a simulated task (about 20 minutes)
+  softflow collect --env cube-single --out data/cube
+                                           scripted demonstrations, some of which fail
+  softflow train small --dataset data/cube --run runs/cube
+                                           the four stages; the same command continues a stopped run
+  softflow train small --dataset data/cube --run runs/cube2 --imitation.num-updates 5000
+                                           any number of the preset can be overridden
+  softflow evaluate runs/cube/checkpoints/last --episodes 200
+  softflow report runs/cube                write RUN/report.html
+
+`softflow COMMAND --help` explains each.
+"""
+
+COMMANDS = ("demo", "collect", "train", "evaluate", "report")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the `softflow` command; returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(EXAMPLES)
+        return 0
+    try:
+        _run(words[0], words[1:])
+    except SoftflowError as error:
+        print(f"\nsoftflow: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped. The same command continues from the last checkpoint.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(name: str, words: list[str]) -> None:
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f'did you mean "{near[0]}"?' if near else f"choose one of {', '.join(COMMANDS)}"
+        raise ConfigError(f'no command "{name}"; {hint}')
+    # Imported here: `softflow --help` should not wait for torch.
+    from softflow import commands
+
+    commands.run(name, words)

@@ -1,0 +1,274 @@
+"""What each command of the command line does, and its options.
+
+The options are frozen dataclasses; their docstrings are the text of --help.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shlex
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+
+from softflow.data.episode_store import EpisodeStore
+from softflow.data.files import read_json, write_json
+from softflow.envs.demonstrations import OperatorTally, collect_demonstrations
+from softflow.errors import ConfigError
+from softflow.models.action_selection import SelectionConfig
+from softflow.presets import PRESETS, preset
+from softflow.progress import ConsoleProgress
+from softflow.report import write_report
+from softflow.training.config import STAGES, StageName, TrainingConfig
+from softflow.training.evaluation import evaluate
+from softflow.training.persistence import read_run_facts
+from softflow.training.rollouts import RolloutPool
+from softflow.training.run import Run
+from softflow.training.stages import run_stages
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The main job on a simulated task: demonstrations, four stages, evaluation, report.
+
+    Interrupted at any moment, the same command goes on from there.
+    """
+
+    run: Path = Path("runs/demo")
+    """Folder of the run: data, checkpoints, metrics, report."""
+    env: str = "cube-single"
+    """Task: cube-single, cube-double, scene or puzzle-3x3, optionally with -task1 to -task5."""
+    demonstrations: int = 120
+    """Demonstrations to collect from the scripted operators."""
+    config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = PRESETS["demo"]()
+    """The `demo` preset; override any number of it."""
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Collect demonstrations from scripted operators of different skill (some episodes fail)."""
+
+    out: Path
+    """Episode store to fill; episodes already there are kept."""
+    env: str = "cube-single"
+    """Task: cube-single, cube-double, scene or puzzle-3x3, optionally with -task1 to -task5."""
+    episodes: int = 120
+    """Demonstrations to have in the store at the end."""
+    seed: int = 0
+    """Episode i is the same for the same seed, whatever the number of workers."""
+    workers: int = 2
+    """Simulator processes."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train on an episode store; any subset of the stages, continued where it was stopped."""
+
+    dataset: Path
+    """Episode store with the demonstrations (failures included)."""
+    run: Path
+    """Folder of the run; if it holds a run already, that run continues."""
+    stages: tuple[StageName, ...] = STAGES
+    """Stages to run, in the paper's order."""
+    config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = PRESETS["small"]()
+    """The preset; override any number of it, as in --offline-rl.bc-coef 0.03."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Success rate of a checkpoint with a 95 % interval; every episode is kept."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """Checkpoint folder, for example RUN/checkpoints/last."""
+    episodes: int = 100
+    """Episodes to run."""
+    seed: int = 0
+    """Same seed, same episodes, same result."""
+    rule: Literal["auto", "value", "likelihood"] = "auto"
+    """How a chunk is chosen: by critic, by likelihood, or what the checkpoint's stage uses."""
+    candidates: int = 0
+    """Chunks sampled a decision; 0 takes the configuration's number."""
+    workers: int = 2
+    """Simulator processes."""
+    out: Path | None = None
+    """Folder for the result; by default RUN/evaluations/extra."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the self-contained HTML report of a run, also of one still running."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The run folder."""
+
+
+def run(name: str, words: list[str]) -> None:
+    """Parse the words after a command's name and do it."""
+    if name == "demo":
+        demo(tyro.cli(Demo, args=words, prog="softflow demo"))
+    elif name == "collect":
+        collect(tyro.cli(Collect, args=words, prog="softflow collect"))
+    elif name == "train":
+        train(_parse_train(words))
+    elif name == "evaluate":
+        evaluate_checkpoint(tyro.cli(Evaluate, args=words, prog="softflow evaluate"))
+    else:
+        options = tyro.cli(Report, args=words, prog="softflow report")
+        print(f"report: {write_report(options.run)}")
+
+
+def _parse_train(words: list[str]) -> Train:
+    """`train PRESET ...`: the preset decides the defaults that --help shows."""
+    if words and not words[0].startswith("-"):
+        name, words = words[0], words[1:]
+    else:
+        name = "small"
+    default = Train(dataset=tyro.MISSING, run=tyro.MISSING, config=preset(name))
+    return tyro.cli(Train, args=words, default=default, prog=f"softflow train {name}")
+
+
+def demo(options: Demo) -> None:
+    """Demonstrations, four stages and the report, in one folder."""
+    store = options.run / "demonstrations"
+    collect(
+        Collect(
+            store,
+            options.env,
+            options.demonstrations,
+            options.config.seed,
+            options.config.num_workers,
+        )
+    )
+    train(Train(store, options.run, STAGES, options.config))
+    print(f"\nOpen the report in a browser: {(options.run / 'report.html').resolve()}")
+
+
+def collect(options: Collect) -> None:
+    """Fill an episode store with demonstrations and say how good they are."""
+    with ConsoleProgress() as progress:
+        progress.begin(f"demonstrate {options.env}", options.episodes)
+        tallies = collect_demonstrations(
+            options.env,
+            options.episodes,
+            options.seed,
+            options.out,
+            num_workers=options.workers,
+            on_progress=lambda done, _, successes: progress.advance(
+                done, f"success {successes}/{done}"
+            ),
+        )
+        for tally in tallies:
+            progress.say(_tally_line(tally))
+
+
+def _tally_line(tally: OperatorTally) -> str:
+    return (
+        f"  operator {tally.operator:<10} {tally.successes}/{tally.episodes} succeed, "
+        f"in {tally.mean_success_length:.0f} control steps on average"
+    )
+
+
+def train(options: Train) -> None:
+    """Run the stages, then write the report; also after an error or Ctrl-C, with what there is."""
+    _write_identity(options)
+    with ConsoleProgress() as progress, RolloutPool(options.config.num_workers) as pool:
+        run = Run(options.run, options.config, options.dataset, pool, progress)
+        try:
+            run_stages(run, options.stages)
+        finally:
+            run.close()
+            write_report(options.run)
+
+
+def evaluate_checkpoint(options: Evaluate) -> None:
+    """Measure one checkpoint."""
+    config, spec, position = read_run_facts(options.checkpoint)
+    stage = position["stage"]
+    rule = options.rule
+    if rule == "auto":
+        rule = "likelihood" if stage == "imitation" else "value"
+    candidates = options.candidates or config.execution_candidates
+    folder = options.out or options.checkpoint.resolve().parent.parent / "evaluations" / "extra"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = options.checkpoint.resolve().name
+    with ConsoleProgress() as progress, RolloutPool(options.workers) as pool:
+        evaluate(
+            pool,
+            folder,
+            label=f"{name}-{rule}-{candidates}-seed{options.seed}-n{options.episodes}",
+            stage=stage,
+            checkpoint=options.checkpoint,
+            selection=SelectionConfig(candidates, config.sampling_std, rule),
+            spec=spec,
+            num_episodes=options.episodes,
+            seed=options.seed,
+            update_step=position["update_step"],
+            online_episodes=position["online_episodes"],
+            robot_steps=position["robot_steps"],
+            progress=progress,
+        )
+
+
+FREE_TO_CHANGE = frozenset(
+    {"num_workers", "device", "checkpoint_interval_s", "eval_episodes", "round_eval_episodes"}
+)
+"""Settings that may differ when a run is continued: they do not change what it learns."""
+
+
+def _write_identity(options: Train) -> None:
+    """config.json and versions.json of the run folder; refuses another configuration.
+
+    Raises:
+        ConfigError: the folder holds a run of another configuration; names the differences.
+    """
+    spec = EpisodeStore.open(options.dataset).spec
+    config = {"env_id": spec.env_id, "dataset": str(options.dataset), **asdict(options.config)}
+    path = options.run / "config.json"
+    if path.exists():
+        differences = _differences(read_json(path), config)
+        if differences:
+            raise ConfigError(
+                f"{options.run} holds a run of another configuration:\n  "
+                + "\n  ".join(differences)
+                + "\nChoose another --run folder, or the same settings to continue this one."
+            )
+    options.run.mkdir(parents=True, exist_ok=True)
+    write_json(path, config)
+    write_json(options.run / "versions.json", _versions())
+
+
+def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+    """Lines naming each setting that differs; lists and tuples compare as JSON does."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [key for key in {**old, **new} if key not in FREE_TO_CHANGE]
+        return [
+            line
+            for key in keys
+            for line in _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
+        ]
+    if isinstance(new, tuple):
+        new = list(new)
+    return [] if old == new else [f"{where}: there {old!r}, now {new!r}"]
+
+
+def _versions() -> dict[str, Any]:
+    """What the numbers of a run depend on besides configuration and data."""
+    packages = ("softflow", "torch", "numpy", "ogbench", "mujoco", "gymnasium", "zarr")
+    return {
+        "command": shlex.join(["softflow", *sys.argv[1:]]),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch_threads": torch.get_num_threads(),
+    } | {name: _version(name) for name in packages}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,273 @@
+"""What one store holds (`DataSpec`) and one recorded episode (`Episode`). numpy only."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from softflow.errors import DataError
+
+OBSERVATION_PREFIX = "observation."
+IMAGE_PREFIX = "observation.images."
+ACTION_TOLERANCE = 1e-4
+"""How far an action may lie outside the action space (env units): float32 rounding, no more."""
+
+
+def is_image_key(key: str) -> bool:
+    """True for `observation.images.<camera>`: uint8 frames `[height, width, 3]`."""
+    return key.startswith(IMAGE_PREFIX)
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Shapes, action space and rate shared by all episodes of a store.
+
+    Args:
+        observation_shapes: key → shape of one observation; `observation.images.<camera>` is
+            uint8 `(height, width, 3)`, every other `observation.*` key is float32.
+        action_dim: number of action components A.
+        action_low, action_high: bounds per component, env units, finite.
+        control_hz: control steps per second.
+        env_id: environment the data comes from; empty when unknown.
+
+    Raises:
+        DataError: a field is unusable; the message names it and its value.
+    """
+
+    observation_shapes: dict[str, tuple[int, ...]]
+    action_dim: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    control_hz: float
+    env_id: str = ""
+
+    def __post_init__(self) -> None:
+        shapes = {key: tuple(map(int, shape)) for key, shape in self.observation_shapes.items()}
+        object.__setattr__(self, "observation_shapes", shapes)
+        object.__setattr__(self, "action_low", tuple(map(float, self.action_low)))
+        object.__setattr__(self, "action_high", tuple(map(float, self.action_high)))
+        object.__setattr__(self, "control_hz", float(self.control_hz))
+        self._check_observations()
+        self._check_actions()
+        if not (math.isfinite(self.control_hz) and self.control_hz > 0):
+            raise DataError(f"DataSpec.control_hz is {self.control_hz}; give a rate above 0 Hz.")
+
+    def _check_observations(self) -> None:
+        if not self.observation_shapes:
+            raise DataError("DataSpec.observation_shapes is empty; a policy needs an observation.")
+        for key, shape in self.observation_shapes.items():
+            if not key.startswith(OBSERVATION_PREFIX) or "/" in key:
+                raise DataError(
+                    f"DataSpec.observation_shapes has the key '{key}'; name it "
+                    "'observation.state' or 'observation.images.<camera>', without '/'."
+                )
+            if any(size < 1 for size in shape):
+                raise DataError(f"DataSpec: '{key}' has shape {shape}; every size must be ≥ 1.")
+            if is_image_key(key) and (len(shape) != 3 or shape[2] != 3):
+                raise DataError(
+                    f"DataSpec: '{key}' has shape {shape}; an image is (height, width, 3)."
+                )
+
+    def _check_actions(self) -> None:
+        if self.action_dim < 1:
+            raise DataError(f"DataSpec.action_dim is {self.action_dim}; it must be ≥ 1.")
+        for name, bound in (("action_low", self.action_low), ("action_high", self.action_high)):
+            if len(bound) != self.action_dim:
+                raise DataError(
+                    f"DataSpec.{name} has {len(bound)} values for action_dim {self.action_dim}."
+                )
+            if not all(math.isfinite(value) for value in bound):
+                raise DataError(f"DataSpec.{name} is {bound}; every bound must be finite.")
+        for i, (low, high) in enumerate(zip(self.action_low, self.action_high, strict=True)):
+            if low > high:
+                raise DataError(f"DataSpec: action component {i} has low {low} above high {high}.")
+
+    @property
+    def state_keys(self) -> tuple[str, ...]:
+        """Keys of the float32 observations, sorted."""
+        return tuple(sorted(key for key in self.observation_shapes if not is_image_key(key)))
+
+    @property
+    def image_keys(self) -> tuple[str, ...]:
+        """Keys of the uint8 camera observations, sorted."""
+        return tuple(sorted(key for key in self.observation_shapes if is_image_key(key)))
+
+    def differences(self, other: DataSpec) -> list[str]:
+        """One line per differing field with both values; empty when the two fit together.
+
+        An empty `env_id` means "unknown" and fits every other one.
+        """
+        lines = [
+            f"observation_shapes['{key}']: {ours} and {theirs}"
+            for key in sorted(self.observation_shapes.keys() | other.observation_shapes.keys())
+            if (ours := self.observation_shapes.get(key, "missing"))
+            != (theirs := other.observation_shapes.get(key, "missing"))
+        ]
+        if self.action_dim != other.action_dim:
+            lines.append(f"action_dim: {self.action_dim} and {other.action_dim}")
+        for name in ("action_low", "action_high", "control_hz"):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            # Bounds often pass through float32 on one side only.
+            if np.shape(ours) != np.shape(theirs) or not np.allclose(ours, theirs, 1e-6, 1e-6):
+                lines.append(f"{name}: {ours} and {theirs}")
+        if self.env_id and other.env_id and self.env_id != other.env_id:
+            lines.append(f"env_id: '{self.env_id}' and '{other.env_id}'")
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able dictionary; `from_json` gives back an equal spec."""
+        return {
+            "observation_shapes": {k: list(s) for k, s in self.observation_shapes.items()},
+            "action_dim": self.action_dim,
+            "action_low": list(self.action_low),
+            "action_high": list(self.action_high),
+            "control_hz": self.control_hz,
+            "env_id": self.env_id,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> DataSpec:
+        """The inverse of `to_json`.
+
+        Raises:
+            DataError: a field is missing, unknown or unusable.
+        """
+        known = {item.name for item in fields(cls)}
+        if value.keys() != known:
+            raise DataError(
+                f"DataSpec: the JSON has the fields {sorted(value)}, expected {sorted(known)}; "
+                "it was damaged or written by another version of softflow."
+            )
+        return cls(**value)
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One recorded episode of T control steps.
+
+    Args:
+        observations: key → `[T+1, ...]`, one more than actions: the final observation is
+            included. float32, images uint8.
+        actions: `[T, A]` float32, env units.
+        rewards: `[T]` float32; `rewards[t]` is what action t earned.
+        terminated: the task itself ended after the last action (no bootstrap).
+        truncated: the recording was cut there (bootstrap). Exactly one of the two is true.
+        success: whether the episode reached the goal.
+        metadata: JSON-able facts: source, operator, seed, policy_version, …
+    """
+
+    observations: dict[str, np.ndarray]
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminated: bool
+    truncated: bool
+    success: bool
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def length(self) -> int:
+        """T, the number of control steps."""
+        return len(self.actions)
+
+    @property
+    def return_(self) -> float:
+        """Undiscounted sum of rewards."""
+        return float(np.sum(self.rewards, dtype=np.float64))
+
+    def validate(self, spec: DataSpec, where: str = "episode") -> None:
+        """Raise unless a policy can be trained on this episode.
+
+        Args:
+            spec: what the store holds.
+            where: how messages name this episode, e.g. "episode 12".
+
+        Raises:
+            DataError: empty, wrong keys, shapes or dtypes, NaN or infinity, an action outside
+                the action space, a contradictory ending, or metadata that is not JSON. The
+                message says where (episode, key, step, component), the value and the fix.
+        """
+        if len(self.actions) == 0:
+            raise DataError(f"{where} is empty (0 actions); drop it before appending.")
+        self._check_arrays(spec, where)
+        self._check_action_bounds(spec, where)
+        self._check_ending(where)
+        _check_metadata(self.metadata, where)
+
+    def _check_arrays(self, spec: DataSpec, where: str) -> None:
+        if self.observations.keys() != spec.observation_shapes.keys():
+            missing = sorted(spec.observation_shapes.keys() - self.observations.keys())
+            extra = sorted(self.observations.keys() - spec.observation_shapes.keys())
+            raise DataError(
+                f"{where}: observation keys do not fit the store: missing {missing}, "
+                f"unexpected {extra}; record exactly {sorted(spec.observation_shapes)}."
+            )
+        steps = len(self.actions)
+        _check_array("action", self.actions, (steps, spec.action_dim), np.float32, where)
+        _check_array("next.reward", self.rewards, (steps,), np.float32, where)
+        for key, shape in spec.observation_shapes.items():
+            dtype = np.uint8 if is_image_key(key) else np.float32
+            _check_array(key, self.observations[key], (steps + 1, *shape), dtype, where)
+
+    def _check_action_bounds(self, spec: DataSpec, where: str) -> None:
+        low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
+        outside = (self.actions < low - ACTION_TOLERANCE) | (self.actions > high + ACTION_TOLERANCE)
+        if outside.any():
+            step, component = (int(i) for i in np.argwhere(outside)[0])
+            raise DataError(
+                f"{where}: 'action' at step {step}, component {component} is "
+                f"{self.actions[step, component]:.6g}, outside [{low[component]:.6g}, "
+                f"{high[component]:.6g}] ({int(outside.sum())} values in all); clip the action "
+                "before executing it, or correct the bounds of the action space."
+            )
+
+    def _check_ending(self, where: str) -> None:
+        if bool(self.terminated) == bool(self.truncated):
+            raise DataError(
+                f"{where}: terminated and truncated are both {bool(self.terminated)}; set "
+                "terminated if the task itself ended there, truncated if a time limit or the "
+                "operator cut it."
+            )
+
+
+def _check_array(
+    key: str, array: np.ndarray, shape: tuple[int, ...], dtype: type[np.generic], where: str
+) -> None:
+    """Raise unless `array` has this shape and dtype and holds finite numbers only."""
+    if not isinstance(array, np.ndarray):
+        raise DataError(
+            f"{where}: '{key}' is a {type(array).__name__}; give a numpy array of shape {shape}."
+        )
+    if array.shape != shape:
+        raise DataError(
+            f"{where}: '{key}' has shape {array.shape}, expected {shape} (observations have one "
+            "row more than actions: the final observation); fix the recorder or the store's spec."
+        )
+    if array.dtype != dtype:
+        raise DataError(
+            f"{where}: '{key}' is {array.dtype}, expected {np.dtype(dtype)}; convert it with "
+            f".astype(np.{np.dtype(dtype)})."
+        )
+    if np.issubdtype(dtype, np.floating) and not np.isfinite(array).all():
+        bad = np.argwhere(~np.isfinite(array))
+        step, component = int(bad[0][0]), ", ".join(str(int(i)) for i in bad[0][1:])
+        raise DataError(
+            f"{where}: '{key}' at step {step}{f', component {component}' * bool(component)} is "
+            f"{array[tuple(bad[0])]} ({len(bad)} such values in all); repair the sensor or drop "
+            "the episode: a policy cannot be trained on NaN or infinity."
+        )
+
+
+def _check_metadata(metadata: dict[str, Any], where: str) -> None:
+    """Raise unless the metadata survives JSON unchanged in meaning."""
+    try:
+        json.dumps(metadata, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{where}: metadata cannot be written as JSON ({error}); use plain str, int, float, "
+            "bool, list and dict (e.g. int(x) for a numpy integer)."
+        ) from error

@@ -1,0 +1,243 @@
+"""One episode as one sealed file: a Zarr v3 group in a zip, which copies between machines whole.
+
+Arrays: `observation.*` `[T+1, ...]`, `action` `[T, A]`, and `next.reward`, `next.terminated`,
+`next.truncated`, `next.success` `[T]`. Attributes of the group: format_version, length, success,
+terminated, truncated, return, metadata, and the SHA-256 of each array.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import zarr
+from zarr.codecs import ZstdCodec
+from zarr.storage import ZipStore
+
+from softflow.data.batch import DataSpec, Episode, is_image_key
+from softflow.data.files import written_whole
+from softflow.errors import StoreError
+
+FORMAT_VERSION = 1
+IMAGE_CHUNK_BYTES = 256 * 1024
+MAX_FRAMES_PER_CHUNK = 16
+_SYSTEM_ERRORS = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE}
+
+
+class DamagedEpisodeError(StoreError):
+    """An episode file is incomplete or its content does not match its checksums."""
+
+
+@dataclass(frozen=True)
+class EpisodeSummary:
+    """What is known of an episode without reading its arrays.
+
+    Args:
+        index: position in the store.
+        length: T, control steps.
+        success, terminated, truncated: as in `Episode`.
+        return_: undiscounted sum of rewards.
+        metadata: as in `Episode`.
+    """
+
+    index: int
+    length: int
+    success: bool
+    terminated: bool
+    truncated: bool
+    return_: float
+    metadata: dict[str, Any]
+
+
+def frames_per_chunk(frame_shape: tuple[int, ...]) -> int:
+    """Image frames compressed together: few, because training reads single frames at random."""
+    frame_bytes = int(np.prod(frame_shape))
+    return max(1, min(MAX_FRAMES_PER_CHUNK, IMAGE_CHUNK_BYTES // frame_bytes))
+
+
+def check_format(version: Any, where: Path) -> None:
+    """Raise StoreError if `where` was written by a newer softflow."""
+    if not isinstance(version, int) or version < 1:
+        raise StoreError(f"'{where}' has format_version {version!r}, which no softflow writes.")
+    if version > FORMAT_VERSION:
+        raise StoreError(
+            f"'{where}' has format_version {version}, this softflow reads up to {FORMAT_VERSION}; "
+            "upgrade it (pip install --upgrade softflow)."
+        )
+
+
+def write_episode_file(path: Path, episode: Episode) -> None:
+    """Write a validated episode; `path` appears only once all of it is on the disk.
+
+    Raises:
+        StoreError: the system refused (disk full, …); nothing is left behind.
+    """
+    arrays = _arrays(episode)
+    attributes = {
+        "format_version": FORMAT_VERSION,
+        "length": episode.length,
+        "success": bool(episode.success),
+        "terminated": bool(episode.terminated),
+        "truncated": bool(episode.truncated),
+        "return": episode.return_,
+        "metadata": episode.metadata,
+        "sha256": {name: _digest(array) for name, array in arrays.items()},
+    }
+    with written_whole(path) as temp, ZipStore(temp, mode="w") as store:
+        group = zarr.create_group(store, attributes=attributes)
+        for name, array in arrays.items():
+            frames = frames_per_chunk(array.shape[1:]) if is_image_key(name) else len(array)
+            target = group.create_array(
+                name,
+                shape=array.shape,
+                dtype=array.dtype,
+                chunks=(min(frames, len(array)), *array.shape[1:]),
+                compressors=ZstdCodec(level=1),
+                # Then a missing chunk is a damaged file, never a legal black frame.
+                config={"write_empty_chunks": True},
+            )
+            target[...] = array
+
+
+def read_episode_file(path: Path, spec: DataSpec, with_images: bool = True) -> Episode:
+    """Read and verify an episode.
+
+    Args:
+        path: the episode file.
+        spec: what the store holds; arrays must fit it.
+        with_images: False leaves the image keys out.
+
+    Raises:
+        DamagedEpisodeError: incomplete file or checksum mismatch.
+        StoreError: missing, unreadable, of a newer format, or of another spec.
+    """
+    keys = [*spec.state_keys, *(spec.image_keys if with_images else ())]
+    with opened(path) as group:
+        facts = _facts(group, path)
+        arrays = {
+            name: _verified(group, name, facts["sha256"], path)
+            for name in ("action", "next.reward", *keys)
+        }
+    _check_shapes(arrays, int(facts["length"]), spec, path)
+    return Episode(
+        observations={key: arrays[key] for key in keys},
+        actions=arrays["action"],
+        rewards=arrays["next.reward"],
+        terminated=facts["terminated"],
+        truncated=facts["truncated"],
+        success=facts["success"],
+        metadata=dict(facts["metadata"]),
+    )
+
+
+def read_summary(path: Path, index: int) -> EpisodeSummary:
+    """The facts of an episode, without its arrays; raises as `read_episode_file`."""
+    with opened(path) as group:
+        facts = _facts(group, path)
+        return EpisodeSummary(
+            index=index,
+            length=int(facts["length"]),
+            success=facts["success"],
+            terminated=facts["terminated"],
+            truncated=facts["truncated"],
+            return_=float(facts["return"]),
+            metadata=dict(facts["metadata"]),
+        )
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[zarr.Group]:
+    """The group of an episode file; errors inside the block become StoreErrors naming it."""
+    with reading(path), ZipStore(path, mode="r") as store:
+        yield zarr.open_group(store, mode="r")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged or missing episode file makes zarr raise into a StoreError."""
+    try:
+        yield
+    except (StoreError, MemoryError):
+        raise
+    # A damaged zip surfaces as almost any exception: BadZipFile, KeyError, struct.error, …
+    except Exception as error:
+        if not path.exists():
+            raise StoreError(
+                f"episode file '{path}' is gone; copy it back, or open the store again to go on "
+                "without it."
+            ) from error
+        if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
+            raise StoreError(
+                f"cannot read episode file '{path}': {error.strerror}; check permissions, open "
+                "files and the disk."
+            ) from error
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _damaged(path: Path, what: str) -> DamagedEpisodeError:
+    return DamagedEpisodeError(
+        f"episode file '{path}' is damaged ({what}); copy it again from the machine that recorded "
+        "it, or run EpisodeStore.open(path, writable=True).verify(), which moves damaged episodes "
+        "to set_aside/ so that the others can be used."
+    )
+
+
+def _arrays(episode: Episode) -> dict[str, np.ndarray]:
+    """The arrays of an episode by their name on disk."""
+    last = np.arange(episode.length) == episode.length - 1
+    return {
+        **episode.observations,
+        "action": episode.actions,
+        "next.reward": episode.rewards,
+        "next.terminated": last & bool(episode.terminated),
+        "next.truncated": last & bool(episode.truncated),
+        "next.success": last & bool(episode.success),
+    }
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
+def require_all_chunks(array: zarr.Array[Any], path: Path) -> None:
+    """Raise DamagedEpisodeError if chunks are missing: zarr would read them as zeros."""
+    present, expected = array.nchunks_initialized, array.nchunks
+    if present != expected:
+        raise _damaged(path, f"'{array.basename}' has {present} of {expected} chunks")
+
+
+def _facts(group: zarr.Group, path: Path) -> Mapping[str, Any]:
+    facts = group.attrs.asdict()
+    check_format(facts.get("format_version"), path)
+    return facts
+
+
+def _verified(group: zarr.Group, name: str, digests: Mapping[str, str], path: Path) -> np.ndarray:
+    """An array whose content matches the checksum taken when it was written."""
+    array = np.asarray(cast("zarr.Array[Any]", group[name])[...])
+    if _digest(array) != digests[name]:
+        raise _damaged(path, f"checksum of '{name}' does not match")
+    return array
+
+
+def _check_shapes(
+    arrays: Mapping[str, np.ndarray], length: int, spec: DataSpec, path: str | os.PathLike[str]
+) -> None:
+    """Raise StoreError for an episode file that was copied in from a store of other data."""
+    for name, array in arrays.items():
+        if name in spec.observation_shapes:
+            expected = (length + 1, *spec.observation_shapes[name])
+        else:
+            expected = (length, spec.action_dim) if name == "action" else (length,)
+        if array.shape != expected:
+            raise StoreError(
+                f"episode file '{path}': '{name}' has shape {array.shape}, this store holds "
+                f"{expected}; it belongs to another store, move it there."
+            )

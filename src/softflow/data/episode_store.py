@@ -1,0 +1,331 @@
+"""A crash-safe folder of episodes, one sealed file each: many readers, one writer.
+
+Layout: `store.json` (format_version, spec), `episodes/episode_000000.zarr.zip` …, `writer.lock`,
+and `set_aside/` with what an interrupted or damaged write left behind.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import re
+import socket
+import warnings
+from pathlib import Path
+from types import TracebackType
+
+from softflow.data.batch import DataSpec, Episode
+from softflow.data.episode_file import (
+    FORMAT_VERSION,
+    DamagedEpisodeError,
+    EpisodeSummary,
+    check_format,
+    read_episode_file,
+    read_summary,
+    write_episode_file,
+)
+from softflow.data.files import TEMP_SUFFIX, read_json, sync_to_disk, write_json
+from softflow.errors import DataError, StoreError
+
+__all__ = ["EpisodeStore", "EpisodeSummary"]
+
+_EPISODE_NAME = re.compile(r"episode_(\d{6,})\.zarr\.zip$")
+
+
+class EpisodeStore:
+    """Episodes 0 … len−1 in the order they were appended. Use `create`, `open` or
+    `open_or_create`; as a context manager it gives the writer lock back at the end.
+
+    An index is a position: it stays what it is while the store is open, and shifts only when a
+    writer sets a damaged episode before it aside.
+    """
+
+    def __init__(self, path: Path, spec: DataSpec, lock: io.FileIO | None) -> None:
+        self.path = path
+        self.spec = spec
+        self._lock = lock
+        self._numbers: list[int] = []
+        self._summaries: dict[int, EpisodeSummary] = {}
+        if lock is not None:
+            self._set_leftovers_aside()
+        self.refresh()
+        if lock is not None:
+            self._set_damaged_aside(full=False)
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], spec: DataSpec) -> EpisodeStore:
+        """A new, empty, writable store.
+
+        Raises:
+            StoreError: there is a store already, another writer holds it, or the disk refuses.
+        """
+        path = Path(path)
+        _make_folders(path)
+        lock = _take_lock(path)
+        try:
+            if (path / "store.json").exists():
+                raise StoreError(
+                    f"'{path}' already holds an episode store; open it, or choose another folder."
+                )
+            write_json(
+                path / "store.json", {"format_version": FORMAT_VERSION, "spec": spec.to_json()}
+            )
+            sync_to_disk(path.resolve().parent)
+            return cls(path, spec, lock)
+        except BaseException:
+            lock.close()
+            raise
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], writable: bool = False) -> EpisodeStore:
+        """An existing store. Opening it for writing sets aside what interrupted writes left.
+
+        Raises:
+            StoreError: no store there, damaged, of a newer format, or another writer holds it.
+        """
+        path = Path(path)
+        spec = _read_spec(path)
+        if not writable:
+            return cls(path, spec, None)
+        _make_folders(path)
+        lock = _take_lock(path)
+        try:
+            return cls(path, spec, lock)
+        except BaseException:
+            lock.close()
+            raise
+
+    @classmethod
+    def open_or_create(cls, path: str | os.PathLike[str], spec: DataSpec) -> EpisodeStore:
+        """A writable store, new or existing.
+
+        Raises:
+            DataError: it exists and holds data of another spec; names each differing field.
+            StoreError: as `create` and `open`.
+        """
+        if not (Path(path) / "store.json").exists():
+            return cls.create(path, spec)
+        store = cls.open(path, writable=True)
+        differences = store.spec.differences(spec)
+        if differences:
+            store.close()
+            raise DataError(
+                f"the store '{path}' holds other data than is to be written:\n  "
+                + "\n  ".join(differences)
+                + "\nChoose another folder, or delete that store."
+            )
+        return store
+
+    def __enter__(self) -> EpisodeStore:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the writer lock back; reading stays possible."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @property
+    def writable(self) -> bool:
+        """Whether this object holds the writer lock."""
+        return self._lock is not None
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def append(self, episode: Episode) -> int:
+        """Validate and seal an episode. It is on the disk, whole, when this returns.
+
+        Returns:
+            Its index.
+
+        Raises:
+            DataError: the episode must not be trained on; see `Episode.validate`.
+            StoreError: not opened for writing, or the disk refuses (full, …); the store is
+                as before.
+        """
+        if self._lock is None:
+            raise StoreError(
+                f"the store '{self.path}' is not open for writing; use "
+                "EpisodeStore.open(path, writable=True)."
+            )
+        index = len(self)
+        episode.validate(self.spec, f"episode {index} for '{self.path}'")
+        number = self._next_number()
+        write_episode_file(self._file(number), episode)
+        self._numbers.append(number)
+        return index
+
+    def episode(self, index: int, with_images: bool = True) -> Episode:
+        """Read an episode and verify its checksums.
+
+        Args:
+            index: 0 … len−1.
+            with_images: False leaves the camera observations out, and is much faster.
+
+        Raises:
+            StoreError: no such index, damaged file, newer format; names the file and the fix.
+        """
+        return read_episode_file(self.episode_path(index), self.spec, with_images)
+
+    def episode_path(self, index: int) -> Path:
+        """The file of an episode: sealed, it may be copied while the store is in use.
+
+        Raises:
+            StoreError: no such index.
+        """
+        if not 0 <= index < len(self):
+            raise StoreError(
+                f"the store '{self.path}' has no episode {index}; it holds {len(self)}, numbered "
+                "from 0 (refresh() shows those appended by another process)."
+            )
+        return self._file(self._numbers[index])
+
+    def summary(self, index: int) -> EpisodeSummary:
+        """Length, outcome, return and metadata of an episode; its arrays are not read.
+
+        Raises:
+            StoreError: as `episode`.
+        """
+        path = self.episode_path(index)
+        if index not in self._summaries:
+            self._summaries[index] = read_summary(path, index)
+        return self._summaries[index]
+
+    def summaries(self) -> list[EpisodeSummary]:
+        """Summaries of all episodes, in order."""
+        return [self.summary(index) for index in range(len(self))]
+
+    def refresh(self) -> int:
+        """See episodes that another process appended; known indices keep their meaning.
+
+        Returns:
+            How many are new.
+        """
+        last = self._numbers[-1] if self._numbers else -1
+        new = sorted(n for n in _numbers_in(self.path / "episodes") if n > last)
+        self._numbers.extend(new)
+        return len(new)
+
+    def verify(self) -> list[str]:
+        """Read every episode in full; a writable store sets the damaged ones aside.
+
+        Setting aside shifts the indices behind a damaged episode: make datasets afterwards.
+
+        Returns:
+            One message per damaged episode; empty if all is well.
+        """
+        return self._set_damaged_aside(full=True)
+
+    def _file(self, number: int) -> Path:
+        return self.path / "episodes" / f"episode_{number:06d}.zarr.zip"
+
+    def _next_number(self) -> int:
+        """A number never used before: machines that copy episodes know them by file name."""
+        used = [*self._numbers, *_numbers_in(self.path / "set_aside")]
+        return max(used, default=-1) + 1
+
+    def _set_leftovers_aside(self) -> None:
+        """Only an interrupted writer leaves temporary files: the lock is ours."""
+        for folder in (self.path, self.path / "episodes"):
+            for leftover in sorted(folder.glob(f".*{TEMP_SUFFIX}")):
+                self._set_aside(leftover)
+
+    def _set_damaged_aside(self, full: bool) -> list[str]:
+        messages: list[str] = []
+        healthy: list[int] = []
+        for index, number in enumerate(self._numbers):
+            try:
+                if full:
+                    self.episode(index)
+                else:
+                    self.summary(index)
+                healthy.append(number)
+            except DamagedEpisodeError as error:
+                messages.append(str(error))
+                if self.writable:
+                    self._set_aside(self._file(number))
+                    warnings.warn(f"set aside: {error}", stacklevel=4)
+        if self.writable and messages:
+            self._numbers, self._summaries = healthy, {}
+        return messages
+
+    def _set_aside(self, file: Path) -> None:
+        folder = self.path / "set_aside"
+        folder.mkdir(exist_ok=True)
+        file.rename(folder / file.name)
+
+
+def _numbers_in(folder: Path) -> list[int]:
+    """Numbers of the episode files in a folder."""
+    if not folder.exists():
+        return []
+    matches = (_EPISODE_NAME.match(entry.name) for entry in folder.iterdir())
+    return [int(match.group(1)) for match in matches if match]
+
+
+def _read_spec(path: Path) -> DataSpec:
+    file = path / "store.json"
+    if not file.exists():
+        raise StoreError(
+            f"'{path}' is not an episode store (no store.json); check the path, or create one "
+            "with `softflow collect`."
+        )
+    content = read_json(file)
+    if not isinstance(content, dict) or "format_version" not in content or "spec" not in content:
+        raise StoreError(f"'{file}' is damaged: it lacks format_version or spec; restore a copy.")
+    check_format(content["format_version"], file)
+    try:
+        return DataSpec.from_json(content["spec"])
+    except (DataError, TypeError, AttributeError, ValueError) as error:
+        raise StoreError(f"'{file}' is damaged: {error}; restore it from a copy.") from error
+
+
+def _make_folders(path: Path) -> None:
+    try:
+        (path / "episodes").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"cannot create the store '{path}': {error.strerror}; choose another folder or make "
+            "it writable."
+        ) from error
+
+
+def _take_lock(path: Path) -> io.FileIO:
+    """The writer lock; it goes away with the process that holds it, however that ends."""
+    try:
+        # Unbuffered, so that closing it on a full disk has nothing left to write.
+        lock = (path / "writer.lock").open("a+b", buffering=0)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write to the store '{path}': {error.strerror}; make it writable for this user."
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.truncate(0)
+        lock.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+    except BlockingIOError as error:
+        lock.seek(0)
+        holder = lock.read().decode() or "unknown"
+        lock.close()
+        raise StoreError(
+            f"the store '{path}' already has a writer ({holder}); wait for it to end, stop it, "
+            "or open the store for reading."
+        ) from error
+    except OSError as error:
+        lock.close()
+        raise StoreError(
+            f"cannot lock the store '{path}': {error.strerror}; keep it on a local disk with "
+            "space left."
+        ) from error
+    return lock

@@ -1,0 +1,302 @@
+"""Dataset statistics, the normalisers made from them, and what a dataset must offer a stage."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from softflow.data.batch import DataSpec
+from softflow.data.episode_store import EpisodeStore
+from softflow.errors import ConfigError, DataError
+
+CONSTANT_RANGE = 1e-6
+"""An action component whose max − min is at most this (env units) counts as constant."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayStatistics:
+    """Statistics over all rows of one key, float64, each with the shape of one row."""
+
+    mean: np.ndarray
+    std: np.ndarray
+    minimum: np.ndarray
+    maximum: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std", "minimum", "maximum"):
+            array = np.asarray(getattr(self, name), np.float64)
+            if array.shape != np.shape(self.mean):
+                raise DataError(
+                    f"ArrayStatistics.{name} has shape {array.shape}, mean {np.shape(self.mean)}."
+                )
+            if not np.isfinite(array).all():
+                raise DataError(f"ArrayStatistics.{name} holds NaN or infinity: {array}.")
+            object.__setattr__(self, name, array)
+        if (self.std < 0).any() or (self.minimum > self.maximum).any():
+            raise DataError("ArrayStatistics has a negative std, or a minimum above its maximum.")
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able dictionary; floats survive exactly."""
+        return {
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+            "minimum": self.minimum.tolist(),
+            "maximum": self.maximum.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ArrayStatistics:
+        """The inverse of `to_json`."""
+        return cls(**value)
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetStatistics:
+    """What normalisation needs to know of a dataset (images are not counted).
+
+    Args:
+        observations: state key → statistics over all T+1 observations of all episodes.
+        action: statistics over all actions, env units.
+        num_episodes, num_steps: how much was counted; steps are control steps.
+    """
+
+    observations: dict[str, ArrayStatistics]
+    action: ArrayStatistics
+    num_episodes: int
+    num_steps: int
+
+    @property
+    def constant_actions(self) -> tuple[int, ...]:
+        """Action components that never change in the data."""
+        span = self.action.maximum - self.action.minimum
+        return tuple(int(i) for i in np.flatnonzero(span <= CONSTANT_RANGE))
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able dictionary; `from_json` gives back the same numbers exactly."""
+        return {
+            "observations": {key: item.to_json() for key, item in self.observations.items()},
+            "action": self.action.to_json(),
+            "num_episodes": self.num_episodes,
+            "num_steps": self.num_steps,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> DatasetStatistics:
+        """The inverse of `to_json`.
+
+        Raises:
+            DataError: a field is missing or unusable.
+        """
+        try:
+            observations = value["observations"].items()
+            return cls(
+                {key: ArrayStatistics.from_json(item) for key, item in observations},
+                ArrayStatistics.from_json(value["action"]),
+                int(value["num_episodes"]),
+                int(value["num_steps"]),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"DatasetStatistics: the JSON is damaged or of another version ({error!r}); "
+                "compute the statistics again from the store."
+            ) from error
+
+
+class _RunningStatistics:
+    """Mean and variance merged part by part (Chan et al.), stable in float64."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._count = 0
+        self._mean = np.zeros(shape)
+        self._squares = np.zeros(shape)
+        self._minimum = np.full(shape, np.inf)
+        self._maximum = np.full(shape, -np.inf)
+
+    def add(self, rows: np.ndarray) -> None:
+        """Count rows `[N, *shape]`, N ≥ 1."""
+        rows = rows.astype(np.float64)
+        mean = rows.mean(axis=0)
+        total = self._count + len(rows)
+        shift = mean - self._mean
+        self._squares += ((rows - mean) ** 2).sum(axis=0)
+        self._squares += shift**2 * (self._count * len(rows) / total)
+        self._mean += shift * (len(rows) / total)
+        self._minimum = np.minimum(self._minimum, rows.min(axis=0))
+        self._maximum = np.maximum(self._maximum, rows.max(axis=0))
+        self._count = total
+
+    def result(self) -> ArrayStatistics:
+        """Statistics of everything added (population std)."""
+        std = np.sqrt(self._squares / self._count)
+        return ArrayStatistics(self._mean, std, self._minimum, self._maximum)
+
+
+def compute_statistics(
+    store: EpisodeStore, episodes: Sequence[int] | None = None
+) -> DatasetStatistics:
+    """Statistics of these episodes of a store (all of them when None).
+
+    Warns (`UserWarning`) about constant action components: the policy will hold them.
+
+    Raises:
+        DataError: there is no episode to count.
+    """
+    indices = require_episodes(store) if episodes is None else list(episodes)
+    if not indices:
+        raise DataError(f"no episodes of '{store.path}' were chosen; statistics need at least one.")
+    shapes = store.spec.observation_shapes
+    observations = {key: _RunningStatistics(shapes[key]) for key in store.spec.state_keys}
+    action = _RunningStatistics((store.spec.action_dim,))
+    num_steps = 0
+    for index in indices:
+        episode = store.episode(index, with_images=False)
+        for key, running in observations.items():
+            running.add(episode.observations[key])
+        action.add(episode.actions)
+        num_steps += episode.length
+    statistics = DatasetStatistics(
+        {key: running.result() for key, running in observations.items()},
+        action.result(),
+        len(indices),
+        num_steps,
+    )
+    _warn_of_constant_actions(statistics, store)
+    return statistics
+
+
+def _warn_of_constant_actions(statistics: DatasetStatistics, store: EpisodeStore) -> None:
+    for component in statistics.constant_actions:
+        warnings.warn(
+            f"'{store.path}': action component {component} is constant "
+            f"({statistics.action.minimum[component]:.6g}) in all {statistics.num_episodes} "
+            "episodes; the policy will always output that value. Record data that moves it, or "
+            "leave it out of the action space.",
+            stacklevel=3,
+        )
+
+
+class StateNormalizer(nn.Module):
+    """(x − mean) / max(std, std_floor), clipped to ±clip.
+
+    The floor keeps a component that was constant in the data from exploding on the robot.
+
+    Args:
+        statistics: of one state key.
+        std_floor: smallest divisor, in the key's own unit.
+        clip: bound of the normalised value.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, statistics: ArrayStatistics, std_floor: float = 1e-3, clip: float = 10.0
+    ) -> None:
+        super().__init__()
+        if std_floor <= 0 or clip <= 0:
+            raise ConfigError(f"std_floor {std_floor} and clip {clip} must be above 0.")
+        self.clip = clip
+        std = np.maximum(statistics.std, std_floor)
+        self.register_buffer("mean", torch.tensor(statistics.mean, dtype=torch.get_default_dtype()))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.get_default_dtype()))
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Normalised state, same shape `[..., *row_shape]`, at least the buffers' precision."""
+        return ((state - self.mean) / self.std).clamp(-self.clip, self.clip)
+
+
+class ActionNormalizer(nn.Module):
+    """Env units ↔ [−action_scale, action_scale], by the range of the data.
+
+    `action_scale` below 1 leaves a margin, so that an action at the border of the data plus
+    `noise_std` rarely leaves the flow's open support (−1, 1) (App. C1: noise 0.05).
+    A component that is constant in the data maps to 0 and decodes to its constant.
+
+    Args:
+        statistics: of the actions.
+        action_scale: in (0, 1].
+    """
+
+    minimum: Tensor
+    maximum: Tensor
+
+    def __init__(self, statistics: ArrayStatistics, action_scale: float = 0.9) -> None:
+        super().__init__()
+        if not 0 < action_scale <= 1:
+            raise ConfigError(f"action_scale is {action_scale}; it must lie in (0, 1].")
+        self.action_scale = action_scale
+        dtype = torch.get_default_dtype()
+        self.register_buffer("minimum", torch.tensor(statistics.minimum, dtype=dtype))
+        self.register_buffer("maximum", torch.tensor(statistics.maximum, dtype=dtype))
+
+    def _half_range(self) -> tuple[Tensor, Tensor]:
+        half = (self.maximum - self.minimum) / 2
+        return half, half * 2 <= CONSTANT_RANGE
+
+    def normalize(self, actions: Tensor) -> Tensor:
+        """`[..., A]` env units → normalised; actions outside the data's range land beyond
+        ±action_scale, they are not clipped here."""
+        half, constant = self._half_range()
+        centred = actions - (self.minimum + half)
+        safe_half = torch.where(constant, torch.ones_like(half), half)
+        return torch.where(
+            constant, torch.zeros_like(centred), centred / safe_half * self.action_scale
+        )
+
+    def denormalize(self, normalised: Tensor) -> Tensor:
+        """`[..., A]` normalised → env units, clipped into the range of the data."""
+        half, _ = self._half_range()
+        actions = self.minimum + half + normalised / self.action_scale * half
+        return torch.clamp(actions, self.minimum, self.maximum)
+
+
+def require_episodes(store: EpisodeStore) -> list[int]:
+    """Indices of all episodes of a store.
+
+    Raises:
+        DataError: the store is empty.
+    """
+    if len(store) == 0:
+        raise DataError(
+            f"the dataset '{store.path}' holds no episodes; collect some with `softflow collect` "
+            "or point to another folder."
+        )
+    return list(range(len(store)))
+
+
+def require_successes(store: EpisodeStore) -> list[int]:
+    """Indices of the successful episodes: what imitation learns from (Sec. IV-D).
+
+    Raises:
+        DataError: the store is empty, or no episode in it succeeded.
+    """
+    indices = require_episodes(store)
+    successes = [index for index in indices if store.summary(index).success]
+    if not successes:
+        raise DataError(
+            f"none of the {len(indices)} episodes in '{store.path}' is marked success, and "
+            "imitation learns from successful ones only; add successful demonstrations, or "
+            "correct the labels."
+        )
+    return successes
+
+
+def require_same_spec(ours: DataSpec, theirs: DataSpec, our_name: str, their_name: str) -> None:
+    """Raise unless two stores, or a store and an environment, fit together.
+
+    Raises:
+        DataError: names each differing field with both values.
+    """
+    lines = ours.differences(theirs)
+    if lines:
+        raise DataError(
+            f"{our_name} and {their_name} do not fit together:\n  "
+            + "\n  ".join(lines)
+            + "\nUse data recorded with this environment, or the environment of this data."
+        )

@@ -1,0 +1,31 @@
+"""The errors softflow raises on purpose: each message says what, where, the value and the fix."""
+
+from __future__ import annotations
+
+
+class SoftflowError(Exception):
+    """Base of every error that softflow raises on purpose."""
+
+
+class DataError(SoftflowError):
+    """Episodes or batches hold something a policy must not be trained on (NaN, wrong shape…)."""
+
+
+class StoreError(SoftflowError):
+    """An episode store or file cannot be read or written (damaged, locked, disk full…)."""
+
+
+class ConfigError(SoftflowError):
+    """A configuration value, preset or name is not usable."""
+
+
+class CheckpointError(SoftflowError):
+    """A checkpoint is damaged, of a newer format, or made for other dimensions."""
+
+
+class EnvironmentContractError(SoftflowError):
+    """An environment breaks the contract of `softflow.envs.contract`."""
+
+
+class NumericalError(SoftflowError):
+    """A NaN or infinity appeared in training; the message names the dump to replay."""

@@ -1,0 +1,142 @@
+"""Choosing one chunk among candidates (paper Alg. 2, and likeliest-of-N of IV-D, I).
+
+What depends on the observation is computed once and shared by all candidates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from softflow.errors import ConfigError
+from softflow.models.chunk_critic import CriticEnsemble
+from softflow.models.flow_policy import ActionFlow, FlowCondition, FlowPolicy, take_candidate
+
+SelectionRule = Literal["value", "likelihood"]
+
+
+@dataclass(frozen=True)
+class SelectionConfig:
+    """How a chunk is chosen.
+
+    Attributes:
+        num_candidates: chunks sampled a decision (paper App. C2: 128 in simulation).
+        sampling_std: standard deviation of the latents (0.7, paper IV-E).
+        rule: "value" keeps the best by the critic (Alg. 2), "likelihood" the likeliest.
+    """
+
+    num_candidates: int = 128
+    sampling_std: float = 0.7
+    rule: SelectionRule = "value"
+
+    def __post_init__(self) -> None:
+        if self.num_candidates < 1:
+            raise ConfigError(f"num_candidates is {self.num_candidates}; it must be at least 1")
+        if not self.sampling_std >= 0:
+            raise ConfigError(f"sampling_std is {self.sampling_std}; it must be >= 0")
+        if self.rule not in ("value", "likelihood"):
+            raise ConfigError(f'rule is "{self.rule}"; choose "value" or "likelihood"')
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The outcome of Alg. 2.
+
+    Attributes:
+        actions: chosen normalised chunk [B, H, A].
+        value: its pessimistic value [B] as seen when choosing (no gradient).
+        candidate_values: [B, N] values of all candidates.
+        candidates: [B, N, H, A].
+    """
+
+    actions: Tensor
+    value: Tensor
+    candidate_values: Tensor
+    candidates: Tensor
+
+
+def select_by_value(
+    flow: ActionFlow,
+    condition: FlowCondition,
+    critic: CriticEnsemble,
+    critic_tokens: Tensor,
+    num_candidates: int,
+    sampling_std: float,
+    action_limit: float,
+    *,
+    pathwise: bool = False,
+    generator: torch.Generator | None = None,
+) -> Selection:
+    """Sample candidates and keep the one of highest minimum value (Alg. 2).
+
+    Candidates are clipped to +-action_limit, the range of the data in normalised units, because
+    that is what the robot will execute. With `pathwise`, gradients flow from `actions` into the flow and its condition: only the chosen
+    latent is passed through the flow a second time, so the price does not grow with N.
+    """
+    batch = critic_tokens.shape[0]
+    with torch.no_grad():
+        latents = flow.draw_latents(batch, num_candidates, sampling_std, generator)
+        candidates = flow.to_actions(latents, condition)[0].clamp(-action_limit, action_limit)
+        values = critic.min_value(critic_tokens, candidates)
+        best = values.argmax(dim=1)
+        value = take_candidate(values, best)
+    if pathwise:
+        chosen = take_candidate(latents, best)[:, None]
+        actions = flow.to_actions(chosen, condition)[0].squeeze(1)
+        actions = actions.clamp(-action_limit, action_limit)
+    else:
+        actions = take_candidate(candidates, best)
+    return Selection(actions, value, values, candidates)
+
+
+class ChunkSelector:
+    """The deployed decision rule: raw observations in, a chunk in the robot's units out."""
+
+    def __init__(
+        self, policy: FlowPolicy, critic: CriticEnsemble | None, config: SelectionConfig
+    ) -> None:
+        if config.rule == "value" and critic is None:
+            raise ConfigError(
+                'rule "value" (Alg. 2) needs a critic; this policy has none yet: '
+                'run the critic_warmup stage, or choose rule "likelihood"'
+            )
+        self.policy, self.critic, self.config = policy, critic, config
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        observation: dict[str, Tensor],
+        prefix_actions: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Choose chunks.
+
+        Args:
+            observation: raw tensors [B, history, ...].
+            prefix_actions: [B, P, A] committed actions in the robot's units.
+
+        Returns:
+            [B, H, A] actions in the robot's units, inside the range of the data.
+        """
+        normalizer = self.policy.action_normalizer
+        prefix = normalizer.normalize(prefix_actions)
+        condition = self.policy.condition(observation, prefix)
+        num, std = self.config.num_candidates, self.config.sampling_std
+        if self.config.rule == "likelihood" or self.critic is None:
+            chosen = self.policy.flow.most_likely(num, std, condition, generator)
+        else:
+            tokens = self.critic.encoder(observation, prefix)
+            chosen = select_by_value(
+                self.policy.flow,
+                condition,
+                self.critic,
+                tokens,
+                num,
+                std,
+                normalizer.action_scale,
+                generator=generator,
+            ).actions
+        return normalizer.denormalize(chosen)

@@ -1,0 +1,196 @@
+"""Checkpoints: safetensors and JSON in a folder, written whole, checksummed, never pickled.
+
+checkpoints/
+  000003_offline_rl_0000500/
+    pretrained_model/   model.safetensors + config.json + statistics.json: enough to act
+    algorithm/          critic.safetensors, target_critic.safetensors
+    training_state/     optimisers and position: enough to continue
+    MANIFEST.json       format version and SHA-256 of every file
+  last -> 000003_offline_rl_0000500
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from softflow.data.files import read_json, sha256_of, sync_to_disk, write_bytes, write_json
+from softflow.errors import CheckpointError, StoreError
+
+FORMAT_VERSION = 1
+MANIFEST = "MANIFEST.json"
+LAST = "last"
+
+
+@dataclass(frozen=True)
+class CheckpointParts:
+    """The contents of a checkpoint, by path inside the folder, without endings.
+
+    Attributes:
+        tensors: "pretrained_model/model" -> named tensors, written as .safetensors.
+        documents: "pretrained_model/config" -> JSON value, written as .json.
+    """
+
+    tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    documents: dict[str, Any] = field(default_factory=dict)
+
+
+def write_checkpoint(root: Path, name: str, parts: CheckpointParts) -> Path:
+    """Write a checkpoint whole and point `last` to it; an interrupted call leaves no trace.
+
+    Raises:
+        StoreError: the disk is full or not writable; earlier checkpoints are untouched.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(root)
+    temp, final = root / f".tmp-{name}", root / name
+    try:
+        files = _write_files(temp, parts)
+        write_json(temp / MANIFEST, {"format_version": FORMAT_VERSION, "files": files})
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(temp, final)
+        sync_to_disk(root)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write checkpoint {final}: {error.strerror}; free some space or choose "
+            "another run folder, then run the same command again"
+        ) from error
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+    _point_last_to(root, name)
+    return final
+
+
+def read_checkpoint(folder: Path, only: tuple[str, ...] = ("",)) -> CheckpointParts:
+    """Read a checkpoint after checking its version and the checksum of every file.
+
+    Args:
+        folder: the checkpoint, or the link `last`.
+        only: path prefixes to read, ("pretrained_model/",) for acting; all by default.
+
+    Raises:
+        CheckpointError: not a checkpoint, of a newer format, or damaged; says what to do.
+    """
+    manifest = _read_manifest(folder)
+    parts = CheckpointParts()
+    for relative, digest in manifest["files"].items():
+        if not relative.startswith(only):
+            continue
+        path = folder / relative
+        if not path.is_file() or sha256_of(path) != digest:
+            raise CheckpointError(_damaged(folder, f"{relative} is missing or altered"))
+        key = str(Path(relative).with_suffix(""))
+        try:
+            if path.suffix == ".json":
+                parts.documents[key] = read_json(path)
+            else:
+                parts.tensors[key] = load_file(path)
+        except (SafetensorError, StoreError) as error:
+            raise CheckpointError(_damaged(folder, f"{relative}: {error}")) from error
+    return parts
+
+
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Copy named tensors into a module of exactly the same names and shapes.
+
+    Raises:
+        CheckpointError: names the first tensors that do not fit, with both shapes.
+    """
+    own = module.state_dict()
+    problems = [f"{name} is missing" for name in own if name not in tensors]
+    problems += [f"{name} is unknown here" for name in tensors if name not in own]
+    problems += [
+        f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}"
+        for name in own
+        if name in tensors and own[name].shape != tensors[name].shape
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{where} was made for other dimensions than this configuration: "
+            + "; ".join(problems[:3])
+            + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+            + ". Use the configuration saved beside it, or start a new run."
+        )
+    module.load_state_dict(tensors)
+
+
+def last_checkpoint(root: Path) -> Path | None:
+    """The newest whole checkpoint of a run, or None before the first one."""
+    link = root / LAST
+    if link.exists():
+        return link.resolve()
+    folders = sorted(path.parent for path in root.glob(f"[!.]*/{MANIFEST}"))
+    return folders[-1] if folders else None
+
+
+def prune_checkpoints(root: Path, keep: int, protected: frozenset[str] = frozenset()) -> None:
+    """Delete all but the newest `keep` checkpoints and those whose names are protected."""
+    names = sorted({path.parent.name for path in root.glob(f"[!.]*/{MANIFEST}")} - {LAST})
+    for name in names[:-keep]:
+        if name not in protected:
+            shutil.rmtree(root / name)
+
+
+def _write_files(folder: Path, parts: CheckpointParts) -> dict[str, str]:
+    payloads = {f"{key}.safetensors": value for key, value in parts.tensors.items()}
+    digests: dict[str, str] = {}
+    for relative in [*payloads, *(f"{key}.json" for key in parts.documents)]:
+        path = folder / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if relative in payloads:
+            tensors = payloads[relative]
+            write_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
+        else:
+            write_json(path, parts.documents[relative.removesuffix(".json")])
+        digests[relative] = sha256_of(path)
+    return digests
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    if not (folder / MANIFEST).is_file():
+        raise CheckpointError(
+            f"{folder} is not a checkpoint (it has no {MANIFEST}); give a folder inside "
+            "RUN/checkpoints, for example RUN/checkpoints/last"
+        )
+    try:
+        manifest = read_json(folder / MANIFEST)
+        version = manifest["format_version"]
+        files = manifest["files"]
+    except (StoreError, KeyError, TypeError) as error:
+        raise CheckpointError(_damaged(folder, f"{MANIFEST}: {error!r}")) from error
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder} has checkpoint format {version}, this softflow reads up to "
+            f"{FORMAT_VERSION}; upgrade softflow (pip install -U softflow)"
+        )
+    return {"files": files}
+
+
+def _damaged(folder: Path, what: str) -> str:
+    return (
+        f"checkpoint {folder} is damaged: {what}. Delete that folder (and the link "
+        f"{folder.parent / LAST} if it points there) and run the same command again: it goes on "
+        "from the checkpoint before it."
+    )
+
+
+def _remove_leftovers(root: Path) -> None:
+    for path in root.glob(".tmp-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _point_last_to(root: Path, name: str) -> None:
+    temp = root / f".tmp-{LAST}"
+    temp.unlink(missing_ok=True)
+    temp.symlink_to(name)
+    os.replace(temp, root / LAST)
+    sync_to_disk(root)

@@ -1,0 +1,158 @@
+"""The action-chunked critic (paper IV-C, App. C1): Q(o, a[0:H]) as a histogram over returns.
+
+A transformer encoder over [observation tokens, H action tokens, readout token]. The forward pass
+is written out so that (1) the first layer's keys, values and queries of the observation tokens are
+computed once an observation and shared by its candidates, and (2) the last layer is evaluated for
+the readout token only. Both are exact; a test compares with `nn.TransformerEncoder`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from softflow.data.chunk_sampler import ChunkSpec
+from softflow.data.preprocessing import DatasetStatistics
+from softflow.errors import ConfigError
+from softflow.models.observation_encoder import EncoderConfig, ObservationEncoder
+from softflow.models.value_distribution import HLGauss, ValueSupport
+
+
+@dataclass(frozen=True)
+class CriticConfig:
+    """Sizes of one critic; the defaults are the paper's (App. C1).
+
+    Attributes:
+        dim: width of the tokens (equal to the encoder's token_dim); num_heads, num_layers,
+            mlp_dim: of the transformer encoder; dropout: its training dropout.
+        num_critics: size of the ensemble whose minimum is the value.
+        num_bins: bins of the value histogram.
+    """
+
+    dim: int = 512
+    num_heads: int = 8
+    num_layers: int = 3
+    mlp_dim: int = 256
+    dropout: float = 0.1
+    num_critics: int = 2
+    num_bins: int = 101
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "num_heads", "num_layers", "mlp_dim", "num_critics"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"critic.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.dim % self.num_heads:
+            raise ConfigError(
+                f"critic.dim {self.dim} must be a multiple of critic.num_heads {self.num_heads}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"critic.dropout is {self.dropout}; it must lie in [0, 1)")
+
+
+class EncoderLayer(nn.TransformerEncoderLayer):
+    """PyTorch's post-norm encoder layer with shared and query-limited evaluation."""
+
+    def _heads(self, qkv: Tensor) -> tuple[Tensor, ...]:
+        """[B, N, L, 3D] -> query, key, value [B * N, heads, L, head_dim]."""
+        split = qkv.flatten(0, 1).unflatten(-1, (3, self.self_attn.num_heads, -1))
+        return split.permute(2, 0, 3, 1, 4).unbind(0)
+
+    def evaluate(self, parts: list[Tensor], readout_only: bool) -> Tensor:
+        """Run the layer on a sequence given in parts.
+
+        Args:
+            parts: token groups [B, n_i, L_i, D] with n_i in {1, N}; groups with n_i = 1 are
+                projected once an observation.
+            readout_only: return only the last token.
+
+        Returns:
+            [B, N, L, D] with L the total length, or 1.
+        """
+        attention = self.self_attn
+        weight, bias = attention.in_proj_weight, attention.in_proj_bias
+        candidates = max(part.shape[1] for part in parts)
+        projected = [F.linear(part, weight, bias) for part in parts]
+        qkv = torch.cat([p.expand(-1, candidates, -1, -1) for p in projected], dim=2)
+        x = torch.cat([p.expand(-1, candidates, -1, -1) for p in parts], dim=2)
+        query, key, value = self._heads(qkv)
+        if readout_only:
+            query, x = query[..., -1:, :], x[:, :, -1:]
+        dropout = attention.dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        attended = attention.out_proj(attended.transpose(1, 2).flatten(-2)).view(x.shape)
+        x = self.norm1(x + self.dropout1(attended))
+        return self.norm2(x + self._ff_block(x))
+
+
+class ChunkCritic(nn.Module):
+    """One critic: observation tokens and action chunks -> logits over returns."""
+
+    def __init__(self, chunk_length: int, action_dim: int, config: CriticConfig) -> None:
+        super().__init__()
+        self.action_embed = nn.Sequential(nn.Linear(action_dim, config.dim), nn.ELU())
+        self.action_position = nn.Parameter(torch.randn(chunk_length, config.dim) * 0.02)
+        self.readout = nn.Parameter(torch.randn(1, config.dim) * 0.02)
+        self.layers = nn.ModuleList(
+            EncoderLayer(
+                config.dim,
+                config.num_heads,
+                config.mlp_dim,
+                config.dropout,
+                activation="gelu",
+                batch_first=True,
+            )
+            for _ in range(config.num_layers)
+        )
+        self.head = nn.Linear(config.dim, config.num_bins)
+
+    def forward(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
+        """obs_tokens [B, S, D], normalised actions [B, N, H, A] -> logits [B, N, num_bins]."""
+        batch, candidates = actions.shape[:2]
+        chunk = self.action_embed(actions) + self.action_position
+        readout = self.readout.expand(batch, candidates, -1, -1)
+        parts = [obs_tokens[:, None], torch.cat([chunk, readout], dim=2)]
+        for index, layer in enumerate(self.layers):
+            is_last = index == len(self.layers) - 1
+            parts = [layer.evaluate(parts, readout_only=is_last)]  # type: ignore[operator]
+        return self.head(parts[0][:, :, -1])
+
+
+class CriticEnsemble(nn.Module):
+    """`num_critics` critics over one encoder and one histogram support."""
+
+    def __init__(
+        self,
+        chunk: ChunkSpec,
+        statistics: DatasetStatistics,
+        support: ValueSupport,
+        config: CriticConfig,
+        encoder: EncoderConfig,
+    ) -> None:
+        super().__init__()
+        if encoder.token_dim != config.dim:
+            raise ConfigError(
+                f"encoder.token_dim {encoder.token_dim} must equal critic.dim {config.dim}"
+            )
+        action_dim = len(statistics.action.mean)
+        self.encoder = ObservationEncoder(
+            statistics, chunk.history_length, chunk.prefix_length, action_dim, encoder
+        )
+        self.members = nn.ModuleList(
+            ChunkCritic(chunk.chunk_length, action_dim, config) for _ in range(config.num_critics)
+        )
+        self.distribution = HLGauss(support)
+
+    def forward(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
+        """obs_tokens [B, S, D], actions [B, N, H, A] -> logits [num_critics, B, N, num_bins]."""
+        return torch.stack([member(obs_tokens, actions) for member in self.members])
+
+    def values(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
+        """Expected returns [num_critics, B, N]."""
+        return self.distribution.value(self(obs_tokens, actions))
+
+    def min_value(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
+        """Pessimistic value [B, N]: the minimum over the ensemble (Alg. 2)."""
+        return self.values(obs_tokens, actions).amin(dim=0)

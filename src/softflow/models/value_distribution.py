@@ -1,0 +1,81 @@
+"""HL-Gauss: scalar values as Gaussian-smoothed histograms (paper IV-C, Imani & White 2018)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from softflow.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ValueSupport:
+    """Range and resolution of the value histogram.
+
+    Attributes:
+        low, high: values the centres of the outermost bins stand for, in units of return.
+        num_bins: 101 in the paper (App. C1); smoothing: sigma in bin widths.
+    """
+
+    low: float
+    high: float
+    num_bins: int = 101
+    smoothing: float = 0.75
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ConfigError(f"value support [{self.low}, {self.high}] must be finite, low < high")
+        if self.num_bins < 2 or self.smoothing <= 0:
+            raise ConfigError(
+                f"value support needs >= 2 bins and smoothing > 0, "
+                f"not {self.num_bins} and {self.smoothing}"
+            )
+
+
+def support_from_returns(lowest: float, highest: float, num_bins: int = 101) -> ValueSupport:
+    """A support that holds every target made of returns in [lowest, highest].
+
+    Five bins of margin a side keep the smoothed histogram of an extreme return whole. A range of
+    zero (no reward in the data yet) is widened to one unit of reward, so that the first success
+    online still fits.
+    """
+    if highest - lowest < 1e-6:
+        lowest, highest = min(lowest, 0.0), max(highest, lowest + 1.0)
+    margin = 5 * (highest - lowest) / (num_bins - 11)
+    return ValueSupport(lowest - margin, highest + margin, num_bins)
+
+
+class HLGauss(nn.Module):
+    """Turns values into target histograms and logits back into values."""
+
+    edges: Tensor
+    centers: Tensor
+
+    def __init__(self, support: ValueSupport) -> None:
+        super().__init__()
+        self.support = support
+        width = (support.high - support.low) / (support.num_bins - 1)
+        self.sigma = support.smoothing * width
+        centers = torch.linspace(support.low, support.high, support.num_bins, dtype=torch.float64)
+        edges = torch.cat([centers - width / 2, centers[-1:] + width / 2])
+        self.register_buffer("centers", centers.to(torch.get_default_dtype()), persistent=False)
+        self.register_buffer("edges", edges.to(torch.get_default_dtype()), persistent=False)
+
+    def probabilities(self, values: Tensor) -> Tensor:
+        """Values [...] -> histograms [..., num_bins] that sum to one; values are clipped."""
+        values = values.clamp(self.support.low, self.support.high)[..., None]
+        cdf = 0.5 * torch.erf((self.edges - values) / (self.sigma * math.sqrt(2)))
+        mass = cdf.diff(dim=-1)
+        return mass / mass.sum(-1, keepdim=True)
+
+    def value(self, logits: Tensor) -> Tensor:
+        """Logits [..., num_bins] -> expected values [...]."""
+        return (logits.softmax(-1) * self.centers).sum(-1)
+
+    def clipped_fraction(self, values: Tensor) -> Tensor:
+        """Share of the values that lie outside the support (logged: it should be 0)."""
+        outside = (values < self.support.low) | (values > self.support.high)
+        return outside.to(self.centers.dtype).mean()

@@ -1,0 +1,1 @@
+"""Learning: returns, losses, the learner, the four stages, rollouts and evaluation."""

@@ -1,0 +1,187 @@
+"""Configuration of a run: frozen, validated on construction, saved beside the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from softflow.data.chunk_sampler import ChunkSpec
+from softflow.errors import ConfigError
+from softflow.models.chunk_critic import CriticConfig
+from softflow.models.coupling import FlowConfig
+from softflow.models.observation_encoder import EncoderConfig
+
+StageName = Literal["imitation", "critic_warmup", "offline_rl", "online_rl"]
+STAGES: tuple[StageName, ...] = ("imitation", "critic_warmup", "offline_rl", "online_rl")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shapes of the decision process and sizes of the networks."""
+
+    chunk: ChunkSpec
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    critic: CriticConfig = field(default_factory=CriticConfig)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.encoder.token_dim == self.critic.dim,
+            f"model.encoder.token_dim {self.encoder.token_dim} must equal "
+            f"model.critic.dim {self.critic.dim}: the critic reads the encoder's tokens",
+        )
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """What every stage has.
+
+    Attributes:
+        num_updates: gradient updates (a round's, in online_rl).
+        batch_size: windows an update.
+        learning_rate: of AdamW, for both networks.
+        dropout: of the policy's heads.
+    """
+
+    num_updates: int
+    batch_size: int
+    learning_rate: float
+    dropout: float
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        _require(self.num_updates >= 0, f"{name}.num_updates is {self.num_updates}; must be >= 0")
+        _require(self.batch_size >= 1, f"{name}.batch_size is {self.batch_size}; must be >= 1")
+        _require(
+            self.learning_rate > 0, f"{name}.learning_rate is {self.learning_rate}; must be > 0"
+        )
+        _require(0 <= self.dropout < 1, f"{name}.dropout is {self.dropout}; must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class CriticStageConfig(StageConfig):
+    """What the stages with a critic update add.
+
+    Attributes:
+        target_candidates: candidates of Alg. 2 in the bootstrap; 1 is a plain sample.
+    """
+
+    target_candidates: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(
+            self.target_candidates >= 1,
+            f"target_candidates is {self.target_candidates}; must be >= 1",
+        )
+
+
+@dataclass(frozen=True)
+class RLConfig(CriticStageConfig):
+    """What the stages with an actor update add.
+
+    Attributes:
+        bc_coef: lambda, weight of the imitation term in nats against Q in units of return.
+        actor_candidates: candidates of Alg. 2 in the actor loss; the gradient runs through the
+            chosen one.
+    """
+
+    bc_coef: float = 0.1
+    actor_candidates: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.bc_coef >= 0, f"bc_coef is {self.bc_coef}; must be >= 0")
+        _require(
+            self.actor_candidates >= 1, f"actor_candidates is {self.actor_candidates}; must be >= 1"
+        )
+
+
+@dataclass(frozen=True)
+class OnlineConfig(RLConfig):
+    """Online rounds: collect episodes with Alg. 2, then update (paper V-B, V-C).
+
+    Attributes:
+        num_rounds: rounds of collecting and updating.
+        episodes_per_round: episodes collected in each round.
+        offline_ratio: rho, share of a batch that comes from the offline data.
+        bc_decay: factor on bc_coef a round (1 keeps the paper's fixed lambda).
+    """
+
+    num_rounds: int = 5
+    episodes_per_round: int = 10
+    offline_ratio: float = 0.5
+    bc_decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.num_rounds >= 0, f"num_rounds is {self.num_rounds}; must be >= 0")
+        _require(
+            self.episodes_per_round >= 1,
+            f"episodes_per_round is {self.episodes_per_round}; must be >= 1",
+        )
+        _require(
+            0 <= self.offline_ratio <= 1,
+            f"offline_ratio is {self.offline_ratio}; must lie in [0, 1]",
+        )
+        _require(0 < self.bc_decay <= 1, f"bc_decay is {self.bc_decay}; must lie in (0, 1]")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that decides the result of a run, apart from the data.
+
+    Attributes:
+        model: shapes of the decision process and sizes of the networks.
+        imitation: stage I.
+        critic_warmup: stage II.
+        offline_rl: stage III.
+        online_rl: stage IV.
+        discount: gamma per control step (App. C2).
+        tau: Polyak factor of the target critic (App. C2).
+        weight_decay: of AdamW (App. C2).
+        noise_std: of the noise on training actions, in normalised units (IV-E).
+        sampling_std: of the latents at inference (IV-E).
+        execution_candidates: candidates of a deployed decision, by likelihood before a critic
+            exists and by value afterwards.
+        eval_episodes: episodes of every evaluation; 0 skips them.
+        round_eval_episodes: episodes of the evaluation after every online round; 0 skips it.
+        seed: of weights, batches, noise and episodes.
+        num_workers: simulator processes; the result does not depend on it.
+        device: torch device of the learner.
+        checkpoint_interval_s: longest training time a kill can cost.
+    """
+
+    model: ModelConfig
+    imitation: StageConfig
+    critic_warmup: CriticStageConfig
+    offline_rl: RLConfig
+    online_rl: OnlineConfig
+    discount: float = 0.997
+    tau: float = 0.05
+    weight_decay: float = 1e-4
+    noise_std: float = 0.05
+    sampling_std: float = 0.7
+    execution_candidates: int = 128
+    eval_episodes: int = 100
+    round_eval_episodes: int = 0
+    seed: int = 0
+    num_workers: int = 2
+    device: str = "cpu"
+    checkpoint_interval_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        _require(0 < self.discount <= 1, f"discount is {self.discount}; must lie in (0, 1]")
+        _require(0 < self.tau <= 1, f"tau is {self.tau}; must lie in (0, 1]")
+        for name in ("weight_decay", "noise_std", "sampling_std"):
+            _require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; must be >= 0")
+        _require(
+            self.execution_candidates >= 1,
+            f"execution_candidates is {self.execution_candidates}; must be >= 1",
+        )
+        _require(self.num_workers >= 1, f"num_workers is {self.num_workers}; must be >= 1")

@@ -1,0 +1,139 @@
+"""What a success rate does not show: how well the policy fits, and whether the critic is right."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from softflow.data.chunk_sampler import ChunkBatch, ChunkDataset
+from softflow.data.episode_store import EpisodeStore
+from softflow.data.files import write_json
+from softflow.models.flow_policy import perturb
+from softflow.training.config import StageName
+from softflow.training.evaluation import episode_seed
+from softflow.training.returns import monte_carlo_returns
+from softflow.training.rollouts import RolloutTask
+from softflow.training.run import Run
+from softflow.video import write_video
+
+MAX_WINDOWS = 512
+DIVERSITY_CANDIDATES = 32
+VIDEO_EVERY = 2
+"""Control steps between two frames of a video."""
+
+
+def diagnose(run: Run, label: StageName) -> None:
+    """Write diagnostics/LABEL.json and videos/LABEL.mp4, unless they are there already."""
+    path = run.folder / "diagnostics" / f"{label}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(run.config.seed)
+        write_json(path, measure(run, label))
+    if run.config.eval_episodes and not (run.folder / "videos" / f"{label}.mp4").exists():
+        _film(run, label)
+
+
+@torch.no_grad()
+def measure(run: Run, label: StageName) -> dict[str, Any]:
+    """The numbers of diagnostics/LABEL.json."""
+    run.learner.policy.eval()
+    run.learner.critic.eval()
+    data = _windows(run.demonstrations(), run)
+    result: dict[str, Any] = {
+        "data_log_prob": _log_prob(run, data).mean().item(),
+        "invertibility_error": _invertibility_error(run, data),
+        "candidate_diversity": _candidate_diversity(run, data),
+    }
+    held_out = run.held_out()
+    if held_out.num_windows:
+        nats = -_log_prob(run, _windows(held_out, run)).mean().item()
+        dims = run.config.model.chunk.chunk_length * run.spec.action_dim
+        result["held_out_bits_per_dim"] = nats / math.log(2) / dims
+    evaluated = run.folder / "evaluations" / label
+    if label != "imitation" and evaluated.exists():
+        result |= _values_against_returns(run, EpisodeStore.open(evaluated))
+    return result
+
+
+def _windows(dataset: ChunkDataset, run: Run) -> ChunkBatch:
+    """Whole chunks only, so that likelihoods compare; the same windows at every stage."""
+    rng = np.random.default_rng(run.config.seed)
+    count = min(MAX_WINDOWS, dataset.num_windows)
+    chosen = rng.choice(dataset.num_windows, count, replace=False)
+    whole = dataset.gather(chosen).step_valid.all(dim=1).numpy()
+    return dataset.gather(chosen[whole]).to(run.config.device)
+
+
+def _normalized(run: Run, batch: ChunkBatch) -> tuple[Tensor, Tensor]:
+    normalize = run.learner.policy.action_normalizer.normalize
+    return normalize(batch.actions)[:, None], normalize(batch.prefix_actions)
+
+
+def _log_prob(run: Run, batch: ChunkBatch) -> Tensor:
+    """log pi of noisy data [B], averaged over nothing: the density the policy was fitted to."""
+    actions, prefix = _normalized(run, batch)
+    policy = run.learner.policy
+    condition = policy.condition(batch.observation, prefix)
+    return policy.flow.log_prob(perturb(actions, run.config.noise_std), condition).squeeze(1)
+
+
+def _invertibility_error(run: Run, batch: ChunkBatch) -> float:
+    actions, prefix = _normalized(run, batch)
+    policy = run.learner.policy
+    condition = policy.condition(batch.observation, prefix)
+    latents, _ = policy.flow.to_latents(actions, condition)
+    return (policy.flow.to_actions(latents, condition)[0] - actions).abs().max().item()
+
+
+def _candidate_diversity(run: Run, batch: ChunkBatch) -> float:
+    """Mean distance of candidates from their mean, per action component, normalised units."""
+    _, prefix = _normalized(run, batch)
+    policy = run.learner.policy
+    condition = policy.condition(batch.observation, prefix)
+    candidates, _ = policy.flow.sample(DIVERSITY_CANDIDATES, run.config.sampling_std, condition)
+    return candidates.std(dim=1).mean().item()
+
+
+def _values_against_returns(run: Run, store: EpisodeStore) -> dict[str, list[float]]:
+    """Q at every decision of the evaluation episodes, and the discounted return that followed."""
+    chunk = run.config.model.chunk
+    dataset = ChunkDataset(store, chunk)
+    ends = np.cumsum([store.summary(index).length for index in range(len(store))])
+    starts = np.concatenate([[0], ends[:-1]])
+    decisions = [
+        np.arange(a, b, chunk.execution_horizon) for a, b in zip(starts, ends, strict=True)
+    ]
+    returns = [
+        monte_carlo_returns(store.episode(index, with_images=False).rewards, run.config.discount)
+        for index in range(len(store))
+    ]
+    windows = np.concatenate(decisions)
+    realised = np.concatenate(returns)[windows]
+    if len(windows) > MAX_WINDOWS:
+        chosen = np.random.default_rng(0).choice(len(windows), MAX_WINDOWS, replace=False)
+        windows, realised = windows[chosen], realised[chosen]
+    batch = dataset.gather(windows).to(run.config.device)
+    actions, prefix = _normalized(run, batch)
+    critic = run.learner.critic
+    values = critic.min_value(critic.encoder(batch.observation, prefix), actions)
+    return {"q_values": values.flatten().tolist(), "realised_returns": realised.tolist()}
+
+
+def _film(run: Run, label: StageName) -> None:
+    """A video of the first evaluation episode."""
+    task = RolloutTask(
+        str(run.save().resolve()),
+        run.selection(label),
+        run.spec.env_id,
+        episode_seed(run.config.seed, "evaluation", 0),
+        {"source": "evaluation", "label": label},
+        render_every=VIDEO_EVERY,
+    )
+    result = next(iter(run.pool.run([task])))
+    if result.frames is not None:
+        path = run.folder / "videos" / f"{label}.mp4"
+        write_video(path, result.frames, run.spec.control_hz / VIDEO_EVERY)

@@ -1,0 +1,196 @@
+"""One learner: the networks, their optimisers, and one update method a loss."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from softflow.data.chunk_sampler import ChunkBatch
+from softflow.data.preprocessing import DatasetStatistics
+from softflow.errors import NumericalError
+from softflow.models.action_selection import select_by_value
+from softflow.models.chunk_critic import CriticEnsemble
+from softflow.models.flow_policy import FlowPolicy
+from softflow.models.value_distribution import ValueSupport
+from softflow.training.config import (
+    CriticStageConfig,
+    ModelConfig,
+    RLConfig,
+    StageConfig,
+    TrainingConfig,
+)
+from softflow.training.losses import (
+    Metrics,
+    actor_loss,
+    bootstrap_value,
+    critic_loss,
+    imitation_loss,
+    negative_log_likelihood,
+)
+
+
+def build_policy(config: ModelConfig, statistics: DatasetStatistics) -> FlowPolicy:
+    """A fresh policy for data of these statistics."""
+    return FlowPolicy(config.chunk, statistics, config.flow, config.encoder)
+
+
+def build_critic(
+    config: ModelConfig, statistics: DatasetStatistics, support: ValueSupport
+) -> CriticEnsemble:
+    """A fresh critic ensemble whose histograms span `support`."""
+    return CriticEnsemble(config.chunk, statistics, support, config.critic, config.encoder)
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Inside, gradients pass through the module but not into its parameters; dropout is off."""
+    was_training = module.training
+    module.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.train(was_training).requires_grad_(True)
+
+
+class Learner:
+    """Policy, critic, target critic and their updates.
+
+    The randomness of an update comes from torch's global generator, which the run seeds from
+    (seed, stage, update_step) before each update.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        statistics: DatasetStatistics,
+        support: ValueSupport,
+    ) -> None:
+        self.config = config
+        device = torch.device(config.device)
+        torch.manual_seed(config.seed)
+        self.policy = build_policy(config.model, statistics).to(device)
+        self.critic = build_critic(config.model, statistics, support).to(device)
+        self.target_critic = copy.deepcopy(self.critic).eval().requires_grad_(False)
+        self.policy_optimizer = self._adamw(self.policy)
+        self.critic_optimizer = self._adamw(self.critic)
+
+    def _adamw(self, module: nn.Module) -> torch.optim.AdamW:
+        """AdamW with the paper's betas and weight decay (App. C2)."""
+        return torch.optim.AdamW(
+            module.parameters(), lr=1e-4, weight_decay=self.config.weight_decay, fused=True
+        )
+
+    def start_stage(self, stage: StageConfig) -> None:
+        """Set learning rate and dropout of a stage (App. C2)."""
+        for optimizer in (self.policy_optimizer, self.critic_optimizer):
+            for group in optimizer.param_groups:
+                group["lr"] = stage.learning_rate
+        self.policy.flow.set_dropout(stage.dropout)
+
+    def imitation_update(self, batch: ChunkBatch) -> Metrics:
+        """One gradient step of Eq. 8."""
+        actions, prefix = self._normalized(batch)
+        self.policy.train()
+        condition = self.policy.condition(batch.observation, prefix)
+        nll = negative_log_likelihood(
+            self.policy.flow, condition, actions, batch.step_valid, self.config.noise_std
+        )
+        loss, metrics = imitation_loss(nll, torch.ones_like(nll))
+        return metrics | self._step(loss, self.policy, self.policy_optimizer)
+
+    def critic_update(self, batch: ChunkBatch, stage: CriticStageConfig) -> Metrics:
+        """One gradient step of Eq. 7, then the Polyak step of the target critic."""
+        actions, prefix = self._normalized(batch)
+        next_value = self._next_value(batch, stage.target_candidates)
+        self.critic.train()
+        tokens = self.critic.encoder(batch.observation, prefix)
+        logits = self.critic(tokens, actions[:, None]).squeeze(2)
+        loss, metrics = critic_loss(
+            logits,
+            batch.rewards,
+            batch.num_steps,
+            batch.bootstrap_mask,
+            next_value,
+            self.config.discount,
+            self.critic.distribution,
+        )
+        metrics |= self._step(loss, self.critic, self.critic_optimizer, "critic_")
+        self._polyak()
+        return metrics
+
+    def actor_update(self, batch: ChunkBatch, stage: RLConfig, bc_coef: float) -> Metrics:
+        """One gradient step of -Q + lambda NLL, imitating offline rows only (IV-D, III and IV)."""
+        actions, prefix = self._normalized(batch)
+        flow = self.policy.flow
+        self.policy.train()
+        condition = self.policy.condition(batch.observation, prefix)
+        nll = negative_log_likelihood(
+            flow, condition, actions, batch.step_valid, self.config.noise_std
+        )
+        flow.eval()
+        with frozen(self.critic):
+            tokens = self.critic.encoder(batch.observation, prefix)
+            selection = select_by_value(
+                flow,
+                condition,
+                self.critic,
+                tokens,
+                stage.actor_candidates,
+                self.config.sampling_std,
+                self.policy.action_normalizer.action_scale,
+                pathwise=True,
+            )
+            q_value = self.critic.min_value(tokens, selection.actions[:, None]).squeeze(1)
+            imitated = batch.is_offline.to(nll.dtype)
+            loss, metrics = actor_loss(q_value, nll, imitated, bc_coef)
+            metrics["candidate_value_spread"] = selection.candidate_values.std(
+                dim=1, correction=0
+            ).mean()
+            return metrics | self._step(loss, self.policy, self.policy_optimizer)
+
+    def _normalized(self, batch: ChunkBatch) -> tuple[Tensor, Tensor]:
+        normalize = self.policy.action_normalizer.normalize
+        return normalize(batch.actions), normalize(batch.prefix_actions)
+
+    @torch.no_grad()
+    def _next_value(self, batch: ChunkBatch, num_candidates: int) -> Tensor:
+        prefix = self.policy.action_normalizer.normalize(batch.next_prefix_actions)
+        self.policy.eval()
+        condition = self.policy.condition(batch.next_observation, prefix)
+        tokens = self.target_critic.encoder(batch.next_observation, prefix)
+        return bootstrap_value(
+            self.policy.flow,
+            condition,
+            self.target_critic,
+            tokens,
+            num_candidates,
+            self.config.sampling_std,
+            self.policy.action_normalizer.action_scale,
+        )
+
+    @torch.no_grad()
+    def _polyak(self) -> None:
+        """target <- (1 - tau) target + tau critic (App. C2)."""
+        targets = list(self.target_critic.parameters())
+        torch._foreach_lerp_(targets, list(self.critic.parameters()), self.config.tau)
+
+    def _step(
+        self,
+        loss: Tensor,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        prefix: str = "policy_",
+    ) -> Metrics:
+        if not torch.isfinite(loss):
+            raise NumericalError(f"the {prefix.rstrip('_')} loss is {loss.item()}")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
+        if not torch.isfinite(norm):
+            raise NumericalError(f"the gradient of the {prefix.rstrip('_')} is {norm.item()}")
+        optimizer.step()
+        return {f"{prefix}grad_norm": norm}

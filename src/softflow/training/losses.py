@@ -1,0 +1,103 @@
+"""The method on one page: the losses of SOFT-FLOW in the paper's order, as pure functions.
+
+Each returns (loss, metrics). Nothing here steps an optimiser, draws data or knows of stages.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from softflow.models.action_selection import select_by_value
+from softflow.models.chunk_critic import CriticEnsemble
+from softflow.models.flow_policy import ActionFlow, FlowCondition, perturb
+from softflow.models.value_distribution import HLGauss
+from softflow.training.returns import td_target
+
+Metrics = dict[str, Tensor]
+
+
+def negative_log_likelihood(
+    flow: ActionFlow,
+    condition: FlowCondition,
+    actions: Tensor,
+    step_valid: Tensor,
+    noise_std: float,
+) -> Tensor:
+    """-log pi(a | o) in nats [B] of noisy normalised chunks [B, H, A] (Eq. 6, noise of IV-B)."""
+    noisy = perturb(actions, noise_std)[:, None]
+    return -flow.log_prob(noisy, condition, step_valid).squeeze(1)
+
+
+def imitation_loss(nll: Tensor, weight: Tensor) -> tuple[Tensor, Metrics]:
+    """Eq. 8: mean negative log-likelihood over the rows that count.
+
+    Args:
+        nll: [B]; weight: [B], 1 for a row that is imitated, 0 for one that is not (IV-D, IV).
+    """
+    loss = (nll * weight).sum() / weight.sum().clamp_min(1)
+    return loss, {"nll": loss.detach()}
+
+
+@torch.no_grad()
+def bootstrap_value(
+    flow: ActionFlow,
+    next_condition: FlowCondition,
+    target_critic: CriticEnsemble,
+    next_tokens: Tensor,
+    num_candidates: int,
+    sampling_std: float,
+    action_limit: float,
+) -> Tensor:
+    """V(o') [B] = min_j Q'_j(o', a'), a' by Alg. 2 from the current policy (Eq. 3).
+
+    With one candidate this is the plain a' ~ pi of the warm-up (Alg. 3, stage II).
+    """
+    return select_by_value(
+        flow, next_condition, target_critic, next_tokens, num_candidates, sampling_std, action_limit
+    ).value
+
+
+def critic_loss(
+    logits: Tensor,
+    rewards: Tensor,
+    num_steps: Tensor,
+    bootstrap_mask: Tensor,
+    next_value: Tensor,
+    discount: float,
+    distribution: HLGauss,
+) -> tuple[Tensor, Metrics]:
+    """Eq. 7 as a cross-entropy to the HL-Gauss histogram of the target (IV-C).
+
+    Args:
+        logits: [num_critics, B, num_bins] of the chunk really executed.
+        rewards, num_steps, bootstrap_mask, next_value: see `td_target`.
+    """
+    target = td_target(rewards, num_steps, bootstrap_mask, next_value, discount)
+    histogram = distribution.probabilities(target)
+    cross_entropy = -(histogram * F.log_softmax(logits, dim=-1)).sum(-1)
+    values = distribution.value(logits.detach())
+    metrics = {
+        "critic_loss": cross_entropy.detach().mean(),
+        "q_data": values.mean(),
+        "q_target": target.mean(),
+        "td_error": (values - target).abs().mean(),
+        "target_clipped_fraction": distribution.clipped_fraction(target),
+    }
+    return cross_entropy.mean(dim=1).sum(), metrics
+
+
+def actor_loss(
+    q_value: Tensor, nll: Tensor, imitation_weight: Tensor, bc_coef: float
+) -> tuple[Tensor, Metrics]:
+    """-Q + lambda NLL (IV-D, III; Alg. 3's sign of Q is a slip).
+
+    Args:
+        q_value: [B] minimum over critics of the selected chunk, differentiable.
+        nll: [B] of the data's chunk; imitation_weight: [B] 1 on offline rows, 0 on online rows.
+        bc_coef: lambda.
+    """
+    imitation, metrics = imitation_loss(nll, imitation_weight)
+    loss = -q_value.mean() + bc_coef * imitation
+    return loss, metrics | {"q_actor": q_value.detach().mean(), "actor_loss": loss.detach()}

@@ -1,0 +1,151 @@
+"""A learner to and from a checkpoint, and a policy ready to act from one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import dacite
+import torch
+from torch import Tensor
+
+from softflow.data.batch import DataSpec
+from softflow.data.chunk_sampler import ChunkSpec
+from softflow.data.preprocessing import DatasetStatistics
+from softflow.errors import CheckpointError, SoftflowError
+from softflow.models.action_selection import ChunkSelector, SelectionConfig
+from softflow.models.checkpoint import CheckpointParts, load_weights, read_checkpoint
+from softflow.models.value_distribution import ValueSupport
+from softflow.training.config import ModelConfig, TrainingConfig
+from softflow.training.learner import Learner, build_critic, build_policy
+
+T = TypeVar("T")
+
+POLICY, CRITIC = "pretrained_model/model", "algorithm/critic"
+TARGET_CRITIC = "algorithm/target_critic"
+CONFIG, STATISTICS = "pretrained_model/config", "pretrained_model/statistics"
+DATA_SPEC = "pretrained_model/data_spec"
+SUPPORT, POSITION = "algorithm/value_support", "training_state/position"
+OPTIMIZERS = {
+    "policy": "training_state/policy_optimizer",
+    "critic": "training_state/critic_optimizer",
+}
+
+
+def config_from_json(kind: type[T], value: dict[str, Any], where: str) -> T:
+    """A configuration dataclass from its JSON form, nothing unknown, nothing missing.
+
+    Raises:
+        CheckpointError: names the field that does not fit.
+    """
+    try:
+        return dacite.from_dict(kind, value, dacite.Config(strict=True, cast=[tuple]))
+    except (dacite.DaciteError, SoftflowError, TypeError) as error:
+        raise CheckpointError(
+            f"{where} does not hold a {kind.__name__} of this version of softflow: {error}"
+        ) from error
+
+
+def learner_parts(
+    learner: Learner, statistics: DatasetStatistics, spec: DataSpec, position: dict[str, Any]
+) -> CheckpointParts:
+    """Everything of a learner, as the contents of a checkpoint."""
+    return CheckpointParts(
+        tensors={
+            POLICY: learner.policy.state_dict(),
+            CRITIC: learner.critic.state_dict(),
+            TARGET_CRITIC: learner.target_critic.state_dict(),
+            OPTIMIZERS["policy"]: _optimizer_tensors(learner.policy_optimizer),
+            OPTIMIZERS["critic"]: _optimizer_tensors(learner.critic_optimizer),
+        },
+        documents={
+            CONFIG: asdict(learner.config),
+            STATISTICS: statistics.to_json(),
+            DATA_SPEC: spec.to_json(),
+            SUPPORT: asdict(learner.critic.distribution.support),
+            POSITION: position,
+        },
+    )
+
+
+def restore_learner(learner: Learner, parts: CheckpointParts, where: str) -> dict[str, Any]:
+    """Load a checkpoint into a learner of the same configuration; returns the position.
+
+    Raises:
+        CheckpointError: the checkpoint was made for other dimensions.
+    """
+    load_weights(learner.policy, parts.tensors[POLICY], where)
+    load_weights(learner.critic, parts.tensors[CRITIC], where)
+    load_weights(learner.target_critic, parts.tensors[TARGET_CRITIC], where)
+    _load_optimizer(learner.policy_optimizer, parts.tensors[OPTIMIZERS["policy"]])
+    _load_optimizer(learner.critic_optimizer, parts.tensors[OPTIMIZERS["critic"]])
+    return parts.documents[POSITION]
+
+
+def load_selector(
+    checkpoint: Path, selection: SelectionConfig, device: str = "cpu"
+) -> tuple[ChunkSelector, ChunkSpec]:
+    """A policy ready to act, and the lengths of its decisions.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged or of another version.
+    """
+    wanted = ("pretrained_model/", "algorithm/critic", "algorithm/value_support")
+    parts = read_checkpoint(checkpoint, wanted)
+    where = str(checkpoint)
+    config = config_from_json(TrainingConfig, parts.documents[CONFIG], where)
+    statistics = DatasetStatistics.from_json(parts.documents[STATISTICS])
+    support = config_from_json(ValueSupport, parts.documents[SUPPORT], where)
+    return build_selector(config.model, statistics, support, parts, selection, where, device)
+
+
+def read_run_facts(checkpoint: Path) -> tuple[TrainingConfig, DataSpec, dict[str, Any]]:
+    """Configuration, data spec and position of a checkpoint, without its weights.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged or of another version.
+    """
+    documents = read_checkpoint(checkpoint, (CONFIG, DATA_SPEC, POSITION)).documents
+    config = config_from_json(TrainingConfig, documents[CONFIG], str(checkpoint))
+    return config, DataSpec.from_json(documents[DATA_SPEC]), documents[POSITION]
+
+
+def build_selector(
+    model: ModelConfig,
+    statistics: DatasetStatistics,
+    support: ValueSupport,
+    parts: CheckpointParts,
+    selection: SelectionConfig,
+    where: str,
+    device: str,
+) -> tuple[ChunkSelector, ChunkSpec]:
+    """Networks from checkpoint parts, in evaluation mode."""
+    policy = build_policy(model, statistics)
+    load_weights(policy, parts.tensors[POLICY], where)
+    critic = build_critic(model, statistics, support)
+    load_weights(critic, parts.tensors[CRITIC], where)
+    selector = ChunkSelector(
+        policy.eval().requires_grad_(False).to(device),
+        critic.eval().requires_grad_(False).to(device),
+        selection,
+    )
+    return selector, model.chunk
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """AdamW's moments and step counts, named "<parameter>.<slot>"."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{slot}": value for index, slots in state.items() for slot, value in slots.items()
+    }
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, slot = name.split(".")
+        state.setdefault(int(index), {})[slot] = value
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )

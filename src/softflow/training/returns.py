@@ -1,0 +1,58 @@
+"""Returns of chunked decisions (DESIGN: the decision process with chunks and prefix).
+
+A decision at control step t collects r[t], r[t+1], ... for `num_steps` control steps (fewer than
+the execution horizon when the episode ends), then bootstraps from the next decision. Every count
+is in control steps: `discount` is per control step, gamma^H is never configured.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def decision_return(rewards: Tensor, discount: float) -> Tensor:
+    """Discounted reward inside one decision: sum_i discount^i r[i] (first term of Eq. 7).
+
+    Args:
+        rewards: [B, E], zero after the episode's end.
+        discount: per control step.
+
+    Returns:
+        [B].
+    """
+    powers = torch.arange(rewards.shape[1], device=rewards.device, dtype=rewards.dtype)
+    return (rewards * discount**powers).sum(dim=1)
+
+
+def td_target(
+    rewards: Tensor,
+    num_steps: Tensor,
+    bootstrap_mask: Tensor,
+    next_value: Tensor,
+    discount: float,
+) -> Tensor:
+    """Target of the critic (Eq. 7): decision return + discount^num_steps * mask * next value.
+
+    Args:
+        rewards: [B, E]; num_steps: [B] control steps until the next decision.
+        bootstrap_mask: [B], 0 only where the episode terminated; truncation bootstraps.
+        next_value: [B] value of the next decision.
+        discount: per control step.
+
+    Returns:
+        [B].
+    """
+    bootstrap = discount ** num_steps.to(rewards.dtype) * bootstrap_mask * next_value
+    return decision_return(rewards, discount) + bootstrap
+
+
+def monte_carlo_returns(rewards: np.ndarray, discount: float) -> np.ndarray:
+    """Discounted reward-to-go [T] of one episode's rewards [T], nothing after its end."""
+    returns = np.zeros(len(rewards), dtype=np.float64)
+    following = 0.0
+    for step in range(len(rewards) - 1, -1, -1):
+        following = float(rewards[step]) + discount * following
+        returns[step] = following
+    return returns

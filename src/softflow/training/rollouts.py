@@ -1,0 +1,187 @@
+"""Run episodes with a policy: one at a time, or many in parallel processes.
+
+An episode is a pure function of (checkpoint, decision rule, seed): neither the number of workers
+nor what they did before changes it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from threading import Thread
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+
+from softflow.data.batch import Episode
+from softflow.data.chunk_sampler import ChunkSpec
+from softflow.envs.contract import RobotEnv, make_env
+from softflow.errors import NumericalError
+from softflow.models.action_selection import ChunkSelector, SelectionConfig
+from softflow.training.persistence import load_selector
+
+
+@dataclass(frozen=True)
+class RolloutTask:
+    """What one episode depends on.
+
+    Attributes:
+        checkpoint: folder with the weights.
+        selection: the decision rule.
+        env_id: environment; seed: of its reset and of the candidates.
+        metadata: kept with the episode.
+        render_every: keep a frame every so many control steps; 0 renders nothing.
+    """
+
+    checkpoint: str
+    selection: SelectionConfig
+    env_id: str
+    seed: int
+    metadata: dict[str, Any]
+    render_every: int = 0
+
+
+@dataclass(frozen=True)
+class RolloutResult:
+    """An episode and, if asked for, its frames [T, H, W, 3] uint8."""
+
+    episode: Episode
+    frames: np.ndarray | None
+
+
+class _History:
+    """The observations a decision sees, oldest first, the first one repeated at the start."""
+
+    def __init__(self, length: int, first: dict[str, np.ndarray]) -> None:
+        self._steps = deque([first] * length, maxlen=length)
+
+    def add(self, observation: dict[str, np.ndarray]) -> None:
+        self._steps.append(observation)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """key -> [1, history, ...]."""
+        return {
+            key: torch.from_numpy(np.stack([step[key] for step in self._steps]))[None]
+            for key in self._steps[-1]
+        }
+
+
+def run_episode(
+    env: RobotEnv,
+    selector: ChunkSelector,
+    chunk: ChunkSpec,
+    seed: int,
+    metadata: dict[str, Any],
+    render_every: int = 0,
+) -> RolloutResult:
+    """One episode: decide every `execution_horizon` control steps, until it ends.
+
+    The committed actions at the start are the environment's neutral action, executed while the
+    first decision is being made (DESIGN: the decision process with chunks and prefix).
+
+    Raises:
+        NumericalError: the policy produced an action that is not finite.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    observation, _ = env.reset(seed=seed)
+    history = _History(chunk.history_length, observation)
+    neutral = np.asarray(env.neutral_action, dtype=np.float32)
+    committed = deque([neutral] * chunk.prefix_length)
+    observations, actions, rewards = [observation], [], []
+    frames = [env.render()] if render_every else []
+    terminated = truncated = success = False
+    while not (terminated or truncated):
+        if len(actions) % chunk.execution_horizon == 0:
+            prefix = np.zeros((chunk.prefix_length, len(neutral)), dtype=np.float32)
+            for index in range(chunk.prefix_length):
+                prefix[index] = committed[index]
+            planned = selector(history.tensors(), torch.from_numpy(prefix)[None], generator)
+            planned = planned[0].numpy()
+            if not np.isfinite(planned).all():
+                raise NumericalError(
+                    f"the policy chose a non-finite action at control step {len(actions)} of the "
+                    f"episode with seed {seed}; the checkpoint is unusable, go back to an older one"
+                )
+            committed = deque([*prefix, *planned])
+        action = committed.popleft()
+        observation, reward, terminated, truncated, info = env.step(action)
+        history.add(observation)
+        observations.append(observation)
+        actions.append(action)
+        rewards.append(reward)
+        success = success or bool(info["success"])
+        if render_every and (len(actions) % render_every == 0 or terminated or truncated):
+            frames.append(env.render())
+    episode = Episode(
+        observations={key: np.stack([o[key] for o in observations]) for key in observation},
+        actions=np.stack(actions),
+        rewards=np.asarray(rewards, dtype=np.float32),
+        terminated=bool(terminated),
+        truncated=bool(truncated and not terminated),
+        success=success,
+        metadata=metadata | {"seed": seed},
+    )
+    return RolloutResult(episode, np.stack(frames) if frames else None)
+
+
+class RolloutPool:
+    """Worker processes that keep their simulator and the current policy loaded."""
+
+    def __init__(self, num_workers: int) -> None:
+        self._executor = ProcessPoolExecutor(
+            num_workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+        )
+
+    def __enter__(self) -> RolloutPool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def run(self, tasks: Sequence[RolloutTask]) -> Iterator[RolloutResult]:
+        """Results in the order of the tasks, as they come."""
+        return self._executor.map(_run_task, tasks)
+
+
+_worker_envs: dict[str, RobotEnv] = {}
+_worker_selector: dict[tuple[str, SelectionConfig], tuple[ChunkSelector, ChunkSpec]] = {}
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    """A worker whose learner was killed must not linger on the robot's computer."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _run_task(task: RolloutTask) -> RolloutResult:
+    if task.env_id not in _worker_envs:
+        _worker_envs[task.env_id] = make_env(task.env_id)
+    key = (task.checkpoint, task.selection)
+    if key not in _worker_selector:
+        _worker_selector.clear()
+        _worker_selector[key] = load_selector(Path(task.checkpoint), task.selection)
+    selector, chunk = _worker_selector[key]
+    env = _worker_envs[task.env_id]
+    return run_episode(env, selector, chunk, task.seed, task.metadata, task.render_every)

@@ -1,0 +1,281 @@
+"""The plumbing under the stages: a run folder that continues from wherever it was stopped.
+
+RUN/config.json, versions.json      what decides the result
+RUN/checkpoints/, metrics.csv       where the learner is
+RUN/online/                         robot experience, never discarded
+RUN/evaluations/, diagnostics/, videos/
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from softflow.data.chunk_sampler import ChunkDataset
+from softflow.data.episode_store import EpisodeStore
+from softflow.data.files import read_json
+from softflow.data.preprocessing import compute_statistics, require_episodes, require_successes
+from softflow.errors import NumericalError, StoreError
+from softflow.metrics import MetricLogger
+from softflow.models.action_selection import SelectionConfig
+from softflow.models.checkpoint import (
+    last_checkpoint,
+    prune_checkpoints,
+    read_checkpoint,
+    write_checkpoint,
+)
+from softflow.models.value_distribution import ValueSupport, support_from_returns
+from softflow.progress import ProgressReporter
+from softflow.training.config import STAGES, StageConfig, StageName, TrainingConfig
+from softflow.training.evaluation import episode_seed, evaluate, run_into_store
+from softflow.training.learner import Learner
+from softflow.training.persistence import learner_parts, restore_learner
+from softflow.training.returns import monte_carlo_returns
+from softflow.training.rollouts import RolloutPool, RolloutTask
+
+LOG_EVERY_UPDATES = 25
+KEEP_CHECKPOINTS = 2
+HELD_OUT_EVERY = 20
+"""Every 20th successful demonstration is kept out of imitation, to measure likelihood on."""
+
+
+class Run:
+    """One training run: data, learner, position, and everything written to the run folder.
+
+    Args:
+        folder: the run folder; if it holds a checkpoint the run continues from it.
+        config: decides the result together with the data.
+        offline_path: the offline episode store.
+        pool: simulator processes; None where no episode will be run.
+        progress: where to tell how it goes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: TrainingConfig,
+        offline_path: Path,
+        pool: RolloutPool | None,
+        progress: ProgressReporter,
+    ) -> None:
+        self.folder, self.config, self.progress, self._pool = folder, config, progress, pool
+        self.offline_store = EpisodeStore.open(offline_path)
+        self.spec = self.offline_store.spec
+        require_episodes(self.offline_store)
+        self.statistics = compute_statistics(self.offline_store)
+        self.learner = Learner(config, self.statistics, self._value_support())
+        self.online_store = EpisodeStore.open_or_create(folder / "online", self.spec)
+        self.logger = MetricLogger(folder)
+        self.stage: StageName = "imitation"
+        self.update_step = 0
+        self._saved_s = time.monotonic()
+        self._resume()
+
+    def close(self) -> None:
+        """Release files; the run can be opened again."""
+        self.logger.close()
+        self.online_store.close()
+
+    # ---- data -------------------------------------------------------------------------------
+
+    def demonstrations(self) -> ChunkDataset:
+        """Windows of the successful offline episodes, without the held-out ones."""
+        successes = require_successes(self.offline_store)
+        kept = [index for n, index in enumerate(successes) if n % HELD_OUT_EVERY or n == 0]
+        return ChunkDataset(self.offline_store, self.config.model.chunk, episodes=kept)
+
+    def held_out(self) -> ChunkDataset:
+        """Windows of the demonstrations that imitation never sees (fewer than 21: none)."""
+        successes = require_successes(self.offline_store)
+        held = [index for n, index in enumerate(successes) if n and n % HELD_OUT_EVERY == 0]
+        return ChunkDataset(self.offline_store, self.config.model.chunk, episodes=held)
+
+    def offline_data(self) -> ChunkDataset:
+        """Windows of all offline episodes, failures included."""
+        return ChunkDataset(self.offline_store, self.config.model.chunk)
+
+    def online_data(self, num_episodes: int) -> ChunkDataset:
+        """Windows of the first `num_episodes` online episodes."""
+        return ChunkDataset(
+            self.online_store,
+            self.config.model.chunk,
+            episodes=range(num_episodes),
+            offline=False,
+        )
+
+    def _value_support(self) -> ValueSupport:
+        returns = [
+            monte_carlo_returns(
+                self.offline_store.episode(index, with_images=False).rewards, self.config.discount
+            )
+            for index in range(len(self.offline_store))
+        ]
+        lowest = min(float(r.min()) for r in returns)
+        return support_from_returns(min(lowest, 0.0), max(float(r.max()) for r in returns))
+
+    # ---- position ---------------------------------------------------------------------------
+
+    def is_past(self, stage: StageName) -> bool:
+        """Whether the run has already gone on to a later stage."""
+        return STAGES.index(self.stage) > STAGES.index(stage)
+
+    def has_done(self, stage: StageName, update: int) -> bool:
+        """Whether the first `update` updates of a stage are behind."""
+        return self.is_past(stage) or (self.stage == stage and self.update_step >= update)
+
+    def enter(self, stage: StageName) -> None:
+        """Go on to a stage, at its update 0; no effect inside it."""
+        if STAGES.index(self.stage) < STAGES.index(stage):
+            self.stage, self.update_step = stage, 0
+
+    def updates(
+        self, stage: StageName, config: StageConfig, first: int, stop: int
+    ) -> Iterator[int]:
+        """Yield the update numbers of a stage that are still to be done, and do the plumbing.
+
+        Each update gets its own randomness from (seed, stage, update); checkpoints are written
+        often enough that a kill costs at most `checkpoint_interval_s` of training.
+        """
+        if self.has_done(stage, stop):
+            return
+        self.enter(stage)
+        self.learner.start_stage(config)
+        self.progress.begin(stage.replace("_", " "), stop, self.update_step)
+        for update in range(max(first, self.update_step), stop):
+            torch.manual_seed(self._update_seed(stage, update))
+            yield update
+            self.update_step = update + 1
+            if time.monotonic() - self._saved_s > self.config.checkpoint_interval_s:
+                self.save()
+
+    def _update_seed(self, stage: str, update: int) -> int:
+        sequence = np.random.SeedSequence([self.config.seed, zlib.crc32(stage.encode()), update])
+        return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+    def log(self, metrics: Mapping[str, Tensor]) -> None:
+        """Record the metrics of the update in progress (every 25th, to keep files small)."""
+        if self.update_step % LOG_EVERY_UPDATES:
+            return
+        values = {name: float(value) for name, value in metrics.items()}
+        bad = [name for name, value in values.items() if not np.isfinite(value)]
+        if bad:
+            raise NumericalError(f"{', '.join(bad)} not finite at {self.stage} {self.update_step}")
+        self.logger.log(
+            values, stage=self.stage, update_step=self.update_step, robot_steps=self.robot_steps
+        )
+        shown = ("nll", "critic_loss", "q_data", "q_actor")
+        status = "  ".join(f"{name} {values[name]:.3g}" for name in shown if name in values)
+        self.progress.advance(self.update_step, status)
+
+    def save(self) -> Path:
+        """Write a checkpoint of this very position."""
+        order = STAGES.index(self.stage)
+        name = f"{order}_{self.stage}_{self.update_step:08d}"
+        position = {
+            "stage": self.stage,
+            "update_step": self.update_step,
+            "seed": self.config.seed,
+            "metric_rows": self.logger.position(),
+            "online_episodes": len(self.online_store),
+            "robot_steps": self.robot_steps,
+        }
+        root = self.folder / "checkpoints"
+        path = write_checkpoint(
+            root, name, learner_parts(self.learner, self.statistics, self.spec, position)
+        )
+        prune_checkpoints(root, KEEP_CHECKPOINTS, self._evaluated_versions())
+        self._saved_s = time.monotonic()
+        return path
+
+    def _evaluated_versions(self) -> frozenset[str]:
+        """Checkpoints that an evaluation of a whole stage refers to are kept."""
+        files = [self.folder / "evaluations" / f"{stage}.json" for stage in STAGES]
+        return frozenset(read_json(path)["policy_version"] for path in files if path.exists())
+
+    def _resume(self) -> None:
+        checkpoint = last_checkpoint(self.folder / "checkpoints")
+        if checkpoint is None:
+            self.logger.rewind(0)
+            return
+        position = restore_learner(self.learner, read_checkpoint(checkpoint), str(checkpoint))
+        self.stage, self.update_step = position["stage"], position["update_step"]
+        self.logger.rewind(position["metric_rows"])
+        self.progress.say(f"continuing from {self.stage}, update {self.update_step}")
+
+    # ---- episodes ---------------------------------------------------------------------------
+
+    @property
+    def robot_steps(self) -> int:
+        """Control steps of all online episodes so far."""
+        return sum(s.length for s in self.online_store.summaries())
+
+    def selection(self, stage: StageName) -> SelectionConfig:
+        """The deployed rule after a stage: by likelihood until a critic exists, then Alg. 2."""
+        return SelectionConfig(
+            self.config.execution_candidates,
+            self.config.sampling_std,
+            "likelihood" if stage == "imitation" else "value",
+        )
+
+    @property
+    def pool(self) -> RolloutPool:
+        """The simulator processes."""
+        if self._pool is None:
+            raise StoreError("this run was opened without simulator processes")
+        return self._pool
+
+    def collect(self, round_index: int, episodes_per_round: int, first_update: int) -> None:
+        """Let the policy of this moment act until the round's episodes are in the online store.
+
+        Raises:
+            StoreError: episodes that this run has already learned from are gone.
+        """
+        wanted = (round_index + 1) * episodes_per_round
+        if len(self.online_store) >= wanted:
+            return
+        if self.update_step != first_update or self.stage != "online_rl":
+            raise StoreError(
+                f"{self.online_store.path} holds {len(self.online_store)} episodes, but the "
+                f"checkpoint has learned from {wanted}; restore the missing ones or start anew"
+            )
+        checkpoint = self.save()
+        tasks = [
+            RolloutTask(
+                str(checkpoint.resolve()),
+                self.selection("online_rl"),
+                self.spec.env_id,
+                episode_seed(self.config.seed, "online", index),
+                {"source": "online", "policy_version": checkpoint.name, "round": round_index},
+            )
+            for index in range(wanted)
+        ]
+        title = f"round {round_index + 1}: collect"
+        run_into_store(self.pool, self.online_store, tasks, title, self.progress)
+
+    def evaluate(self, label: str, stage: StageName, num_episodes: int) -> None:
+        """Measure the policy of this moment once; a result on disk is not measured again."""
+        folder = self.folder / "evaluations"
+        if num_episodes == 0 or (folder / f"{label}.json").exists():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        evaluate(
+            self.pool,
+            folder,
+            label=label,
+            stage=stage,
+            checkpoint=self.save(),
+            selection=self.selection(stage),
+            spec=self.spec,
+            num_episodes=num_episodes,
+            seed=self.config.seed,
+            update_step=self.update_step,
+            online_episodes=len(self.online_store),
+            robot_steps=self.robot_steps,
+            progress=self.progress,
+        )

@@ -1,0 +1,85 @@
+"""SOFT-FLOW on one page: the four stages of Alg. 3, in order.
+
+Read this first. Losses are in `losses.py`, one update a loss in `learner.py`; `run.py` holds what
+every stage needs and the paper does not mention: checkpoints, resuming, logging, episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from softflow.data.chunk_sampler import ChunkSampler, MixtureSampler
+from softflow.training.config import STAGES, StageName
+from softflow.training.diagnostics import diagnose
+from softflow.training.run import Run
+
+
+def imitation(run: Run) -> None:
+    """I. Maximise the likelihood of the successful demonstrations (Eq. 8) -> pi_theta0."""
+    stage = run.config.imitation
+    sampler = ChunkSampler(run.demonstrations(), stage.batch_size, run.config.seed, "imitation")
+    for update in run.updates("imitation", stage, 0, stage.num_updates):
+        run.log(run.learner.imitation_update(sampler.batch(update)))
+
+
+def critic_warmup(run: Run) -> None:
+    """II. Learn the value of the frozen pi_theta0 on all offline data (Eq. 7)."""
+    stage = run.config.critic_warmup
+    sampler = ChunkSampler(run.offline_data(), stage.batch_size, run.config.seed, "critic_warmup")
+    for update in run.updates("critic_warmup", stage, 0, stage.num_updates):
+        run.log(run.learner.critic_update(sampler.batch(update), stage))
+
+
+def offline_rl(run: Run) -> None:
+    """III. Critic as above; policy maximises Q - lambda * imitation loss, all offline."""
+    stage = run.config.offline_rl
+    sampler = ChunkSampler(run.offline_data(), stage.batch_size, run.config.seed, "offline_rl")
+    for update in run.updates("offline_rl", stage, 0, stage.num_updates):
+        batch = sampler.batch(update)
+        critic_metrics = run.learner.critic_update(batch, stage)
+        run.log(critic_metrics | run.learner.actor_update(batch, stage, stage.bc_coef))
+
+
+def online_rl(run: Run) -> None:
+    """IV. In rounds: collect episodes with Alg. 2, add them, update on a rho-mixture.
+
+    The imitation term sees the offline rows alone; lambda may decay from round to round.
+    """
+    stage = run.config.online_rl
+    offline = run.offline_data()
+    for round_index in range(stage.num_rounds):
+        first = round_index * stage.num_updates
+        stop = first + stage.num_updates
+        run.enter("online_rl")
+        run.collect(round_index, stage.episodes_per_round, first)
+        online = run.online_data((round_index + 1) * stage.episodes_per_round)
+        sampler = MixtureSampler(
+            offline, online, stage.batch_size, stage.offline_ratio, run.config.seed, "online_rl"
+        )
+        bc_coef = stage.bc_coef * stage.bc_decay**round_index
+        for update in run.updates("online_rl", stage, first, stop):
+            batch = sampler.batch(update)
+            critic_metrics = run.learner.critic_update(batch, stage)
+            run.log(critic_metrics | run.learner.actor_update(batch, stage, bc_coef))
+        if run.update_step == stop:
+            label = f"online_rl_round_{round_index + 1:02d}"
+            run.evaluate(label, "online_rl", run.config.round_eval_episodes)
+
+
+STAGE_FUNCTIONS: dict[StageName, Callable[[Run], None]] = {
+    "imitation": imitation,
+    "critic_warmup": critic_warmup,
+    "offline_rl": offline_rl,
+    "online_rl": online_rl,
+}
+
+
+def run_stages(run: Run, stages: Sequence[StageName] = STAGES) -> None:
+    """Run the chosen stages in their order; each is measured, diagnosed and saved at its end."""
+    for stage in STAGES:
+        if stage in stages and not run.is_past(stage):
+            STAGE_FUNCTIONS[stage](run)
+            run.enter(stage)
+            run.evaluate(stage, stage, run.config.eval_episodes)
+            diagnose(run, stage)
+            run.save()

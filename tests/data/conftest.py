@@ -1,0 +1,52 @@
+"""Episodes with recognisable content, shared by the tests of the data layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from softflow.data.batch import DataSpec, Episode
+
+STATE = "observation.state"
+CAMERA = "observation.images.front"
+EpisodeMaker = Callable[..., Episode]
+
+
+@pytest.fixture
+def spec() -> DataSpec:
+    return DataSpec({STATE: (3,)}, 2, (-1.0, -1.0), (1.0, 1.0), 20.0, "toy")
+
+
+@pytest.fixture
+def image_spec() -> DataSpec:
+    return DataSpec({STATE: (3,), CAMERA: (64, 64, 3)}, 2, (-1.0, -1.0), (1.0, 1.0), 20.0, "toy")
+
+
+@pytest.fixture
+def make_episode() -> EpisodeMaker:
+    """`make_episode(spec, length=…, seed=…, success=…)`: random, but valid content."""
+
+    def make(spec: DataSpec, length: int = 7, seed: int = 0, success: bool = True) -> Episode:
+        rng = np.random.default_rng(seed)
+        observations: dict[str, np.ndarray] = {
+            key: rng.normal(size=(length + 1, *spec.observation_shapes[key])).astype(np.float32)
+            for key in spec.state_keys
+        }
+        for key in spec.image_keys:
+            shape = (length + 1, *spec.observation_shapes[key])
+            observations[key] = rng.integers(0, 256, shape, dtype=np.uint8)
+        rewards = np.zeros(length, np.float32)
+        rewards[-1] = success
+        return Episode(
+            observations=observations,
+            actions=rng.uniform(-1, 1, (length, spec.action_dim)).astype(np.float32),
+            rewards=rewards,
+            terminated=success,
+            truncated=not success,
+            success=success,
+            metadata={"seed": seed, "operator": "oracle"},
+        )
+
+    return make
