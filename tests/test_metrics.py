@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softflow.errors import DataError, StoreError
+from softflow.event_files import EventFiles
 from softflow.metrics import MetricLogger, read_metrics, wilson_interval
 
 
@@ -153,16 +156,19 @@ def test_a_write_that_does_not_fit_is_said_and_leaves_whole_lines(tmp_path: Path
     with MetricLogger(tmp_path) as logger:
         logger.log({"loss": 1.0}, stage="imitation", update_step=1)
         before = path.read_bytes()
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
-        try:
-            with pytest.raises(StoreError, match=r"metrics\.csv.*free some space"):
-                logger.log({"loss": 2.0, "nll": 3.0}, stage="imitation", update_step=2)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        with _largest_file(len(before) + 10), pytest.raises(StoreError, match=r"csv.*free some"):
+            logger.log({"loss": 2.0, "nll": 3.0}, stage="imitation", update_step=2)
         assert path.read_bytes() == before
         logger.log({"loss": 4.0}, stage="imitation", update_step=3)
     assert read_metrics(tmp_path)[0].value.tolist() == [1.0, 4.0]
+    assert _tensorboard(tmp_path, "imitation", "loss") == [(1, 1.0), (3, 4.0)]
+
+
+def test_a_full_disk_under_tensorboard_is_said_too(tmp_path: Path) -> None:
+    events = EventFiles(tmp_path)
+    with _largest_file(60), pytest.raises(StoreError, match=r"TensorBoard.*imitation.*free some"):
+        events.add("imitation", {"loss": 1.0}, step=1, wall_time_s=0.0)
+    events.close()
 
 
 def test_a_killed_process_loses_no_logged_row(tmp_path: Path) -> None:
@@ -185,6 +191,17 @@ def test_a_killed_process_loses_no_logged_row(tmp_path: Path) -> None:
     first, second = read_metrics(tmp_path)
     assert len(first.value) == len(second.value) >= last_said + 1
     assert first.update_step.tolist() == list(range(len(first.value)))
+
+
+@contextmanager
+def _largest_file(num_bytes: int) -> Iterator[None]:
+    """The system refuses to let a file grow beyond `num_bytes`, as a full disk would."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def _header() -> str:

@@ -9,7 +9,7 @@ import importlib.metadata
 import platform
 import shlex
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,8 @@ from softflow.data.files import read_json, write_json
 from softflow.envs.demonstrations import OperatorTally, collect_demonstrations
 from softflow.errors import ConfigError
 from softflow.models.action_selection import SelectionConfig
-from softflow.presets import PRESETS, preset
+from softflow.presets import demo as demo_preset
+from softflow.presets import preset, small
 from softflow.progress import ConsoleProgress
 from softflow.report import write_report
 from softflow.training.config import STAGES, StageName, TrainingConfig
@@ -45,7 +46,7 @@ class Demo:
     """Task: cube-single, cube-double, scene or puzzle-3x3, optionally with -task1 to -task5."""
     demonstrations: int = 120
     """Demonstrations to collect from the scripted operators."""
-    config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = PRESETS["demo"]()
+    config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=demo_preset)
     """The `demo` preset; override any number of it."""
 
 
@@ -75,7 +76,7 @@ class Train:
     """Folder of the run; if it holds a run already, that run continues."""
     stages: tuple[StageName, ...] = STAGES
     """Stages to run, in the paper's order."""
-    config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = PRESETS["small"]()
+    config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=small)
     """The preset; override any number of it, as in --offline-rl.bc-coef 0.03."""
 
 

@@ -22,14 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from softflow.errors import DataError, StoreError
-
-if TYPE_CHECKING:
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from softflow.event_files import EventFiles
 
 COLUMNS = ("time_s", "stage", "update_step", "robot_steps", "name", "value")
 _HEADER = (",".join(COLUMNS) + "\n").encode()
@@ -120,7 +118,7 @@ class MetricLogger:
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._num_rows = 0
         self._started = time.time()
-        self._writers: dict[str, EventFileWriter] = {}
+        self._events = EventFiles(self._run_dir / "tensorboard")
         self._keep_rows(None)
 
     def log(
@@ -137,15 +135,15 @@ class MetricLogger:
             DataError: if a name or the stage holds anything but letters, digits and `_./-`.
             StoreError: if the disk is full; the file then ends after the previous call's rows.
         """
-        time_s = time.time() - self._started
+        now_s = time.time()
+        time_s = now_s - self._started
         rows = [
             MetricRow(time_s, _plain(stage), update_step, robot_steps, _plain(name), float(value))
             for name, value in values.items()
         ]
         self._append("".join(row.to_line() for row in rows).encode())
         self._num_rows += len(rows)
-        for row in rows:
-            self._to_tensorboard(row)
+        self._events.add(stage, values, step=update_step, wall_time_s=now_s)
 
     def position(self) -> int:
         """The number of rows written so far, all of them safely on the disk: for a checkpoint."""
@@ -158,15 +156,17 @@ class MetricLogger:
         A file with fewer rows (removed by hand) is kept as it is: nothing more can be done, and it
         is no reason not to resume.
         """
-        self._close_tensorboard()
+        self._events.close()
         shutil.rmtree(self._run_dir / "tensorboard", ignore_errors=True)
         self._keep_rows(position)
         for row in _read_rows(self._path):
-            self._to_tensorboard(row)
+            time_s = self._started + row.time_s
+            values = {row.name: row.value}
+            self._events.add(row.stage, values, step=row.update_step, wall_time_s=time_s)
 
     def close(self) -> None:
         """Write out what is pending and close; may be called twice."""
-        self._close_tensorboard()
+        self._events.close()
         if self._file >= 0:
             os.fsync(self._file)
             os.close(self._file)
@@ -212,29 +212,6 @@ class MetricLogger:
                 f"cannot append to {self._path}: {error.strerror}; free some space and run the "
                 "same command again, it continues from the last checkpoint"
             ) from error
-
-    def _to_tensorboard(self, row: MetricRow) -> None:
-        # Imported here: it is slow, and readers do without. Its classes are made at import.
-        from tensorboard.compat.proto.event_pb2 import (
-            Event,  # pyright: ignore[reportAttributeAccessIssue]
-        )
-        from tensorboard.compat.proto.summary_pb2 import (
-            Summary,  # pyright: ignore[reportAttributeAccessIssue]
-        )
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-        if row.stage not in self._writers:
-            folder = self._run_dir / "tensorboard" / row.stage
-            self._writers[row.stage] = EventFileWriter(str(folder))
-        summary = Summary(value=[Summary.Value(tag=row.name, simple_value=row.value)])
-        self._writers[row.stage].add_event(
-            Event(wall_time=self._started + row.time_s, step=row.update_step, summary=summary)
-        )
-
-    def _close_tensorboard(self) -> None:
-        for writer in self._writers.values():
-            writer.close()
-        self._writers.clear()
 
 
 class MetricRow(NamedTuple):

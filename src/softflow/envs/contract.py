@@ -34,7 +34,7 @@ IMAGE_PREFIX = "observation.images."
 Observation = dict[str, np.ndarray]
 
 
-class RobotEnv(gymnasium.Env[Observation, np.ndarray]):
+class RobotEnv(gymnasium.Env[Any, np.ndarray]):
     """A gymnasium environment with the three attributes the contract adds."""
 
     control_hz: float
@@ -55,9 +55,8 @@ def _make_ogbench(family: str, task: int | None, image_size: tuple[int, int] | N
     return OGBenchManipulation(family, task, image_size=image_size)
 
 
-_FACTORIES: dict[str, EnvFactory] = {
-    family: _make_ogbench for family in ("cube-single", "cube-double", "scene", "puzzle-3x3")
-}
+_OGBENCH_FAMILIES = ("cube-single", "cube-double", "scene", "puzzle-3x3")
+_FACTORIES: dict[str, EnvFactory] = dict.fromkeys(_OGBENCH_FAMILIES, _make_ogbench)
 
 
 def registered_families() -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
@@ -27,7 +28,7 @@ from softflow.data.episode_store import EpisodeStore, EpisodeSummary
 from softflow.envs.contract import data_spec, make_env
 from softflow.envs.ogbench_manipulation import OGBenchManipulation
 from softflow.envs.operators import OperatorMixture, demonstrate, operator_mixture
-from softflow.errors import ConfigError, DataError
+from softflow.errors import ConfigError, DataError, SoftflowError
 
 ProgressCallback = Callable[[int, int, int], None]
 """Called with (episodes in the store, episodes wanted, successes so far)."""
@@ -98,16 +99,18 @@ def collect_demonstrations(
             f"seed {seed} >= 0"
         )
     collection = _Collection(env_id, seed, mixture or operator_mixture(env_id), image_size)
-    if missing := _missing_before_start(Path(store_path), collection, num_episodes):
-        with _episode_source(collection, num_workers) as (spec, episodes):
-            with EpisodeStore.open_or_create(store_path, spec) as store:
-                missing = _missing(store, collection, num_episodes)
-                successes = sum(summary.success for summary in store.summaries())
-                for done, episode in enumerate(episodes(missing), num_episodes - len(missing) + 1):
-                    store.append(episode)
-                    successes += episode.success
-                    if on_progress is not None:
-                        on_progress(done, num_episodes, successes)
+    if _missing_before_start(Path(store_path), collection, num_episodes):
+        with (
+            _episode_source(collection, num_workers) as (spec, episodes),
+            EpisodeStore.open_or_create(store_path, spec) as store,
+        ):
+            missing = _missing(store, collection, num_episodes)
+            successes = sum(summary.success for summary in store.summaries())
+            for done, episode in enumerate(episodes(missing), num_episodes - len(missing) + 1):
+                store.append(episode)
+                successes += episode.success
+                if on_progress is not None:
+                    on_progress(done, num_episodes, successes)
     return tally_operators(EpisodeStore.open(store_path).summaries())
 
 
@@ -171,19 +174,25 @@ def _episode_source(
     try:
         spec = pool.submit(_worker_spec).result()
         yield spec, lambda indices: pool.map(_worker_episode, indices)
+    except BrokenProcessPool as error:
+        raise SoftflowError(
+            f"a process that recorded demonstrations of {collection.env_id} died (out of memory, "
+            "or killed); the episodes so far are kept: run the same again, with fewer workers"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-_worker: tuple[_Collection, OGBenchManipulation] | None = None
+_collection: _Collection | None = None
+_env: OGBenchManipulation | None = None
 
 
 def _start_worker(collection: _Collection) -> None:
-    global _worker
+    global _collection
     # Ctrl-C is the parent's to handle; it ends the workers in an orderly way.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    _worker = (collection, collection.make_env())
+    _collection = collection
 
 
 def _exit_with_parent() -> None:
@@ -194,13 +203,21 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
+def _workplace() -> tuple[_Collection, OGBenchManipulation]:
+    """This worker's collection and environment, made at first use: errors then reach the parent."""
+    global _env
+    if _collection is None:
+        raise RuntimeError("not in a worker process")
+    if _env is None:
+        _env = _collection.make_env()
+    return _collection, _env
+
+
 def _worker_spec() -> DataSpec:
-    assert _worker is not None
-    collection, env = _worker
+    collection, env = _workplace()
     return data_spec(env, collection.env_id)
 
 
 def _worker_episode(index: int) -> Episode:
-    assert _worker is not None
-    collection, env = _worker
+    collection, env = _workplace()
     return collection.episode(env, index)

@@ -61,9 +61,6 @@ class OGBenchManipulation(RobotEnv):
     ConfigError for an unknown family, task or image size.
     """
 
-    metadata = {"render_modes": ["rgb_array"]}
-    render_mode = "rgb_array"
-
     def __init__(
         self,
         family: str,
@@ -121,8 +118,7 @@ class OGBenchManipulation(RobotEnv):
         Control, clock, solver warm start and contact forces would otherwise still be those of the
         goal state that OGBench visits during a reset.
         """
-        import mujoco
-
+        mujoco = importlib.import_module("mujoco")
         model, data = self.simulator.model, self.simulator.data
         pose, mocap = data.qpos.copy(), (data.mocap_pos.copy(), data.mocap_quat.copy())
         mujoco.mj_resetData(model, data)

@@ -64,7 +64,8 @@ class Operator:
                 raise ConfigError(f"operator {self.name!r}: {label} {low}..{high} is no range >= 0")
         if self.pace[0] <= 0.0 or (self.oracle == "markov" and self.pace[1] > 1.0):
             raise ConfigError(
-                f"operator {self.name!r}: pace {self.pace}; seconds > 0 (plan) or a fraction (markov)"
+                f"operator {self.name!r}: pace {self.pace}; give seconds (plan) or a "
+                "fraction of full speed (markov)"
             )
         if not 0.0 <= self.noise_memory < 1.0:
             raise ConfigError(
@@ -130,8 +131,8 @@ class OperatorMixture:
 _FAMILY_DEMANDS = {
     "cube-single": (1.0, 1.0),
     "cube-double": (0.85, 1.0),
-    "scene": (2.0, 1.4),
-    "puzzle-3x3": (0.9, 0.9),
+    "scene": (2.1, 1.45),
+    "puzzle-3x3": (0.95, 0.95),
 }
 
 
@@ -146,12 +147,12 @@ def operator_mixture(env_id: str) -> OperatorMixture:
 @contextmanager
 def _seeded_global_numpy(rng: np.random.Generator) -> Iterator[None]:
     """The oracles draw from numpy's global state: give them ours, then put theirs back."""
-    before = np.random.get_state()
-    np.random.seed(int(rng.integers(2**32)))
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.seed(int(rng.integers(2**32)))  # noqa: NPY002
     try:
         yield
     finally:
-        np.random.set_state(before)
+        np.random.set_state(before)  # noqa: NPY002
 
 
 class _Attempt:

@@ -6,12 +6,14 @@ needs no OpenGL). Detailed meshes are thinned out, light is Lambert's, shadows a
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
-import mujoco
 import numpy as np
 from PIL import Image, ImageDraw
+
+mujoco: Any = importlib.import_module("mujoco")  # its stubs know none of the names used here
 
 MAX_GEOMS = 2000
 SUPERSAMPLING = 2

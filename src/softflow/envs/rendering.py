@@ -6,6 +6,7 @@ Shadows, reflections and multisampling are off: software OpenGL is 10 to 60 time
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import platform
 import warnings
@@ -82,8 +83,7 @@ _open_renderers: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def _open_opengl(model: Any, height: int, width: int) -> Any:
-    import mujoco
-
+    mujoco: Any = importlib.import_module("mujoco")
     if os.environ.get("MUJOCO_GL", "").lower() in _WITHOUT_OPENGL:
         raise RuntimeError(f"MUJOCO_GL={os.environ['MUJOCO_GL']}")
     model.vis.quality.offsamples = 0

@@ -73,8 +73,9 @@ def select_by_value(
     """Sample candidates and keep the one of highest minimum value (Alg. 2).
 
     Candidates are clipped to +-action_limit, the range of the data in normalised units, because
-    that is what the robot will execute. With `pathwise`, gradients flow from `actions` into the flow and its condition: only the chosen
-    latent is passed through the flow a second time, so the price does not grow with N.
+    that is what the robot will execute. With `pathwise`, gradients flow from `actions` into the
+    flow and its condition: only the chosen latent passes through the flow a second time, so the
+    price does not grow with N.
     """
     batch = critic_tokens.shape[0]
     with torch.no_grad():

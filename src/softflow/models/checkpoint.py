@@ -11,7 +11,6 @@ checkpoints/
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -57,7 +56,7 @@ def write_checkpoint(root: Path, name: str, parts: CheckpointParts) -> Path:
         write_json(temp / MANIFEST, {"format_version": FORMAT_VERSION, "files": files})
         if final.exists():
             shutil.rmtree(final)
-        os.replace(temp, final)
+        temp.replace(final)
         sync_to_disk(root)
     except OSError as error:
         raise StoreError(
@@ -192,5 +191,5 @@ def _point_last_to(root: Path, name: str) -> None:
     temp = root / f".tmp-{LAST}"
     temp.unlink(missing_ok=True)
     temp.symlink_to(name)
-    os.replace(temp, root / LAST)
+    temp.replace(root / LAST)
     sync_to_disk(root)

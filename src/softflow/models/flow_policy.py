@@ -86,7 +86,7 @@ class ActionFlow(nn.Module):
         self, batch: int, num: int, std: float, generator: torch.Generator | None = None
     ) -> Tensor:
         """Latents [batch, num, H, A] ~ N(0, std^2) on the flow's device."""
-        weight = self.couplings[0].network.embed.weight  # type: ignore[union-attr]
+        weight = next(self.parameters())
         shape = (batch, num, self.chunk_length, self.action_dim)
         noise = torch.randn(shape, generator=generator, dtype=weight.dtype, device=weight.device)
         return std * noise

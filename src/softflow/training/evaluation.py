@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class EvaluationResult:
     wall_time_s: float
     episodes: tuple[EpisodeOutcome, ...]
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         """The form on disk."""
         value = asdict(self) | {"num_episodes": len(self.episodes)}
         value["episodes"] = [

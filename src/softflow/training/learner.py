@@ -175,8 +175,9 @@ class Learner:
     @torch.no_grad()
     def _polyak(self) -> None:
         """target <- (1 - tau) target + tau critic (App. C2)."""
-        targets = list(self.target_critic.parameters())
-        torch._foreach_lerp_(targets, list(self.critic.parameters()), self.config.tau)
+        pairs = zip(self.target_critic.parameters(), self.critic.parameters(), strict=True)
+        for target, online in pairs:
+            target.lerp_(online, self.config.tau)
 
     def _step(
         self,

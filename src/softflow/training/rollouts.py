@@ -96,7 +96,7 @@ def run_episode(
     neutral = np.asarray(env.neutral_action, dtype=np.float32)
     committed = deque([neutral] * chunk.prefix_length)
     observations, actions, rewards = [observation], [], []
-    frames = [env.render()] if render_every else []
+    frames = [_frame(env)] if render_every else []
     terminated = truncated = success = False
     while not (terminated or truncated):
         if len(actions) % chunk.execution_horizon == 0:
@@ -119,7 +119,7 @@ def run_episode(
         rewards.append(reward)
         success = success or bool(info["success"])
         if render_every and (len(actions) % render_every == 0 or terminated or truncated):
-            frames.append(env.render())
+            frames.append(_frame(env))
     episode = Episode(
         observations={key: np.stack([o[key] for o in observations]) for key in observation},
         actions=np.stack(actions),
@@ -130,6 +130,10 @@ def run_episode(
         metadata=metadata | {"seed": seed},
     )
     return RolloutResult(episode, np.stack(frames) if frames else None)
+
+
+def _frame(env: RobotEnv) -> np.ndarray:
+    return np.asarray(env.render(), dtype=np.uint8)
 
 
 class RolloutPool:
