@@ -97,6 +97,14 @@ class DataSpec:
         """Keys of the uint8 camera observations, sorted."""
         return tuple(sorted(key for key in self.observation_shapes if is_image_key(key)))
 
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """(height, width) of the cameras, None without one."""
+        for key in self.image_keys:
+            height, width, _ = self.observation_shapes[key]
+            return height, width
+        return None
+
     def differences(self, other: DataSpec) -> list[str]:
         """One line per differing field with both values; empty when the two fit together.
 

@@ -228,10 +228,17 @@ def _check_reset(env: gymnasium.Env[Any, Any], seed: int) -> None:
         raise _broken(f"reset returned {type(result).__name__}; return (observation, info)")
     _check_observation(env, result[0], f"reset(seed={seed})")
     kept = {key: value.copy() for key, value in result[0].items()}
-    env.step(np.asarray(env.action_space.sample()))
+    env.step(_random_actions(env, seed, 1)[0])
     for key, value in kept.items():
         if not np.array_equal(value, result[0][key]):
             raise _broken(f"step changed the array that reset returned for {key}; return copies")
+
+
+def _random_actions(env: gymnasium.Env[Any, Any], seed: int, steps: int) -> np.ndarray:
+    """Uniform in the action space, float32 [steps, A]."""
+    box = _action_box(env)
+    uniform = np.random.default_rng(seed).uniform(box.low, box.high, size=(steps, len(box.low)))
+    return uniform.astype(np.float32)
 
 
 def _step(env: gymnasium.Env[Any, Any], action: np.ndarray, where: str) -> tuple[Any, bool, bool]:
@@ -291,9 +298,7 @@ def _observations(env: gymnasium.Env[Any, Any], seed: int, actions: np.ndarray) 
 
 
 def _check_reproducible(env: gymnasium.Env[Any, Any], seed: int, steps: int = 20) -> None:
-    box = _action_box(env)
-    uniform = np.random.default_rng(seed).uniform(box.low, box.high, size=(steps, len(box.low)))
-    actions = uniform.astype(np.float32)
+    actions = _random_actions(env, seed, steps)
     first = _observations(env, seed, actions)
     _observations(env, seed + 1, actions[::-1])
     second = _observations(env, seed, actions)

@@ -25,7 +25,7 @@ import numpy as np
 from gymnasium import spaces
 
 from softflow.envs.contract import IMAGE_PREFIX, STATE_KEY, Observation, RobotEnv
-from softflow.envs.rendering import SceneRenderer, prepare_opengl
+from softflow.envs.rendering import SceneRenderer, load_mujoco
 from softflow.errors import ConfigError, DataError, EnvironmentContractError
 
 NUM_TASKS = 5
@@ -45,7 +45,7 @@ _FAMILIES: dict[str, tuple[str, str, dict[str, Any], int]] = {
 
 def _build_simulator(family: str, task: int | None) -> Any:
     module, class_name, arguments, _ = _FAMILIES[family]
-    prepare_opengl()
+    load_mujoco()
     simulator_class = getattr(importlib.import_module(_MODULE + module), class_name)
     # OGBench makes a new, unseeded action space at every access (and warns about its dtype).
     action_space = spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
@@ -110,7 +110,7 @@ class OGBenchManipulation(RobotEnv):
         self.simulator.reset(seed=episode_seed)
         self._forget_history()
         self._steps_left = self.max_episode_steps
-        return self._observe(), {"success": False}
+        return self._observe(self.simulator.compute_observation()), {"success": False}
 
     def _forget_history(self) -> None:
         """Keep the pose that the reset chose, clear everything else in the simulator's state.
@@ -118,7 +118,7 @@ class OGBenchManipulation(RobotEnv):
         Control, clock, solver warm start and contact forces would otherwise still be those of the
         goal state that OGBench visits during a reset.
         """
-        mujoco = importlib.import_module("mujoco")
+        mujoco = load_mujoco()
         model, data = self.simulator.model, self.simulator.data
         pose, mocap = data.qpos.copy(), (data.mocap_pos.copy(), data.mocap_quat.copy())
         mujoco.mj_resetData(model, data)
@@ -137,17 +137,16 @@ class OGBenchManipulation(RobotEnv):
             raise EnvironmentContractError("step called while no episode runs; call reset first")
         step_number = self.max_episode_steps - self._steps_left + 1
         executed = _checked_action(action, step_number)
-        *_, info = self.simulator.step(executed.astype(np.float64))
+        state, *_, info = self.simulator.step(executed.astype(np.float64))
         success = bool(info["success"])
         self._steps_left -= 1
         truncated = self._steps_left == 0 and not success
         if success:
             self._steps_left = 0
-        return self._observe(), float(success), success, truncated, {"success": success}
+        return self._observe(state), float(success), success, truncated, {"success": success}
 
-    def _observe(self) -> Observation:
-        state = self.simulator.compute_observation().astype(np.float32)
-        observation = {STATE_KEY: state}
+    def _observe(self, state: np.ndarray) -> Observation:
+        observation = {STATE_KEY: state.astype(np.float32)}
         if self._image_size is not None:
             observation[FRONT_IMAGE_KEY] = self._picture("front_pixels", self._image_size)
         return observation

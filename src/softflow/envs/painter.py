@@ -6,14 +6,15 @@ needs no OpenGL). Detailed meshes are thinned out, light is Lambert's, shadows a
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-mujoco: Any = importlib.import_module("mujoco")  # its stubs know none of the names used here
+from softflow.envs.rendering import load_mujoco
+
+mujoco = load_mujoco()
 
 MAX_GEOMS = 2000
 SUPERSAMPLING = 2

@@ -9,6 +9,7 @@ import atexit
 import importlib
 import os
 import platform
+import sys
 import warnings
 import weakref
 from typing import Any
@@ -18,15 +19,16 @@ import numpy as np
 _WITHOUT_OPENGL = ("disable", "disabled", "off", "false", "0")
 
 
-def prepare_opengl() -> None:
-    """Choose how MuJoCo renders; call it before anything imports mujoco.
+def load_mujoco() -> Any:
+    """The mujoco module; all imports of it go through here, because it picks its OpenGL once.
 
     On Linux that is EGL (no display needed), or nothing when libEGL is missing: mujoco could not
     even be imported with MUJOCO_GL=egl then. Any other choice in MUJOCO_GL is left alone.
     """
-    if platform.system() != "Linux" or os.environ.get("MUJOCO_GL", "egl") not in ("", "egl"):
-        return
-    os.environ["MUJOCO_GL"] = "egl" if _has_egl() else "disable"
+    undecided = "mujoco" not in sys.modules and os.environ.get("MUJOCO_GL", "") in ("", "egl")
+    if undecided and platform.system() == "Linux":
+        os.environ["MUJOCO_GL"] = "egl" if _has_egl() else "disable"
+    return importlib.import_module("mujoco")
 
 
 def _has_egl() -> bool:
@@ -83,7 +85,7 @@ _open_renderers: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def _open_opengl(model: Any, height: int, width: int) -> Any:
-    mujoco: Any = importlib.import_module("mujoco")
+    mujoco = load_mujoco()
     if os.environ.get("MUJOCO_GL", "").lower() in _WITHOUT_OPENGL:
         raise RuntimeError(f"MUJOCO_GL={os.environ['MUJOCO_GL']}")
     model.vis.quality.offsamples = 0

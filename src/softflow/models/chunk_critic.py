@@ -21,6 +21,10 @@ from softflow.models.observation_encoder import EncoderConfig, ObservationEncode
 from softflow.models.value_distribution import HLGauss, ValueSupport
 
 
+PESSIMISTIC_START = 0.05
+"""Where in its support an untrained critic starts: five bins up, at the lowest return."""
+
+
 @dataclass(frozen=True)
 class CriticConfig:
     """Sizes of one critic; the defaults are the paper's (App. C1).
@@ -144,6 +148,19 @@ class CriticEnsemble(nn.Module):
             ChunkCritic(chunk.chunk_length, action_dim, config) for _ in range(config.num_critics)
         )
         self.distribution = HLGauss(support)
+        self._start_at(support.low + (support.high - support.low) * PESSIMISTIC_START)
+
+    @torch.no_grad()
+    def _start_at(self, value: float) -> None:
+        """Make every initial histogram that of `value`.
+
+        A uniform histogram would promise half the best return everywhere, and with a discount
+        near 1 it takes thousands of backups until failures are seen for what they are.
+        """
+        histogram = self.distribution.probabilities(torch.tensor(value))
+        for member in self.members:
+            member.head.weight.mul_(0.1)  # type: ignore[union-attr]
+            member.head.bias.copy_(histogram.clamp_min(1e-4).log())  # type: ignore[union-attr]
 
     def forward(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
         """obs_tokens [B, S, D], actions [B, N, H, A] -> logits [num_critics, B, N, num_bins]."""

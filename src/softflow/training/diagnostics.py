@@ -131,9 +131,13 @@ def _film(run: Run, label: StageName) -> None:
         run.spec.env_id,
         episode_seed(run.config.seed, "evaluation", 0),
         {"source": "evaluation", "label": label},
+        run.spec.image_size,
         render_every=VIDEO_EVERY,
     )
     result = next(iter(run.pool.run([task])))
     if result.frames is not None:
         path = run.folder / "videos" / f"{label}.mp4"
         write_video(path, result.frames, run.spec.control_hz / VIDEO_EVERY)
+        episode = result.episode
+        facts = {"success": episode.success, "seed": task.seed, "length": episode.length}
+        write_json(path.with_suffix(".json"), facts)

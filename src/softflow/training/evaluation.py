@@ -115,6 +115,7 @@ def evaluate(
             spec.env_id,
             episode_seed(seed, "evaluation", index),
             {"source": "evaluation", "label": label, "policy_version": policy_version},
+            spec.image_size,
         )
         for index in range(num_episodes)
     ]

@@ -123,7 +123,10 @@ class Learner:
         return metrics
 
     def actor_update(self, batch: ChunkBatch, stage: RLConfig, bc_coef: float) -> Metrics:
-        """One gradient step of -Q + lambda NLL, imitating offline rows only (IV-D, III and IV)."""
+        """One gradient step of -Q + lambda NLL, (IV-D, III and IV).
+
+        The imitation term is Eq. 8's: successful demonstrations, hence offline rows only.
+        """
         actions, prefix = self._normalized(batch)
         flow = self.policy.flow
         self.policy.train()
@@ -145,7 +148,7 @@ class Learner:
                 pathwise=True,
             )
             q_value = self.critic.min_value(tokens, selection.actions[:, None]).squeeze(1)
-            imitated = batch.is_offline.to(nll.dtype)
+            imitated = (batch.is_offline & batch.episode_success).to(nll.dtype)
             loss, metrics = actor_loss(q_value, nll, imitated, bc_coef)
             metrics["candidate_value_spread"] = selection.candidate_values.std(
                 dim=1, correction=0

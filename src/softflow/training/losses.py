@@ -95,7 +95,8 @@ def actor_loss(
 
     Args:
         q_value: [B] minimum over critics of the selected chunk, differentiable.
-        nll: [B] of the data's chunk; imitation_weight: [B] 1 on offline rows, 0 on online rows.
+        nll: [B] of the data's chunk; imitation_weight: [B] 1 on rows of successful
+            demonstrations (Eq. 8), 0 on failed and on online rows (IV-D, IV).
         bc_coef: lambda.
     """
     imitation, metrics = imitation_loss(nll, imitation_weight)

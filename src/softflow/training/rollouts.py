@@ -38,6 +38,7 @@ class RolloutTask:
         selection: the decision rule.
         env_id: environment; seed: of its reset and of the candidates.
         metadata: kept with the episode.
+        image_size: (height, width) of camera observations; None without cameras.
         render_every: keep a frame every so many control steps; 0 renders nothing.
     """
 
@@ -46,6 +47,7 @@ class RolloutTask:
     env_id: str
     seed: int
     metadata: dict[str, Any]
+    image_size: tuple[int, int] | None = None
     render_every: int = 0
 
 
@@ -162,7 +164,7 @@ class RolloutPool:
         return self._executor.map(_run_task, tasks)
 
 
-_worker_envs: dict[str, RobotEnv] = {}
+_worker_envs: dict[tuple[str, tuple[int, int] | None], RobotEnv] = {}
 _worker_selector: dict[tuple[str, SelectionConfig], tuple[ChunkSelector, ChunkSpec]] = {}
 
 
@@ -180,12 +182,13 @@ def _exit_with_parent() -> None:
 
 
 def _run_task(task: RolloutTask) -> RolloutResult:
-    if task.env_id not in _worker_envs:
-        _worker_envs[task.env_id] = make_env(task.env_id)
+    place = (task.env_id, task.image_size)
+    if place not in _worker_envs:
+        _worker_envs[place] = make_env(task.env_id, image_size=task.image_size)
     key = (task.checkpoint, task.selection)
     if key not in _worker_selector:
         _worker_selector.clear()
         _worker_selector[key] = load_selector(Path(task.checkpoint), task.selection)
     selector, chunk = _worker_selector[key]
-    env = _worker_envs[task.env_id]
+    env = _worker_envs[place]
     return run_episode(env, selector, chunk, task.seed, task.metadata, task.render_every)

@@ -252,6 +252,7 @@ class Run:
                 self.spec.env_id,
                 episode_seed(self.config.seed, "online", index),
                 {"source": "online", "policy_version": checkpoint.name, "round": round_index},
+                self.spec.image_size,
             )
             for index in range(wanted)
         ]

@@ -43,7 +43,7 @@ def offline_rl(run: Run) -> None:
 def online_rl(run: Run) -> None:
     """IV. In rounds: collect episodes with Alg. 2, add them, update on a rho-mixture.
 
-    The imitation term sees the offline rows alone; lambda may decay from round to round.
+    The imitation term sees the successful offline rows alone; lambda may decay from round to round.
     """
     stage = run.config.online_rl
     offline = run.offline_data()

@@ -1,0 +1,120 @@
+"""`python -m benchmarks`: measure, print the table, keep the numbers."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import action_selection, data_throughput, rollout_latency, update_time
+from benchmarks.measuring import Section, Spread
+from softflow.data.files import write_json
+from softflow.presets import preset
+
+Name = Literal["action_selection", "update_small", "update_paper", "data", "rollout"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure on this machine what sampling, updates, data and rollouts cost, as ratios."""
+
+    only: tuple[Name, ...] = ()
+    """Which benchmarks to run; all of them by default."""
+    threads: int = 0
+    """Threads of PyTorch; 0 keeps its own choice."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the networks run; data and rollouts are measured on the CPU."""
+    turns: int = 7
+    """Timed turns of every comparison; the median and the quartiles are reported."""
+    paper_batch: int = 48
+    """Batch size of every update at `paper` size (App. C2: 48 in the RL stages)."""
+    json: Path | None = None
+    """File for the numbers."""
+
+
+def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
+    """What each name measures, at the sizes of the presets."""
+    small, paper = preset("small"), preset("paper")
+    turns, device = options.turns, options.device
+    size = action_selection.DecisionSize(paper.model)
+    return {
+        "action_selection": lambda: action_selection.run(size, turns, device),
+        "update_small": lambda: update_time.run("small", small, "≤ 4", turns, None, device),
+        "update_paper": lambda: update_time.run(
+            "paper", paper, "≤ 2", turns, options.paper_batch, device
+        ),
+        "data": lambda: data_throughput.run(small.model.chunk, small.imitation.batch_size, turns),
+        "rollout": lambda: rollout_latency.run("small", small, turns),
+    }
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the numbers depend on besides the code."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "load_average": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def table(section: Section) -> Table:
+    """One comparison: medians, with quartiles in brackets."""
+    result = Table(title=section.title, title_justify="left", box=SIMPLE_HEAD, expand=True)
+    for heading, width in zip(
+        ("", "ms", section.ratio_heading, "aim"), (30, 20, 18, 5), strict=True
+    ):
+        justify = "right" if heading else "left"
+        result.add_column(heading, justify=justify, min_width=width, no_wrap=True)
+    result.add_column("", ratio=1)
+    for row in section.rows:
+        result.add_row(row.name, _cell(row.ms), _cell(row.ratio), row.aim, row.note)
+    return result
+
+
+def _cell(spread: Spread | None) -> str:
+    if spread is None:
+        return ""
+    return f"{spread.median:.3g} ({spread.low:.3g}–{spread.high:.3g})"
+
+
+def main(options: Options) -> list[Section]:
+    """Run the chosen benchmarks, print their tables, write the JSON file; returns the sections."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    facts, console = machine(options.device), Console()
+    console.print(", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in facts.items()))
+    sections: list[Section] = []
+    for name, run in benchmarks(options).items():
+        if not options.only or name in options.only:
+            with console.status(f"measuring {name}"):
+                sections.append(run())
+            console.print(table(sections[-1]))
+    if options.json:
+        write_json(options.json, {"machine": facts, "sections": [asdict(s) for s in sections]})
+    return sections
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, prog="python -m benchmarks"))

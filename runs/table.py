@@ -1,0 +1,47 @@
+"""Print the Markdown table of docs/results.md from finished run folders, one per seed.
+
+    python runs/table.py runs/cube_single/seed*
+
+Rates are pooled over the seeds (successes of all episodes) with a 95 % Wilson interval; the rate of
+every seed stands beside, so the spread between seeds stays visible.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from softflow.metrics import wilson_interval
+from softflow.report_data import STAGES, RunRecord, read_run
+
+
+def stage_row(records: Sequence[RunRecord], stage: str, name: str) -> str | None:
+    """One line of the table, or None where no run has measured the stage."""
+    finals = [final for record in records if (final := record.final(stage))]
+    if not finals:
+        return None
+    successes = sum(episode.success for final in finals for episode in final.episodes)
+    total = sum(final.num_episodes for final in finals)
+    interval = wilson_interval(successes, total)
+    seeds = ", ".join(f"{final.success_rate:.2f}" for final in finals)
+    steps = sum(final.robot_steps for final in finals) / len(finals)
+    online = sum(final.online_episodes for final in finals) / len(finals)
+    return (
+        f"| {name} | {successes / total:.3f} | {interval.low:.3f}–{interval.high:.3f} | {total} | "
+        f"{seeds} | {online:.0f} | {steps:.0f} |"
+    )
+
+
+def main(folders: Sequence[str]) -> None:
+    """Print the table of these run folders."""
+    records = [read_run(Path(folder)) for folder in folders]
+    print("| stage | success | 95 % interval | episodes | per seed | online episodes | robot steps |")
+    print("|---|---|---|---|---|---|---|")
+    for stage, name in STAGES.items():
+        if row := stage_row(records, stage, name):
+            print(row)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

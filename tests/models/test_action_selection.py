@@ -1,0 +1,279 @@
+"""Alg. 2 chooses the best of its candidates, and gradients run through the chosen one alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from softflow.data.chunk_sampler import ChunkSpec
+from softflow.data.preprocessing import DatasetStatistics
+from softflow.errors import ConfigError
+from softflow.models.action_selection import ChunkSelector, SelectionConfig, select_by_value
+from softflow.models.chunk_critic import CriticEnsemble
+from softflow.models.flow_policy import FlowPolicy
+from softflow.training.learner import frozen
+
+CHUNK = ChunkSpec(4, 4, prefix_length=1, history_length=2)
+LIMIT = 0.9
+
+MakePolicy = Callable[..., FlowPolicy]
+MakeCritic = Callable[..., CriticEnsemble]
+MakeObservation = Callable[..., tuple[dict[str, Tensor], Tensor]]
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def with_gradient(module: nn.Module) -> set[str]:
+    """Names of the parameters that some gradient other than zero has reached."""
+    return {
+        name
+        for name, parameter in module.named_parameters()
+        if parameter.grad is not None and parameter.grad.any()
+    }
+
+
+def names(module: nn.Module) -> set[str]:
+    return {name for name, _ in module.named_parameters()}
+
+
+@pytest.mark.parametrize("num_candidates", [1, 2, 16])
+def test_alg_2_keeps_the_candidate_of_highest_minimum_value(
+    make_policy: MakePolicy,
+    make_critic: MakeCritic,
+    make_observation: MakeObservation,
+    num_candidates: int,
+) -> None:
+    """Against Alg. 2 written as loops over observations, candidates and critics."""
+    policy, critic = make_policy(CHUNK), make_critic(CHUNK)
+    observation, prefix = make_observation(CHUNK, batch=5)
+    condition = policy.condition(observation, prefix)
+    tokens = critic.encoder(observation, prefix)
+    selection = select_by_value(
+        policy.flow, condition, critic, tokens, num_candidates, 1.0, LIMIT, generator=seeded()
+    )
+    sampled, _ = policy.flow.sample(num_candidates, 1.0, condition, seeded())
+    assert (sampled.abs() > LIMIT).any(), "no candidate beyond the limit: clipping is not tested"
+    winners: list[int] = []
+    for row in range(5):
+        best, best_value = -1, -math.inf
+        for n in range(num_candidates):
+            chunk = sampled[row, n].clamp(-LIMIT, LIMIT)[None, None]
+            values = [
+                critic.distribution.value(member(tokens[row, None], chunk)).item()
+                for member in critic.members
+            ]
+            assert selection.candidate_values[row, n].item() == pytest.approx(min(values))
+            torch.testing.assert_close(selection.candidates[row, n], chunk[0, 0], rtol=0, atol=0)
+            if min(values) > best_value:
+                best, best_value = n, min(values)
+        winners.append(best)
+        torch.testing.assert_close(
+            selection.actions[row], sampled[row, best].clamp(-LIMIT, LIMIT), rtol=0, atol=0
+        )
+        assert selection.value[row].item() == pytest.approx(best_value)
+    assert num_candidates < 16 or len(set(winners)) > 1
+    assert selection.actions.shape == (5, 4, 2)
+    assert selection.candidates.shape == (5, num_candidates, 4, 2)
+
+
+def test_without_pathwise_there_is_no_graph(
+    make_policy: MakePolicy, make_critic: MakeCritic, make_observation: MakeObservation
+) -> None:
+    policy, critic = make_policy(CHUNK), make_critic(CHUNK)
+    observation, prefix = make_observation(CHUNK, batch=2)
+    condition = policy.condition(observation, prefix)
+    tokens = critic.encoder(observation, prefix)
+    assert tokens.requires_grad
+    selection = select_by_value(policy.flow, condition, critic, tokens, 3, 0.7, LIMIT)
+    for tensor in (
+        selection.actions,
+        selection.value,
+        selection.candidate_values,
+        selection.candidates,
+    ):
+        assert not tensor.requires_grad
+
+
+def actor_value(
+    policy: FlowPolicy, critic: CriticEnsemble, observation: dict[str, Tensor], prefix: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(min value of the pathwise chunk, the chunk), the critic frozen as in the actor update."""
+    condition = policy.condition(observation, prefix)
+    with frozen(critic):
+        tokens = critic.encoder(observation, prefix)
+        selection = select_by_value(
+            policy.flow,
+            condition,
+            critic,
+            tokens,
+            8,
+            0.5,
+            LIMIT,
+            pathwise=True,
+            generator=seeded(),
+        )
+        assert not selection.value.requires_grad
+        value = critic.min_value(tokens, selection.actions[:, None]).squeeze(1)
+    torch.testing.assert_close(value.detach(), selection.value)
+    return value, selection.actions
+
+
+def test_the_pathwise_gradient_is_that_of_the_chosen_latent(
+    make_policy: MakePolicy, make_critic: MakeCritic, make_observation: MakeObservation
+) -> None:
+    policy, critic = make_policy(CHUNK), make_critic(CHUNK)
+    observation, prefix = make_observation(CHUNK, batch=3)
+    value, actions = actor_value(policy, critic, observation, prefix)
+    parameters = list(policy.parameters())
+    gradients = torch.autograd.grad(value.sum(), parameters)
+
+    condition = policy.condition(observation, prefix)
+    tokens = critic.encoder(observation, prefix).detach()
+    latents = policy.flow.draw_latents(3, 8, 0.5, seeded())
+    candidates = policy.flow.to_actions(latents, condition)[0].clamp(-LIMIT, LIMIT)
+    best = critic.min_value(tokens, candidates).argmax(dim=1).tolist()
+    again = torch.stack([candidates[row, n] for row, n in enumerate(best)])
+    torch.testing.assert_close(actions, again, rtol=0, atol=1e-12)
+    expected = torch.autograd.grad(
+        critic.min_value(tokens, again[:, None]).sum(), parameters, allow_unused=True
+    )
+    for ours, theirs in zip(gradients, expected, strict=True):
+        assert theirs is not None
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
+
+
+def test_the_pathwise_gradient_is_the_slope_of_the_value(
+    make_policy: MakePolicy, make_critic: MakeCritic, make_observation: MakeObservation
+) -> None:
+    """A finite difference along a random direction of the policy's weights."""
+    policy, critic = make_policy(CHUNK), make_critic(CHUNK)
+    observation, prefix = make_observation(CHUNK, batch=3)
+    value, _ = actor_value(policy, critic, observation, prefix)
+    value.sum().backward()
+    directions = [
+        torch.randn(p.shape, generator=seeded(n), dtype=p.dtype)
+        for n, p in enumerate(policy.parameters())
+    ]
+    slope = sum(
+        (direction * parameter.grad).sum().item()
+        for direction, parameter in zip(directions, policy.parameters(), strict=True)
+        if parameter.grad is not None
+    )
+    results: list[float] = []
+    for step in (1e-6, -2e-6):
+        with torch.no_grad():
+            for direction, parameter in zip(directions, policy.parameters(), strict=True):
+                parameter += step * direction
+        results.append(actor_value(policy, critic, observation, prefix)[0].sum().item())
+    assert slope == pytest.approx((results[0] - results[1]) / 2e-6, rel=1e-4)
+
+
+def test_the_pathwise_gradient_reaches_the_policy_and_nothing_else(
+    make_policy: MakePolicy, make_critic: MakeCritic, make_observation: MakeObservation
+) -> None:
+    policy, critic = make_policy(CHUNK), make_critic(CHUNK)
+    observation, prefix = make_observation(CHUNK, batch=4)
+    value, _ = actor_value(policy, critic, observation, prefix)
+    value.sum().backward()
+    assert with_gradient(policy) == names(policy)
+    assert all(p.grad is None for p in critic.parameters())
+    assert all(p.requires_grad for p in critic.parameters()), "frozen() must thaw afterwards"
+
+
+def test_the_price_of_pathwise_does_not_grow_with_the_candidates(
+    make_policy: MakePolicy, make_critic: MakeCritic, make_observation: MakeObservation
+) -> None:
+    """What autograd keeps for the backward pass: one chunk, not N."""
+    policy, critic = make_policy(CHUNK), make_critic(CHUNK)
+    observation, prefix = make_observation(CHUNK, batch=2)
+    tokens = critic.encoder(observation, prefix).detach()
+    kept: list[int] = []
+    for num_candidates in (1, 64):
+        condition = policy.condition(observation, prefix)
+        sizes: list[int] = []
+
+        def count(tensor: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            select_by_value(
+                policy.flow, condition, critic, tokens, num_candidates, 0.5, LIMIT, pathwise=True
+            )
+        kept.append(sum(sizes))
+    assert kept[0] == kept[1] > 0
+
+
+@pytest.mark.parametrize("rule", ["value", "likelihood"])
+def test_the_deployed_rule_speaks_the_robots_units(
+    make_policy: MakePolicy,
+    make_critic: MakeCritic,
+    make_observation: MakeObservation,
+    make_statistics: Callable[..., DatasetStatistics],
+    rule: str,
+) -> None:
+    """Inside the data's range, and equal to the steps done by hand."""
+    policy, critic = make_policy(CHUNK), make_critic(CHUNK)
+    observation, prefix = make_observation(CHUNK, batch=6)
+    config = SelectionConfig(8, 1.0, rule)  # type: ignore[arg-type]
+    actions = ChunkSelector(policy, critic, config)(observation, prefix, seeded())
+    data = make_statistics(2).action
+    low, high = torch.from_numpy(data.minimum), torch.from_numpy(data.maximum)
+    assert actions.shape == (6, 4, 2)
+    assert not actions.requires_grad
+    assert ((actions >= low) & (actions <= high)).all()
+    assert ((actions - low).abs() < 1e-9).any(), "no action at the border: clipping is not tested"
+
+    normalised = (prefix - low) / (high - low) * 1.8 - 0.9
+    condition = policy.condition(observation, normalised)
+    if rule == "likelihood":
+        chosen = policy.flow.most_likely(8, 1.0, condition, seeded())
+    else:
+        tokens = critic.encoder(observation, normalised)
+        chosen = select_by_value(
+            policy.flow, condition, critic, tokens, 8, 1.0, 0.9, generator=seeded()
+        ).actions
+    expected = low + (chosen.clamp(-0.9, 0.9) + 0.9) / 1.8 * (high - low)
+    torch.testing.assert_close(actions, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_the_two_rules_differ_and_likelihood_needs_no_critic(
+    make_policy: MakePolicy, make_critic: MakeCritic, make_observation: MakeObservation
+) -> None:
+    policy, critic = make_policy(CHUNK), make_critic(CHUNK)
+    observation, prefix = make_observation(CHUNK, batch=6)
+    by_value = ChunkSelector(policy, critic, SelectionConfig(8, 1.0))
+    by_likelihood = ChunkSelector(policy, None, SelectionConfig(8, 1.0, "likelihood"))
+    first = by_value(observation, prefix, seeded())
+    second = by_likelihood(observation, prefix, seeded())
+    assert not torch.equal(first, second)
+    torch.testing.assert_close(by_value(observation, prefix, seeded()), first, rtol=0, atol=0)
+
+
+def test_value_without_a_critic_is_refused(make_policy: MakePolicy) -> None:
+    with pytest.raises(ConfigError, match="needs a critic") as caught:
+        ChunkSelector(make_policy(CHUNK), None, SelectionConfig())
+    assert "critic_warmup" in str(caught.value)
+    assert "likelihood" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("num_candidates", "sampling_std", "rule", "message"),
+    [
+        (0, 0.7, "value", "num_candidates is 0; it must be at least 1"),
+        (1, -0.1, "value", "sampling_std is -0.1; it must be >= 0"),
+        (1, math.nan, "value", "sampling_std is nan; it must be >= 0"),
+        (1, 0.7, "best", 'rule is "best"; choose "value" or "likelihood"'),
+    ],
+)
+def test_impossible_selections_are_refused(
+    num_candidates: int, sampling_std: float, rule: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SelectionConfig(num_candidates, sampling_std, rule)  # type: ignore[arg-type]
