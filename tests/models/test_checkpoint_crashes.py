@@ -156,11 +156,15 @@ def nursery() -> Iterator[Nursery]:
 
 def test_kill_9_at_random_moments(tmp_path: Path, nursery: Nursery) -> None:
     """A run that is killed again and again: each time it finds its last checkpoint, whole."""
+    started_s = time.perf_counter()
+    for index in range(3):
+        write_checkpoint(tmp_path / "timed", name_of(index), numbered(index))
+    one_write_s = (time.perf_counter() - started_s) / 3
+    shutil.rmtree(tmp_path / "timed")
     delays, interrupted, index = random.Random(0), 0, 0
     for _ in range(25):
-        lines = nursery.run(
-            "forever", tmp_path, index + 1, kill_after_s=delays.uniform(0.005, 0.06)
-        )
+        delay_s = delays.uniform(0.0, 4 * one_write_s)
+        lines = nursery.run("forever", tmp_path, index + 1, kill_after_s=delay_s)
         told = max((int(x.split()[1]) for x in lines if x.startswith("written")), default=index)
         interrupted += any(path.name.startswith(".tmp-") for path in tmp_path.iterdir())
         last = last_checkpoint(tmp_path)
@@ -211,7 +215,8 @@ def test_death_before_any_change_leaves_whole_checkpoints(
         write_checkpoint(root, name_of(9), numbered(9))
         assert whole(root / LAST) == 9
         assert not list(root.glob(".*"))
-    assert results == {num_before, num_before + 1}
+    # Without a link yet, the renamed folder counts; with one, the link's own rename is the commit.
+    assert results == ({0, 1} if num_before == 0 else {num_before})
 
 
 @pytest.mark.xfail(

@@ -76,17 +76,20 @@ def fill_randomly(module: torch.nn.Module, generator: torch.Generator) -> None:
             if parameter.dim() > 1:
                 parameter.copy_(1.5 * noise / parameter.shape[-1] ** 0.5)
             else:
-                parameter.copy_(0.3 * noise + name.endswith(("norm.weight", "norm1.weight", "norm2.weight")))
+                is_gain = name.endswith(("norm.weight", "norm1.weight", "norm2.weight"))
+                parameter.copy_(0.3 * noise + is_gain)
 
 
 @pytest.fixture
 def make_learner(demonstrations: Path) -> LearnerMaker:
-    """`make_learner(config)`: a learner for the point world with random weights everywhere."""
+    """`make_learner(config)`: a learner for the point world, its weights random unless fresh."""
 
-    def make(config: TrainingConfig | None = None, seed: int = 0) -> Learner:
+    def make(config: TrainingConfig | None = None, *, fresh: bool = False) -> Learner:
         statistics = compute_statistics(EpisodeStore.open(demonstrations))
         learner = Learner(config or tiny_config(), statistics, ValueSupport(-0.2, 1.2))
-        generator = torch.Generator().manual_seed(seed)
+        if fresh:
+            return learner
+        generator = torch.Generator().manual_seed(0)
         for module in (learner.policy, learner.critic, learner.target_critic):
             fill_randomly(module, generator)
         return learner
@@ -98,7 +101,9 @@ def make_learner(demonstrations: Path) -> LearnerMaker:
 def make_batch(demonstrations: Path) -> BatchMaker:
     """`make_batch(windows, num_online=…)`: rows of the demonstrations, the last ones as online."""
 
-    def make(config: TrainingConfig | None = None, *, rows: int = 12, num_online: int = 0) -> ChunkBatch:
+    def make(
+        config: TrainingConfig | None = None, *, rows: int = 12, num_online: int = 0
+    ) -> ChunkBatch:
         chunk = (config or tiny_config()).model.chunk
         dataset = ChunkDataset(EpisodeStore.open(demonstrations), chunk)
         windows = np.random.default_rng(5).choice(dataset.num_windows, rows, replace=False)

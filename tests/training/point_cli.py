@@ -1,10 +1,10 @@
-"""The command line, with the point world known to it and to its workers.
+"""The command line, and a death in the middle of something.
 
-    python point_cli.py train small --dataset … --run …
+    DIE_AT="<function> <call> <moment>" python point_cli.py train small --dataset … --run …
 
-With DIE_AT="<function> <call> <moment>" in the environment the process kills itself in the middle
-of something: once the call number <call> of the function has begun, at change number <moment> of
-the file system, or, written "<moment>ms", so many milliseconds later.
+The process kills itself once the call number <call> of the function has begun: at change number
+<moment> of the file system or, written "<moment>ms", so many milliseconds later. As this script
+lies beside `point_world.py`, the command and its workers can import the point world.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import sys
 import threading
 from collections.abc import Callable
 from typing import Any
-
-import point_world  # noqa: F401
 
 FILE_CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.truncate")
 

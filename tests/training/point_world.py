@@ -1,7 +1,6 @@
 """A world small enough to train in within a second: a point that must reach a goal.
 
-Importing this module registers it as the environment family "point". Worker processes learn of it
-because they run the main script again, and that script (`point_cli.py`) imports this module.
+Its environment id names this module, so worker processes find it where the tests did.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from gymnasium import spaces
 from softflow.data.batch import DataSpec, Episode
 from softflow.data.chunk_sampler import ChunkSpec
 from softflow.data.episode_store import EpisodeStore
-from softflow.envs.contract import STATE_KEY, RobotEnv, data_spec, make_env, register_env
+from softflow.envs.contract import STATE_KEY, RobotEnv, data_spec, make_env
 from softflow.models.chunk_critic import CriticConfig
 from softflow.models.coupling import FlowConfig
 from softflow.models.observation_encoder import EncoderConfig
@@ -33,8 +32,8 @@ from softflow.training.config import (
 from softflow.training.persistence import load_selector
 from softflow.training.rollouts import RolloutPool, RolloutResult, RolloutTask, run_episode
 
-ENV_ID = "point"
-STEP_M = 0.2
+ENV_ID = "point_world:PointWorld"
+STEP_M = 0.15
 REACHED_M = 0.3
 
 
@@ -42,7 +41,7 @@ class PointWorld(RobotEnv):
     """State: position and goal in the plane; the action moves the point by at most `STEP_M`."""
 
     control_hz = 10.0
-    max_episode_steps = 12
+    max_episode_steps = 14
     neutral_action = np.zeros(2, np.float32)
     observation_space = spaces.Dict({STATE_KEY: spaces.Box(-9.0, 9.0, (4,), np.float32)})
     action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -54,7 +53,7 @@ class PointWorld(RobotEnv):
         self._steps = 0
         self._goal = self.np_random.uniform(-0.5, 0.5, 2)
         angle = self.np_random.uniform(0, 2 * np.pi)
-        away = self.np_random.uniform(0.7, 1.7) * np.array([np.cos(angle), np.sin(angle)])
+        away = self.np_random.uniform(1.2, 1.8) * np.array([np.cos(angle), np.sin(angle)])
         self._position = self._goal + away
         return self._observation(), {}
 
@@ -78,20 +77,18 @@ class PointWorld(RobotEnv):
         return {STATE_KEY: np.concatenate([self._position, self._goal]).astype(np.float32)}
 
 
-register_env(ENV_ID, lambda family, task, image_size: PointWorld())
-
-
 def point_spec() -> DataSpec:
     """What a store of the point world holds."""
     return data_spec(PointWorld(), ENV_ID)
 
 
 def demonstration(seed: int, towards_goal: bool) -> Episode:
-    """A noisy walk to the goal, or one that stays away from it until the time is over."""
+    """A noisy walk to the goal, or one away from it that the operator stops after 3 to 10 steps."""
     env, rng = PointWorld(), np.random.default_rng(seed)
     observation, _ = env.reset(seed=seed)
     observations, actions, rewards = [observation[STATE_KEY]], [], []
     terminated = truncated = False
+    limit = env.max_episode_steps if towards_goal else int(rng.integers(3, 11))
     while not (terminated or truncated):
         position, goal = np.split(observation[STATE_KEY], 2)
         wanted = (goal - position) / STEP_M if towards_goal else position - goal
@@ -100,6 +97,7 @@ def demonstration(seed: int, towards_goal: bool) -> Episode:
         observations.append(observation[STATE_KEY])
         actions.append(action)
         rewards.append(reward)
+        truncated = truncated or (len(actions) == limit and not terminated)
     return Episode(
         {STATE_KEY: np.stack(observations)},
         np.stack(actions),

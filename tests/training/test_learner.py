@@ -123,19 +123,11 @@ def test_frozen_gives_back_what_it_found() -> None:
 
 
 def test_a_fresh_target_critic_is_the_critic_and_has_no_gradients(
-    make_learner: LearnerMaker, demonstrations: Any
+    make_learner: LearnerMaker,
 ) -> None:
-    template = make_learner()
-    learner = Learner(CONFIG, _statistics(demonstrations), template.critic.distribution.support)
+    learner = make_learner(fresh=True)
     assert unchanged(learner.target_critic, weights(learner.critic))
     assert not any(p.requires_grad for p in learner.target_critic.parameters())
-
-
-def _statistics(demonstrations: Any) -> Any:
-    from softflow.data.episode_store import EpisodeStore
-    from softflow.data.preprocessing import compute_statistics
-
-    return compute_statistics(EpisodeStore.open(demonstrations))
 
 
 # ---- the target ---------------------------------------------------------------------------------

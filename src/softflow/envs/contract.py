@@ -17,6 +17,7 @@ The promise (`check_env` verifies it):
 from __future__ import annotations
 
 import difflib
+import importlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -75,11 +76,15 @@ def register_env(family: str, factory: EnvFactory) -> None:
 
 
 def make_env(env_id: str, *, image_size: tuple[int, int] | None = None) -> RobotEnv:
-    """Make the environment called `<family>` or `<family>-task<number>`.
+    """Make the environment called `<family>`, `<family>-task<number>` or `<module>:<function>`.
 
-    `image_size` (height, width) in pixels adds `observation.images.front` to the observation.
+    The last form is for environments of one's own: the function is imported and called, it must
+    return one that passes `check_env`. `image_size` (height, width) in pixels adds
+    `observation.images.front` to the observation of the built-in ones.
     Raises ConfigError for a name nobody registered, with the nearest names.
     """
+    if ":" in env_id:
+        return _import_env(env_id)
     match = re.fullmatch(r"(?P<family>.+?)(?:-task(?P<task>\d+))?", env_id)
     family = match["family"] if match else env_id
     factory = _FACTORIES.get(family)
@@ -93,6 +98,18 @@ def make_env(env_id: str, *, image_size: tuple[int, int] | None = None) -> Robot
         )
     task = int(match["task"]) if match and match["task"] else None
     return factory(family, task, image_size)
+
+
+def _import_env(env_id: str) -> RobotEnv:
+    module_name, _, attribute = env_id.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"cannot import the environment {env_id!r}: {error}; the module must be importable "
+            "(installed, or on PYTHONPATH) and hold that function"
+        ) from error
+    return factory()
 
 
 def data_spec(env: gymnasium.Env[Any, Any], env_id: str) -> DataSpec:

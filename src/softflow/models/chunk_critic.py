@@ -20,7 +20,6 @@ from softflow.errors import ConfigError
 from softflow.models.observation_encoder import EncoderConfig, ObservationEncoder
 from softflow.models.value_distribution import HLGauss, ValueSupport
 
-
 PESSIMISTIC_START = 0.05
 """Where in its support an untrained critic starts: five bins up, at the lowest return."""
 

@@ -146,6 +146,8 @@ class TrainingConfig:
         tau: Polyak factor of the target critic (App. C2).
         weight_decay: of AdamW (App. C2).
         noise_std: of the noise on training actions, in normalised units (IV-E).
+        critic_noise_std: of the noise on the data's actions that the critic sees, in normalised
+            units; without it best-of-N finds errors of the critic instead of better chunks.
         sampling_std: of the latents at inference (IV-E).
         execution_candidates: candidates of a deployed decision, by likelihood before a critic
             exists and by value afterwards.
@@ -166,6 +168,7 @@ class TrainingConfig:
     tau: float = 0.05
     weight_decay: float = 1e-4
     noise_std: float = 0.05
+    critic_noise_std: float = 0.0
     sampling_std: float = 0.7
     execution_candidates: int = 128
     eval_episodes: int = 100
@@ -178,7 +181,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _require(0 < self.discount <= 1, f"discount is {self.discount}; must lie in (0, 1]")
         _require(0 < self.tau <= 1, f"tau is {self.tau}; must lie in (0, 1]")
-        for name in ("weight_decay", "noise_std", "sampling_std"):
+        for name in ("weight_decay", "noise_std", "critic_noise_std", "sampling_std"):
             _require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; must be >= 0")
         _require(
             self.execution_candidates >= 1,

@@ -14,7 +14,7 @@ from softflow.data.preprocessing import DatasetStatistics
 from softflow.errors import NumericalError
 from softflow.models.action_selection import select_by_value
 from softflow.models.chunk_critic import CriticEnsemble
-from softflow.models.flow_policy import FlowPolicy
+from softflow.models.flow_policy import FlowPolicy, perturb
 from softflow.models.value_distribution import ValueSupport
 from softflow.training.config import (
     CriticStageConfig,
@@ -108,7 +108,9 @@ class Learner:
         next_value = self._next_value(batch, stage.target_candidates)
         self.critic.train()
         tokens = self.critic.encoder(batch.observation, prefix)
-        logits = self.critic(tokens, actions[:, None]).squeeze(2)
+        limit = self.policy.action_normalizer.action_scale
+        seen = perturb(actions, self.config.critic_noise_std).clamp(-limit, limit)
+        logits = self.critic(tokens, seen[:, None]).squeeze(2)
         loss, metrics = critic_loss(
             logits,
             batch.rewards,

@@ -193,6 +193,20 @@ class Run:
         self._saved_s = time.monotonic()
         return path
 
+    def dump(self, error: NumericalError) -> NumericalError:
+        """Save the learner as it was when numbers went wrong, and say how to see it again."""
+        name = f"{self.stage}_{self.update_step:08d}"
+        folder = self.folder / "nan_dump"
+        position = {"stage": self.stage, "update_step": self.update_step}
+        write_checkpoint(
+            folder, name, learner_parts(self.learner, self.statistics, self.spec, position)
+        )
+        return NumericalError(
+            f"{error}, at update {self.update_step} of {self.stage}. The networks of that moment "
+            f"are in {folder / name}. Running the same command again replays it exactly, from the "
+            "checkpoint before; a lower learning rate or clean data avoids it."
+        )
+
     def _evaluated_versions(self) -> frozenset[str]:
         """Checkpoints that an evaluation of a whole stage refers to are kept."""
         files = [self.folder / "evaluations" / f"{stage}.json" for stage in STAGES]

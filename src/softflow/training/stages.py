@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from softflow.data.chunk_sampler import ChunkSampler, MixtureSampler
+from softflow.errors import NumericalError
 from softflow.training.config import STAGES, StageName
 from softflow.training.diagnostics import diagnose
 from softflow.training.run import Run
@@ -75,10 +76,17 @@ STAGE_FUNCTIONS: dict[StageName, Callable[[Run], None]] = {
 
 
 def run_stages(run: Run, stages: Sequence[StageName] = STAGES) -> None:
-    """Run the chosen stages in their order; each is measured, diagnosed and saved at its end."""
+    """Run the chosen stages in their order; each is measured, diagnosed and saved at its end.
+
+    Raises:
+        NumericalError: a NaN or infinity appeared; the message says where and how to replay it.
+    """
     for stage in STAGES:
         if stage in stages and not run.is_past(stage):
-            STAGE_FUNCTIONS[stage](run)
+            try:
+                STAGE_FUNCTIONS[stage](run)
+            except NumericalError as error:
+                raise run.dump(error) from error
             run.enter(stage)
             run.evaluate(stage, stage, run.config.eval_episodes)
             diagnose(run, stage)

@@ -1,0 +1,189 @@
+"""What one episode promises: which observation a decision saw, and what was then executed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from softflow.data.chunk_sampler import ChunkDataset, ChunkSpec
+from softflow.data.episode_store import EpisodeStore
+from softflow.envs.contract import STATE_KEY, RobotEnv, data_spec
+from softflow.errors import NumericalError
+from softflow.models.action_selection import ChunkSelector
+from softflow.training.rollouts import RolloutResult, run_episode
+
+NEUTRAL = -1.0
+
+
+class CountingWorld(RobotEnv):
+    """The state is the number of control steps so far; it remembers the actions it was given."""
+
+    control_hz = 10.0
+    neutral_action = np.full(1, NEUTRAL, np.float32)
+    observation_space = spaces.Dict({STATE_KEY: spaces.Box(0.0, 99.0, (1,), np.float32)})
+    action_space = spaces.Box(-1000.0, 1000.0, (1,), np.float32)
+
+    def __init__(self, succeeds_at: int = 0, limit: int = 9) -> None:
+        self.max_episode_steps = limit
+        self.succeeds_at, self.executed, self.seeds = succeeds_at, [], []
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict, dict]:
+        self.seeds.append(seed)
+        self.executed = []
+        return self._observation(), {}
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        self.executed.append(float(action[0]))
+        success = len(self.executed) == self.succeeds_at
+        truncated = len(self.executed) == self.max_episode_steps and not success
+        return self._observation(), float(success), success, truncated, {"success": success}
+
+    def render(self) -> np.ndarray:
+        return np.full((4, 4, 3), len(self.executed), np.uint8)
+
+    def _observation(self) -> dict[str, np.ndarray]:
+        return {STATE_KEY: np.array([len(self.executed)], np.float32)}
+
+
+class Planner:
+    """Plans 100 k, 100 k + 1, … at decision k (from 1 on) and remembers what it was shown."""
+
+    def __init__(self, chunk_length: int) -> None:
+        self.chunk_length = chunk_length
+        self.seen: list[list[float]] = []
+        self.prefixes: list[list[float]] = []
+        self.seeds: list[int] = []
+
+    def __call__(
+        self, observation: dict[str, Tensor], prefix: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        self.seen.append(observation[STATE_KEY][0, :, 0].tolist())
+        self.prefixes.append(prefix[0, :, 0].tolist())
+        self.seeds.append(generator.initial_seed())
+        first = 100.0 * len(self.seen)
+        return (first + torch.arange(self.chunk_length, dtype=torch.float32))[None, :, None]
+
+
+def play(
+    chunk: ChunkSpec, env: CountingWorld, seed: int = 7, render_every: int = 0
+) -> tuple[Planner, RolloutResult]:
+    planner = Planner(chunk.chunk_length)
+    selector = cast("ChunkSelector", planner)
+    return planner, run_episode(env, selector, chunk, seed, {"source": "test"}, render_every)
+
+
+WITH_PREFIX = ChunkSpec(chunk_length=4, execution_horizon=3, prefix_length=2, history_length=3)
+
+
+def test_decisions_with_prefix_and_history_step_by_step() -> None:
+    env = CountingWorld(limit=9)
+    planner, _ = play(WITH_PREFIX, env)
+    # A decision every 3 steps sees the 3 last observations, the first one repeated at the start.
+    assert planner.seen == [[0, 0, 0], [1, 2, 3], [4, 5, 6]]
+    # Decision 1 is made while two neutral actions are executed; it acts from step 2 on.
+    # At step 3 its plan's next two actions are committed: decision 2 acts from step 5 on.
+    assert planner.prefixes == [[NEUTRAL, NEUTRAL], [101, 102], [201, 202]]
+    assert env.executed == [NEUTRAL, NEUTRAL, 100, 101, 102, 200, 201, 202, 300]
+
+
+def test_without_prefix_the_plan_starts_at_once() -> None:
+    env = CountingWorld(limit=7)
+    planner, _ = play(ChunkSpec(chunk_length=3, execution_horizon=3), env)
+    assert planner.seen == [[0], [3], [6]]
+    assert planner.prefixes == [[], [], []]
+    assert env.executed == [100, 101, 102, 200, 201, 202, 300]
+
+
+def test_a_horizon_below_the_chunk_length_drops_the_rest_of_the_plan() -> None:
+    env = CountingWorld(limit=5)
+    planner, _ = play(ChunkSpec(chunk_length=4, execution_horizon=2), env)
+    assert planner.seen == [[0], [2], [4]]
+    assert env.executed == [100, 101, 200, 201, 300]
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        WITH_PREFIX,
+        ChunkSpec(4, 4, 3, 1),
+        ChunkSpec(3, 1, 2, 2),
+        ChunkSpec(5, 3, 0, 4),
+        ChunkSpec(1, 1, 1, 1),
+    ],
+)
+def test_the_recording_is_what_happened(tmp_path: Path, chunk: ChunkSpec) -> None:
+    """The batch at a decision step holds what that decision saw and what it led to."""
+    env = CountingWorld(limit=11)
+    planner, result = play(chunk, env)
+    episode = result.episode
+    assert episode.actions[:, 0].tolist() == env.executed
+    assert episode.observations[STATE_KEY][:, 0].tolist() == list(range(12))
+    with EpisodeStore.create(tmp_path, data_spec(env, "counting")) as store:
+        store.append(episode)
+        dataset = ChunkDataset(store, chunk)
+    decisions = np.arange(0, 11, chunk.execution_horizon)
+    batch = dataset.gather(decisions)
+    assert batch.observation[STATE_KEY][:, :, 0].tolist() == planner.seen
+    for number, step in enumerate(decisions):
+        committed = planner.prefixes[number]
+        prefix = batch.prefix_actions[number, :, 0].tolist()
+        inside = max(0, min(chunk.prefix_length, 11 - step))
+        assert env.executed[step : step + inside] == committed[:inside]
+        assert prefix[:inside] == committed[:inside]
+        planned = [100.0 * (number + 1) + i for i in range(chunk.execution_horizon)]
+        done = env.executed[step + chunk.prefix_length :][: chunk.execution_horizon]
+        assert done == planned[: len(done)]
+        assert batch.actions[number, : len(done), 0].tolist() == done
+
+
+def test_success_ends_the_episode_in_the_middle_of_a_plan() -> None:
+    _, result = play(WITH_PREFIX, CountingWorld(succeeds_at=4))
+    episode = result.episode
+    assert (episode.length, episode.success) == (4, True)
+    assert (episode.terminated, episode.truncated) == (True, False)
+    assert episode.rewards.tolist() == [0, 0, 0, 1]
+    assert episode.metadata == {"source": "test", "seed": 7}
+
+
+def test_the_time_limit_truncates() -> None:
+    _, result = play(WITH_PREFIX, CountingWorld(limit=5))
+    episode = result.episode
+    assert (episode.length, episode.success) == (5, False)
+    assert (episode.terminated, episode.truncated) == (False, True)
+    episode.validate(data_spec(CountingWorld(), "counting"))
+
+
+def test_environment_and_candidates_are_seeded() -> None:
+    env = CountingWorld()
+    planner, _ = play(WITH_PREFIX, env, seed=12345)
+    assert env.seeds == [12345]
+    assert set(planner.seeds) == {12345}
+
+
+def test_frames_show_start_and_end() -> None:
+    _, result = play(WITH_PREFIX, CountingWorld(limit=7), render_every=3)
+    assert result.frames is not None
+    assert result.frames.shape == (4, 4, 4, 3)
+    assert result.frames[:, 0, 0, 0].tolist() == [0, 3, 6, 7]
+    _, silent = play(WITH_PREFIX, CountingWorld())
+    assert silent.frames is None
+
+
+def test_an_action_that_is_not_finite_stops_the_episode_and_says_where() -> None:
+    chunk = ChunkSpec(chunk_length=2, execution_horizon=2)
+
+    def selector(observation: dict[str, Tensor], prefix: Tensor, generator: object) -> Tensor:
+        step = observation[STATE_KEY].item()
+        return torch.full((1, 2, 1), math.nan if step == 4 else 0.0)
+
+    env = CountingWorld()
+    with pytest.raises(NumericalError, match=r"control step 4 .*seed 9"):
+        run_episode(env, cast("ChunkSelector", selector), chunk, 9, {})
+    assert len(env.executed) == 4
