@@ -36,7 +36,9 @@ def stage_row(records: Sequence[RunRecord], stage: str, name: str) -> str | None
 def main(folders: Sequence[str]) -> None:
     """Print the table of these run folders."""
     records = [read_run(Path(folder)) for folder in folders]
-    print("| stage | success | 95 % interval | episodes | per seed | online episodes | robot steps |")
+    print(
+        "| stage | success | 95 % interval | episodes | per seed | online episodes | robot steps |"
+    )
     print("|---|---|---|---|---|---|---|")
     for stage, name in STAGES.items():
         if row := stage_row(records, stage, name):

@@ -216,7 +216,14 @@ def evaluate_checkpoint(options: Evaluate) -> None:
 
 
 FREE_TO_CHANGE = frozenset(
-    {"num_workers", "device", "checkpoint_interval_s", "eval_episodes", "round_eval_episodes"}
+    {
+        "stages",
+        "num_workers",
+        "device",
+        "checkpoint_interval_s",
+        "eval_episodes",
+        "round_eval_episodes",
+    }
 )
 """Settings that may differ when a run is continued: they do not change what it learns."""
 
@@ -228,7 +235,12 @@ def _write_identity(options: Train) -> None:
         ConfigError: the folder holds a run of another configuration; names the differences.
     """
     spec = EpisodeStore.open(options.dataset).spec
-    config = {"env_id": spec.env_id, "dataset": str(options.dataset), **asdict(options.config)}
+    config = {
+        "env_id": spec.env_id,
+        "dataset": str(options.dataset),
+        "stages": options.stages,
+        **asdict(options.config),
+    }
     path = options.run / "config.json"
     if path.exists():
         differences = _differences(read_json(path), config)

@@ -199,6 +199,44 @@ def test_a_fresh_block_is_not_modulated_and_a_random_one_is(
     assert (run(one) - run(other)).abs().max() > 1e-2
 
 
+def modulated(block: FlowBlock, x: Tensor, **sections: float) -> Tensor:
+    """The block's output when its modulation is constant; sections not named are zero."""
+    names = ["shift_a", "scale_a", "gate_a", "shift_m", "scale_m", "gate_m"]
+    last = block.modulation[2]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(
+            torch.tensor([sections.get(name, 0.0) for name in names]).repeat_interleave(8)
+        )
+    tokens = torch.ones(1, 2, 8, dtype=torch.float64)
+    rotary = rotary_table(torch.arange(x.shape[2]), 4)
+    return block(x, rotary, block.condition(tokens, tokens.mean(dim=1)))
+
+
+def test_modulation_shifts_scales_and_gates_attention_and_mlp(
+    make_tokens: Callable[..., Tensor], randomize: Randomize
+) -> None:
+    """A gate of -1 shuts a part, and so does a scale of -1: no part has a bias of its own."""
+    block = FlowBlock(8, 2, 12, cross_attention=False).double()
+    randomize(block, 0)
+    x, other = make_tokens(1, 3, dim=8)[:, None], make_tokens(1, 3, seed=1, dim=8)[:, None]
+    torch.testing.assert_close(modulated(block, x, gate_a=-1, gate_m=-1), x, rtol=0, atol=0)
+    torch.testing.assert_close(modulated(block, x, scale_a=-1, scale_m=-1), x, rtol=0, atol=0)
+
+    plain = block.self_attention(block.self_norm(x), rotary_table(torch.arange(3), 4))
+    only_attention = x + 1.5 * plain
+    torch.testing.assert_close(modulated(block, x, gate_a=0.5, gate_m=-1), only_attention)
+    only_mlp = x + 1.5 * block.mlp(3 * block.mlp_norm(x))
+    torch.testing.assert_close(modulated(block, x, gate_a=-1, gate_m=0.5, scale_m=2), only_mlp)
+
+    for gates in ({"gate_m": -1}, {"gate_a": -1}):
+        shift = {"shift_a": 0.7, "scale_a": -1, "shift_m": 0.7, "scale_m": -1} | gates
+        added = modulated(block, x, **shift) - x
+        assert added.abs().max() > 1e-2
+        torch.testing.assert_close(modulated(block, other, **shift) - other, added)
+
+
 @pytest.mark.parametrize("action_dim", [7, 17, 24])
 def test_a_layer_has_the_papers_number_of_parameters(action_dim: int) -> None:
     """3,283,904 + 1,282 A at hidden 256 and observation tokens of 512 (App. C1)."""

@@ -57,9 +57,7 @@ def make_run(demonstrations: Path, tmp_path: Path) -> Iterator[RunMaker]:
         config: TrainingConfig | None = None, folder: str = "run", dataset: Path | None = None
     ) -> Run:
         path = dataset or demonstrations
-        run = Run(
-            tmp_path / folder, config or tiny_config(), path, LocalPool(), SilentProgress()
-        )
+        run = Run(tmp_path / folder, config or tiny_config(), path, LocalPool(), SilentProgress())
         opened.append(run)
         return run
 

@@ -114,10 +114,15 @@ def test_the_critic_can_be_trained_after_an_actor_update(
 
 def test_frozen_gives_back_what_it_found() -> None:
     module = nn.Linear(2, 2).train()
-    with pytest.raises(NumericalError), frozen(module):
-        assert not module.training
-        assert not any(p.requires_grad for p in module.parameters())
-        raise NumericalError("inside")
+
+    def fail_inside() -> None:
+        with frozen(module):
+            assert not module.training
+            assert not any(p.requires_grad for p in module.parameters())
+            raise NumericalError("inside")
+
+    with pytest.raises(NumericalError, match="inside"):
+        fail_inside()
     assert module.training
     assert all(p.requires_grad for p in module.parameters())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -90,7 +91,7 @@ def three_bins(target: float) -> list[float]:
     """Mass of N(target, 0.75^2) in bins around 0, 1 and 2, made to sum to one."""
     edges = [-0.5, 0.5, 1.5, 2.5]
     cdf = [normal_cdf((edge - target) / 0.75) for edge in edges]
-    mass = [high - low for low, high in zip(cdf, cdf[1:], strict=False)]
+    mass = [high - low for low, high in pairwise(cdf)]
     return [m / sum(mass) for m in mass]
 
 

@@ -8,16 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +22,8 @@ from softflow.data.episode_store import EpisodeStore, EpisodeSummary
 from softflow.envs.contract import data_spec, make_env
 from softflow.envs.ogbench_manipulation import OGBenchManipulation
 from softflow.envs.operators import OperatorMixture, demonstrate, operator_mixture
-from softflow.errors import ConfigError, DataError, SoftflowError
+from softflow.errors import ConfigError, DataError
+from softflow.worker_pool import WorkerPool
 
 ProgressCallback = Callable[[int, int, int], None]
 """Called with (episodes in the store, episodes wanted, successes so far)."""
@@ -168,39 +163,18 @@ def _episode_source(
         finally:
             env.close()
         return
-    pool = ProcessPoolExecutor(
-        num_workers, multiprocessing.get_context("spawn"), _start_worker, (collection,)
-    )
-    try:
-        spec = pool.submit(_worker_spec).result()
+    with WorkerPool(num_workers, _remember, (collection,)) as pool:
+        spec = next(pool.map(_worker_spec, [0]))
         yield spec, lambda indices: pool.map(_worker_episode, indices)
-    except BrokenProcessPool as error:
-        raise SoftflowError(
-            f"a process that recorded demonstrations of {collection.env_id} died (out of memory, "
-            "or killed); the episodes so far are kept: run the same again, with fewer workers"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 _collection: _Collection | None = None
 _env: OGBenchManipulation | None = None
 
 
-def _start_worker(collection: _Collection) -> None:
+def _remember(collection: _Collection) -> None:
     global _collection
-    # Ctrl-C is the parent's to handle; it ends the workers in an orderly way.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
     _collection = collection
-
-
-def _exit_with_parent() -> None:
-    """A parent that is killed cannot stop its workers: they would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _workplace() -> tuple[_Collection, OGBenchManipulation]:
@@ -213,7 +187,7 @@ def _workplace() -> tuple[_Collection, OGBenchManipulation]:
     return _collection, _env
 
 
-def _worker_spec() -> DataSpec:
+def _worker_spec(_: int) -> DataSpec:
     collection, env = _workplace()
     return data_spec(env, collection.env_id)
 

@@ -6,16 +6,10 @@ nor what they did before changes it.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
-from threading import Thread
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -27,6 +21,7 @@ from softflow.envs.contract import RobotEnv, make_env
 from softflow.errors import NumericalError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.training.persistence import load_selector
+from softflow.worker_pool import WorkerPool
 
 
 @dataclass(frozen=True)
@@ -138,47 +133,19 @@ def _frame(env: RobotEnv) -> np.ndarray:
     return np.asarray(env.render(), dtype=np.uint8)
 
 
-class RolloutPool:
+class RolloutPool(WorkerPool):
     """Worker processes that keep their simulator and the current policy loaded."""
 
     def __init__(self, num_workers: int) -> None:
-        self._executor = ProcessPoolExecutor(
-            num_workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-        )
-
-    def __enter__(self) -> RolloutPool:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        super().__init__(num_workers, torch.set_num_threads, (1,))
 
     def run(self, tasks: Sequence[RolloutTask]) -> Iterator[RolloutResult]:
         """Results in the order of the tasks, as they come."""
-        return self._executor.map(_run_task, tasks)
+        return self.map(_run_task, tasks)
 
 
 _worker_envs: dict[tuple[str, tuple[int, int] | None], RobotEnv] = {}
 _worker_selector: dict[tuple[str, SelectionConfig], tuple[ChunkSelector, ChunkSpec]] = {}
-
-
-def _start_worker() -> None:
-    torch.set_num_threads(1)
-    Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent() -> None:
-    """A worker whose learner was killed must not linger on the robot's computer."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _run_task(task: RolloutTask) -> RolloutResult:

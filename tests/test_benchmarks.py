@@ -1,0 +1,102 @@
+"""The benchmarks run, at toy sizes, and count what they claim to count."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import __main__ as command
+from benchmarks import action_selection, data_throughput, rollout_latency, update_time
+from benchmarks.matrix_products import PlainProducts, Product, record_products, total_flops
+from benchmarks.measuring import Section, Timings, measure
+from softflow.data.chunk_sampler import ChunkSpec
+from softflow.data.files import read_json
+from softflow.models.chunk_critic import CriticConfig
+from softflow.models.coupling import FlowConfig
+from softflow.models.observation_encoder import EncoderConfig
+from softflow.presets import small
+from softflow.training.config import ModelConfig, TrainingConfig
+
+
+@pytest.fixture
+def tiny() -> TrainingConfig:
+    model = ModelConfig(
+        ChunkSpec(4, 4),
+        FlowConfig(num_layers=2, dim=8, num_heads=2, mlp_dim=8, head_hidden_dim=8),
+        EncoderConfig(token_dim=8, hidden_dim=8, state_tokens=2),
+        CriticConfig(dim=8, num_heads=2, num_layers=2, mlp_dim=8, dropout=0.1),
+    )
+    return replace(small(), model=model)
+
+
+def test_every_section_has_positive_times_and_ratios(
+    tiny: TrainingConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Compiling takes a minute; the sentence printed where there is no compiler is tested instead.
+    monkeypatch.setattr(action_selection, "missing_compiler", lambda _: "not measured: no compiler")
+    size = action_selection.DecisionSize(tiny.model, action_dim=3, num_tokens=5, num_candidates=4)
+
+    def toy_benchmarks(options: command.Options) -> dict[str, object]:
+        turns = options.turns
+        return {
+            "action_selection": lambda: action_selection.run(size, turns, "cpu"),
+            "update_small": lambda: update_time.run("tiny", tiny, "≤ 4", turns, 3, "cpu"),
+            "data": lambda: data_throughput.run(tiny.model.chunk, 8, turns, 2, 10),
+            "rollout": lambda: rollout_latency.run("tiny", tiny, turns),
+        }
+
+    monkeypatch.setattr(command, "benchmarks", toy_benchmarks)
+    sections = command.main(command.Options(turns=2, json=tmp_path / "result.json"))
+    assert [len(section.rows) for section in sections] == [7, 12, 3, 3]
+    spreads = [s for section in sections for row in section.rows for s in (row.ms, row.ratio) if s]
+    assert all(0 < spread.low <= spread.median <= spread.high for spread in spreads)
+    assert "no compiler" in sections[0].rows[-1].note
+    assert_written(sections, tmp_path / "result.json")
+
+
+def assert_written(sections: list[Section], path: Path) -> None:
+    written = read_json(path)
+    assert [s["title"] for s in written["sections"]] == [s.title for s in sections]
+    assert written["machine"]["threads"] == torch.get_num_threads()
+
+
+def test_recorded_operations_are_those_of_torchs_own_counter(tiny: TrainingConfig) -> None:
+    for name, update in update_time.updates(tiny, 3).items():
+        with FlopCounterMode(display=False) as counter:
+            update()
+        unbatched = {p: n for p, n in record_products(update).items() if p.count == 1}
+        counted = counter.get_flop_counts()["Global"]
+        expected = sum(counted.get(getattr(torch.ops.aten, op), 0) for op in ("mm", "addmm"))
+        assert total_flops(unbatched) == expected, name
+
+
+def test_attention_counts_as_two_products_forwards_and_five_backwards() -> None:
+    query, key, value = (torch.randn(2, 3, n, 8, requires_grad=True) for n in (4, 5, 5))
+    attend = lambda: F.scaled_dot_product_attention(query, key, value)  # noqa: E731
+    one_product = 2 * 6 * 4 * 5 * 8
+    assert total_flops(record_products(attend)) == 2 * one_product
+    assert total_flops(record_products(lambda: attend().sum().backward())) == 7 * one_product
+
+
+def test_plain_products_repeat_what_was_recorded() -> None:
+    left, right = torch.randn(3, 4), torch.randn(5, 4)
+    products = record_products(lambda: [left @ right.T for _ in range(2)])
+    assert products == {Product(1, 3, 4, 5, right_transposed=True): 2}
+    assert record_products(PlainProducts(products, "cpu")) == products
+
+
+def test_ratios_are_formed_inside_each_turn() -> None:
+    timings = Timings({"a": np.array([2.0, 20.0, 6.0]), "b": np.array([1.0, 10.0, 2.0])})
+    assert timings.ratio("a", "b").median == 2.0
+
+
+def test_variants_take_turns() -> None:
+    order: list[str] = []
+    measure({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2, loops={"b": 2})
+    assert "".join(order) == "ab" + "abb" * 2

@@ -1,0 +1,212 @@
+"""Success rates: the interval, every episode on disk, continuing, and the same seeds again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from point_world import ENV_ID, LocalPool, point_spec, tiny_config
+
+from softflow.data.chunk_sampler import ChunkSampler
+from softflow.data.episode_store import EpisodeStore
+from softflow.models.action_selection import SelectionConfig
+from softflow.progress import SilentProgress
+from softflow.training.evaluation import EvaluationResult, episode_seed, evaluate
+from softflow.training.rollouts import RolloutPool, RolloutResult, RolloutTask
+from softflow.training.run import Run
+
+RunMaker = Callable[..., Run]
+NUM_EPISODES = 8
+
+
+class Switched(Exception):
+    """The power goes off."""
+
+
+class FailingPool(LocalPool):
+    """The power goes off before episode number `limit`."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def run(self, tasks: Sequence[RolloutTask]) -> Iterator[RolloutResult]:
+        yield from super().run(tasks[: self.limit])
+        raise Switched
+
+
+@pytest.fixture(scope="module")
+def checkpoint(demonstrations: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy after 80 updates of imitation: it reaches the goal now and then."""
+    run = Run(
+        tmp_path_factory.mktemp("policy"), tiny_config(), demonstrations, None, SilentProgress()
+    )
+    sampler = ChunkSampler(run.demonstrations(), batch_size=32, seed=0, stream="test")
+    run.learner.start_stage(replace(run.config.imitation, learning_rate=0.01, dropout=0.0))
+    for update in range(80):
+        run.learner.imitation_update(sampler.batch(update))
+    path = run.save()
+    run.close()
+    return path
+
+
+def measure(
+    folder: Path, checkpoint: Path, pool: RolloutPool | None = None, **changes: Any
+) -> EvaluationResult:
+    settings: dict[str, Any] = {
+        "label": "imitation",
+        "stage": "imitation",
+        "checkpoint": checkpoint,
+        "selection": SelectionConfig(4, 0.7, "likelihood"),
+        "spec": point_spec(),
+        "num_episodes": NUM_EPISODES,
+        "seed": 0,
+        "update_step": 80,
+        "online_episodes": 0,
+        "robot_steps": 0,
+        "progress": SilentProgress(),
+    }
+    return evaluate(pool or LocalPool(), folder, **(settings | changes))
+
+
+@pytest.fixture(scope="module")
+def measured(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished evaluation."""
+    folder = tmp_path_factory.mktemp("evaluations")
+    measure(folder, checkpoint)
+    return folder
+
+
+def written(folder: Path, label: str = "imitation") -> dict[str, Any]:
+    """The JSON of an evaluation, without the time it took."""
+    result = json.loads((folder / f"{label}.json").read_text())
+    assert result.pop("wall_time_s") > 0
+    return result
+
+
+def wilson(successes: int, number: int) -> tuple[float, float]:
+    """The interval's ends solve (rate - p)^2 = z^2 p (1 - p) / n: found here by bisection."""
+    rate, z = successes / number, 1.959963984540054
+
+    def inside(p: float) -> bool:
+        return (rate - p) ** 2 <= z**2 * p * (1 - p) / number + 1e-15
+
+    def edge(good: float, bad: float) -> float:
+        for _ in range(60):
+            middle = (good + bad) / 2
+            good, bad = (middle, bad) if inside(middle) else (good, middle)
+        return good
+
+    return edge(rate, 0.0), edge(rate, 1.0)
+
+
+def test_the_numbers_on_disk(measured: Path) -> None:
+    result = written(measured)
+    episodes = result["episodes"]
+    successes = sum(episode["success"] for episode in episodes)
+    assert 0 < successes < NUM_EPISODES, "this policy should succeed now and then"
+    assert result["num_episodes"] == len(episodes) == NUM_EPISODES
+    assert result["success_rate"] == successes / NUM_EPISODES
+    low, high = wilson(successes, NUM_EPISODES)
+    assert result["interval_low"] == pytest.approx(low, abs=1e-6)
+    assert result["interval_high"] == pytest.approx(high, abs=1e-6)
+    expected = {"label": "imitation", "stage": "imitation", "rule": "likelihood"}
+    assert result.items() >= (expected | {"num_candidates": 4, "update_step": 80}).items()
+
+
+def test_every_episode_is_kept_and_agrees_with_the_numbers(measured: Path) -> None:
+    store = EpisodeStore.open(measured / "imitation")
+    assert len(store) == NUM_EPISODES
+    for summary, fact in zip(store.summaries(), written(measured)["episodes"], strict=True):
+        assert fact == {
+            "seed": summary.metadata["seed"],
+            "success": summary.success,
+            "length": summary.length,
+            "return": summary.return_,
+        }
+        assert summary.return_ == float(summary.success)
+        assert summary.metadata["label"] == "imitation"
+
+
+def test_the_same_seed_gives_the_same_result(
+    measured: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    measure(tmp_path, checkpoint)
+    assert written(tmp_path) == written(measured)
+
+
+def test_another_seed_gives_other_episodes(
+    measured: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    measure(tmp_path, checkpoint, seed=1)
+    ours, theirs = (
+        {episode["seed"] for episode in written(folder)["episodes"]}
+        for folder in (tmp_path, measured)
+    )
+    assert not ours & theirs
+
+
+def test_an_interrupted_evaluation_continues(
+    measured: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Switched):
+        measure(tmp_path, checkpoint, FailingPool(limit=3))
+    assert len(EpisodeStore.open(tmp_path / "imitation")) == 3
+    assert not (tmp_path / "imitation.json").exists()
+    pool = LocalPool()
+    measure(tmp_path, checkpoint, pool)
+    assert len(pool.tasks) == NUM_EPISODES - 3
+    assert written(tmp_path) == written(measured)
+
+
+def test_more_episodes_begin_with_the_same_ones(
+    measured: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    measure(tmp_path, checkpoint, num_episodes=4)
+    assert written(tmp_path)["episodes"] == written(measured)["episodes"][:4]
+
+
+def test_seeds_of_purposes_and_runs_do_not_meet() -> None:
+    seeds = {
+        episode_seed(seed, purpose, index)
+        for seed in range(4)
+        for purpose in ("evaluation", "online")
+        for index in range(100)
+    }
+    assert len(seeds) == 800
+
+
+def test_every_stage_meets_the_same_initial_states(make_run: RunMaker) -> None:
+    run = make_run(tiny_config(eval_episodes=2))
+    run.evaluate("imitation", "imitation", 2)
+    run.enter("critic_warmup")
+    run.evaluate("critic_warmup", "critic_warmup", 2)
+    first, second = (
+        [EpisodeStore.open(run.folder / "evaluations" / label).episode(i) for i in range(2)]
+        for label in ("imitation", "critic_warmup")
+    )
+    for ours, theirs in zip(first, second, strict=True):
+        key = "observation.state"
+        assert ours.observations[key][0].tobytes() == theirs.observations[key][0].tobytes()
+
+
+def test_a_result_on_disk_is_not_measured_again(make_run: RunMaker) -> None:
+    run = make_run(tiny_config())
+    run.evaluate("imitation", "imitation", 2)
+    assert isinstance(run.pool, LocalPool)
+    played = len(run.pool.tasks)
+    run.evaluate("imitation", "imitation", 2)
+    assert len(run.pool.tasks) == played == 2
+
+
+def test_workers_are_given_the_environment_of_the_data(
+    measured: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    pool = LocalPool()
+    measure(tmp_path, checkpoint, pool, num_episodes=1)
+    (task,) = pool.tasks
+    assert (task.env_id, task.checkpoint) == (ENV_ID, str(checkpoint.resolve()))

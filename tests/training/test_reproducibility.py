@@ -1,0 +1,147 @@
+"""Same seed, same result: in any process, with any number of workers, killed or not."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from point_world import LocalPool, tiny_config
+from runs_compared import as_overrides, differences, everything_that_lasts
+
+from softflow.progress import SilentProgress
+from softflow.training.config import TrainingConfig
+from softflow.training.run import Run
+from softflow.training.stages import run_stages
+
+SCRIPT = str(Path(__file__).parent / "point_cli.py")
+KILLS = (
+    # (what it is doing, call number from … to, file system change from … to, or milliseconds)
+    ("imitation", "imitation_update", (3, 30), "ms"),
+    ("imitation: checkpoint", "save", (1, 2), 60),
+    ("imitation: evaluation", "evaluated", (1, 3), 6),
+    ("imitation: diagnostics and video", "diagnose", (1, 1), 40),
+    ("warm-up", "critic_update", (2, 20), "ms"),
+    ("warm-up: checkpoint", "save", (1, 3), 60),
+    ("offline", "actor_update", (2, 20), "ms"),
+    ("offline: checkpoint", "save", (1, 3), 60),
+    ("online: collection", "collected", (1, 3), 6),
+    ("online: updates", "actor_update", (1, 10), "ms"),
+    ("online: checkpoint", "save", (1, 3), 60),
+    ("online: end", "diagnose", (1, 1), 40),
+    ("report", "write_report", (1, 1), 2),
+)
+
+
+def train(dataset: Path, run: Path, *words: str, die_at: str = "") -> tuple[int, str]:
+    """`softflow train` in a process of its own; its status and what it said."""
+    command = [sys.executable, SCRIPT, "train", "small", "--dataset", str(dataset)]
+    command += ["--run", str(run), *as_overrides(), *words]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"DIE_AT": die_at} if die_at else {})
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    said, _ = process.communicate(timeout=300)
+    wait_for_the_end_of_session(process.pid)
+    return process.returncode, said
+
+
+def wait_for_the_end_of_session(session: int) -> None:
+    """No worker may outlive the learner it works for."""
+    for _ in range(200):
+        left = [p for p in Path("/proc").glob("[0-9]*") if session_of(p) == session]
+        if not left:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"processes {left} are still running")
+
+
+def session_of(process: Path) -> int:
+    try:
+        facts = (process / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return -1
+    return -1 if facts[0] == "Z" else int(facts[3])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(demonstrations: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """All that lasts of a run that was never stopped, its episodes played in this process."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run = Run(folder, tiny_config(), demonstrations, LocalPool(), SilentProgress())
+    run_stages(run)
+    run.close()
+    return everything_that_lasts(folder)
+
+
+def test_the_undisturbed_run_is_worth_comparing(undisturbed: dict[str, Any]) -> None:
+    names = {(row[0], row[3]) for row in undisturbed["metrics"][1:]}
+    assert {stage for stage, _ in names} == {
+        "imitation",
+        "critic_warmup",
+        "offline_rl",
+        "online_rl",
+    }
+    assert len(undisturbed["online"]) == 6
+    assert undisturbed["last"] == "3_online_rl_00000030"
+    outcomes = {e[4] for key, value in undisturbed.items() if "episodes" in key for e in value}
+    assert outcomes == {True, False}, "both outcomes should occur"
+
+
+def test_workers_in_other_processes_change_nothing(
+    demonstrations: Path, tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
+    status, said = train(demonstrations, tmp_path / "run", "--num-workers", "2")
+    assert status == 0, said
+    assert differences(everything_that_lasts(tmp_path / "run"), undisturbed) == []
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+
+
+def test_killed_again_and_again_it_ends_the_same(
+    demonstrations: Path, tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
+    """SIGKILL at a random moment in every stage, then the same command once more."""
+    draw, run = random.Random(2), tmp_path / "run"
+    often = ("--checkpoint-interval-s", "0.2")
+    for place, function, calls, moments in KILLS:
+        in_time = f"{draw.uniform(0, 25):.1f}ms"
+        moment = in_time if moments == "ms" else str(draw.randint(1, int(moments)))
+        die_at = f"{function} {draw.randint(*calls)} {moment}"
+        status, said = train(demonstrations, run, *often, die_at=die_at)
+        assert status == -signal.SIGKILL, f"{place} ({die_at}): status {status}\n{said}"
+    status, said = train(demonstrations, run, *often)
+    assert status == 0, said
+    assert differences(everything_that_lasts(run), undisturbed) == []
+
+
+def imitated(demonstrations: Path, folder: Path, config: TrainingConfig) -> dict[str, torch.Tensor]:
+    run = Run(folder, config, demonstrations, None, SilentProgress())
+    run_stages(run, ["imitation", "critic_warmup", "offline_rl"])
+    run.close()
+    return dict(run.learner.policy.state_dict()) | dict(run.learner.critic.state_dict())
+
+
+def test_the_seed_decides(demonstrations: Path, tmp_path: Path) -> None:
+    config = tiny_config(eval_episodes=0)
+    config = replace(config, imitation=replace(config.imitation, num_updates=5))
+    one, same, other = (
+        imitated(demonstrations, tmp_path / str(number), replace(config, seed=seed))
+        for number, seed in enumerate((3, 3, 4))
+    )
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    moved = [name for name, value in one.items() if not torch.equal(value, other[name])]
+    trained = [name for name in one if name.endswith(("weight", "bias"))]
+    assert set(trained) <= set(moved)
