@@ -77,7 +77,10 @@ def paper() -> TrainingConfig:
 
 
 def small() -> TrainingConfig:
-    """Trains on two CPU cores in minutes; what differs from `paper` and why is in docs/."""
+    """Trains on two CPU cores in minutes: the paper's method, smaller networks and budgets.
+
+    Batches are larger and learning rates higher than the paper's, because updates are few.
+    """
     return replace(
         paper(),
         model=ModelConfig(
@@ -86,35 +89,32 @@ def small() -> TrainingConfig:
             encoder=EncoderConfig(token_dim=64, hidden_dim=256, state_tokens=4),
             critic=CriticConfig(dim=64, num_heads=2, num_layers=2, mlp_dim=128),
         ),
-        imitation=StageConfig(num_updates=3_000, batch_size=256, learning_rate=1e-3, dropout=0.1),
+        imitation=StageConfig(num_updates=3_000, batch_size=128, learning_rate=1e-3, dropout=0.1),
         critic_warmup=CriticStageConfig(
-            num_updates=1_000,
-            batch_size=128,
-            learning_rate=5e-4,
-            dropout=0.0,
-            target_candidates=1,
+            num_updates=1_200, batch_size=256, learning_rate=7e-4, dropout=0.1
         ),
         offline_rl=RLConfig(
-            num_updates=500,
+            num_updates=150,
             batch_size=128,
             learning_rate=3e-4,
-            dropout=0.0,
+            dropout=0.1,
             bc_coef=0.01,
-            actor_candidates=4,
+            actor_candidates=1,
             target_candidates=4,
         ),
         online_rl=OnlineConfig(
-            num_updates=200,
+            num_updates=100,
             batch_size=128,
             learning_rate=3e-4,
-            dropout=0.0,
+            dropout=0.1,
             bc_coef=0.01,
-            actor_candidates=4,
+            actor_candidates=1,
             target_candidates=4,
             num_rounds=8,
             episodes_per_round=10,
         ),
-        execution_candidates=32,
+        critic_noise_std=0.1,
+        execution_candidates=16,
         eval_episodes=100,
     )
 

@@ -15,7 +15,7 @@ from softflow.data.preprocessing import DatasetStatistics
 from softflow.errors import ConfigError
 from softflow.models.chunk_critic import ChunkCritic, CriticConfig, CriticEnsemble
 from softflow.models.observation_encoder import EncoderConfig
-from softflow.models.value_distribution import ValueSupport
+from softflow.models.value_distribution import ValueSupport, support_from_returns
 
 Randomize = Callable[[nn.Module, int], None]
 MakeTensor = Callable[..., Tensor]
@@ -127,6 +127,22 @@ def test_the_ensemble_takes_the_minimum_of_independent_members(
     lowest, who = by_hand.min(dim=0)
     torch.testing.assert_close(critic.min_value(tokens, actions), lowest, rtol=1e-6, atol=1e-6)
     assert len(who.unique()) == num_critics, "members that agree everywhere prove nothing"
+
+
+def test_a_fresh_critic_expects_the_lowest_return_and_can_learn_otherwise(
+    make_statistics: Callable[..., DatasetStatistics], make_actions: MakeTensor
+) -> None:
+    """Before training, no chunk is promising: the histogram stands at the worst of the data."""
+    torch.manual_seed(0)
+    support = support_from_returns(-2.0, 5.0)
+    config, encoder = CriticConfig(64, 2, 2, 64), EncoderConfig(64, 8, 2)
+    critic = CriticEnsemble(ChunkSpec(4, 4), make_statistics(2), support, config, encoder).eval()
+    tokens, actions = torch.randn(8, 3, 64), make_actions((8, 4, 4, 2)).float()
+    values = critic.values(tokens, actions)
+    assert (values.mean() + 2.0).abs() < 0.01 * 7
+    assert (values + 2.0).abs().max() < 0.03 * 7
+    assert values.std() > 0, "with a head of zeros no gradient would reach the layers below"
+    assert not torch.equal(values[0], values[1]), "members must start apart"
 
 
 @pytest.mark.parametrize(("action_dim", "chunk_length"), [(7, 10), (17, 6), (24, 10), (24, 1)])

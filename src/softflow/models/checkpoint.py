@@ -11,6 +11,8 @@ checkpoints/
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -48,12 +50,13 @@ def write_checkpoint(root: Path, name: str, parts: CheckpointParts) -> Path:
     Raises:
         StoreError: the disk is full or not writable; earlier checkpoints are untouched.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(root)
     temp, final = root / f".tmp-{name}", root / name
     try:
+        root.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(root)
         files = _write_files(temp, parts)
-        write_json(temp / MANIFEST, {"format_version": FORMAT_VERSION, "files": files})
+        manifest = {"format_version": FORMAT_VERSION, "files": files, "sha256": _digest(files)}
+        write_json(temp / MANIFEST, manifest)
         if final.exists():
             shutil.rmtree(final)
         temp.replace(final)
@@ -79,9 +82,8 @@ def read_checkpoint(folder: Path, only: tuple[str, ...] = ("",)) -> CheckpointPa
     Raises:
         CheckpointError: not a checkpoint, of a newer format, or damaged; says what to do.
     """
-    manifest = _read_manifest(folder)
     parts = CheckpointParts()
-    for relative, digest in manifest["files"].items():
+    for relative, digest in _read_manifest(folder).items():
         if not relative.startswith(only):
             continue
         path = folder / relative
@@ -132,10 +134,12 @@ def last_checkpoint(root: Path) -> Path | None:
 
 
 def prune_checkpoints(root: Path, keep: int, protected: frozenset[str] = frozenset()) -> None:
-    """Delete all but the newest `keep` checkpoints and those whose names are protected."""
+    """Delete all but the newest `keep` checkpoints, the last one and the protected names."""
+    last = last_checkpoint(root)
     names = sorted({path.parent.name for path in root.glob(f"[!.]*/{MANIFEST}")} - {LAST})
-    for name in names[:-keep]:
-        if name not in protected:
+    kept = set(names[max(0, len(names) - keep) :]) | protected | {last.name if last else ""}
+    for name in names:
+        if name not in kept:
             shutil.rmtree(root / name)
 
 
@@ -154,7 +158,7 @@ def _write_files(folder: Path, parts: CheckpointParts) -> dict[str, str]:
     return digests
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> dict[str, str]:
     if not (folder / MANIFEST).is_file():
         raise CheckpointError(
             f"{folder} is not a checkpoint (it has no {MANIFEST}); give a folder inside "
@@ -162,16 +166,23 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         )
     try:
         manifest = read_json(folder / MANIFEST)
-        version = manifest["format_version"]
-        files = manifest["files"]
-    except (StoreError, KeyError, TypeError) as error:
+        version = int(manifest["format_version"])
+        files = dict(manifest["files"])
+    except (StoreError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(_damaged(folder, f"{MANIFEST}: {error!r}")) from error
     if version > FORMAT_VERSION:
         raise CheckpointError(
             f"{folder} has checkpoint format {version}, this softflow reads up to "
             f"{FORMAT_VERSION}; upgrade softflow (pip install -U softflow)"
         )
-    return {"files": files}
+    if manifest.get("sha256") != _digest(files):
+        raise CheckpointError(_damaged(folder, f"{MANIFEST} is altered"))
+    return files
+
+
+def _digest(files: dict[str, str]) -> str:
+    """SHA-256 of the manifest's own list of files."""
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def _damaged(folder: Path, what: str) -> str:

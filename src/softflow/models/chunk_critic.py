@@ -53,6 +53,8 @@ class CriticConfig:
             )
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"critic.dropout is {self.dropout}; it must lie in [0, 1)")
+        if self.num_bins < 12:
+            raise ConfigError(f"critic.num_bins is {self.num_bins}; it must be at least 12")
 
 
 class EncoderLayer(nn.TransformerEncoderLayer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -58,7 +59,8 @@ class StageConfig:
         _require(self.num_updates >= 0, f"{name}.num_updates is {self.num_updates}; must be >= 0")
         _require(self.batch_size >= 1, f"{name}.batch_size is {self.batch_size}; must be >= 1")
         _require(
-            self.learning_rate > 0, f"{name}.learning_rate is {self.learning_rate}; must be > 0"
+            0 < self.learning_rate < math.inf,
+            f"{name}.learning_rate is {self.learning_rate}; must be > 0 and finite",
         )
         _require(0 <= self.dropout < 1, f"{name}.dropout is {self.dropout}; must lie in [0, 1)")
 
@@ -181,7 +183,15 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _require(0 < self.discount <= 1, f"discount is {self.discount}; must lie in (0, 1]")
         _require(0 < self.tau <= 1, f"tau is {self.tau}; must lie in (0, 1]")
-        for name in ("weight_decay", "noise_std", "critic_noise_std", "sampling_std"):
+        for name in (
+            "weight_decay",
+            "noise_std",
+            "critic_noise_std",
+            "sampling_std",
+            "eval_episodes",
+            "round_eval_episodes",
+            "seed",
+        ):
             _require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; must be >= 0")
         _require(
             self.execution_candidates >= 1,

@@ -117,7 +117,9 @@ class Run:
             for index in range(len(self.offline_store))
         ]
         lowest = min(float(r.min()) for r in returns)
-        return support_from_returns(min(lowest, 0.0), max(float(r.max()) for r in returns))
+        highest = max(float(r.max()) for r in returns)
+        num_bins = self.config.model.critic.num_bins
+        return support_from_returns(min(lowest, 0.0), highest, num_bins)
 
     # ---- position ---------------------------------------------------------------------------
 
