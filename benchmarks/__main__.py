@@ -33,7 +33,7 @@ class Options:
     """Threads of PyTorch; 0 keeps its own choice."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the networks run; data and rollouts are measured on the CPU."""
-    turns: int = 7
+    turns: int = 5
     """Timed turns of every comparison; the median and the quartiles are reported."""
     paper_batch: int = 48
     """Batch size of every update at `paper` size (App. C2: 48 in the RL stages)."""

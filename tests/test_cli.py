@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -124,12 +125,13 @@ def option_names(config: Any, prefix: str) -> list[str]:
     return names
 
 
+UNEXPLAINED = pytest.mark.xfail(reason="num_heads, num_layers, mlp_dim, dropout lack a text")
 OPTIONS = {
     "demo": ["--run", "--env", "--demonstrations", *option_names(small(), "--")],
     "collect": ["--out", "--env", "--episodes", "--seed", "--workers"],
     "train": ["--dataset", "--run", "--stages", *option_names(small(), "--")],
     "evaluate": [
-        "CHECKPOINT",
+        "PATH",
         "--episodes",
         "--seed",
         "--rule",
@@ -137,7 +139,7 @@ OPTIONS = {
         "--workers",
         "--out",
     ],
-    "report": ["RUN"],
+    "report": ["PATH"],
 }
 
 
@@ -149,13 +151,28 @@ def test_the_first_help_shows_every_command(softflow: Say) -> None:
         assert "softflow COMMAND --help" in out
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def explained(text: str) -> dict[str, str]:
+    """Option -> what a command's help says of it."""
+    flat = " ".join(re.sub("[│╭╰╮╯─]|-{3,}", " ", text).split())
+    parts = re.split(r" (?=--[a-z][a-z.-]+ [A-Z{\[])|(?<=arguments) ", flat)
+    texts = {part.split()[0]: part for part in parts[1:]}
+    return {name: re.sub(r"^\S+ \S+|\(default: [^)]*\)", "", t) for name, t in texts.items()}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(name, marks=UNEXPLAINED) if name in ("demo", "train") else name
+        for name in COMMANDS
+    ],
+)
 def test_help_of_a_command_explains_every_option(softflow: Say, command: str) -> None:
     status, out, _ = softflow(command, "--help")
-    words = set(out.replace("\n", " ").replace("│", " ").split())
     assert status == 0
-    assert [name for name in OPTIONS[command] if name not in words] == []
-    assert len(out.split("\n", 2)[2].strip().splitlines()[0]) > 30, "it says what it does"
+    text = explained(out)
+    assert [name for name in OPTIONS[command] if name not in text] == []
+    silent = [name for name in OPTIONS[command] if len(text[name].strip()) < 8]
+    assert silent == []
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -254,7 +271,7 @@ def test_a_dataset_without_state(imitate: Say, tmp_path: Path) -> None:
     spec = replace(SPEC, observation_shapes={camera: (8, 8, 3)})
     blind = replace(episode(), observations={camera: np.zeros((9, 8, 8, 3), np.uint8)})
     store = make_store(tmp_path / "demos", blind, spec=spec)
-    assert is_clear_refusal(imitate(store), STATE, camera)
+    assert is_clear_refusal(imitate(store), f'no "{STATE}"', "record the robot's state")
 
 
 def test_constant_actions_and_short_episodes_are_no_obstacle(imitate: Say, tmp_path: Path) -> None:

@@ -72,12 +72,12 @@ def test_equals_pytorchs_encoder_on_the_concatenated_tokens(
     num_heads: int,
     seed: int,
 ) -> None:
-    config = CriticConfig(8, num_heads, num_layers, 12, dropout=0.3, num_bins=11)
+    config = CriticConfig(8, num_heads, num_layers, 12, dropout=0.3, num_bins=13)
     critic = ChunkCritic(H, A, config).double().eval()
     randomize(critic, seed)
     obs_tokens, actions = make_tokens(B, S, seed, dim=8), make_actions((B, N, H, A), seed)
     logits = critic(obs_tokens, actions)
-    assert logits.shape == (B, N, 11)
+    assert logits.shape == (B, N, 13)
     expected = reference_logits(critic, config, obs_tokens, actions)
     torch.testing.assert_close(logits, expected, rtol=1e-10, atol=1e-10)
 
@@ -114,12 +114,16 @@ def test_the_ensemble_takes_the_minimum_of_independent_members(
     make_actions: MakeTensor,
     num_critics: int,
 ) -> None:
-    critic = make_critic(ChunkSpec(4, 4), num_critics=num_critics)
-    tokens, actions = make_tokens(4, 3, dim=8), make_actions((4, 6, 4, 2))
+    critic = make_critic(ChunkSpec(4, 4), seed=1, num_critics=num_critics)
+    with torch.no_grad():
+        for name, parameter in critic.named_parameters():
+            if name.endswith("head.bias"):
+                parameter.zero_()  # It would separate the members once and for all.
+    tokens, actions = make_tokens(9, 3, dim=8), make_actions((9, 6, 4, 2))
     logits = critic(tokens, actions)
-    assert logits.shape == (num_critics, 4, 6, 11)
-    by_hand = torch.empty(num_critics, 4, 6, dtype=torch.float64)
-    centers = torch.linspace(-1, 2, 11, dtype=torch.float64)
+    assert logits.shape == (num_critics, 9, 6, 13)
+    by_hand = torch.empty(num_critics, 9, 6, dtype=torch.float64)
+    centers = torch.linspace(-1, 2, 13, dtype=torch.float64)
     for index, member in enumerate(critic.members):
         torch.testing.assert_close(member(tokens, actions), logits[index], rtol=0, atol=0)
         by_hand[index] = logits[index].softmax(-1) @ centers
@@ -178,7 +182,6 @@ def test_impossible_configurations_are_refused(
         )
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: bins of critic and support are never compared")
 def test_a_support_of_other_bins_is_refused(
     make_statistics: Callable[..., DatasetStatistics],
 ) -> None:
@@ -192,7 +195,8 @@ def test_a_support_of_other_bins_is_refused(
         )
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: num_bins is not validated")
-def test_no_bins_are_refused() -> None:
-    with pytest.raises(ConfigError, match="num_bins"):
-        CriticConfig(num_bins=0)
+@pytest.mark.parametrize("num_bins", [0, 11])
+def test_too_few_bins_are_refused(num_bins: int) -> None:
+    """Five of margin a side, and two between them."""
+    with pytest.raises(ConfigError, match=rf"critic\.num_bins is {num_bins}; .* at least 12"):
+        CriticConfig(num_bins=num_bins)

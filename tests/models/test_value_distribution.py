@@ -126,14 +126,12 @@ def test_impossible_resolutions_are_refused(num_bins: int, smoothing: float) -> 
         ValueSupport(0.0, 1.0, num_bins, smoothing)
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: 5 bins of margin a side do not fit into <= 11 bins")
 @pytest.mark.parametrize("num_bins", [2, 5, 11])
 def test_too_few_bins_for_the_margin_are_refused(num_bins: int) -> None:
     with pytest.raises(ConfigError, match="bins"):
         support_from_returns(0.0, 1.0, num_bins)
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: NaN smoothing passes the check `smoothing <= 0`")
 def test_nan_smoothing_is_refused() -> None:
     with pytest.raises(ConfigError):
         ValueSupport(0.0, 1.0, 101, math.nan)

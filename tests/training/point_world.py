@@ -91,7 +91,7 @@ def demonstration(seed: int, towards_goal: bool) -> Episode:
     limit = env.max_episode_steps if towards_goal else int(rng.integers(3, 11))
     while not (terminated or truncated):
         position, goal = np.split(observation[STATE_KEY], 2)
-        wanted = (goal - position) / STEP_M if towards_goal else position - goal
+        wanted = (goal - position if towards_goal else position - goal) / (4 * STEP_M)
         action = np.clip(wanted + rng.normal(0, 0.2, 2), -1, 1).astype(np.float32)
         observation, reward, terminated, truncated, _ = env.step(action)
         observations.append(observation[STATE_KEY])

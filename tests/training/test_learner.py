@@ -236,6 +236,25 @@ def test_dropout_is_on_where_it_should_be(
     assert loss(critic, "critic_loss", 0.0) != loss(critic, "critic_loss", 0.5)
 
 
+def test_the_critic_may_see_noisy_actions(
+    make_learner: LearnerMaker, make_batch: BatchMaker
+) -> None:
+    """Noise far beyond the range of the data leaves nothing of the actions but the limits."""
+    batch = make_batch()
+    mirrored = replace(batch, actions=-batch.actions)
+
+    def loss(noise_std: float, data: ChunkBatch) -> tuple[float, float]:
+        learner = make_learner(replace(CONFIG, critic_noise_std=noise_std))
+        torch.manual_seed(0)
+        metrics = learner.critic_update(data, CONFIG.offline_rl)
+        return metrics["critic_loss"].item(), metrics["q_target"].item()
+
+    assert loss(0.0, batch)[0] != loss(0.0, mirrored)[0]
+    assert loss(1e6, batch) == loss(1e6, mirrored)
+    assert loss(1e6, batch)[0] != loss(0.0, batch)[0]
+    assert loss(1e6, batch)[1] == loss(0.0, batch)[1], "targets are not disturbed"
+
+
 # ---- the actor's gradient -----------------------------------------------------------------------
 
 

@@ -15,11 +15,10 @@ from point_world import PointWorld, point_spec, tiny_config, write_demonstration
 from torch import Tensor
 
 from softflow.data.chunk_sampler import ChunkBatch
-from softflow.data.files import sha256_of
 from softflow.envs.contract import STATE_KEY
 from softflow.errors import CheckpointError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
-from softflow.models.checkpoint import read_checkpoint
+from softflow.models.checkpoint import read_checkpoint, write_checkpoint
 from softflow.progress import SilentProgress
 from softflow.training.config import TrainingConfig
 from softflow.training.learner import Learner
@@ -117,16 +116,11 @@ def test_a_loaded_selector_decides_as_the_learner_would(make_run: RunMaker, rule
 # ---- checkpoints that do not fit ----------------------------------------------------------------
 
 
-def rewritten(checkpoint: Path, name: str, change: Callable[[dict[str, Any]], None]) -> Path:
-    """Change a JSON document of a checkpoint by hand, checksum included."""
-    file = checkpoint / name
-    value = json.loads(file.read_text())
-    change(value)
-    file.write_text(json.dumps(value))
-    manifest = json.loads((checkpoint / "MANIFEST.json").read_text())
-    manifest["files"][name] = sha256_of(file)
-    (checkpoint / "MANIFEST.json").write_text(json.dumps(manifest))
-    return checkpoint
+def rewritten(checkpoint: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """The same checkpoint with another configuration, checksums and all."""
+    parts = read_checkpoint(checkpoint)
+    change(parts.documents["pretrained_model/config"])
+    return write_checkpoint(checkpoint.parent, "rewritten", parts)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +136,7 @@ def rewritten(checkpoint: Path, name: str, change: Callable[[dict[str, Any]], No
 def test_a_configuration_of_another_version_is_refused(
     make_run: RunMaker, change: Callable[[dict[str, Any]], None], named: str
 ) -> None:
-    checkpoint = rewritten(make_run(CONFIG).save(), "pretrained_model/config.json", change)
+    checkpoint = rewritten(make_run(CONFIG).save(), change)
     with pytest.raises(CheckpointError, match=named):
         load_selector(checkpoint, SelectionConfig(1))
     with pytest.raises(CheckpointError, match=named):

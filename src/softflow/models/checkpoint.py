@@ -29,6 +29,7 @@ from softflow.errors import CheckpointError, StoreError
 FORMAT_VERSION = 1
 MANIFEST = "MANIFEST.json"
 LAST = "last"
+REPLACED = ".replaced"
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,11 @@ def write_checkpoint(root: Path, name: str, parts: CheckpointParts) -> Path:
     temp, final = root / f".tmp-{name}", root / name
     try:
         root.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(root)
+        shutil.rmtree(temp, ignore_errors=True)
         files = _write_files(temp, parts)
         manifest = {"format_version": FORMAT_VERSION, "files": files, "sha256": _digest(files)}
         write_json(temp / MANIFEST, manifest)
-        if final.exists():
-            shutil.rmtree(final)
-        temp.replace(final)
-        sync_to_disk(root)
+        _put_in_place(temp, final)
     except OSError as error:
         raise StoreError(
             f"cannot write checkpoint {final}: {error.strerror}; free some space or choose "
@@ -69,7 +67,20 @@ def write_checkpoint(root: Path, name: str, parts: CheckpointParts) -> Path:
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     _point_last_to(root, name)
+    _remove_leftovers(root)
     return final
+
+
+def _put_in_place(temp: Path, final: Path) -> None:
+    """Give a finished folder its name; at every moment a whole checkpoint has a readable name."""
+    if final.exists() and (final / MANIFEST).read_bytes() == (temp / MANIFEST).read_bytes():
+        return
+    if final.exists():
+        replaced = final.with_name(final.name + REPLACED)
+        shutil.rmtree(replaced, ignore_errors=True)
+        final.rename(replaced)
+    temp.rename(final)
+    sync_to_disk(final.parent)
 
 
 def read_checkpoint(folder: Path, only: tuple[str, ...] = ("",)) -> CheckpointParts:
@@ -194,7 +205,8 @@ def _damaged(folder: Path, what: str) -> str:
 
 
 def _remove_leftovers(root: Path) -> None:
-    for path in root.glob(".tmp-*"):
+    """What interrupted calls left behind; called when the newest checkpoint is in its place."""
+    for path in [*root.glob(".tmp-*"), *root.glob(f"*{REPLACED}")]:
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -141,6 +141,11 @@ class CriticEnsemble(nn.Module):
             raise ConfigError(
                 f"encoder.token_dim {encoder.token_dim} must equal critic.dim {config.dim}"
             )
+        if support.num_bins != config.num_bins:
+            raise ConfigError(
+                f"the value support has {support.num_bins} bins, critic.num_bins is "
+                f"{config.num_bins}; they must be equal"
+            )
         action_dim = len(statistics.action.mean)
         self.encoder = ObservationEncoder(
             statistics, chunk.history_length, chunk.prefix_length, action_dim, encoder

@@ -28,7 +28,7 @@ class ValueSupport:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ConfigError(f"value support [{self.low}, {self.high}] must be finite, low < high")
-        if self.num_bins < 2 or self.smoothing <= 0:
+        if self.num_bins < 2 or not 0 < self.smoothing < math.inf:
             raise ConfigError(
                 f"value support needs >= 2 bins and smoothing > 0, "
                 f"not {self.num_bins} and {self.smoothing}"
@@ -41,7 +41,12 @@ def support_from_returns(lowest: float, highest: float, num_bins: int = 101) -> 
     Five bins of margin a side keep the smoothed histogram of an extreme return whole. A range of
     zero (no reward in the data yet) is widened to one unit of reward, so that the first success
     online still fits.
+
+    Raises:
+        ConfigError: fewer than 12 bins.
     """
+    if num_bins < 12:
+        raise ConfigError(f"a value support needs at least 12 bins for its margins, not {num_bins}")
     if highest - lowest < 1e-6:
         lowest, highest = min(lowest, 0.0), max(highest, lowest + 1.0)
     margin = 5 * (highest - lowest) / (num_bins - 11)

@@ -42,7 +42,8 @@ def measure(run: Run, label: StageName) -> dict[str, Any]:
     """The numbers of diagnostics/LABEL.json."""
     run.learner.policy.eval()
     run.learner.critic.eval()
-    data = _windows(run.demonstrations(), run)
+    any_success = any(summary.success for summary in run.offline_store.summaries())
+    data = _windows(run.demonstrations() if any_success else run.offline_data(), run)
     result: dict[str, Any] = {
         "data_log_prob": _log_prob(run, data).mean().item(),
         "invertibility_error": _invertibility_error(run, data),
@@ -60,12 +61,12 @@ def measure(run: Run, label: StageName) -> dict[str, Any]:
 
 
 def _windows(dataset: ChunkDataset, run: Run) -> ChunkBatch:
-    """Whole chunks only, so that likelihoods compare; the same windows at every stage."""
+    """Whole chunks if there are any, so that likelihoods compare; the same at every stage."""
     rng = np.random.default_rng(run.config.seed)
     count = min(MAX_WINDOWS, dataset.num_windows)
     chosen = rng.choice(dataset.num_windows, count, replace=False)
     whole = dataset.gather(chosen).step_valid.all(dim=1).numpy()
-    return dataset.gather(chosen[whole]).to(run.config.device)
+    return dataset.gather(chosen[whole] if whole.any() else chosen).to(run.config.device)
 
 
 def _normalized(run: Run, batch: ChunkBatch) -> tuple[Tensor, Tensor]:
