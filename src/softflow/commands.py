@@ -18,6 +18,7 @@ import tyro
 
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files import read_json, write_json
+from softflow.data.preprocessing import require_same_spec
 from softflow.envs.demonstrations import OperatorTally, collect_demonstrations
 from softflow.errors import ConfigError
 from softflow.models.action_selection import SelectionConfig
@@ -99,6 +100,11 @@ class Evaluate:
     out: Path | None = None
     """Folder for the result; by default RUN/evaluations/extra."""
 
+    def __post_init__(self) -> None:
+        for name, least in (("episodes", 1), ("workers", 1), ("seed", 0), ("candidates", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"--{name} is {getattr(self, name)}; it must be >= {least}")
+
 
 @dataclass(frozen=True)
 class Report:
@@ -178,6 +184,10 @@ def train(options: Train) -> None:
     """Run the stages, then write the report; also after an error or Ctrl-C, with what there is."""
     _write_identity(options)
     with ConsoleProgress() as progress, RolloutPool(options.config.num_workers) as pool:
+        if options.config.eval_episodes or "online_rl" in options.stages:
+            spec = EpisodeStore.open(options.dataset).spec
+            theirs = pool.environment_spec(spec.env_id, spec.image_size)
+            require_same_spec(spec, theirs, f"the dataset '{options.dataset}'", "the environment")
         run = Run(options.run, options.config, options.dataset, pool, progress)
         try:
             run_stages(run, options.stages)
@@ -234,10 +244,12 @@ def _write_identity(options: Train) -> None:
     Raises:
         ConfigError: the folder holds a run of another configuration; names the differences.
     """
-    spec = EpisodeStore.open(options.dataset).spec
+    store = EpisodeStore.open(options.dataset)
     config = {
-        "env_id": spec.env_id,
+        "env_id": store.spec.env_id,
         "dataset": str(options.dataset),
+        "dataset_episodes": len(store),
+        "dataset_steps": sum(summary.length for summary in store.summaries()),
         "stages": options.stages,
         **asdict(options.config),
     }
@@ -250,7 +262,12 @@ def _write_identity(options: Train) -> None:
                 + "\n  ".join(differences)
                 + "\nChoose another --run folder, or the same settings to continue this one."
             )
-    options.run.mkdir(parents=True, exist_ok=True)
+    try:
+        options.run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make the run folder {options.run}: {error.strerror}; choose another --run"
+        ) from error
     write_json(path, config)
     write_json(options.run / "versions.json", _versions())
 

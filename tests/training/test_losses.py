@@ -159,6 +159,10 @@ def test_bootstrap_is_the_best_candidate_by_the_worst_critic(
     learner, batch = make_learner(), make_batch()
     learner.policy.eval()
     flow, critic = learner.policy.flow, learner.target_critic
+    twin = critic.members[1]
+    twin.load_state_dict(critic.members[0].state_dict())
+    with torch.no_grad():
+        next(twin.get_submodule("action_embed").parameters()).neg_()
     prefix = learner.policy.action_normalizer.normalize(batch.next_prefix_actions)
     condition = learner.policy.condition(batch.next_observation, prefix)
     tokens = critic.encoder(batch.next_observation, prefix)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from softflow.data.batch import DataSpec
+from softflow.data.batch import DataSpec, Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import ConfigError, DataError
 
@@ -145,7 +145,7 @@ def compute_statistics(
     Warns (`UserWarning`) about constant action components: the policy will hold them.
 
     Raises:
-        DataError: there is no episode to count.
+        DataError: there is no episode to count, or one holds a NaN or infinity.
     """
     indices = require_episodes(store) if episodes is None else list(episodes)
     if not indices:
@@ -156,6 +156,7 @@ def compute_statistics(
     num_steps = 0
     for index in indices:
         episode = store.episode(index, with_images=False)
+        _require_finite(store, index, episode)
         for key, running in observations.items():
             running.add(episode.observations[key])
         action.add(episode.actions)
@@ -168,6 +169,19 @@ def compute_statistics(
     )
     _warn_of_constant_actions(statistics, store)
     return statistics
+
+
+def _require_finite(store: EpisodeStore, index: int, episode: Episode) -> None:
+    """Stores refuse such episodes, but one may have been written by another program."""
+    arrays = {key: episode.observations[key] for key in store.spec.state_keys}
+    for key, array in {**arrays, "action": episode.actions, "next.reward": episode.rewards}.items():
+        wrong = np.argwhere(~np.isfinite(array))
+        if len(wrong):
+            raise DataError(
+                f"'{store.path}', episode {index}, '{key}', step {wrong[0][0]}: the value is "
+                f"{array[tuple(wrong[0])]}; a policy cannot learn from that. Correct or remove "
+                "the episode."
+            )
 
 
 def _warn_of_constant_actions(statistics: DatasetStatistics, store: EpisodeStore) -> None:

@@ -29,8 +29,11 @@ class CriticConfig:
     """Sizes of one critic; the defaults are the paper's (App. C1).
 
     Attributes:
-        dim: width of the tokens (equal to the encoder's token_dim); num_heads, num_layers,
-            mlp_dim: of the transformer encoder; dropout: its training dropout.
+        dim: width of the tokens (equal to the encoder's token_dim).
+        num_heads: attention heads.
+        num_layers: layers of the transformer encoder.
+        mlp_dim: width of its feed-forward part.
+        dropout: of its layers, while the critic is trained.
         num_critics: size of the ensemble whose minimum is the value.
         num_bins: bins of the value histogram.
     """

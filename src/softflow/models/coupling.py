@@ -19,8 +19,9 @@ class FlowConfig:
 
     Attributes:
         num_layers: affine coupling layers.
-        dim: width of a coupling's transformer; mlp_dim: width of its SwiGLU.
+        dim: width of a coupling's transformer.
         num_heads: attention heads; dim / num_heads must be even (rotary positions).
+        mlp_dim: width of its SwiGLU.
         head_hidden_dim: hidden width of the scale and shift heads.
         split_seed: seed of the fixed random token splits.
     """

@@ -6,6 +6,7 @@ and a rate can always be traced to the episodes behind it.
 
 from __future__ import annotations
 
+import shutil
 import time
 import zlib
 from collections.abc import Sequence
@@ -17,9 +18,10 @@ import numpy as np
 
 from softflow.data.batch import DataSpec, Episode
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.files import write_json
+from softflow.data.files import sha256_of, write_json
 from softflow.metrics import wilson_interval
 from softflow.models.action_selection import SelectionConfig
+from softflow.models.checkpoint import MANIFEST
 from softflow.progress import ProgressReporter
 from softflow.training.rollouts import RolloutPool, RolloutTask
 
@@ -108,13 +110,20 @@ def evaluate(
     """
     start_s = time.monotonic()
     policy_version = checkpoint.resolve().name
+    identity = sha256_of(checkpoint / MANIFEST)
+    _forget_other_policies(folder / label, identity)
     tasks = [
         RolloutTask(
             str(checkpoint.resolve()),
             selection,
             spec.env_id,
             episode_seed(seed, "evaluation", index),
-            {"source": "evaluation", "label": label, "policy_version": policy_version},
+            {
+                "source": "evaluation",
+                "label": label,
+                "policy_version": policy_version,
+                "policy_sha256": identity,
+            },
             spec.image_size,
         )
         for index in range(num_episodes)
@@ -145,6 +154,14 @@ def evaluate(
         f"(95 % interval {interval.low:.2f}-{interval.high:.2f})"
     )
     return result
+
+
+def _forget_other_policies(path: Path, identity: str) -> None:
+    """Episodes kept under this label are continued only if the very same weights played them."""
+    if (path / "store.json").exists():
+        summaries = EpisodeStore.open(path).summaries()
+        if any(summary.metadata.get("policy_sha256") != identity for summary in summaries):
+            shutil.rmtree(path)
 
 
 def _outcome(episode: Episode) -> EpisodeOutcome:

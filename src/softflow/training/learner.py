@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from softflow.data.chunk_sampler import ChunkBatch
 from softflow.data.preprocessing import DatasetStatistics
-from softflow.errors import NumericalError
+from softflow.errors import ConfigError, NumericalError
 from softflow.models.action_selection import select_by_value
 from softflow.models.chunk_critic import CriticEnsemble
 from softflow.models.flow_policy import FlowPolicy, perturb
@@ -56,6 +56,21 @@ def frozen(module: nn.Module) -> Iterator[None]:
         module.train(was_training).requires_grad_(True)
 
 
+def _device(name: str) -> torch.device:
+    """A torch device that works here.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f'device "{name}" cannot be used here ({reason}); use "cpu"') from error
+    return device
+
+
 class Learner:
     """Policy, critic, target critic and their updates.
 
@@ -70,7 +85,7 @@ class Learner:
         support: ValueSupport,
     ) -> None:
         self.config = config
-        device = torch.device(config.device)
+        device = _device(config.device)
         torch.manual_seed(config.seed)
         self.policy = build_policy(config.model, statistics).to(device)
         self.critic = build_critic(config.model, statistics, support).to(device)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from softflow.data.batch import Episode
+from softflow.data.batch import DataSpec, Episode
 from softflow.data.chunk_sampler import ChunkSpec
-from softflow.envs.contract import RobotEnv, make_env
+from softflow.envs.contract import RobotEnv, data_spec, make_env
 from softflow.errors import NumericalError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.training.persistence import load_selector
@@ -143,19 +143,30 @@ class RolloutPool(WorkerPool):
         """Results in the order of the tasks, as they come."""
         return self.map(_run_task, tasks)
 
+    def environment_spec(self, env_id: str, image_size: tuple[int, int] | None) -> DataSpec:
+        """What episodes of an environment hold, asked of a worker."""
+        return next(self.map(_environment_spec, [(env_id, image_size)]))
+
 
 _worker_envs: dict[tuple[str, tuple[int, int] | None], RobotEnv] = {}
 _worker_selector: dict[tuple[str, SelectionConfig], tuple[ChunkSelector, ChunkSpec]] = {}
 
 
-def _run_task(task: RolloutTask) -> RolloutResult:
-    place = (task.env_id, task.image_size)
+def _environment(place: tuple[str, tuple[int, int] | None]) -> RobotEnv:
     if place not in _worker_envs:
-        _worker_envs[place] = make_env(task.env_id, image_size=task.image_size)
+        _worker_envs[place] = make_env(place[0], image_size=place[1])
+    return _worker_envs[place]
+
+
+def _environment_spec(place: tuple[str, tuple[int, int] | None]) -> DataSpec:
+    return data_spec(_environment(place), place[0])
+
+
+def _run_task(task: RolloutTask) -> RolloutResult:
+    env = _environment((task.env_id, task.image_size))
     key = (task.checkpoint, task.selection)
     if key not in _worker_selector:
         _worker_selector.clear()
         _worker_selector[key] = load_selector(Path(task.checkpoint), task.selection)
     selector, chunk = _worker_selector[key]
-    env = _worker_envs[place]
     return run_episode(env, selector, chunk, task.seed, task.metadata, task.render_every)
