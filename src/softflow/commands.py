@@ -246,8 +246,8 @@ def _write_identity(options: Train) -> None:
     """
     store = EpisodeStore.open(options.dataset)
     config = {
-        "env_id": store.spec.env_id,
         "dataset": str(options.dataset),
+        "data_spec": store.spec.to_json(),
         "dataset_episodes": len(store),
         "dataset_steps": sum(summary.length for summary in store.summaries()),
         "stages": options.stages,

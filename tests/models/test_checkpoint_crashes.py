@@ -243,7 +243,6 @@ def test_death_while_saving_the_same_position_again_leaves_whole_checkpoints(
     assert broken == []
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: an equal manifest is taken for equal files")
 @pytest.mark.parametrize("left", [b"damaged", None])
 def test_saving_the_same_again_heals_a_damaged_folder(tmp_path: Path, left: bytes | None) -> None:
     """An interrupted deletion leaves the manifest of a checkpoint that is gone."""
@@ -255,7 +254,6 @@ def test_saving_the_same_again_heals_a_damaged_folder(tmp_path: Path, left: byte
     assert whole(write_checkpoint(tmp_path, name_of(1), numbered(1))) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: StoreError 'free some space' where a manifest is gone")
 def test_a_half_deleted_folder_does_not_block_its_name(tmp_path: Path) -> None:
     """What a kill inside a deletion leaves when the manifest went first."""
     folder = write_checkpoint(tmp_path, name_of(1), numbered(1))

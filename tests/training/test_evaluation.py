@@ -41,13 +41,13 @@ class FailingPool(LocalPool):
 
 @pytest.fixture(scope="module")
 def checkpoint(demonstrations: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A policy after 80 updates of imitation: it reaches the goal now and then."""
+    """A policy after 40 updates of imitation: it reaches the goal now and then."""
     run = Run(
         tmp_path_factory.mktemp("policy"), tiny_config(), demonstrations, None, SilentProgress()
     )
     sampler = ChunkSampler(run.demonstrations(), batch_size=32, seed=0, stream="test")
     run.learner.start_stage(replace(run.config.imitation, learning_rate=0.01, dropout=0.0))
-    for update in range(80):
+    for update in range(40):
         run.learner.imitation_update(sampler.batch(update))
     path = run.save()
     run.close()
@@ -65,7 +65,7 @@ def measure(
         "spec": point_spec(),
         "num_episodes": NUM_EPISODES,
         "seed": 0,
-        "update_step": 80,
+        "update_step": 40,
         "online_episodes": 0,
         "robot_steps": 0,
         "progress": SilentProgress(),
@@ -115,7 +115,7 @@ def test_the_numbers_on_disk(measured: Path) -> None:
     assert result["interval_low"] == pytest.approx(low, abs=1e-6)
     assert result["interval_high"] == pytest.approx(high, abs=1e-6)
     expected = {"label": "imitation", "stage": "imitation", "rule": "likelihood"}
-    assert result.items() >= (expected | {"num_candidates": 4, "update_step": 80}).items()
+    assert result.items() >= (expected | {"num_candidates": 4, "update_step": 40}).items()
 
 
 def test_every_episode_is_kept_and_agrees_with_the_numbers(measured: Path) -> None:

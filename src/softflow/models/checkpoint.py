@@ -73,8 +73,6 @@ def write_checkpoint(root: Path, name: str, parts: CheckpointParts) -> Path:
 
 def _put_in_place(temp: Path, final: Path) -> None:
     """Give a finished folder its name; at every moment a whole checkpoint has a readable name."""
-    if final.exists() and (final / MANIFEST).read_bytes() == (temp / MANIFEST).read_bytes():
-        return
     if final.exists():
         replaced = final.with_name(final.name + REPLACED)
         shutil.rmtree(replaced, ignore_errors=True)
@@ -135,6 +133,17 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -
     module.load_state_dict(tensors)
 
 
+def weights_identity(folder: Path) -> str:
+    """A digest of all weights in a checkpoint; equal for equal weights, whatever else differs.
+
+    Raises:
+        CheckpointError: not a checkpoint, or a damaged one.
+    """
+    weights = ("pretrained_model/", "algorithm/")
+    files = _read_manifest(folder).items()
+    return _digest({k: v for k, v in files if k.startswith(weights) and k.endswith("tensors")})
+
+
 def last_checkpoint(root: Path) -> Path | None:
     """The newest whole checkpoint of a run, or None before the first one."""
     link = root / LAST
@@ -192,7 +201,7 @@ def _read_manifest(folder: Path) -> dict[str, str]:
 
 
 def _digest(files: dict[str, str]) -> str:
-    """SHA-256 of the manifest's own list of files."""
+    """SHA-256 of a list of files and their digests."""
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 

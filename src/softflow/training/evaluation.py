@@ -18,10 +18,10 @@ import numpy as np
 
 from softflow.data.batch import DataSpec, Episode
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.files import sha256_of, write_json
+from softflow.data.files import write_json
 from softflow.metrics import wilson_interval
 from softflow.models.action_selection import SelectionConfig
-from softflow.models.checkpoint import MANIFEST
+from softflow.models.checkpoint import weights_identity
 from softflow.progress import ProgressReporter
 from softflow.training.rollouts import RolloutPool, RolloutTask
 
@@ -110,7 +110,7 @@ def evaluate(
     """
     start_s = time.monotonic()
     policy_version = checkpoint.resolve().name
-    identity = sha256_of(checkpoint / MANIFEST)
+    identity = weights_identity(checkpoint)
     _forget_other_policies(folder / label, identity)
     tasks = [
         RolloutTask(
