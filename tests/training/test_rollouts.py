@@ -152,6 +152,18 @@ def test_success_ends_the_episode_in_the_middle_of_a_plan() -> None:
     assert episode.metadata == {"source": "test", "seed": 7}
 
 
+def test_success_in_the_last_moment_is_a_termination() -> None:
+    """Gymnasium's own time limit says both; an episode ends one way."""
+
+    class Both(CountingWorld):
+        def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+            observation, reward, success, truncated, info = super().step(action)
+            return observation, reward, success, truncated or success, info
+
+    _, result = play(WITH_PREFIX, Both(succeeds_at=5, limit=5))
+    assert (result.episode.terminated, result.episode.truncated) == (True, False)
+
+
 def test_the_time_limit_truncates() -> None:
     _, result = play(WITH_PREFIX, CountingWorld(limit=5))
     episode = result.episode

@@ -148,6 +148,24 @@ def test_stages_one_by_one_give_the_same_as_all_at_once(story: Story, make_run: 
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
+def test_an_older_checkpoint_leads_to_the_same_weights(
+    story: Story, make_run: RunMaker, tmp_path: Path
+) -> None:
+    """Its round did not know the episodes of later rounds, which are on disk already."""
+    shutil.copytree(story.run.folder, tmp_path / "copy", symlinks=True)
+    checkpoints = tmp_path / "copy/checkpoints"
+    (checkpoints / "last").unlink()
+    for newer in checkpoints.glob("3_online_rl_*"):
+        shutil.rmtree(newer)
+    run = make_run(story.run.config, "copy")
+    assert run.stage == "offline_rl"
+    run_stages(run)
+    assert (run.stage, run.update_step, len(run.online_store)) == ("online_rl", 6, 6)
+    for name in ("policy", "critic", "target_critic"):
+        ours, theirs = (weights(getattr(r.learner, name)) for r in (run, story.run))
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
 # ---- data ---------------------------------------------------------------------------------------
 
 
