@@ -3,7 +3,8 @@
     python runs/table.py runs/cube_single/seed*
 
 Rates are pooled over the seeds (successes of all episodes) with a 95 % Wilson interval; the rate of
-every seed stands beside, so the spread between seeds stays visible.
+every seed stands beside, so the spread between seeds stays visible. Steps to success are control
+steps, the mean over successful episodes.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ def stage_row(records: Sequence[RunRecord], stage: str, name: str) -> str | None
     total = sum(final.num_episodes for final in finals)
     interval = wilson_interval(successes, total)
     seeds = ", ".join(f"{final.success_rate:.2f}" for final in finals)
+    lengths = [e.length for final in finals for e in final.episodes if e.success]
+    length = f"{sum(lengths) / len(lengths):.0f}" if lengths else "–"
     steps = sum(final.robot_steps for final in finals) / len(finals)
     online = sum(final.online_episodes for final in finals) / len(finals)
     return (
         f"| {name} | {successes / total:.3f} | {interval.low:.3f}–{interval.high:.3f} | {total} | "
-        f"{seeds} | {online:.0f} | {steps:.0f} |"
+        f"{seeds} | {length} | {online:.0f} | {steps:.0f} |"
     )
 
 
@@ -37,9 +40,10 @@ def main(folders: Sequence[str]) -> None:
     """Print the table of these run folders."""
     records = [read_run(Path(folder)) for folder in folders]
     print(
-        "| stage | success | 95 % interval | episodes | per seed | online episodes | robot steps |"
+        "| stage | success | 95 % interval | episodes | per seed | steps to success | "
+        "online episodes | robot steps |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|")
     for stage, name in STAGES.items():
         if row := stage_row(records, stage, name):
             print(row)

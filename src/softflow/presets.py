@@ -89,7 +89,7 @@ def small() -> TrainingConfig:
             encoder=EncoderConfig(token_dim=64, hidden_dim=256, state_tokens=4),
             critic=CriticConfig(dim=64, num_heads=2, num_layers=2, mlp_dim=128),
         ),
-        imitation=StageConfig(num_updates=3_000, batch_size=128, learning_rate=1e-3, dropout=0.1),
+        imitation=StageConfig(num_updates=2_000, batch_size=128, learning_rate=1e-3, dropout=0.1),
         critic_warmup=CriticStageConfig(
             num_updates=1_200, batch_size=256, learning_rate=7e-4, dropout=0.1
         ),
@@ -110,10 +110,11 @@ def small() -> TrainingConfig:
             bc_coef=0.01,
             actor_candidates=1,
             target_candidates=4,
-            num_rounds=8,
+            num_rounds=10,
             episodes_per_round=10,
         ),
         critic_noise_std=0.1,
+        sampling_std=0.5,
         execution_candidates=16,
         eval_episodes=100,
     )

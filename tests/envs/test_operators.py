@@ -84,6 +84,18 @@ def test_slow_operators_are_slow(cube_env: OGBenchManipulation) -> None:
     assert slow.length > 1.6 * fast.length
 
 
+def test_hesitant_operators_stop_and_go_on(cube_env: OGBenchManipulation) -> None:
+    reactive = replace(FLAWLESS, oracle="markov", pace=(0.6, 0.6))
+    hesitant = replace(reactive, pauses_per_s=0.5, pause_s=(1.0, 1.0))
+    fluent = demonstrate(cube_env, reactive, np.random.default_rng(0))
+    halting = demonstrate(cube_env, hesitant, np.random.default_rng(0))
+    assert halting.success
+    still = (np.abs(halting.actions) == 0).all(axis=1)
+    assert not (np.abs(fluent.actions) == 0).all(axis=1).any()
+    assert still.sum() >= 20, "a pause of one second lasts 20 control steps"
+    assert halting.length >= fluent.length + still.sum() / 2
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -94,6 +106,8 @@ def test_slow_operators_are_slow(cube_env: OGBenchManipulation) -> None:
         ({"noise_std": (-0.1, 0.3)}, "noise_std -0.1..0.3 is no range"),
         ({"noise_memory": 1.0}, "noise_memory 1.0"),
         ({"slips_per_s": -1.0}, "slip rate"),
+        ({"pauses_per_s": -1.0}, "pause rate"),
+        ({"pause_s": (2.0, 0.5)}, "pause_s 2.0..0.5 is no range"),
     ],
 )
 def test_unusable_operators_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -119,7 +133,7 @@ def test_mixture_draws_by_weight() -> None:
 @pytest.mark.parametrize("family", ["cube-single", "cube-double", "scene", "puzzle-3x3"])
 def test_every_family_has_the_same_four_people(family: str) -> None:
     mixture = operator_mixture(f"{family}-task2")
-    assert [o.name for o in mixture.operators] == ["steady", "hasty", "shaky", "careless"]
+    assert [o.name for o in mixture.operators] == ["steady", "hesitant", "slow", "careless"]
     assert mixture == operator_mixture(family)
 
 

@@ -101,7 +101,11 @@ def test_without_pathwise_there_is_no_graph(
 
 
 def actor_value(
-    policy: FlowPolicy, critic: CriticEnsemble, observation: dict[str, Tensor], prefix: Tensor
+    policy: FlowPolicy,
+    critic: CriticEnsemble,
+    observation: dict[str, Tensor],
+    prefix: Tensor,
+    num_candidates: int = 8,
 ) -> tuple[Tensor, Tensor]:
     """(min value of the pathwise chunk, the chunk), the critic frozen as in the actor update."""
     condition = policy.condition(observation, prefix)
@@ -112,30 +116,38 @@ def actor_value(
             condition,
             critic,
             tokens,
-            8,
+            num_candidates,
             0.5,
             LIMIT,
             pathwise=True,
             generator=seeded(),
         )
-        assert not selection.value.requires_grad
-        value = critic.min_value(tokens, selection.actions[:, None]).squeeze(1)
-    torch.testing.assert_close(value.detach(), selection.value)
-    return value, selection.actions
+        with torch.no_grad():
+            again = critic.min_value(tokens, selection.actions[:, None]).squeeze(1)
+    torch.testing.assert_close(selection.value.detach(), again)
+    torch.testing.assert_close(selection.candidate_values.amax(dim=1), again)
+    assert selection.candidates.shape[1] == num_candidates
+    assert not selection.candidate_values.requires_grad
+    assert not selection.candidates.requires_grad
+    return selection.value, selection.actions
 
 
+@pytest.mark.parametrize("num_candidates", [1, 8])
 def test_the_pathwise_gradient_is_that_of_the_chosen_latent(
-    make_policy: MakePolicy, make_critic: MakeCritic, make_observation: MakeObservation
+    make_policy: MakePolicy,
+    make_critic: MakeCritic,
+    make_observation: MakeObservation,
+    num_candidates: int,
 ) -> None:
     policy, critic = make_policy(CHUNK), make_critic(CHUNK)
     observation, prefix = make_observation(CHUNK, batch=3)
-    value, actions = actor_value(policy, critic, observation, prefix)
+    value, actions = actor_value(policy, critic, observation, prefix, num_candidates)
     parameters = list(policy.parameters())
     gradients = torch.autograd.grad(value.sum(), parameters)
 
     condition = policy.condition(observation, prefix)
     tokens = critic.encoder(observation, prefix).detach()
-    latents = policy.flow.draw_latents(3, 8, 0.5, seeded())
+    latents = policy.flow.draw_latents(3, num_candidates, 0.5, seeded())
     candidates = policy.flow.to_actions(latents, condition)[0].clamp(-LIMIT, LIMIT)
     best = critic.min_value(tokens, candidates).argmax(dim=1).tolist()
     again = torch.stack([candidates[row, n] for row, n in enumerate(best)])
@@ -194,7 +206,7 @@ def test_the_price_of_pathwise_does_not_grow_with_the_candidates(
     observation, prefix = make_observation(CHUNK, batch=2)
     tokens = critic.encoder(observation, prefix).detach()
     kept: list[int] = []
-    for num_candidates in (1, 64):
+    for num_candidates in (1, 2, 64):
         condition = policy.condition(observation, prefix)
         sizes: list[int] = []
 
@@ -207,7 +219,7 @@ def test_the_price_of_pathwise_does_not_grow_with_the_candidates(
                 policy.flow, condition, critic, tokens, num_candidates, 0.5, LIMIT, pathwise=True
             )
         kept.append(sum(sizes))
-    assert kept[0] == kept[1] > 0
+    assert kept[0] == kept[1] == kept[2] > 0
 
 
 @pytest.mark.parametrize("rule", ["value", "likelihood"])

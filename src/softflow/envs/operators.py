@@ -2,10 +2,10 @@
 
 An operator drives one of the oracles inside the `ogbench` package (planned trajectories, or a
 reactive rule) in the very environment that the policy will act in. What makes a demonstration
-mediocre is what people do wrong, not its label: they aim beside the object, their hand shakes,
-they let go on the way, they are slow, and after a failed attempt they try again until the time is
-up. `operator_mixture` states how often each operator demonstrates; its success rate is near the
-59 % of the SOFT-FLOW paper (71 of 121 demonstrations, section V-B).
+mediocre is what people do wrong, not its label: they are slow, they stop to think, they aim beside
+the object, their hand shakes, they let go on the way, and after a failed attempt they try again
+until the time is up. `operator_mixture` states how often each operator demonstrates; its success
+rate is near the 59 % of the SOFT-FLOW paper (71 of 121 demonstrations, section V-B).
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ class Operator:
         place_std_m: the same for the target.
         slips_per_s: how often, per second, the hand opens and jerks away.
         slip_s: how long that lasts.
+        pauses_per_s: how often, per second, the operator stops to think.
+        pause_s: shortest and longest pause.
     """
 
     name: str
@@ -55,11 +57,14 @@ class Operator:
     place_std_m: float = 0.0
     slips_per_s: float = 0.0
     slip_s: float = 0.4
+    pauses_per_s: float = 0.0
+    pause_s: tuple[float, float] = (0.5, 2.0)
 
     def __post_init__(self) -> None:
         if self.oracle not in ("plan", "markov"):
             raise ConfigError(f"operator {self.name!r}: oracle is {self.oracle!r}; plan or markov")
-        for label, (low, high) in (("pace", self.pace), ("noise_std", self.noise_std)):
+        ranges = {"pace": self.pace, "noise_std": self.noise_std, "pause_s": self.pause_s}
+        for label, (low, high) in ranges.items():
             if not 0.0 <= low <= high:
                 raise ConfigError(f"operator {self.name!r}: {label} {low}..{high} is no range >= 0")
         if self.pace[0] <= 0.0 or (self.oracle == "markov" and self.pace[1] > 1.0):
@@ -71,8 +76,11 @@ class Operator:
             raise ConfigError(
                 f"operator {self.name!r}: noise_memory {self.noise_memory}, not [0, 1)"
             )
-        if min(self.aim_std_m, self.place_std_m, self.slips_per_s, self.slip_s) < 0.0:
-            raise ConfigError(f"operator {self.name!r}: errors, slip rate and duration are >= 0")
+        rates = (self.slips_per_s, self.slip_s, self.pauses_per_s)
+        if min(self.aim_std_m, self.place_std_m, *rates) < 0.0:
+            raise ConfigError(
+                f"operator {self.name!r}: errors, slip rate and duration, pause rate are >= 0"
+            )
 
     def adapted(self, errors: float, slowness: float) -> Operator:
         """The same operator with all errors and the slowness multiplied by a factor each."""
@@ -87,20 +95,20 @@ class Operator:
 
 
 _STEADY = Operator(
-    "steady", "plan", pace=(0.6, 0.9), noise_std=(0.05, 0.15),
-    aim_std_m=0.006, place_std_m=0.01, slips_per_s=0.02,
+    "steady", "plan", pace=(1.05, 1.35), noise_std=(0.03, 0.08),
+    aim_std_m=0.004, place_std_m=0.008, slips_per_s=0.01,
 )  # fmt: skip
-_HASTY = Operator(
-    "hasty", "plan", pace=(0.35, 0.5), noise_std=(0.1, 0.25),
-    aim_std_m=0.016, place_std_m=0.025, slips_per_s=0.12,
+_HESITANT = Operator(
+    "hesitant", "markov", pace=(0.3, 0.45), noise_std=(0.03, 0.08),
+    aim_std_m=0.004, place_std_m=0.008, slips_per_s=0.01, pauses_per_s=0.35, pause_s=(0.5, 2.0),
 )  # fmt: skip
-_SHAKY = Operator(
-    "shaky", "markov", pace=(0.4, 0.6), noise_std=(0.25, 0.45), noise_memory=0.75,
-    aim_std_m=0.01, place_std_m=0.015, slips_per_s=0.1,
+_SLOW = Operator(
+    "slow", "markov", pace=(0.17, 0.27), noise_std=(0.03, 0.08),
+    aim_std_m=0.004, place_std_m=0.008, slips_per_s=0.01,
 )  # fmt: skip
 _CARELESS = Operator(
-    "careless", "markov", pace=(0.4, 0.6), noise_std=(0.1, 0.2),
-    aim_std_m=0.022, place_std_m=0.035, slips_per_s=0.15,
+    "careless", "markov", pace=(0.25, 0.4), noise_std=(0.1, 0.2),
+    aim_std_m=0.018, place_std_m=0.03, slips_per_s=0.1,
 )  # fmt: skip
 
 
@@ -144,7 +152,7 @@ def operator_mixture(env_id: str) -> OperatorMixture:
     steps: 116, 330, 532, 368; the fastest oracle needs about 44, 107, 155, 140.
     """
     errors, slowness = _FAMILY_DEMANDS.get(env_id.split("-task")[0], (1.0, 1.0))
-    operators = (_STEADY, _HASTY, _SHAKY, _CARELESS)
+    operators = (_STEADY, _HESITANT, _SLOW, _CARELESS)
     adapted = tuple(operator.adapted(errors, slowness) for operator in operators)
     return OperatorMixture(adapted, weights=(0.25, 0.25, 0.25, 0.25))
 
@@ -232,18 +240,34 @@ class _Hand:
         self._slip_steps = max(1, round(operator.slip_s * control_hz))
         self._slip_left = 0
         self._slip_action = np.zeros(ACTION_DIM)
+        self._pause_chance = operator.pauses_per_s / control_hz
+        self._shortest_pause, self._longest_pause = (
+            round(seconds * control_hz) for seconds in operator.pause_s
+        )
+        self._pause_left = 0
         self._shake = self._rng.normal(0.0, self._std, ACTION_DIM)
 
     def execute(self, intended: np.ndarray) -> np.ndarray:
         """The action that is really sent, float32 [5] inside [-1, 1]."""
         fresh = self._rng.normal(0.0, self._std, ACTION_DIM)
         self._shake = self._memory * self._shake + np.sqrt(1.0 - self._memory**2) * fresh
+        action = self._interrupted(intended)
+        return np.clip(action + self._shake, -1.0, 1.0).astype(np.float32)
+
+    def _interrupted(self, intended: np.ndarray) -> np.ndarray:
+        """The intended action, unless a slip or a pause begins or goes on."""
         if self._rng.uniform() < self._slip_chance:
             self._slip_left = self._slip_steps
             self._slip_action = np.array([*self._rng.uniform(-0.5, 0.5, 3), 0.0, -1.0])
-        action = self._slip_action if self._slip_left > 0 else intended
-        self._slip_left = max(0, self._slip_left - 1)
-        return np.clip(action + self._shake, -1.0, 1.0).astype(np.float32)
+        elif self._rng.uniform() < self._pause_chance:
+            self._pause_left = int(
+                self._rng.integers(self._shortest_pause, self._longest_pause, endpoint=True)
+            )
+        self._slip_left, slips = max(0, self._slip_left - 1), self._slip_left > 0
+        self._pause_left, pauses = max(0, self._pause_left - 1), self._pause_left > 0
+        if slips:
+            return self._slip_action
+        return np.zeros(ACTION_DIM) if pauses else intended
 
 
 def demonstrate(env: OGBenchManipulation, operator: Operator, rng: np.random.Generator) -> Episode:

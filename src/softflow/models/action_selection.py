@@ -5,7 +5,7 @@ What depends on the observation is computed once and shared by all candidates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -47,7 +47,7 @@ class Selection:
 
     Attributes:
         actions: chosen normalised chunk [B, H, A].
-        value: its pessimistic value [B] as seen when choosing (no gradient).
+        value: its pessimistic value [B]; differentiable with `pathwise`.
         candidate_values: [B, N] values of all candidates.
         candidates: [B, N, H, A].
     """
@@ -73,24 +73,37 @@ def select_by_value(
     """Sample candidates and keep the one of highest minimum value (Alg. 2).
 
     Candidates are clipped to +-action_limit, the range of the data in normalised units, because
-    that is what the robot will execute. With `pathwise`, gradients flow from `actions` into the
-    flow and its condition: only the chosen latent passes through the flow a second time, so the
-    price does not grow with N.
+    that is what the robot will execute. With `pathwise`, gradients flow from `actions` and `value`
+    into the flow, its condition and the critic: only the chosen latent passes through both a second
+    time, so the price does not grow with N.
     """
-    batch = critic_tokens.shape[0]
+    latents = flow.draw_latents(critic_tokens.shape[0], num_candidates, sampling_std, generator)
+    if pathwise and num_candidates == 1:
+        return _only_candidate(flow, condition, critic, critic_tokens, latents, action_limit)
     with torch.no_grad():
-        latents = flow.draw_latents(batch, num_candidates, sampling_std, generator)
         candidates = flow.to_actions(latents, condition)[0].clamp(-action_limit, action_limit)
         values = critic.min_value(critic_tokens, candidates)
         best = values.argmax(dim=1)
-        value = take_candidate(values, best)
-    if pathwise:
-        chosen = take_candidate(latents, best)[:, None]
-        actions = flow.to_actions(chosen, condition)[0].squeeze(1)
-        actions = actions.clamp(-action_limit, action_limit)
-    else:
-        actions = take_candidate(candidates, best)
-    return Selection(actions, value, values, candidates)
+    if not pathwise:
+        actions, value = take_candidate(candidates, best), take_candidate(values, best)
+        return Selection(actions, value, values, candidates)
+    chosen = take_candidate(latents, best)[:, None]
+    selection = _only_candidate(flow, condition, critic, critic_tokens, chosen, action_limit)
+    return replace(selection, candidate_values=values, candidates=candidates)
+
+
+def _only_candidate(
+    flow: ActionFlow,
+    condition: FlowCondition,
+    critic: CriticEnsemble,
+    critic_tokens: Tensor,
+    latents: Tensor,
+    action_limit: float,
+) -> Selection:
+    """The chunk of one latent [B, 1, H, A] an observation and its value, with gradients."""
+    candidates = flow.to_actions(latents, condition)[0].clamp(-action_limit, action_limit)
+    values = critic.min_value(critic_tokens, candidates)
+    return Selection(candidates.squeeze(1), values.squeeze(1), values.detach(), candidates.detach())
 
 
 class ChunkSelector:

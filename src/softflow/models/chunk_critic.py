@@ -3,7 +3,8 @@
 A transformer encoder over [observation tokens, H action tokens, readout token]. The forward pass
 is written out so that (1) the first layer's keys, values and queries of the observation tokens are
 computed once an observation and shared by its candidates, and (2) the last layer is evaluated for
-the readout token only. Both are exact; a test compares with `nn.TransformerEncoder`.
+the readout token only, without making keys and values. Both are exact; a test compares with
+`nn.TransformerEncoder`.
 """
 
 from __future__ import annotations
@@ -68,31 +69,56 @@ class EncoderLayer(nn.TransformerEncoderLayer):
         split = qkv.flatten(0, 1).unflatten(-1, (3, self.self_attn.num_heads, -1))
         return split.permute(2, 0, 3, 1, 4).unbind(0)
 
-    def evaluate(self, parts: list[Tensor], readout_only: bool) -> Tensor:
+    def evaluate(self, parts: list[Tensor]) -> Tensor:
         """Run the layer on a sequence given in parts.
 
         Args:
             parts: token groups [B, n_i, L_i, D] with n_i in {1, N}; groups with n_i = 1 are
                 projected once an observation.
-            readout_only: return only the last token.
 
         Returns:
-            [B, N, L, D] with L the total length, or 1.
+            [B, N, L, D] with L the total length.
         """
         attention = self.self_attn
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
-        candidates = max(part.shape[1] for part in parts)
-        projected = [F.linear(part, weight, bias) for part in parts]
-        qkv = torch.cat([p.expand(-1, candidates, -1, -1) for p in projected], dim=2)
-        x = torch.cat([p.expand(-1, candidates, -1, -1) for p in parts], dim=2)
-        query, key, value = self._heads(qkv)
-        if readout_only:
-            query, x = query[..., -1:, :], x[:, :, -1:]
+        query, key, value = self._heads(join([F.linear(part, weight, bias) for part in parts]))
+        x = join(parts)
         dropout = attention.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-        attended = attention.out_proj(attended.transpose(1, 2).flatten(-2)).view(x.shape)
-        x = self.norm1(x + self.dropout1(attended))
+        return self._after_attention(x, attended.transpose(1, 2).flatten(-2).view(x.shape))
+
+    def evaluate_last(self, x: Tensor) -> Tensor:
+        """The layer's output for the last token alone, without making keys and values.
+
+        With one query, q.(W_k x + b_k) = (q W_k).x + a constant that softmax ignores, and
+        sum p (W_v x + b_v) = W_v (sum p x) + b_v sum p.
+
+        Args:
+            x: [B, N, L, D].
+
+        Returns:
+            [B, N, D].
+        """
+        attention, last = self.self_attn, x[:, :, -1]
+        by_head = (3, attention.num_heads, -1)
+        weight = attention.in_proj_weight.unflatten(0, by_head)
+        bias = attention.in_proj_bias.unflatten(0, by_head)
+        query = torch.einsum("bnd,hed->bnhe", last, weight[0]) + bias[0]
+        probe = torch.einsum("bnhe,hed->bnhd", query * query.shape[-1] ** -0.5, weight[1])
+        share = F.dropout((probe @ x.mT).softmax(dim=-1), attention.dropout, self.training)
+        value = torch.einsum("bnhd,hed->bnhe", share @ x, weight[2])
+        value = value + share.sum(dim=-1, keepdim=True) * bias[2]
+        return self._after_attention(last, value.flatten(-2))
+
+    def _after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
+        x = self.norm1(x + self.dropout1(self.self_attn.out_proj(attended)))
         return self.norm2(x + self._ff_block(x))
+
+
+def join(parts: list[Tensor]) -> Tensor:
+    """Token groups [B, n_i, L_i, D] with n_i in {1, N} -> [B, N, sum of L_i, D]."""
+    candidates = max(part.shape[1] for part in parts)
+    return torch.cat([part.expand(-1, candidates, -1, -1) for part in parts], dim=2)
 
 
 class ChunkCritic(nn.Module):
@@ -122,10 +148,10 @@ class ChunkCritic(nn.Module):
         chunk = self.action_embed(actions) + self.action_position
         readout = self.readout.expand(batch, candidates, -1, -1)
         parts = [obs_tokens[:, None], torch.cat([chunk, readout], dim=2)]
-        for index, layer in enumerate(self.layers):
-            is_last = index == len(self.layers) - 1
-            parts = [layer.evaluate(parts, readout_only=is_last)]  # type: ignore[operator]
-        return self.head(parts[0][:, :, -1])
+        *layers, last = self.layers
+        for layer in layers:
+            parts = [layer.evaluate(parts)]  # type: ignore[operator]
+        return self.head(last.evaluate_last(join(parts)))  # type: ignore[operator]
 
 
 class CriticEnsemble(nn.Module):

@@ -164,9 +164,8 @@ class Learner:
                 self.policy.action_normalizer.action_scale,
                 pathwise=True,
             )
-            q_value = self.critic.min_value(tokens, selection.actions[:, None]).squeeze(1)
             imitated = (batch.is_offline & batch.episode_success).to(nll.dtype)
-            loss, metrics = actor_loss(q_value, nll, imitated, bc_coef)
+            loss, metrics = actor_loss(selection.value, nll, imitated, bc_coef)
             metrics["candidate_value_spread"] = selection.candidate_values.std(
                 dim=1, correction=0
             ).mean()
