@@ -54,9 +54,9 @@ def test_every_family_keeps_the_contract(any_env: OGBenchManipulation) -> None:
 @pytest.mark.parametrize(
     ("env_id", "limit", "state_size"),
     [
-        ("cube-single", 200, 28),
-        ("cube-double", 500, 37),
-        ("scene", 750, 40),
+        ("cube-single", 200, 31),
+        ("cube-double", 500, 43),
+        ("scene", 750, 43),
         ("puzzle-3x3", 500, 55),
     ],
 )
@@ -67,6 +67,20 @@ def test_sizes_and_limits(
     assert env.max_episode_steps == limit
     assert env.reset(seed=0)[0]["observation.state"].shape == (state_size,)
     assert env.control_hz == 20.0
+
+
+def test_the_state_ends_with_the_cubes_relative_to_the_gripper(
+    shared_env: Callable[[str], OGBenchManipulation],
+) -> None:
+    env = shared_env("cube-double")
+    state = env.reset(seed=3)[0]["observation.state"]
+    for action in np.random.default_rng(0).uniform(-1, 1, (5, 5)).astype(np.float32):
+        state = env.step(action)[0]["observation.state"]
+    truth = env.ground_truth()
+    expected = [
+        10.0 * (truth[f"privileged/block_{i}_pos"] - truth["proprio/effector_pos"]) for i in (0, 1)
+    ]
+    np.testing.assert_allclose(state[-6:], np.concatenate(expected), atol=1e-5)
 
 
 def test_same_bits_in_another_process_and_after_other_episodes(

@@ -1,7 +1,7 @@
 """OGBench's manipulation tasks (a UR5e arm with a two-finger gripper) under softflow's contract.
 
 Families: cube-single, cube-double, scene, puzzle-3x3, each with five tasks of fixed goal (OGBench's
-"singletask" variants; without a task number, OGBench's default task). Four things differ from what
+"singletask" variants; without a task number, OGBench's default task). Five things differ from what
 `gymnasium.make("cube-single-singletask-v0")` gives, measured against ogbench 1.2.2:
 
 * the reward is sparse (1 in the step that reaches success), not minus the number of open subtasks;
@@ -10,10 +10,14 @@ Families: cube-single, cube-double, scene, puzzle-3x3, each with five tasks of f
 * the time limit (200, 500, 750, 500 steps) is counted inside;
 * `reset(seed=s)` is reproducible to the bit. OGBench reaches its goal state by two steps with
   unseeded random actions on the way, and leaves their contact forces, solver warm start, control
-  and clock in the simulator.
+  and clock in the simulator;
+* the state ends with the position of every cube relative to the gripper (in OGBench's unit, 10 cm).
+  With a hundred episodes a critic learns too late to subtract two positions, and closes the gripper
+  in front of the cube (docs/experiment_log.md).
 
-The state is OGBench's (proprioception, then objects), float32. The goal is fixed, hence not part
-of it. Actions [5] in [-1, 1]: gripper displacement x, y, z (1 = 5 cm), yaw (0.3 rad), closing (1).
+Before that, the state is OGBench's (proprioception, then objects), float32. The goal is fixed,
+hence not part of it. Actions [5] in [-1, 1]: gripper displacement x, y, z (1 = 5 cm), yaw (1 =
+0.3 rad), closing (1).
 """
 
 from __future__ import annotations
@@ -31,6 +35,8 @@ from softflow.errors import ConfigError, DataError, EnvironmentContractError
 NUM_TASKS = 5
 ACTION_DIM = 5
 ACTION_TOLERANCE = 1e-4
+POSITION_SCALE = 10.0
+"""OGBench's own factor on positions (m) in its state."""
 FRONT_IMAGE_KEY = IMAGE_PREFIX + "front"
 
 _MODULE = "ogbench.manipspace.envs."
@@ -89,7 +95,7 @@ class OGBenchManipulation(RobotEnv):
 
     def _make_observation_space(self) -> spaces.Dict:
         self.simulator.reset(seed=0)
-        state_shape = self.simulator.compute_observation().shape
+        state_shape = self._state(self.simulator.compute_observation()).shape
         parts: dict[str, spaces.Space[Any]] = {
             STATE_KEY: spaces.Box(-np.inf, np.inf, state_shape, np.float32)
         }
@@ -146,10 +152,18 @@ class OGBenchManipulation(RobotEnv):
         return self._observe(state), float(success), success, truncated, {"success": success}
 
     def _observe(self, state: np.ndarray) -> Observation:
-        observation = {STATE_KEY: state.astype(np.float32)}
+        observation = {STATE_KEY: self._state(state).astype(np.float32)}
         if self._image_size is not None:
             observation[FRONT_IMAGE_KEY] = self._picture("front_pixels", self._image_size)
         return observation
+
+    def _state(self, ogbench_state: np.ndarray) -> np.ndarray:
+        """OGBench's state, then every cube's position relative to the gripper."""
+        data = self.simulator.data
+        gripper = data.site_xpos[self.simulator._pinch_site_id]
+        cubes = range(getattr(self.simulator, "_num_cubes", 0))
+        offsets = [data.joint(f"object_joint_{i}").qpos[:3] - gripper for i in cubes]
+        return np.concatenate([ogbench_state, *(POSITION_SCALE * offset for offset in offsets)])
 
     def ground_truth(self) -> dict[str, Any]:
         """Everything the simulator knows (OGBench's info: poses, button states, clock…)."""

@@ -139,17 +139,17 @@ class OperatorMixture:
 _FAMILY_DEMANDS = {
     "cube-single": (1.0, 1.0),
     "cube-double": (0.85, 1.0),
-    "scene": (1.8, 1.35),
-    "puzzle-3x3": (0.95, 0.95),
+    "scene": (1.8, 0.95),
+    "puzzle-3x3": (0.95, 0.72),
 }
 
 
 def operator_mixture(env_id: str) -> OperatorMixture:
     """The mixture that demonstrates a task unless told otherwise: four people, equally often.
 
-    Successes measured on the default tasks: cube-single 148 of 242 (61 %), cube-double 34 of 60
-    (57 %), scene 33 of 60 (55 %), puzzle-3x3 35 of 60 (58 %). Their lengths, median in control
-    steps: 116, 330, 532, 368; the fastest oracle needs about 44, 107, 155, 140.
+    Successes measured on the default tasks: cube-single 70 of 120 (58 %), cube-double 39 of 60
+    (65 %), scene 26 of 40 (65 %), puzzle-3x3 23 of 40 (58 %). Their lengths, median in control
+    steps: 170, 410, 585, 389; the fastest oracle needs about 44, 107, 155, 140.
     """
     errors, slowness = _FAMILY_DEMANDS.get(env_id.split("-task")[0], (1.0, 1.0))
     operators = (_STEADY, _HESITANT, _SLOW, _CARELESS)
