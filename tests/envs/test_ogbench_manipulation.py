@@ -54,9 +54,9 @@ def test_every_family_keeps_the_contract(any_env: OGBenchManipulation) -> None:
 @pytest.mark.parametrize(
     ("env_id", "limit", "state_size"),
     [
-        ("cube-single", 200, 31),
-        ("cube-double", 500, 43),
-        ("scene", 750, 43),
+        ("cube-single", 200, 34),
+        ("cube-double", 500, 49),
+        ("scene", 750, 46),
         ("puzzle-3x3", 500, 55),
     ],
 )
@@ -77,10 +77,11 @@ def test_the_state_ends_with_the_cubes_relative_to_the_gripper(
     for action in np.random.default_rng(0).uniform(-1, 1, (5, 5)).astype(np.float32):
         state = env.step(action)[0]["observation.state"]
     truth = env.ground_truth()
-    expected = [
-        10.0 * (truth[f"privileged/block_{i}_pos"] - truth["proprio/effector_pos"]) for i in (0, 1)
-    ]
-    np.testing.assert_allclose(state[-6:], np.concatenate(expected), atol=1e-5)
+    offsets = np.array(
+        [truth[f"privileged/block_{i}_pos"] - truth["proprio/effector_pos"] for i in (0, 1)]
+    )
+    expected = np.concatenate([10.0 * offsets, (20.0 * offsets).clip(-1.0, 1.0)]).ravel()
+    np.testing.assert_allclose(state[-12:], expected, atol=1e-5)
 
 
 def test_same_bits_in_another_process_and_after_other_episodes(

@@ -11,7 +11,8 @@ Families: cube-single, cube-double, scene, puzzle-3x3, each with five tasks of f
 * `reset(seed=s)` is reproducible to the bit. OGBench reaches its goal state by two steps with
   unseeded random actions on the way, and leaves their contact forces, solver warm start, control
   and clock in the simulator;
-* the state ends with the position of every cube relative to the gripper (in OGBench's unit, 10 cm).
+* the state ends with the position of every cube relative to the gripper, twice: in OGBench's unit
+  (10 cm), then in units of 5 cm and clipped to [-1, 1], which shows millimetres near the cube.
   With a hundred episodes a critic learns too late to subtract two positions, and closes the gripper
   in front of the cube (docs/experiment_log.md).
 
@@ -37,6 +38,8 @@ ACTION_DIM = 5
 ACTION_TOLERANCE = 1e-4
 POSITION_SCALE = 10.0
 """OGBench's own factor on positions (m) in its state."""
+NEAR_M = 0.05
+"""Within this distance a cube's position relative to the gripper is also given enlarged."""
 FRONT_IMAGE_KEY = IMAGE_PREFIX + "front"
 
 _MODULE = "ogbench.manipspace.envs."
@@ -158,12 +161,14 @@ class OGBenchManipulation(RobotEnv):
         return observation
 
     def _state(self, ogbench_state: np.ndarray) -> np.ndarray:
-        """OGBench's state, then every cube's position relative to the gripper."""
+        """OGBench's state, then every cube's position relative to the gripper, far and near."""
         data = self.simulator.data
         gripper = data.site_xpos[self.simulator._pinch_site_id]
         cubes = range(getattr(self.simulator, "_num_cubes", 0))
         offsets = [data.joint(f"object_joint_{i}").qpos[:3] - gripper for i in cubes]
-        return np.concatenate([ogbench_state, *(POSITION_SCALE * offset for offset in offsets)])
+        far = [POSITION_SCALE * offset for offset in offsets]
+        near = [np.clip(offset / NEAR_M, -1.0, 1.0) for offset in offsets]
+        return np.concatenate([ogbench_state, *far, *near])
 
     def ground_truth(self) -> dict[str, Any]:
         """Everything the simulator knows (OGBench's info: poses, button states, clock…)."""
