@@ -182,10 +182,11 @@ def _tally_line(tally: OperatorTally) -> str:
 
 def train(options: Train) -> None:
     """Run the stages, then write the report; also after an error or Ctrl-C, with what there is."""
-    _write_identity(options)
+    dataset = EpisodeStore.open(options.dataset)
+    _write_identity(options, dataset)
     with ConsoleProgress() as progress, RolloutPool(options.config.num_workers) as pool:
         if options.config.eval_episodes or "online_rl" in options.stages:
-            spec = EpisodeStore.open(options.dataset).spec
+            spec = dataset.spec
             theirs = pool.environment_spec(spec.env_id, spec.image_size)
             require_same_spec(spec, theirs, f"the dataset '{options.dataset}'", "the environment")
         run = Run(options.run, options.config, options.dataset, pool, progress)
@@ -238,18 +239,17 @@ FREE_TO_CHANGE = frozenset(
 """Settings that may differ when a run is continued: they do not change what it learns."""
 
 
-def _write_identity(options: Train) -> None:
+def _write_identity(options: Train, dataset: EpisodeStore) -> None:
     """config.json and versions.json of the run folder; refuses another configuration.
 
     Raises:
         ConfigError: the folder holds a run of another configuration; names the differences.
     """
-    store = EpisodeStore.open(options.dataset)
     config = {
         "dataset": str(options.dataset),
-        "data_spec": store.spec.to_json(),
-        "dataset_episodes": len(store),
-        "dataset_steps": sum(summary.length for summary in store.summaries()),
+        "data_spec": dataset.spec.to_json(),
+        "dataset_episodes": len(dataset),
+        "dataset_steps": sum(summary.length for summary in dataset.summaries()),
         "stages": options.stages,
         **asdict(options.config),
     }

@@ -260,8 +260,18 @@ def _check_array(
             f"{where}: '{key}' is {array.dtype}, expected {np.dtype(dtype)}; convert it with "
             f".astype(np.{np.dtype(dtype)})."
         )
-    if np.issubdtype(dtype, np.floating) and not np.isfinite(array).all():
-        bad = np.argwhere(~np.isfinite(array))
+    if np.issubdtype(dtype, np.floating):
+        require_finite(key, array, where)
+
+
+def require_finite(key: str, array: np.ndarray, where: str) -> None:
+    """Raise unless `array` [T, ...] holds finite numbers only.
+
+    Raises:
+        DataError: says where (episode, key, step, component), the value and the fix.
+    """
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
         step, component = int(bad[0][0]), ", ".join(str(int(i)) for i in bad[0][1:])
         raise DataError(
             f"{where}: '{key}' at step {step}{f', component {component}' * bool(component)} is "

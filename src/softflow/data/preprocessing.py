@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from softflow.data.batch import DataSpec, Episode
+from softflow.data.batch import DataSpec, Episode, require_finite
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import ConfigError, DataError
 
@@ -175,13 +175,7 @@ def _require_finite(store: EpisodeStore, index: int, episode: Episode) -> None:
     """Stores refuse such episodes, but one may have been written by another program."""
     arrays = {key: episode.observations[key] for key in store.spec.state_keys}
     for key, array in {**arrays, "action": episode.actions, "next.reward": episode.rewards}.items():
-        wrong = np.argwhere(~np.isfinite(array))
-        if len(wrong):
-            raise DataError(
-                f"'{store.path}', episode {index}, '{key}', step {wrong[0][0]}: the value is "
-                f"{array[tuple(wrong[0])]}; a policy cannot learn from that. Correct or remove "
-                "the episode."
-            )
+        require_finite(key, array, f"'{store.path}', episode {index}")
 
 
 def _warn_of_constant_actions(statistics: DatasetStatistics, store: EpisodeStore) -> None:
@@ -284,6 +278,11 @@ def require_episodes(store: EpisodeStore) -> list[int]:
     return list(range(len(store)))
 
 
+def successful_episodes(store: EpisodeStore) -> list[int]:
+    """Indices of the successful episodes, ascending; possibly none."""
+    return [summary.index for summary in store.summaries() if summary.success]
+
+
 def require_successes(store: EpisodeStore) -> list[int]:
     """Indices of the successful episodes: what imitation learns from (Sec. IV-D).
 
@@ -291,7 +290,7 @@ def require_successes(store: EpisodeStore) -> list[int]:
         DataError: the store is empty, or no episode in it succeeded.
     """
     indices = require_episodes(store)
-    successes = [index for index in indices if store.summary(index).success]
+    successes = successful_episodes(store)
     if not successes:
         raise DataError(
             f"none of the {len(indices)} episodes in '{store.path}' is marked success, and "

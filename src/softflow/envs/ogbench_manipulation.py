@@ -162,13 +162,16 @@ class OGBenchManipulation(RobotEnv):
 
     def _state(self, ogbench_state: np.ndarray) -> np.ndarray:
         """OGBench's state, then every cube's position relative to the gripper, far and near."""
-        data = self.simulator.data
-        gripper = data.site_xpos[self.simulator._pinch_site_id]
+        gripper = self.simulator.data.site_xpos[self.simulator._pinch_site_id]
+        offsets = (self.cube_positions() - gripper).ravel()
+        near = np.clip(offsets / NEAR_M, -1.0, 1.0)
+        return np.concatenate([ogbench_state, POSITION_SCALE * offsets, near])
+
+    def cube_positions(self) -> np.ndarray:
+        """Where the cubes are, [num_cubes, 3] in m; none in a puzzle."""
         cubes = range(getattr(self.simulator, "_num_cubes", 0))
-        offsets = [data.joint(f"object_joint_{i}").qpos[:3] - gripper for i in cubes]
-        far = [POSITION_SCALE * offset for offset in offsets]
-        near = [np.clip(offset / NEAR_M, -1.0, 1.0) for offset in offsets]
-        return np.concatenate([ogbench_state, *far, *near])
+        joints = [self.simulator.data.joint(f"object_joint_{i}") for i in cubes]
+        return np.array([joint.qpos[:3] for joint in joints]).reshape(-1, 3)
 
     def ground_truth(self) -> dict[str, Any]:
         """Everything the simulator knows (OGBench's info: poses, button states, clock…)."""

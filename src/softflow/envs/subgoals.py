@@ -54,10 +54,8 @@ def next_subgoal(env: OGBenchManipulation) -> Subgoal | None:
 def _cube_positions(env: OGBenchManipulation) -> tuple[np.ndarray, np.ndarray]:
     """Where the cubes are and where they belong, two arrays [num_cubes, 3] in m."""
     sim = env.simulator
-    count = sim._num_cubes
-    now = [sim.data.joint(f"object_joint_{i}").qpos[:3].copy() for i in range(count)]
-    goal = [sim.data.mocap_pos[sim._cube_target_mocap_ids[i]].copy() for i in range(count)]
-    return np.array(now), np.array(goal)
+    goal = [sim.data.mocap_pos[sim._cube_target_mocap_ids[i]] for i in range(sim._num_cubes)]
+    return env.cube_positions(), np.array(goal)
 
 
 def _move_cube(index: int, target: np.ndarray) -> Subgoal:

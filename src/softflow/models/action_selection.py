@@ -5,7 +5,7 @@ What depends on the observation is computed once and shared by all candidates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -77,33 +77,24 @@ def select_by_value(
     into the flow, its condition and the critic: only the chosen latent passes through both a second
     time, so the price does not grow with N.
     """
+
+    def judge(latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents [B, n, H, A] -> their chunks and the chunks' values [B, n]."""
+        chunks = flow.to_actions(latents, condition)[0].clamp(-action_limit, action_limit)
+        return chunks, critic.min_value(critic_tokens, chunks)
+
     latents = flow.draw_latents(critic_tokens.shape[0], num_candidates, sampling_std, generator)
     if pathwise and num_candidates == 1:
-        return _only_candidate(flow, condition, critic, critic_tokens, latents, action_limit)
+        chunk, value = judge(latents)
+        return Selection(chunk.squeeze(1), value.squeeze(1), value.detach(), chunk.detach())
     with torch.no_grad():
-        candidates = flow.to_actions(latents, condition)[0].clamp(-action_limit, action_limit)
-        values = critic.min_value(critic_tokens, candidates)
+        candidates, values = judge(latents)
         best = values.argmax(dim=1)
     if not pathwise:
-        actions, value = take_candidate(candidates, best), take_candidate(values, best)
-        return Selection(actions, value, values, candidates)
-    chosen = take_candidate(latents, best)[:, None]
-    selection = _only_candidate(flow, condition, critic, critic_tokens, chosen, action_limit)
-    return replace(selection, candidate_values=values, candidates=candidates)
-
-
-def _only_candidate(
-    flow: ActionFlow,
-    condition: FlowCondition,
-    critic: CriticEnsemble,
-    critic_tokens: Tensor,
-    latents: Tensor,
-    action_limit: float,
-) -> Selection:
-    """The chunk of one latent [B, 1, H, A] an observation and its value, with gradients."""
-    candidates = flow.to_actions(latents, condition)[0].clamp(-action_limit, action_limit)
-    values = critic.min_value(critic_tokens, candidates)
-    return Selection(candidates.squeeze(1), values.squeeze(1), values.detach(), candidates.detach())
+        chosen, value = take_candidate(candidates, best), take_candidate(values, best)
+        return Selection(chosen, value, values, candidates)
+    chunk, value = judge(take_candidate(latents, best)[:, None])
+    return Selection(chunk.squeeze(1), value.squeeze(1), values, candidates)
 
 
 class ChunkSelector:

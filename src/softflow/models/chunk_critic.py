@@ -19,7 +19,7 @@ from softflow.data.chunk_sampler import ChunkSpec
 from softflow.data.preprocessing import DatasetStatistics
 from softflow.errors import ConfigError
 from softflow.models.observation_encoder import EncoderConfig, ObservationEncoder
-from softflow.models.value_distribution import HLGauss, ValueSupport
+from softflow.models.value_distribution import MIN_BINS, HLGauss, ValueSupport
 
 PESSIMISTIC_START = 0.05
 """Where in its support an untrained critic starts: five bins up, at the lowest return."""
@@ -57,8 +57,8 @@ class CriticConfig:
             )
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"critic.dropout is {self.dropout}; it must lie in [0, 1)")
-        if self.num_bins < 12:
-            raise ConfigError(f"critic.num_bins is {self.num_bins}; it must be at least 12")
+        if self.num_bins < MIN_BINS:
+            raise ConfigError(f"critic.num_bins is {self.num_bins}; it must be at least {MIN_BINS}")
 
 
 class EncoderLayer(nn.TransformerEncoderLayer):
@@ -100,14 +100,15 @@ class EncoderLayer(nn.TransformerEncoderLayer):
             [B, N, D].
         """
         attention, last = self.self_attn, x[:, :, -1]
-        by_head = (3, attention.num_heads, -1)
-        weight = attention.in_proj_weight.unflatten(0, by_head)
-        bias = attention.in_proj_bias.unflatten(0, by_head)
-        query = torch.einsum("bnd,hed->bnhe", last, weight[0]) + bias[0]
-        probe = torch.einsum("bnhe,hed->bnhd", query * query.shape[-1] ** -0.5, weight[1])
+        by_head = (attention.num_heads, -1)
+        to_query, to_key, to_value = attention.in_proj_weight.chunk(3)
+        query_bias, _, value_bias = attention.in_proj_bias.chunk(3)
+        query = F.linear(last, to_query, query_bias).unflatten(-1, by_head)
+        query = query * query.shape[-1] ** -0.5
+        probe = torch.einsum("bnhe,hed->bnhd", query, to_key.unflatten(0, by_head))
         share = F.dropout((probe @ x.mT).softmax(dim=-1), attention.dropout, self.training)
-        value = torch.einsum("bnhd,hed->bnhe", share @ x, weight[2])
-        value = value + share.sum(dim=-1, keepdim=True) * bias[2]
+        value = torch.einsum("bnhd,hed->bnhe", share @ x, to_value.unflatten(0, by_head))
+        value = value + share.sum(dim=-1, keepdim=True) * value_bias.unflatten(0, by_head)
         return self._after_attention(last, value.flatten(-2))
 
     def _after_attention(self, x: Tensor, attended: Tensor) -> Tensor:

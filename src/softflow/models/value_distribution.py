@@ -10,6 +10,11 @@ from torch import Tensor, nn
 
 from softflow.errors import ConfigError
 
+MARGIN_BINS = 5
+"""Bins a side that no return of the data falls into."""
+MIN_BINS = 2 * MARGIN_BINS + 2
+"""Fewest bins whose margins leave room for two different returns."""
+
 
 @dataclass(frozen=True)
 class ValueSupport:
@@ -43,13 +48,15 @@ def support_from_returns(lowest: float, highest: float, num_bins: int = 101) -> 
     online still fits.
 
     Raises:
-        ConfigError: fewer than 12 bins.
+        ConfigError: fewer than MIN_BINS bins.
     """
-    if num_bins < 12:
-        raise ConfigError(f"a value support needs at least 12 bins for its margins, not {num_bins}")
+    if num_bins < MIN_BINS:
+        raise ConfigError(
+            f"a value support needs at least {MIN_BINS} bins for its margins, not {num_bins}"
+        )
     if highest - lowest < 1e-6:
         lowest, highest = min(lowest, 0.0), max(highest, lowest + 1.0)
-    margin = 5 * (highest - lowest) / (num_bins - 11)
+    margin = MARGIN_BINS * (highest - lowest) / (num_bins - 2 * MARGIN_BINS - 1)
     return ValueSupport(lowest - margin, highest + margin, num_bins)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from softflow.data.chunk_sampler import ChunkBatch, ChunkDataset
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files import write_json
+from softflow.data.preprocessing import successful_episodes
 from softflow.models.flow_policy import perturb
 from softflow.training.config import StageName
 from softflow.training.evaluation import episode_seed
@@ -42,7 +43,7 @@ def measure(run: Run, label: StageName) -> dict[str, Any]:
     """The numbers of diagnostics/LABEL.json."""
     run.learner.policy.eval()
     run.learner.critic.eval()
-    any_success = any(summary.success for summary in run.offline_store.summaries())
+    any_success = bool(successful_episodes(run.offline_store))
     data = _windows(run.demonstrations() if any_success else run.offline_data(), run)
     result: dict[str, Any] = {
         "data_log_prob": _log_prob(run, data).mean().item(),

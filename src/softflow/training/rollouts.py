@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -148,22 +149,21 @@ class RolloutPool(WorkerPool):
         return next(self.map(_environment_spec, [(env_id, image_size)]))
 
 
-_worker_envs: dict[tuple[str, tuple[int, int] | None], RobotEnv] = {}
 _worker_selector: dict[tuple[str, SelectionConfig], tuple[ChunkSelector, ChunkSpec]] = {}
 
 
-def _environment(place: tuple[str, tuple[int, int] | None]) -> RobotEnv:
-    if place not in _worker_envs:
-        _worker_envs[place] = make_env(place[0], image_size=place[1])
-    return _worker_envs[place]
+@cache
+def _environment(env_id: str, image_size: tuple[int, int] | None) -> RobotEnv:
+    """This process's simulator of a task."""
+    return make_env(env_id, image_size=image_size)
 
 
 def _environment_spec(place: tuple[str, tuple[int, int] | None]) -> DataSpec:
-    return data_spec(_environment(place), place[0])
+    return data_spec(_environment(*place), place[0])
 
 
 def _run_task(task: RolloutTask) -> RolloutResult:
-    env = _environment((task.env_id, task.image_size))
+    env = _environment(task.env_id, task.image_size)
     key = (task.checkpoint, task.selection)
     if key not in _worker_selector:
         _worker_selector.clear()

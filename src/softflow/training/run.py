@@ -20,7 +20,12 @@ from torch import Tensor
 from softflow.data.chunk_sampler import ChunkDataset
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files import read_json
-from softflow.data.preprocessing import compute_statistics, require_episodes, require_successes
+from softflow.data.preprocessing import (
+    compute_statistics,
+    require_episodes,
+    require_successes,
+    successful_episodes,
+)
 from softflow.errors import NumericalError, StoreError
 from softflow.metrics import MetricLogger
 from softflow.models.action_selection import SelectionConfig
@@ -92,7 +97,7 @@ class Run:
 
     def held_out(self) -> ChunkDataset:
         """Windows of the demonstrations that imitation never sees (fewer than 21: none)."""
-        successes = [s.index for s in self.offline_store.summaries() if s.success]
+        successes = successful_episodes(self.offline_store)
         held = [index for n, index in enumerate(successes) if n and n % HELD_OUT_EVERY == 0]
         return ChunkDataset(self.offline_store, self.config.model.chunk, episodes=held)
 
