@@ -79,7 +79,8 @@ def paper() -> TrainingConfig:
 def small() -> TrainingConfig:
     """Trains on two CPU cores in minutes: the paper's method, smaller networks and budgets.
 
-    Batches are larger and learning rates higher than the paper's, because updates are few.
+    Batches are larger and the first two stages' learning rates higher than the paper's, because
+    updates are few; RL keeps the paper's learning rate and lambda.
     """
     return replace(
         paper(),
@@ -89,25 +90,31 @@ def small() -> TrainingConfig:
             encoder=EncoderConfig(token_dim=64, hidden_dim=256, state_tokens=4),
             critic=CriticConfig(dim=64, num_heads=2, num_layers=2, mlp_dim=128),
         ),
-        imitation=StageConfig(num_updates=2_000, batch_size=128, learning_rate=1e-3, dropout=0.1),
+        imitation=StageConfig(
+            num_updates=1_200,
+            batch_size=128,
+            learning_rate=1e-3,
+            dropout=0.1,
+            learning_rate_decay=1.0,
+        ),
         critic_warmup=CriticStageConfig(
             num_updates=1_200, batch_size=256, learning_rate=7e-4, dropout=0.1
         ),
         offline_rl=RLConfig(
             num_updates=150,
             batch_size=128,
-            learning_rate=3e-4,
+            learning_rate=2e-4,
             dropout=0.1,
-            bc_coef=0.01,
+            bc_coef=0.1,
             actor_candidates=1,
             target_candidates=4,
         ),
         online_rl=OnlineConfig(
             num_updates=100,
             batch_size=128,
-            learning_rate=3e-4,
+            learning_rate=2e-4,
             dropout=0.1,
-            bc_coef=0.01,
+            bc_coef=0.1,
             actor_candidates=1,
             target_candidates=4,
             num_rounds=10,

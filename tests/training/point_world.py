@@ -126,7 +126,9 @@ def tiny_config(**changes: Any) -> TrainingConfig:
             encoder=EncoderConfig(token_dim=16, hidden_dim=16, state_tokens=2),
             critic=CriticConfig(dim=16, num_heads=2, num_layers=2, mlp_dim=16),
         ),
-        imitation=StageConfig(num_updates=60, batch_size=16, learning_rate=3e-3, dropout=0.2),
+        imitation=StageConfig(
+            num_updates=60, batch_size=16, learning_rate=3e-3, dropout=0.2, learning_rate_decay=0.5
+        ),
         critic_warmup=CriticStageConfig(
             num_updates=30, batch_size=8, learning_rate=1e-3, dropout=0.1
         ),

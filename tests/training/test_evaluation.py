@@ -46,7 +46,7 @@ def checkpoint(demonstrations: Path, tmp_path_factory: pytest.TempPathFactory) -
         tmp_path_factory.mktemp("policy"), tiny_config(), demonstrations, None, SilentProgress()
     )
     sampler = ChunkSampler(run.demonstrations(), batch_size=32, seed=0, stream="test")
-    run.learner.start_stage(replace(run.config.imitation, learning_rate=0.01, dropout=0.0))
+    run.learner.set_up(replace(run.config.imitation, learning_rate=0.01, dropout=0.0))
     for update in range(40):
         run.learner.imitation_update(sampler.batch(update))
     path = run.save()

@@ -210,7 +210,7 @@ def test_dropout_is_off_in_targets(make_learner: LearnerMaker, make_batch: Batch
         critic_config = replace(CONFIG.model.critic, dropout=critic_dropout)
         model = replace(CONFIG.model, critic=critic_config)
         learner = make_learner(replace(CONFIG, model=model))
-        learner.start_stage(replace(CONFIG.offline_rl, dropout=policy_dropout))
+        learner.set_up(replace(CONFIG.offline_rl, dropout=policy_dropout))
         learner.policy.train()
         return learner
 
@@ -226,7 +226,7 @@ def test_dropout_is_on_where_it_should_be(
     def loss(update: Update, name: str, dropout: float) -> float:
         critic_config = replace(CONFIG.model.critic, dropout=dropout)
         learner = make_learner(replace(CONFIG, model=replace(CONFIG.model, critic=critic_config)))
-        learner.start_stage(replace(CONFIG.offline_rl, dropout=dropout))
+        learner.set_up(replace(CONFIG.offline_rl, dropout=dropout))
         learner.policy.eval()
         learner.critic.eval()
         torch.manual_seed(0)
@@ -263,7 +263,7 @@ def test_actor_gradient_against_a_second_derivation(
 ) -> None:
     """Differentiating through all candidates and picking the best gives the same gradient."""
     learner, batch = make_learner(), make_batch(num_online=4)
-    learner.start_stage(replace(CONFIG.offline_rl, dropout=0.0))
+    learner.set_up(replace(CONFIG.offline_rl, dropout=0.0))
     twin = copy.deepcopy(learner)
     torch.manual_seed(0)
     learner.actor_update(batch, CONFIG.offline_rl, bc_coef=0.3)
@@ -292,7 +292,7 @@ def test_updates_do_what_they_are_for(make_learner: LearnerMaker, make_batch: Ba
 
     def trained(update: Update, name: str, config: Any = CONFIG) -> tuple[float, float]:
         learner = make_learner(config)
-        learner.start_stage(replace(CONFIG.offline_rl, learning_rate=3e-3, dropout=0.0))
+        learner.set_up(replace(CONFIG.offline_rl, learning_rate=3e-3, dropout=0.0))
         seen = []
         for number in range(40):
             torch.manual_seed(number % 2)
@@ -312,7 +312,7 @@ def test_updates_do_what_they_are_for(make_learner: LearnerMaker, make_batch: Ba
 
 def test_a_stage_sets_learning_rate_and_dropout(make_learner: LearnerMaker) -> None:
     learner = make_learner()
-    learner.start_stage(replace(CONFIG.imitation, learning_rate=0.123, dropout=0.45))
+    learner.set_up(replace(CONFIG.imitation, learning_rate=0.123, dropout=0.45))
     rates = {
         group["lr"]
         for optimizer in (learner.policy_optimizer, learner.critic_optimizer)
@@ -320,6 +320,29 @@ def test_a_stage_sets_learning_rate_and_dropout(make_learner: LearnerMaker) -> N
     }
     dropouts = {m.p for m in learner.policy.flow.modules() if isinstance(m, nn.Dropout)}
     assert (rates, dropouts) == ({0.123}, {0.45})
+
+
+def test_a_learning_rate_falls_linearly_through_a_stage_and_all_its_rounds() -> None:
+    stage = replace(CONFIG.imitation, num_updates=4, learning_rate=0.8, learning_rate_decay=0.5)
+    rates = [stage.learning_rate_at(update) for update in range(4)]
+    assert rates == pytest.approx([0.8, 0.7, 0.6, 0.5])
+    online = replace(
+        CONFIG.online_rl,
+        num_updates=2,
+        num_rounds=5,
+        learning_rate=1.0,
+        learning_rate_decay=1.0,
+    )
+    assert online.learning_rate_at(9) == pytest.approx(0.1)
+
+
+def test_a_learner_follows_the_falling_learning_rate(
+    make_learner: LearnerMaker, make_batch: BatchMaker
+) -> None:
+    stage = replace(CONFIG.imitation, num_updates=4, learning_rate=0.8, learning_rate_decay=0.5)
+    learner = make_learner()
+    learner.set_up(stage, update=2)
+    assert learner.policy_optimizer.param_groups[0]["lr"] == pytest.approx(0.6)
 
 
 def poisoned(batch: ChunkBatch, field: str, value: float) -> ChunkBatch:

@@ -37,7 +37,7 @@ CONFIG = tiny_config()
 
 
 def train_a_little(learner: Learner, batch: ChunkBatch, first: int, stop: int) -> None:
-    learner.start_stage(CONFIG.offline_rl)
+    learner.set_up(CONFIG.offline_rl)
     for update in range(first, stop):
         torch.manual_seed(update)
         learner.critic_update(batch, CONFIG.offline_rl)

@@ -45,14 +45,17 @@ class StageConfig:
     Attributes:
         num_updates: gradient updates (a round's, in online_rl).
         batch_size: windows an update.
-        learning_rate: of AdamW, for both networks.
+        learning_rate: of AdamW, for both networks, at the first update.
         dropout: of the policy's heads.
+        learning_rate_decay: share of the learning rate that is gone after the last update; it
+            falls linearly. 0 keeps it constant, as the paper does.
     """
 
     num_updates: int
     batch_size: int
     learning_rate: float
     dropout: float
+    learning_rate_decay: float = 0.0
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -63,6 +66,19 @@ class StageConfig:
             f"{name}.learning_rate is {self.learning_rate}; must be > 0 and finite",
         )
         _require(0 <= self.dropout < 1, f"{name}.dropout is {self.dropout}; must lie in [0, 1)")
+        _require(
+            0 <= self.learning_rate_decay <= 1,
+            f"{name}.learning_rate_decay is {self.learning_rate_decay}; must lie in [0, 1]",
+        )
+
+    @property
+    def total_updates(self) -> int:
+        """Gradient updates of the whole stage."""
+        return self.num_updates
+
+    def learning_rate_at(self, update: int) -> float:
+        """Learning rate of an update in [0, total_updates)."""
+        return self.learning_rate * (1 - self.learning_rate_decay * update / self.total_updates)
 
 
 @dataclass(frozen=True)
@@ -132,6 +148,11 @@ class OnlineConfig(RLConfig):
             f"offline_ratio is {self.offline_ratio}; must lie in [0, 1]",
         )
         _require(0 < self.bc_decay <= 1, f"bc_decay is {self.bc_decay}; must lie in (0, 1]")
+
+    @property
+    def total_updates(self) -> int:
+        """Gradient updates of all rounds."""
+        return self.num_rounds * self.num_updates
 
 
 @dataclass(frozen=True)

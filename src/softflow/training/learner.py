@@ -99,11 +99,11 @@ class Learner:
             module.parameters(), lr=1e-4, weight_decay=self.config.weight_decay, fused=True
         )
 
-    def start_stage(self, stage: StageConfig) -> None:
-        """Set learning rate and dropout of a stage (App. C2)."""
+    def set_up(self, stage: StageConfig, update: int = 0) -> None:
+        """Set learning rate and dropout for an update of a stage (App. C2)."""
         for optimizer in (self.policy_optimizer, self.critic_optimizer):
             for group in optimizer.param_groups:
-                group["lr"] = stage.learning_rate
+                group["lr"] = stage.learning_rate_at(update)
         self.policy.flow.set_dropout(stage.dropout)
 
     def imitation_update(self, batch: ChunkBatch) -> Metrics:

@@ -152,9 +152,9 @@ class Run:
         if self.has_done(stage, stop):
             return
         self.enter(stage)
-        self.learner.start_stage(config)
         self.progress.begin(stage.replace("_", " "), stop, self.update_step)
         for update in range(max(first, self.update_step), stop):
+            self.learner.set_up(config, update)
             torch.manual_seed(self._update_seed(stage, update))
             yield update
             self.update_step = update + 1
