@@ -190,6 +190,16 @@ def test_help_does_not_wait_for_torch() -> None:
 # ---- words that do not exist --------------------------------------------------------------------
 
 
+def test_help_cut_short_by_its_reader_ends_quietly() -> None:
+    script = "import sys; from softflow.cli import main; sys.exit(main(['demo', '--help']))"
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
 def test_an_unknown_command_suggests_the_nearest(softflow: Say) -> None:
     assert is_clear_refusal(softflow("tarin"), 'no command "tarin"', 'did you mean "train"?')
     assert is_clear_refusal(softflow("xyz"), ", ".join(COMMANDS))

@@ -123,6 +123,19 @@ def test_nothing_is_said_at_exit(opengl: SceneRenderer) -> None:
     assert "Error" not in finished.stderr
 
 
+@pytest.mark.parametrize("size", [None, (32, 32)])
+def test_an_optimiser_can_be_made_after_an_environment(size: tuple[int, int] | None) -> None:
+    """Mesa's LLVM and then Triton in one process used to end in a segmentation fault."""
+    code = f"""
+from softflow.envs.contract import make_env
+make_env("cube-single", image_size={size}).reset(seed=0)
+import torch
+torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
+print("made")
+"""
+    assert in_new_process(code).stdout.split() == ["made"]
+
+
 def test_without_libegl_it_paints_and_says_so_once() -> None:
     finished = in_new_process(HIDE_EGL + RENDER_TWICE)
     assert finished.stdout.split() == ["(360,", "480,", "3)", "{'painter'}"]

@@ -6,6 +6,7 @@ Shadows, reflections and multisampling are off: software OpenGL is 10 to 60 time
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib
 import os
 import platform
@@ -28,7 +29,18 @@ def load_mujoco() -> Any:
     undecided = "mujoco" not in sys.modules and os.environ.get("MUJOCO_GL", "") in ("", "egl")
     if undecided and platform.system() == "Linux":
         os.environ["MUJOCO_GL"] = "egl" if _has_egl() else "disable"
+    _load_triton()
     return importlib.import_module("mujoco")
+
+
+def _load_triton() -> None:
+    """Load PyTorch's compiler before OpenGL.
+
+    Software OpenGL (Mesa) brings an LLVM of its own. Triton, which PyTorch loads with its first
+    optimiser, crashes the process when it comes after that LLVM; before it, both work.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton")
 
 
 def _has_egl() -> bool:
