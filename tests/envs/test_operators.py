@@ -10,10 +10,18 @@ import pytest
 
 from softflow.envs.contract import data_spec
 from softflow.envs.ogbench_manipulation import OGBenchManipulation
-from softflow.envs.operators import Operator, OperatorMixture, demonstrate, operator_mixture
+from softflow.envs.operators import (
+    HAND_SHUT,
+    Operator,
+    OperatorMixture,
+    demonstrate,
+    operator_mixture,
+)
 from softflow.envs.subgoals import lights_out_presses, next_subgoal
 from softflow.errors import ConfigError
 
+GRIPPER = 17
+"""Index of the gripper's opening in the state; OGBench multiplies it by 3."""
 FLAWLESS = Operator("flawless", "plan", pace=(0.3, 0.3))
 CLUMSY = Operator(
     "clumsy", "markov", pace=(0.4, 0.8), noise_std=(0.1, 0.3), aim_std_m=0.02, slips_per_s=0.5
@@ -86,14 +94,31 @@ def test_slow_operators_are_slow(cube_env: OGBenchManipulation) -> None:
 
 def test_hesitant_operators_stop_and_go_on(cube_env: OGBenchManipulation) -> None:
     reactive = replace(FLAWLESS, oracle="markov", pace=(0.6, 0.6))
-    hesitant = replace(reactive, pauses_per_s=0.5, pause_s=(1.0, 1.0))
+    hesitant = replace(reactive, pauses_per_s=1.0, pause_s=(0.5, 0.5))
     fluent = demonstrate(cube_env, reactive, np.random.default_rng(0))
     halting = demonstrate(cube_env, hesitant, np.random.default_rng(0))
     assert halting.success
     still = (np.abs(halting.actions) == 0).all(axis=1)
     assert not (np.abs(fluent.actions) == 0).all(axis=1).any()
-    assert still.sum() >= 20, "a pause of one second lasts 20 control steps"
+    assert still.sum() >= 10, "a pause of half a second lasts 10 control steps"
     assert halting.length >= fluent.length + still.sum() / 2
+
+
+def test_whoever_grasps_nothing_opens_the_hand_and_tries_again(
+    cube_env: OGBenchManipulation,
+) -> None:
+    aims_too_high = replace(FLAWLESS, oracle="markov", pace=(0.6, 0.6), aim_std_m=0.03)
+    episodes = [demonstrate(cube_env, aims_too_high, np.random.default_rng(n)) for n in range(6)]
+    recovered = 0
+    for episode in episodes:
+        shut = episode.observations["observation.state"][:, GRIPPER] > 3 * HAND_SHUT
+        (starts,) = np.nonzero(np.diff(shut.astype(int), prepend=0) == 1)
+        for start in starts:
+            reopens = np.nonzero(~shut[start:])[0]
+            assert len(reopens) or len(shut) - start < 1.0 * cube_env.control_hz
+            assert not len(reopens) or reopens[0] < 1.0 * cube_env.control_hz
+        recovered += episode.success and len(starts) > 0
+    assert recovered > 0
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,8 @@ def _arm(function: str, call: str, moment: str) -> None:
 if __name__ == "__main__":
     from softflow.cli import main
 
+    # A shell that runs the tests in the background makes their processes deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if "DIE_AT" in os.environ:
         _arm(*os.environ["DIE_AT"].split())
     sys.exit(main())
