@@ -187,9 +187,6 @@ def test_help_does_not_wait_for_torch() -> None:
     assert done.stdout.splitlines()[-1] == "False"
 
 
-# ---- words that do not exist --------------------------------------------------------------------
-
-
 def test_help_cut_short_by_its_reader_ends_quietly() -> None:
     script = "import sys; from softflow.cli import main; sys.exit(main(['demo', '--help']))"
     command = [sys.executable, "-c", script]
@@ -198,6 +195,9 @@ def test_help_cut_short_by_its_reader_ends_quietly() -> None:
         assert process.stderr
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+# ---- words that do not exist --------------------------------------------------------------------
 
 
 def test_an_unknown_command_suggests_the_nearest(softflow: Say) -> None:

@@ -336,9 +336,7 @@ def test_a_learning_rate_falls_linearly_through_a_stage_and_all_its_rounds() -> 
     assert online.learning_rate_at(9) == pytest.approx(0.1)
 
 
-def test_a_learner_follows_the_falling_learning_rate(
-    make_learner: LearnerMaker, make_batch: BatchMaker
-) -> None:
+def test_a_learner_follows_the_falling_learning_rate(make_learner: LearnerMaker) -> None:
     stage = replace(CONFIG.imitation, num_updates=4, learning_rate=0.8, learning_rate_decay=0.5)
     learner = make_learner()
     learner.set_up(stage, update=2)

@@ -193,9 +193,10 @@ class _Attempt:
         self._steps_left = round(MAX_ATTEMPT_S * env.control_hz)
         self._notice_steps = round(NOTICE_S * env.control_hz)
         self._empty_steps = 0
-        self._opens_first = self._hand(env) > HAND_SHUT
+        truth = env.ground_truth()
+        self._opens_first = self._hand(truth) > HAND_SHUT
         with _seeded_global_numpy(rng):
-            self._oracle.reset(None, self._beliefs(env.ground_truth()))
+            self._oracle.reset(None, self._beliefs(truth))
 
     def _beliefs(self, truth: dict[str, Any]) -> dict[str, Any]:
         """The simulator's information with the operator's two errors in it."""
@@ -213,22 +214,22 @@ class _Attempt:
 
     def action(self, env: OGBenchManipulation) -> np.ndarray:
         """The intended action [5], before shaking and slips."""
-        if not self._reactive:
-            return self._oracle.select_action(None, self._beliefs(env.ground_truth()))
-        self._steps_left -= 1
-        hand = self._hand(env)
+        truth = env.ground_truth()
+        hand = self._hand(truth)
         self._opens_first = self._opens_first and hand > HAND_OPEN
+        self._steps_left -= self._reactive
         if self._opens_first:
             return OPEN_AND_RISE
         self._empty_steps = self._empty_steps + 1 if hand > HAND_SHUT else 0
-        intended = self._oracle.select_action(None, self._beliefs(env.ground_truth()))
-        intended[:4] *= self._pace
+        intended = self._oracle.select_action(None, self._beliefs(truth))
+        if self._reactive:
+            intended[:4] *= self._pace
         return intended
 
-    def _hand(self, env: OGBenchManipulation) -> float:
-        """How far the hand is shut, 0 to 1; 0 where it may be: only cubes are grasped."""
-        is_cube = self._reactive and self._subgoal.kind == "cube"
-        return float(env.ground_truth()["proprio/gripper_opening"][0]) if is_cube else 0.0
+    def _hand(self, truth: dict[str, Any]) -> float:
+        """How far the hand is shut, 0 to 1; 0 where nobody looks: only cubes are grasped."""
+        watched = self._reactive and self._subgoal.kind == "cube"
+        return float(truth["proprio/gripper_opening"][0]) if watched else 0.0
 
     @property
     def over(self) -> bool:
