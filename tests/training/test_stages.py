@@ -47,6 +47,7 @@ class Diary:
     updates: list[str] = field(default_factory=list)
     batches: list[ChunkBatch] = field(default_factory=list)
     bc_coefs: list[float] = field(default_factory=list)
+    learning_rates: list[float] = field(default_factory=list)
     online_episodes: list[int] = field(default_factory=list)
     run: Run | None = None
 
@@ -64,6 +65,7 @@ class Diary:
         def watched(learner: Learner, batch: ChunkBatch, *rest: object) -> dict[str, Tensor]:
             self.updates.append(name.removesuffix("_update"))
             self.batches.append(batch)
+            self.learning_rates.append(learner.policy_optimizer.param_groups[0]["lr"])
             if name == "actor_update":
                 self.bc_coefs.append(float(str(rest[1])))
                 self.online_episodes.append(len(self.run.online_store) if self.run else 0)
@@ -167,6 +169,16 @@ def test_an_older_checkpoint_leads_to_the_same_weights(
 
 
 # ---- data ---------------------------------------------------------------------------------------
+
+
+def test_the_learning_rate_falls_from_update_to_update(make_run: RunMaker, diary: Diary) -> None:
+    config = short()
+    falling = replace(config.imitation, learning_rate=0.8, learning_rate_decay=0.5)
+    online = replace(config.online_rl, learning_rate=0.6, learning_rate_decay=1.0)
+    run = make_run(replace(config, imitation=falling, online_rl=online))
+    run_stages(run, ["imitation", "online_rl"])
+    assert diary.learning_rates[:4] == pytest.approx([0.8, 0.7, 0.6, 0.5])
+    assert diary.learning_rates[5::2] == pytest.approx([0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
 
 
 def test_imitation_sees_successes_without_the_held_out_ones(
