@@ -17,7 +17,7 @@ from softflow.data.chunk_sampler import ChunkBatch
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError, StoreError
 from softflow.progress import SilentProgress
-from softflow.training.config import STAGES, TrainingConfig
+from softflow.training.config import STAGES, StageName, TrainingConfig
 from softflow.training.evaluation import episode_seed
 from softflow.training.learner import Learner
 from softflow.training.run import Run
@@ -197,6 +197,23 @@ def test_imitation_sees_successes_without_the_held_out_ones(
     assert shown <= states(run.offline_store, used)
     assert not shown & states(run.offline_store, held_out)
     assert len(shown) > 0.9 * run.demonstrations().num_windows, "all of the others are used"
+
+
+@pytest.mark.parametrize("stage", ["critic_warmup", "offline_rl", "online_rl"])
+def test_no_later_stage_sees_the_held_out_ones_either(
+    stage: StageName, make_run: RunMaker, diary: Diary
+) -> None:
+    config = short()
+    online = replace(config.online_rl, offline_ratio=1.0, num_updates=40, num_rounds=1)
+    config = replace(config, online_rl=online)
+    for name in ("critic_warmup", "offline_rl"):
+        config = replace(config, **{name: replace(getattr(config, name), num_updates=40)})
+    run = make_run(config)
+    run_stages(run, [stage])
+    shown, held_out = seen(diary.of("critic")), run.held_out()
+    assert held_out.num_episodes == 1
+    assert not shown & states(run.offline_store, list(held_out.episode_indices))
+    assert len(shown) > 0.8 * run.offline_data().num_windows
 
 
 def test_few_demonstrations_are_all_used(make_run: RunMaker, tmp_path: Path) -> None:

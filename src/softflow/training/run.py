@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,7 @@ from softflow.training.rollouts import RolloutPool, RolloutTask
 LOG_EVERY_UPDATES = 25
 KEEP_CHECKPOINTS = 2
 HELD_OUT_EVERY = 20
-"""Every 20th successful demonstration is kept out of imitation, to measure likelihood on."""
+"""Every 20th successful demonstration is kept out of training, to measure likelihood on."""
 
 
 class Run:
@@ -91,19 +91,24 @@ class Run:
 
     def demonstrations(self) -> ChunkDataset:
         """Windows of the successful offline episodes, without the held-out ones."""
-        successes = require_successes(self.offline_store)
-        kept = [index for n, index in enumerate(successes) if n % HELD_OUT_EVERY or n == 0]
-        return ChunkDataset(self.offline_store, self.config.model.chunk, episodes=kept)
+        held = self._held_out_episodes()
+        kept = [index for index in require_successes(self.offline_store) if index not in held]
+        return self._offline(kept)
 
     def held_out(self) -> ChunkDataset:
-        """Windows of the demonstrations that imitation never sees (fewer than 21: none)."""
-        successes = successful_episodes(self.offline_store)
-        held = [index for n, index in enumerate(successes) if n and n % HELD_OUT_EVERY == 0]
-        return ChunkDataset(self.offline_store, self.config.model.chunk, episodes=held)
+        """Windows of the demonstrations that no stage learns from (fewer than 21: none)."""
+        return self._offline(self._held_out_episodes())
 
     def offline_data(self) -> ChunkDataset:
-        """Windows of all offline episodes, failures included."""
-        return ChunkDataset(self.offline_store, self.config.model.chunk)
+        """Windows of all offline episodes, failures included, without the held-out ones."""
+        held = self._held_out_episodes()
+        return self._offline([i for i in range(len(self.offline_store)) if i not in held])
+
+    def _held_out_episodes(self) -> list[int]:
+        return successful_episodes(self.offline_store)[HELD_OUT_EVERY::HELD_OUT_EVERY]
+
+    def _offline(self, episodes: Sequence[int]) -> ChunkDataset:
+        return ChunkDataset(self.offline_store, self.config.model.chunk, episodes=episodes)
 
     def online_data(self, num_episodes: int) -> ChunkDataset:
         """Windows of the first `num_episodes` online episodes."""
