@@ -127,7 +127,7 @@ def option_names(config: Any, prefix: str) -> list[str]:
 
 OPTIONS = {
     "demo": ["--run", "--env", "--demonstrations", *option_names(small(), "--")],
-    "collect": ["--out", "--env", "--episodes", "--seed", "--workers"],
+    "collect": ["--out", "--env", "--episodes", "--seed", "--workers", "--image-size"],
     "train": ["--dataset", "--run", "--stages", *option_names(small(), "--")],
     "evaluate": [
         "PATH",
@@ -348,9 +348,11 @@ def test_collect_needs_a_known_task(softflow: Say, tmp_path: Path) -> None:
 
 def test_collect_train_evaluate_report_on_cube_single(softflow: Say, tmp_path: Path) -> None:
     demos, run = tmp_path / "demos", tmp_path / "run"
-    status, out, errors = softflow("collect", "--out", demos, "--episodes", "3", "--workers", "1")
+    collect = ("collect", "--out", demos, "--episodes", "3", "--workers", "1")
+    status, out, errors = softflow(*collect, "--image-size", "16", "24")
     assert status == 0, errors
     assert len(EpisodeStore.open(demos)) == 3
+    assert EpisodeStore.open(demos).spec.image_size == (16, 24)
     assert "operator" in out
 
     train = ("train", "small", "--dataset", demos, "--run", run, *TINY)

@@ -143,6 +143,12 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
         read_metrics(tmp_path)
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"file.run.metrics\.csv.*choose another"):
+        MetricLogger(tmp_path / "file" / "run")
+
+
 @pytest.mark.parametrize(("stage", "name"), [("imitation", "a,b"), ("x\ny", "loss"), ("s", "")])
 def test_names_that_break_the_file_are_refused(tmp_path: Path, stage: str, name: str) -> None:
     with MetricLogger(tmp_path) as logger:

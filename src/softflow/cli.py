@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -45,7 +46,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # `softflow demo --help | head`: nobody reads on, and Python must not flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        print(f"\nsoftflow: {_file_problem(error)}", file=sys.stderr)
+        return 2
     return 0
+
+
+def _file_problem(error: OSError) -> str:
+    """A full disk, a missing right, a folder that is a file: which file, and what to do."""
+    what = f"'{error.filename}': " if error.filename else ""
+    return (
+        f"{what}{error.strerror or error}. Free some space, correct the path or its permissions, "
+        "then run the same command again: it continues from what is safely on the disk."
+    )
 
 
 def _run(name: str, words: list[str]) -> None:

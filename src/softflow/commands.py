@@ -22,6 +22,7 @@ from softflow.data.preprocessing import require_same_spec
 from softflow.envs.demonstrations import OperatorTally, collect_demonstrations
 from softflow.errors import ConfigError
 from softflow.models.action_selection import SelectionConfig
+from softflow.models.checkpoint import last_checkpoint, weights_identity
 from softflow.presets import demo as demo_preset
 from softflow.presets import preset, small
 from softflow.progress import ConsoleProgress
@@ -65,6 +66,8 @@ class Collect:
     """Episode i is the same for the same seed, whatever the number of workers."""
     workers: int = 2
     """Simulator processes."""
+    image_size: tuple[int, int] | None = None
+    """Height and width of a camera to record, such as 84 84; None records the state alone."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ def _parse_train(words: list[str]) -> Train:
 
 def demo(options: Demo) -> None:
     """Demonstrations, four stages and the report, in one folder."""
+    _require_same_demonstrations(options)
     store = options.run / "demonstrations"
     collect(
         Collect(
@@ -155,6 +159,24 @@ def demo(options: Demo) -> None:
     print(f"\nOpen the report in a browser: {(options.run / 'report.html').resolve()}")
 
 
+def _require_same_demonstrations(options: Demo) -> None:
+    """Refuse before anything is collected: a store never shrinks, so it could not be undone."""
+    there = _learned_from(options.run).get("dataset_episodes", options.demonstrations)
+    if there != options.demonstrations:
+        raise ConfigError(
+            f"{options.run} has learned from {there} demonstrations, not {options.demonstrations}; "
+            f"continue it with --demonstrations {there}, or choose another --run folder"
+        )
+
+
+def _learned_from(run: Path) -> dict[str, Any]:
+    """config.json of a run that has a checkpoint; empty before, when nothing can be lost."""
+    if last_checkpoint(run / "checkpoints") is None:
+        return {}
+    path = run / "config.json"
+    return read_json(path) if path.exists() else {}
+
+
 def collect(options: Collect) -> None:
     """Fill an episode store with demonstrations and say how good they are."""
     with ConsoleProgress() as progress:
@@ -165,6 +187,7 @@ def collect(options: Collect) -> None:
             options.seed,
             options.out,
             num_workers=options.workers,
+            image_size=options.image_size,
             on_progress=lambda done, _, successes: progress.advance(
                 done, f"success {successes}/{done}"
             ),
@@ -199,22 +222,25 @@ def train(options: Train) -> None:
 
 def evaluate_checkpoint(options: Evaluate) -> None:
     """Measure one checkpoint."""
-    config, spec, position = read_run_facts(options.checkpoint)
+    checkpoint = options.checkpoint.resolve()  # `last` may move on while this runs
+    config, spec, position = read_run_facts(checkpoint)
     stage = position["stage"]
     rule = options.rule
     if rule == "auto":
         rule = "likelihood" if stage == "imitation" else "value"
     candidates = options.candidates or config.execution_candidates
-    folder = options.out or options.checkpoint.resolve().parent.parent / "evaluations" / "extra"
+    folder = options.out or checkpoint.parent.parent / "evaluations" / "extra"
     folder.mkdir(parents=True, exist_ok=True)
-    name = options.checkpoint.resolve().name
+    name = f"{checkpoint.name}-{weights_identity(checkpoint)[:8]}"
     with ConsoleProgress() as progress, RolloutPool(options.workers) as pool:
+        theirs = pool.environment_spec(spec.env_id, spec.image_size)
+        require_same_spec(spec, theirs, f"the checkpoint '{checkpoint}'", "the environment")
         evaluate(
             pool,
             folder,
             label=f"{name}-{rule}-{candidates}-seed{options.seed}-n{options.episodes}",
             stage=stage,
-            checkpoint=options.checkpoint,
+            checkpoint=checkpoint,
             selection=SelectionConfig(candidates, config.sampling_std, rule),
             spec=spec,
             num_episodes=options.episodes,
@@ -253,14 +279,18 @@ def _write_identity(options: Train, dataset: EpisodeStore) -> None:
         "stages": options.stages,
         **asdict(options.config),
     }
-    path = options.run / "config.json"
-    if path.exists():
-        differences = _differences(read_json(path), config)
-        if differences:
-            raise ConfigError(
-                f"{options.run} holds a run of another configuration:\n  "
-                + "\n  ".join(differences)
-                + "\nChoose another --run folder, or the same settings to continue this one."
+    there = _learned_from(options.run)
+    if differences := _differences(there, config) if there else []:
+        raise ConfigError(
+            f"{options.run} holds a run of another configuration:\n  "
+            + "\n  ".join(differences)
+            + "\nChoose another --run folder, or the same settings to continue this one."
+        )
+    for name in ("eval_episodes", "round_eval_episodes"):
+        if there and there[name] != config[name]:
+            print(
+                f"{name} is now {config[name]}, before {there[name]}: what is measured already "
+                "stays; `softflow evaluate` measures a checkpoint again"
             )
     try:
         options.run.mkdir(parents=True, exist_ok=True)
@@ -268,8 +298,8 @@ def _write_identity(options: Train, dataset: EpisodeStore) -> None:
         raise ConfigError(
             f"cannot make the run folder {options.run}: {error.strerror}; choose another --run"
         ) from error
-    write_json(path, config)
-    write_json(options.run / "versions.json", _versions())
+    write_json(options.run / "config.json", config)
+    _write_versions(options.run / "versions.json", keep=bool(there))
 
 
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:
@@ -284,6 +314,16 @@ def _differences(old: Any, new: Any, where: str = "") -> list[str]:
     if isinstance(new, tuple):
         new = list(new)
     return [] if old == new else [f"{where}: there {old!r}, now {new!r}"]
+
+
+def _write_versions(path: Path, keep: bool) -> None:
+    """What runs from now on; with `keep`, what ran before stays under "earlier"."""
+    now = _versions()
+    old = read_json(path) if keep and path.exists() else dict(now)
+    earlier = old.pop("earlier", [])
+    if old != now:
+        earlier.append(old)
+    write_json(path, now | ({"earlier": earlier} if earlier else {}))
 
 
 def _versions() -> dict[str, Any]:

@@ -114,8 +114,14 @@ class MetricLogger:
     def __init__(self, run_dir: str | Path) -> None:
         self._run_dir = Path(run_dir)
         self._path = self._run_dir / "metrics.csv"
-        self._run_dir.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            self._run_dir.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {self._path}: {error.strerror}; choose another run folder or make "
+                "this one writable"
+            ) from error
         self._num_rows = 0
         self._started = time.time()
         self._events = EventFiles(self._run_dir / "tensorboard")

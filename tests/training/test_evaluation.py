@@ -210,3 +210,17 @@ def test_workers_are_given_the_environment_of_the_data(
     measure(tmp_path, checkpoint, pool, num_episodes=1)
     (task,) = pool.tasks
     assert (task.env_id, task.checkpoint) == (ENV_ID, str(checkpoint.resolve()))
+
+
+def test_an_episode_set_aside_is_played_again_with_its_own_seed(
+    checkpoint: Path, measured: Path, tmp_path: Path
+) -> None:
+    """An interrupted evaluation of which the first episode was found damaged."""
+    kept = EpisodeStore.open(measured / "imitation")
+    with EpisodeStore.create(tmp_path / "imitation", point_spec()) as store:
+        for index in (1, 2):
+            store.append(kept.episode(index))
+    pool = LocalPool()
+    measure(tmp_path, checkpoint, pool)
+    assert written(tmp_path)["episodes"] == written(measured)["episodes"]
+    assert len(pool.tasks) == NUM_EPISODES - 2

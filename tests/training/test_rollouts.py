@@ -15,7 +15,7 @@ from torch import Tensor
 from softflow.data.chunk_sampler import ChunkDataset, ChunkSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.contract import STATE_KEY, RobotEnv, data_spec
-from softflow.errors import NumericalError
+from softflow.errors import DataError, NumericalError
 from softflow.models.action_selection import ChunkSelector
 from softflow.training.rollouts import RolloutResult, run_episode
 
@@ -186,6 +186,20 @@ def test_frames_show_start_and_end() -> None:
     assert result.frames[:, 0, 0, 0].tolist() == [0, 3, 6, 7]
     _, silent = play(WITH_PREFIX, CountingWorld())
     assert silent.frames is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("step", [0, 3])
+def test_an_observation_that_is_not_finite_is_the_environment_s_fault(
+    step: int, value: float
+) -> None:
+    class Blind(CountingWorld):
+        def _observation(self) -> dict[str, np.ndarray]:
+            state = value if len(self.executed) == step else 0.0
+            return {STATE_KEY: np.array([state], np.float32)}
+
+    with pytest.raises(DataError, match=rf"seed 7.*{STATE_KEY}.* step {step}.*(nan|inf)"):
+        play(WITH_PREFIX, Blind())
 
 
 def test_an_action_that_is_not_finite_stops_the_episode_and_says_where() -> None:

@@ -150,6 +150,7 @@ class ChunkDataset:
         chunk_spec: lengths of a decision.
         episodes: indices into the store; all of them when None.
         offline: what `is_offline` says of these rows.
+        with_images: whether batches hold the cameras too.
         image_cache_bytes: bound of the decoded-image cache; unused without images.
     """
 
@@ -160,11 +161,13 @@ class ChunkDataset:
         *,
         episodes: Sequence[int] | None = None,
         offline: bool = True,
+        with_images: bool = True,
         image_cache_bytes: int = DEFAULT_IMAGE_CACHE_BYTES,
     ) -> None:
         self.store = store
         self.chunk_spec = chunk_spec
         self.offline = offline
+        self._image_keys = store.spec.image_keys if with_images else ()
         self._flat = FlatEpisodes(store.spec)
         self._frames = FrameCache(store, image_cache_bytes)
         self.add_episodes(range(len(store)) if episodes is None else episodes)
@@ -255,7 +258,7 @@ class ChunkDataset:
             key: torch.from_numpy(np.take(state, rows, axis=0))
             for key, state in self._flat.states.items()
         }
-        if self.store.spec.image_keys:
+        if self._image_keys:
             result |= self._images(np.broadcast_to(episode[:, None], rows.shape), steps, rows)
         return result
 
@@ -266,7 +269,7 @@ class ChunkDataset:
         _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
         episodes = self._flat.store_index[episode.ravel()[first]]
         images: dict[str, Tensor] = {}
-        for key in self.store.spec.image_keys:
+        for key in self._image_keys:
             frames = self._frames.frames(key, episodes, steps.ravel()[first])
             images[key] = torch.from_numpy(frames[inverse.reshape(rows.shape)])
         return images

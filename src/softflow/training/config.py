@@ -114,7 +114,9 @@ class RLConfig(CriticStageConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.bc_coef >= 0, f"bc_coef is {self.bc_coef}; must be >= 0")
+        _require(
+            0 <= self.bc_coef < math.inf, f"bc_coef is {self.bc_coef}; must be >= 0 and finite"
+        )
         _require(
             self.actor_candidates >= 1, f"actor_candidates is {self.actor_candidates}; must be >= 1"
         )
@@ -211,9 +213,11 @@ class TrainingConfig:
             "sampling_std",
             "eval_episodes",
             "round_eval_episodes",
-            "seed",
+            "checkpoint_interval_s",
         ):
-            _require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; must be >= 0")
+            value = getattr(self, name)
+            _require(0 <= value < math.inf, f"{name} is {value}; must be >= 0 and finite")
+        _require(0 <= self.seed < 2**63, f"seed is {self.seed}; must lie in [0, 2**63)")
         _require(
             self.execution_candidates >= 1,
             f"execution_candidates is {self.execution_candidates}; must be >= 1",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from softflow.data.chunk_sampler import ChunkBatch, ChunkDataset
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.files import write_json
+from softflow.data.files import read_json, write_json
 from softflow.data.preprocessing import successful_episodes
 from softflow.models.flow_policy import perturb
 from softflow.training.config import StageName
@@ -34,6 +34,8 @@ def diagnose(run: Run, label: StageName) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(run.config.seed)
         write_json(path, measure(run, label))
+    numbers = read_json(path)
+    run.record({name: value for name, value in numbers.items() if isinstance(value, float)})
     if run.config.eval_episodes and not (run.folder / "videos" / f"{label}.mp4").exists():
         _film(run, label)
 

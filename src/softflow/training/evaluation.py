@@ -77,11 +77,13 @@ def run_into_store(
     title: str,
     progress: ProgressReporter,
 ) -> None:
-    """Run tasks number len(store), len(store) + 1, … and append each episode as it comes."""
+    """Run the tasks whose seed has no episode yet and append each episode as it comes."""
     done = len(store)
-    successes = sum(store.summary(index).success for index in range(done))
+    summaries = store.summaries()
+    successes = sum(summary.success for summary in summaries)
+    played = {summary.metadata["seed"] for summary in summaries}
     progress.begin(title, len(tasks), done)
-    for result in pool.run(tasks[done:]):
+    for result in pool.run([task for task in tasks if task.seed not in played]):
         store.append(result.episode)
         done += 1
         successes += result.episode.success
@@ -130,7 +132,9 @@ def evaluate(
     ]
     with EpisodeStore.open_or_create(folder / label, spec) as store:
         run_into_store(pool, store, tasks, f"evaluate {label}", progress)
-        outcomes = tuple(_outcome(store.episode(index)) for index in range(num_episodes))
+        episodes = (store.episode(index, with_images=False) for index in range(len(store)))
+        outcome_of = {outcome.seed: outcome for outcome in map(_outcome, episodes)}
+        outcomes = tuple(outcome_of[task.seed] for task in tasks)
     successes = sum(outcome.success for outcome in outcomes)
     interval = wilson_interval(successes, num_episodes)
     result = EvaluationResult(

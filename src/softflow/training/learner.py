@@ -85,10 +85,10 @@ class Learner:
         support: ValueSupport,
     ) -> None:
         self.config = config
-        device = _device(config.device)
+        self.device = _device(config.device)
         torch.manual_seed(config.seed)
-        self.policy = build_policy(config.model, statistics).to(device)
-        self.critic = build_critic(config.model, statistics, support).to(device)
+        self.policy = build_policy(config.model, statistics).to(self.device)
+        self.critic = build_critic(config.model, statistics, support).to(self.device)
         self.target_critic = copy.deepcopy(self.critic).eval().requires_grad_(False)
         self.policy_optimizer = self._adamw(self.policy)
         self.critic_optimizer = self._adamw(self.critic)
@@ -108,6 +108,7 @@ class Learner:
 
     def imitation_update(self, batch: ChunkBatch) -> Metrics:
         """One gradient step of Eq. 8."""
+        batch = batch.to(self.device)
         actions, prefix = self._normalized(batch)
         self.policy.train()
         condition = self.policy.condition(batch.observation, prefix)
@@ -119,6 +120,7 @@ class Learner:
 
     def critic_update(self, batch: ChunkBatch, stage: CriticStageConfig) -> Metrics:
         """One gradient step of Eq. 7, then the Polyak step of the target critic."""
+        batch = batch.to(self.device)
         actions, prefix = self._normalized(batch)
         next_value = self._next_value(batch, stage.target_candidates)
         self.critic.train()
@@ -144,6 +146,7 @@ class Learner:
 
         The imitation term is Eq. 8's: successful demonstrations, hence offline rows only.
         """
+        batch = batch.to(self.device)
         actions, prefix = self._normalized(batch)
         flow = self.policy.flow
         self.policy.train()

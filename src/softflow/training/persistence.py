@@ -43,7 +43,8 @@ def config_from_json(kind: type[T], value: dict[str, Any], where: str) -> T:
         return dacite.from_dict(kind, value, dacite.Config(strict=True, cast=[tuple]))
     except (dacite.DaciteError, SoftflowError, TypeError) as error:
         raise CheckpointError(
-            f"{where} does not hold a {kind.__name__} of this version of softflow: {error}"
+            f"{where} does not hold a {kind.__name__} of this version of softflow: {error}; use "
+            "the version that wrote it (versions.json in the run folder names it)"
         ) from error
 
 

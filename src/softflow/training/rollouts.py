@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from softflow.data.batch import DataSpec, Episode
+from softflow.data.batch import DataSpec, Episode, require_finite
 from softflow.data.chunk_sampler import ChunkSpec
 from softflow.envs.contract import RobotEnv, data_spec, make_env
 from softflow.errors import NumericalError
@@ -86,10 +86,12 @@ def run_episode(
     first decision is being made (DESIGN: the decision process with chunks and prefix).
 
     Raises:
+        DataError: the environment gave an observation that is not finite.
         NumericalError: the policy produced an action that is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
     observation, _ = env.reset(seed=seed)
+    _require_finite_observation(observation, seed, 0)
     history = _History(chunk.history_length, observation)
     neutral = np.asarray(env.neutral_action, dtype=np.float32)
     committed = deque([neutral] * chunk.prefix_length)
@@ -111,6 +113,7 @@ def run_episode(
             committed = deque([*prefix, *planned])
         action = committed.popleft()
         observation, reward, terminated, truncated, info = env.step(action)
+        _require_finite_observation(observation, seed, len(actions) + 1)
         history.add(observation)
         observations.append(observation)
         actions.append(action)
@@ -128,6 +131,14 @@ def run_episode(
         metadata=metadata | {"seed": seed},
     )
     return RolloutResult(episode, np.stack(frames) if frames else None)
+
+
+def _require_finite_observation(
+    observation: dict[str, np.ndarray], seed: int, control_step: int
+) -> None:
+    for key, value in observation.items():
+        where = f"the environment, in the episode with seed {seed}"
+        require_finite(key, value[None], where, first_step=control_step)
 
 
 def _frame(env: RobotEnv) -> np.ndarray:

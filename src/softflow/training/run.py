@@ -27,7 +27,7 @@ from softflow.data.preprocessing import (
     successful_episodes,
 )
 from softflow.errors import NumericalError, StoreError
-from softflow.metrics import MetricLogger
+from softflow.metrics import MetricLogger, read_metrics
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import (
     last_checkpoint,
@@ -35,6 +35,7 @@ from softflow.models.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from softflow.models.observation_encoder import STATE_KEY
 from softflow.models.value_distribution import ValueSupport, support_from_returns
 from softflow.progress import ProgressReporter
 from softflow.training.config import STAGES, StageConfig, StageName, TrainingConfig
@@ -80,6 +81,10 @@ class Run:
         self.stage: StageName = "imitation"
         self.update_step = 0
         self._saved_s = time.monotonic()
+        self._status = self._last_success = ""
+        unread = [key for key in self.spec.observation_shapes if key != STATE_KEY]
+        if unread:
+            progress.say(f"the policy does not read {', '.join(unread)}; only {STATE_KEY}")
         self._resume()
 
     def close(self) -> None:
@@ -108,7 +113,9 @@ class Run:
         return successful_episodes(self.offline_store)[HELD_OUT_EVERY::HELD_OUT_EVERY]
 
     def _offline(self, episodes: Sequence[int]) -> ChunkDataset:
-        return ChunkDataset(self.offline_store, self.config.model.chunk, episodes=episodes)
+        return ChunkDataset(
+            self.offline_store, self.config.model.chunk, episodes=episodes, with_images=False
+        )
 
     def online_data(self, num_episodes: int) -> ChunkDataset:
         """Windows of the first `num_episodes` online episodes."""
@@ -117,6 +124,7 @@ class Run:
             self.config.model.chunk,
             episodes=range(num_episodes),
             offline=False,
+            with_images=False,
         )
 
     def _value_support(self) -> ValueSupport:
@@ -146,6 +154,17 @@ class Run:
         if STAGES.index(self.stage) < STAGES.index(stage):
             self.stage, self.update_step = stage, 0
 
+    def explain_gaps(self, stages: Sequence[StageName]) -> None:
+        """Say which of `stages` will not run again, and which start from untrained networks."""
+        behind = [stage for stage in STAGES if stage in stages and self.is_past(stage)]
+        if behind:
+            self.progress.say(f"behind this run, not run again: {', '.join(behind)}")
+        ahead = [STAGES.index(stage) for stage in stages if not self.is_past(stage)]
+        position = STAGES.index(self.stage) + (self.update_step > 0)
+        if ahead and (skipped := STAGES[position : min(ahead)]):
+            names = ", ".join(skipped)
+            self.progress.say(f"careful: {STAGES[min(ahead)]} starts without {names}")
+
     def updates(
         self, stage: StageName, config: StageConfig, first: int, stop: int
     ) -> Iterator[int]:
@@ -158,11 +177,13 @@ class Run:
             return
         self.enter(stage)
         self.progress.begin(stage.replace("_", " "), stop, self.update_step)
+        self._status = self._last_success
         for update in range(max(first, self.update_step), stop):
             self.learner.set_up(config, update)
             torch.manual_seed(self._update_seed(stage, update))
             yield update
             self.update_step = update + 1
+            self.progress.advance(self.update_step, self._status)
             if time.monotonic() - self._saved_s > self.config.checkpoint_interval_s:
                 self.save()
 
@@ -182,8 +203,20 @@ class Run:
             values, stage=self.stage, update_step=self.update_step, robot_steps=self.robot_steps
         )
         shown = ("nll", "critic_loss", "q_data", "q_actor")
-        status = "  ".join(f"{name} {values[name]:.3g}" for name in shown if name in values)
-        self.progress.advance(self.update_step, status)
+        parts = [f"{name} {values[name]:.3g}" for name in shown if name in values]
+        self._status = "  ".join([*parts, self._last_success]).rstrip()
+
+    def record(self, values: Mapping[str, float]) -> None:
+        """Log what this position was measured by; once, also if a killed run comes here again."""
+        there = {
+            series.name
+            for series in read_metrics(self.folder)
+            if series.stage == self.stage and self.update_step in series.update_step
+        }
+        new = {name: value for name, value in values.items() if name not in there}
+        self.logger.log(
+            new, stage=self.stage, update_step=self.update_step, robot_steps=self.robot_steps
+        )
 
     def save(self) -> Path:
         """Write a checkpoint of this very position."""
@@ -288,9 +321,17 @@ class Run:
     def evaluate(self, label: str, stage: StageName, num_episodes: int) -> None:
         """Measure the policy of this moment once; a result on disk is not measured again."""
         folder = self.folder / "evaluations"
-        if num_episodes == 0 or (folder / f"{label}.json").exists():
-            return
-        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{label}.json"
+        if num_episodes and not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._measure(folder, label, stage, num_episodes)
+        if path.exists():
+            names = ("success_rate", "interval_low", "interval_high")
+            result = read_json(path)
+            self.record({name: result[name] for name in names})
+            self._last_success = f"success {result['success_rate']:.2f}"
+
+    def _measure(self, folder: Path, label: str, stage: StageName, num_episodes: int) -> None:
         evaluate(
             self.pool,
             folder,

@@ -81,6 +81,7 @@ def run_stages(run: Run, stages: Sequence[StageName] = STAGES) -> None:
     Raises:
         NumericalError: a NaN or infinity appeared; the message says where and how to replay it.
     """
+    run.explain_gaps(stages)
     for stage in STAGES:
         if stage in stages and not run.is_past(stage):
             try:
