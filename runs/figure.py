@@ -94,7 +94,8 @@ def main() -> None:
     arguments = parser.parse_args()
     records = [read_run(folder) for folder in arguments.folders]
     figure = plt.figure(figsize=(9.6, 3.4), dpi=110)
-    left, right = figure.subfigures(1, 2, width_ratios=[1.15, 1])
+    grid = figure.add_gridspec(1, 2, width_ratios=[1.15, 1])
+    left, right = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     axes = left.subplots()
     left.subplots_adjust(left=0.12, right=0.97, top=0.88, bottom=0.14)
     draw_success(axes, records)

@@ -51,6 +51,14 @@ def test_binned_keeps_mean_and_range_and_leaves_out_what_is_not_finite() -> None
     np.testing.assert_allclose(line.high, [4.0, 6.0, 9.0])
 
 
+def test_binned_keeps_the_points_of_one_place_together() -> None:
+    line = binned(np.array([5, 5, 5, 9, 9]), np.array([1.0, 2.0, 6.0, 4.0, 8.0]))
+    np.testing.assert_allclose(line.x, [5.0, 9.0])
+    np.testing.assert_allclose(line.mean, [3.0, 6.0])
+    np.testing.assert_allclose(line.low, [1.0, 4.0])
+    np.testing.assert_allclose(line.high, [6.0, 8.0])
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0, "0"), (1200, "1.2k"), (2_500_000, "2.5M"), (-20, "−20"), (0.25, "0.25"), (2e-6, "2e−06")],

@@ -33,6 +33,7 @@ EVALUATIONS = {
     "online_rl": (0.92, 100),
 }
 STEPS_PER_EPISODE = 128
+NUM_ROUNDS, EPISODES_PER_ROUND = 5, 20
 UPDATES = {"imitation": 3000, "critic_warmup": 1000, "offline_rl": 2000, "online_rl": 2500}
 
 
@@ -58,12 +59,15 @@ def make_run(path: Path, *, labels: list[str], videos: bool = True, rollouts: in
 def write_config(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
     config: dict[str, Any] = {
-        "preset": "small",
         "seed": 3,
         "env_id": "ogbench/cube-single-task1",
         "model": {"chunk": {"chunk_length": 10, "execution_horizon": 5}, "hidden": 128},
         "imitation": {"num_updates": 3000, "learning_rate": 3e-4},
-        "online_rl": {"num_rounds": 5, "episodes_per_round": 20, "offline_ratio": 0.5},
+        "online_rl": {
+            "num_rounds": NUM_ROUNDS,
+            "episodes_per_round": EPISODES_PER_ROUND,
+            "offline_ratio": 0.5,
+        },
     }
     write_json(path / "config.json", config)
     command = ["softflow", "train", "small", "--dataset", "data/cube single", "--seed", "3"]
@@ -88,9 +92,11 @@ def write_metrics(path: Path, stages: set[str]) -> None:
                 if stage.endswith("_rl"):
                     values["nll"] = -21 + 3 * done + rng.normal(0, 1)
                     values["q_actor"] = 0.5 + 0.3 * done + rng.normal(0, 0.01)
-                    values["data_log_prob"] = -values["nll"] - 1
                 values["policy_grad_norm"] = float(np.exp(rng.normal(0, 0.3)))
-                robot_steps = int(done * 100 * STEPS_PER_EPISODE) if stage == "online_rl" else 0
+                rounds = math.ceil(done * NUM_ROUNDS) if stage == "online_rl" else 0
+                robot_steps = rounds * EPISODES_PER_ROUND * STEPS_PER_EPISODE
+                if step == updates:
+                    values |= {"success_rate": 0.5, "data_log_prob": 20.0}
                 logger.log(values, stage=stage, update_step=step, robot_steps=robot_steps)
 
 
@@ -244,6 +250,11 @@ def test_the_headline_states_the_measured_result(full_page: Page) -> None:
     assert "incomplete" not in full_page.text
 
 
+def test_the_facts_are_the_runs(full_page: Page) -> None:
+    facts = "Seed3Online episodes100Robot steps12,800Running time"
+    assert facts in full_page.text
+
+
 def test_the_page_makes_no_request(full_run: Path, full_page: Page) -> None:
     for tag, attrs in full_page.tags:
         assert tag not in ("link", "script", "iframe", "img"), tag
@@ -281,6 +292,39 @@ def test_stages_keep_their_colour_in_every_chart(full_page: Page) -> None:
         assert {("line", stage), ("band", stage), ("dot", stage), ("interval", stage)} <= drawn
 
 
+def lines(page: Page, chart: str) -> dict[str, list[float]]:
+    """Stage -> x, in pixels, of the points of its line in the chart of that description."""
+    found: dict[str, list[float]] = {}
+    current = None
+    for tag, attrs in page.tags:
+        if tag == "svg":
+            current = attrs.get("aria-label", current)
+        elif tag == "polyline" and current == chart:
+            stage = (attrs["class"] or "").removeprefix("line ")
+            found[stage] = [float(p.split(",")[0]) for p in (attrs["points"] or "").split()]
+    return found
+
+
+@pytest.mark.parametrize("name", ["Q of the policy", "TD error", "Negative log-likelihood"])
+def test_online_rl_is_also_drawn_against_robot_steps(full_page: Page, name: str) -> None:
+    """One point a round, as far apart as its episodes were long; the whole run stands beside it."""
+    assert "Learning curves against robot steps" in full_page.text
+    over_training = lines(full_page, f"{name} over training")
+    assert {"offline_rl", "online_rl"} <= set(over_training)
+    assert over_training["online_rl"][0] > over_training["offline_rl"][-1]
+    on_robot = lines(full_page, f"{name} against robot steps")
+    assert list(on_robot) == ["online_rl"]
+    left, right = 42, 318
+    per_round = (right - left) / NUM_ROUNDS
+    expected = [left + per_round * (index + 1) for index in range(NUM_ROUNDS)]
+    assert on_robot["online_rl"] == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["success rate", "data log prob", "Log-prob of the data"])
+def test_what_is_measured_once_a_stage_is_no_curve(full_page: Page, name: str) -> None:
+    assert not lines(full_page, f"{name} over training")
+
+
 def test_a_repeated_report_replaces_the_old_one(tmp_path: Path) -> None:
     path = make_run(tmp_path / "run", labels=["imitation"], videos=False)
     write_report(path)
@@ -301,6 +345,7 @@ def test_only_imitation(tmp_path: Path) -> None:
     assert "Not in the run folder: videos." in page.text
     assert page.all("video") == []
     assert "robot steps (" not in page.text
+    assert "against robot steps" not in page.text
 
 
 def test_killed_within_online_rl(tmp_path: Path) -> None:

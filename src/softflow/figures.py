@@ -199,11 +199,12 @@ class Binned:
 
 
 def binned(x: np.ndarray, y: np.ndarray, bins: int = 60) -> Binned:
-    """Sum up the finite points of (x, y) in at most `bins` bins of equal count."""
+    """Sum up the finite points of (x, y) in at most `bins` bins of equally many places on x."""
     finite = np.isfinite(y)
     x, y = x[finite], y[finite]
-    size = max(1, math.ceil(len(x) / bins))
-    parts = [slice(start, start + size) for start in range(0, len(x), size)]
+    places, place = np.unique(x, return_inverse=True)
+    size = max(1, math.ceil(len(places) / bins))
+    parts = [place // size == part for part in range(math.ceil(len(places) / size))]
     return Binned(
         np.array([x[part].mean() for part in parts]),
         np.array([y[part].mean() for part in parts]),

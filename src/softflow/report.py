@@ -22,6 +22,7 @@ from softflow.report_charts import (
     learning_curves,
     percent,
     q_against_returns,
+    robot_curves,
     success_by_robot_steps,
     success_by_stage,
 )
@@ -51,6 +52,7 @@ def write_report(run_dir: str | Path) -> Path:
         _success(record),
         _videos(record),
         _curves(record),
+        _robot_curves(record),
         _diagnostics(record),
         _episodes(record),
         _reproduce(record),
@@ -120,10 +122,9 @@ def _spent(record: RunRecord, evaluation: Evaluation) -> str:
 
 def _facts(record: RunRecord) -> Iterable[tuple[str, str]]:
     """Short facts for the line under the headline; only those that are known."""
-    for title, key in (("Preset", "preset"), ("Seed", "seed")):
-        value = find_key(record.config, key)
-        if isinstance(value, str | int):
-            yield title, str(value)
+    seed = find_key(record.config, "seed")
+    if isinstance(seed, int):
+        yield "Seed", str(seed)
     if record.rollouts:
         yield "Online episodes", f"{len(record.rollouts.length):,}"
         yield "Robot steps", f"{int(record.rollouts.length.sum()):,}"
@@ -228,6 +229,18 @@ def _curves(record: RunRecord) -> str:
         f'<h2>Learning curves</h2><div class="legend">{legend}'
         '<p class="note">Horizontal: gradient updates, stages end to end. Line: mean; band: range.'
         f'</p></div><div class="grid three">{"".join(shown)}</div>{more}'
+    )
+
+
+def _robot_curves(record: RunRecord) -> str:
+    figures = [figure_html(figure) for figure in robot_curves(record)]
+    if not figures:
+        return ""
+    return (
+        '<h2>Learning curves against robot steps</h2><div class="legend">'
+        f'<span class="online_rl">{STAGES["online_rl"]}</span>'
+        '<p class="note">Horizontal: control steps on the robot. Line: mean of the updates made '
+        f'at that point; band: range.</p></div><div class="grid three">{"".join(figures)}</div>'
     )
 
 

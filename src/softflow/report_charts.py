@@ -25,13 +25,15 @@ METRIC_NOTES: dict[str, tuple[str, str]] = {
     "q_target": ("Q target", "what the critic is trained towards"),
     "td_error": ("TD error", "mean distance of Q from its target; lower is better"),
     "actor_loss": ("Actor loss", "−Q + λ · NLL; lower is better"),
-    "data_log_prob": ("Log-prob of the data", "under the current policy, nats per chunk"),
     "candidate_value_spread": ("Candidate spread", "how far Q tells candidates apart (std)"),
     "target_clipped_fraction": ("Clipped targets", "outside the critic's support; should be 0"),
     "policy_grad_norm": ("Policy gradient norm", "before the optimiser's step"),
     "critic_grad_norm": ("Critic gradient norm", "before the optimiser's step"),
 }
 """Headings and explanations of the metrics that softflow logs, in the order of the report."""
+
+ROBOT_METRICS = ("q_actor", "td_error", "nll")
+"""What tells best whether robot steps help: the policy's value, its truth, and what is kept."""
 
 DIAGNOSTIC_NOTES: dict[str, tuple[str, str]] = {
     "held_out_bits_per_dim": ("Held-out bits per dimension", "unseen episodes; lower fits better"),
@@ -40,6 +42,9 @@ DIAGNOSTIC_NOTES: dict[str, tuple[str, str]] = {
     "invertibility_error": ("Invertibility error", "largest |to_actions(to_latents(a)) − a|"),
 }
 """Headings and explanations of the diagnostics shown as charts, in their order."""
+
+MEASURED_ONCE = frozenset({"success_rate", "interval_low", "interval_high", *DIAGNOSTIC_NOTES})
+"""Metrics logged when a stage or round is measured: shown with the stages, not as curves."""
 
 
 @dataclass(frozen=True)
@@ -136,17 +141,33 @@ def _label_ends(chart: Chart, x: float, evaluations: Sequence[Evaluation]) -> No
 
 
 def learning_curves(record: RunRecord) -> list[Figure]:
-    """One chart per metric over the updates of all stages, which are laid end to end.
-
-    Metrics logged in online RL alone, while robot steps go on, are drawn against robot steps.
-    """
+    """One chart per metric over the updates of all stages, which are laid end to end."""
     by_name: dict[str, list[MetricSeries]] = {}
     for series in record.metrics:
+        if series.name in MEASURED_ONCE:
+            continue
         by_name.setdefault(series.name, []).append(series)
     known = [name for name in METRIC_NOTES if name in by_name]
     others = [name for name in by_name if name not in METRIC_NOTES]
     offsets = _stage_offsets(record.metrics)
-    return [_curve(name, by_name[name], offsets) for name in known + others]
+    return [_curve(name, _over_updates(by_name[name], offsets)) for name in known + others]
+
+
+def robot_curves(record: RunRecord) -> list[Figure]:
+    """`ROBOT_METRICS` of online RL against control steps on the robot; none before the first."""
+    online = {s.name: s for s in record.metrics if s.stage == "online_rl" and s.robot_steps.any()}
+    lines = {name: binned(s.robot_steps, s.value) for name, s in online.items()}
+    return [
+        _curve(name, [("online_rl", lines[name])], "against robot steps")
+        for name in ROBOT_METRICS
+        if name in lines
+    ]
+
+
+def _over_updates(
+    parts: Sequence[MetricSeries], offsets: dict[str, float]
+) -> list[tuple[str, Binned]]:
+    return [(p.stage, binned(p.update_step + offsets.get(p.stage, 0.0), p.value)) for p in parts]
 
 
 def _stage_offsets(metrics: Sequence[MetricSeries]) -> dict[str, float]:
@@ -163,12 +184,9 @@ def _stage_offsets(metrics: Sequence[MetricSeries]) -> dict[str, float]:
     return offsets
 
 
-def _curve(name: str, parts: Sequence[MetricSeries], offsets: dict[str, float]) -> Figure:
-    on_robot = {p.stage for p in parts} == {"online_rl"} and np.ptp(parts[0].robot_steps) > 0
-    lines: list[tuple[str, Binned]] = []
-    for part in parts:
-        updates = part.update_step + offsets.get(part.stage, 0.0)
-        lines.append((part.stage, binned(part.robot_steps if on_robot else updates, part.value)))
+def _curve(
+    name: str, lines: Sequence[tuple[str, Binned]], against: str = "over training"
+) -> Figure:
     xs = np.concatenate([line.x for _, line in lines])
     values = np.concatenate([line.mean for _, line in lines])
     chart = Chart(Scale(0, max([1.0, *xs.tolist()])), scale_of(values), Frame())
@@ -181,9 +199,7 @@ def _curve(name: str, parts: Sequence[MetricSeries], offsets: dict[str, float]) 
             for x, y in zip(line.x.tolist(), line.mean.tolist(), strict=True):
                 chart.dot(x, y, stage, radius=3)
     title, note = METRIC_NOTES.get(name, (name.replace("_", " "), ""))
-    if on_robot:
-        note = f"{note}; against robot steps".lstrip("; ")
-    return Figure(title, note, chart.svg(f"{title} over training"))
+    return Figure(title, note, chart.svg(f"{title} {against}"))
 
 
 def q_against_returns(record: RunRecord) -> Figure | None:

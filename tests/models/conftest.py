@@ -131,10 +131,10 @@ def make_critic(
     """`make_critic(chunk, A)`: a float64 ensemble in evaluation mode, all weights random."""
 
     def make(
-        chunk: ChunkSpec, action_dim: int = 2, seed: int = 0, num_critics: int = 2
+        chunk: ChunkSpec, action_dim: int = 2, seed: int = 0, num_critics: int = 2, tokens: int = 2
     ) -> CriticEnsemble:
         config = CriticConfig(8, 2, 3, 12, dropout=0.1, num_critics=num_critics, num_bins=13)
-        encoder = EncoderConfig(token_dim=8, hidden_dim=7, state_tokens=2)
+        encoder = EncoderConfig(token_dim=8, hidden_dim=7, state_tokens=tokens)
         support = ValueSupport(-1.0, 2.0, num_bins=13)
         critic = CriticEnsemble(chunk, make_statistics(action_dim), support, config, encoder)
         fill_randomly(critic, 500 + seed)

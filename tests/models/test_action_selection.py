@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from softflow.data.chunk_sampler import ChunkSpec
 from softflow.data.preprocessing import DatasetStatistics
@@ -220,6 +222,54 @@ def test_the_price_of_pathwise_does_not_grow_with_the_candidates(
             )
         kept.append(sum(sizes))
     assert kept[0] == kept[1] == kept[2] > 0
+
+
+def flops(function: Callable[[], object]) -> int:
+    """Operations in matrix products; attention is spelt out, for the counter to see it."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        function()
+    return counter.get_total_flops()
+
+
+def flops_shared_and_naive(
+    policy: FlowPolicy,
+    critic: CriticEnsemble | None,
+    make_observation: MakeObservation,
+    num_candidates: int,
+) -> tuple[int, int]:
+    """N candidates for one observation, and one candidate for each of N observations."""
+    rule = "likelihood" if critic is None else "value"
+    one, many = make_observation(CHUNK, 1), make_observation(CHUNK, num_candidates)
+    shared = ChunkSelector(policy, critic, SelectionConfig(num_candidates, 1.0, rule))
+    naive = ChunkSelector(policy, critic, SelectionConfig(1, 1.0, rule))
+    return flops(lambda: shared(*one)), flops(lambda: naive(*many))
+
+
+def test_sampling_looks_at_the_observation_once_for_all_candidates(
+    make_policy: MakePolicy, make_observation: MakeObservation
+) -> None:
+    """A candidate more costs its own tokens and queries: no observation token, key or value."""
+    policy = make_policy(CHUNK, tokens=256)
+    once = flops(lambda: policy.condition(*make_observation(CHUNK, 1)))
+    shared, naive = flops_shared_and_naive(policy, None, make_observation, 128)
+    assert naive - shared >= 127 * once
+    assert naive > 5 * shared, "something of the observation is left to every candidate"
+
+
+def test_scoring_projects_observation_tokens_once_for_all_candidates(
+    make_policy: MakePolicy, make_critic: MakeCritic, make_observation: MakeObservation
+) -> None:
+    """In the first layer alone: there the tokens attend to the actions and become a candidate's."""
+    policy, critic = make_policy(CHUNK), make_critic(CHUNK, tokens=32)
+    observation, prefix = make_observation(CHUNK, 1)
+    _, num_tokens, dim = critic.encoder(observation, prefix).shape
+    queries_keys_values = 2 * num_tokens * dim * 3 * dim
+    once = flops(
+        lambda: (policy.condition(observation, prefix), critic.encoder(observation, prefix))
+    )
+    once += len(critic.members) * queries_keys_values
+    shared, naive = flops_shared_and_naive(policy, critic, make_observation, 128)
+    assert naive - shared >= 127 * once
 
 
 @pytest.mark.parametrize("rule", ["value", "likelihood"])

@@ -72,6 +72,7 @@ def _arm(function: str, call: str, moment: str) -> None:
         "critic_update": (Learner, "critic_update", ""),
         "actor_update": (Learner, "actor_update", ""),
         "save": (Run, "save", ""),
+        "demonstrated": (EpisodeStore, "append", "demonstrations"),
         "collected": (EpisodeStore, "append", "online"),
         "evaluated": (EpisodeStore, "append", "evaluations"),
         "diagnose": (stages, "diagnose", ""),

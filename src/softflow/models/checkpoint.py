@@ -1,12 +1,12 @@
 """Checkpoints: safetensors and JSON in a folder, written whole, checksummed, never pickled.
 
 checkpoints/
-  000003_offline_rl_0000500/
+  2_offline_rl_00000500/
     pretrained_model/   model.safetensors + config.json + statistics.json: enough to act
     algorithm/          critic.safetensors, target_critic.safetensors
     training_state/     optimisers and position: enough to continue
     MANIFEST.json       format version and SHA-256 of every file
-  last -> 000003_offline_rl_0000500
+  last -> 2_offline_rl_00000500
 """
 
 from __future__ import annotations

@@ -1,0 +1,90 @@
+"""`softflow demo` survives being killed: the same command goes on and ends as if nothing happened.
+
+Kills at every other moment are in `training/test_reproducibility.py`, in a faster world.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from softflow.data.episode_store import EpisodeStore
+
+SCRIPT = str(Path(__file__).parent / "training" / "point_cli.py")
+"""The command line, which kills itself at the moment named in DIE_AT."""
+TINY = (
+    "--demonstrations=3",
+    "--seed=2",  # the first demonstrations succeed: without a success there is no imitation
+    "--model.flow.num-layers=2",
+    "--model.flow.dim=16",
+    "--model.encoder.token-dim=16",
+    "--model.critic.dim=16",
+    "--imitation.num-updates=3",
+    "--critic-warmup.num-updates=3",
+    "--offline-rl.num-updates=3",
+    "--online-rl.num-updates=3",
+    "--online-rl.num-rounds=1",
+    "--online-rl.episodes-per-round=1",
+    "--execution-candidates=2",
+    "--checkpoint-interval-s=0",
+    "--num-workers=1",
+)
+
+
+def demo(run: Path, eval_episodes: int, die_at: str = "") -> tuple[int, str]:
+    """`softflow demo` in a process of its own; its status and what it and its workers said."""
+    command = [sys.executable, SCRIPT, "demo", "--run", str(run), *TINY]
+    done = subprocess.run(
+        [*command, f"--eval-episodes={eval_episodes}"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | ({"DIE_AT": die_at} if die_at else {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def demonstrations(run: Path) -> dict[str, tuple[int, bytes]]:
+    """Episode file -> when it was written, and its bytes."""
+    files = (run / "demonstrations" / "episodes").glob("episode_*.zip")
+    return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
+
+
+def weights(run: Path) -> dict[str, str]:
+    """Digests of the final networks and of their optimisers."""
+    last = run / "checkpoints" / "last"
+    assert last.resolve().name == "3_online_rl_00000003"
+    digests = json.loads((last / "MANIFEST.json").read_text())["files"]
+    return {name: d for name, d in digests.items() if name.endswith(".safetensors")}
+
+
+def test_killed_while_demonstrating_and_while_training_it_ends_the_same(tmp_path: Path) -> None:
+    run, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
+    status, said = demo(run, 1, die_at="demonstrated 2 2")
+    assert status == -signal.SIGKILL, said
+    first = demonstrations(run)
+    assert len(first) == 1
+
+    status, said = demo(run, 1, die_at="actor_update 2 3")
+    assert status == -signal.SIGKILL, said
+    collected = demonstrations(run)
+    assert len(collected) == 3
+    assert first.items() <= collected.items()
+    assert not (run / "report.html").exists()
+
+    status, said = demo(run, 1)
+    assert status == 0, said
+    assert "continuing from offline_rl, update 1" in said
+    assert demonstrations(run) == collected
+    assert len(EpisodeStore.open(run / "online")) == 1
+    assert "This run is incomplete" not in (run / "report.html").read_text()
+
+    status, said = demo(undisturbed, 0)
+    assert status == 0, said
+    assert weights(run) == weights(undisturbed)
