@@ -103,5 +103,5 @@ class ConsoleProgress:
             self.say(f"{self._title}: {done}/{self._total}  {status}  ({left_s:.0f} s left)")
 
     def say(self, line: str) -> None:
-        """Print above the bar."""
-        self._console.print(line, highlight=False)
+        """Print above the bar; a log file keeps a line in one piece."""
+        self._console.print(line, highlight=False, soft_wrap=not self._live)

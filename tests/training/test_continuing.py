@@ -18,6 +18,7 @@ from point_world import (
     tiny_config,
     write_demonstrations,
 )
+from rich.console import Console
 from runs_compared import as_overrides
 
 from softflow.cli import main
@@ -175,12 +176,15 @@ def test_progress_reaches_the_end_and_shows_loss_and_success(
 def test_a_log_file_gets_the_last_line_of_every_stage(
     demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ConsoleProgress() as progress:
+    with ConsoleProgress(Console(width=20)) as progress:
         config = tiny_config(eval_episodes=0)
         run = Run(tmp_path / "run", config, demonstrations, None, progress)
         run_stages(run, ["imitation"])
         run.close()
-    assert "imitation: 60/60  nll" in capsys.readouterr().out
+    closing = [line for line in capsys.readouterr().out.splitlines() if "60/60  nll" in line]
+    assert closing, "a line is written at the end"
+    assert closing[0].startswith("imitation: ")
+    assert closing[0].endswith("(0 s left)"), "in one piece"
 
 
 def test_cameras_are_kept_in_the_data_but_not_read(tmp_path: Path) -> None:
