@@ -80,8 +80,7 @@ def small() -> TrainingConfig:
     """Trains on two CPU cores in minutes: the paper's method, smaller networks and budgets.
 
     Batches are larger and the first two stages' learning rates higher than the paper's, because
-    updates are few; RL keeps the paper's learning rate and lambda. The critic has no dropout: with
-    it, small critics see less of what a chunk will do (docs/experiment_log.md).
+    updates are few; RL keeps the paper's learning rate and lambda.
     """
     return replace(
         paper(),
@@ -89,7 +88,7 @@ def small() -> TrainingConfig:
             chunk=ChunkSpec(chunk_length=5, execution_horizon=5),
             flow=FlowConfig(num_layers=6, dim=64, num_heads=2, mlp_dim=128, head_hidden_dim=128),
             encoder=EncoderConfig(token_dim=64, hidden_dim=256, state_tokens=4),
-            critic=CriticConfig(dim=64, num_heads=2, num_layers=2, mlp_dim=128, dropout=0.0),
+            critic=CriticConfig(dim=64, num_heads=2, num_layers=2, mlp_dim=128),
         ),
         imitation=StageConfig(
             num_updates=1_200,
