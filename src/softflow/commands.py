@@ -287,9 +287,10 @@ def _write_identity(options: Train, dataset: EpisodeStore) -> None:
             + "\nChoose another --run folder, or the same settings to continue this one."
         )
     for name in ("eval_episodes", "round_eval_episodes"):
-        if there and there[name] != config[name]:
+        before = there.get(name, config[name])
+        if before != config[name]:
             print(
-                f"{name} is now {config[name]}, before {there[name]}: what is measured already "
+                f"{name} is now {config[name]}, before {before}: what is measured already "
                 "stays; `softflow evaluate` measures a checkpoint again"
             )
     try:
