@@ -169,9 +169,9 @@ class Learner:
             )
             imitated = (batch.is_offline & batch.episode_success).to(nll.dtype)
             loss, metrics = actor_loss(selection.value, nll, imitated, bc_coef)
-            metrics["candidate_value_spread"] = selection.candidate_values.std(
-                dim=1, correction=0
-            ).mean()
+            if stage.actor_candidates > 1:
+                spread = selection.candidate_values.std(dim=1, correction=0)
+                metrics["candidate_value_spread"] = spread.mean()
             return metrics | self._step(loss, self.policy, self.policy_optimizer)
 
     def _normalized(self, batch: ChunkBatch) -> tuple[Tensor, Tensor]:
