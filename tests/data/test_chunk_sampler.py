@@ -355,7 +355,7 @@ def test_missing_image_chunk_is_damage_not_a_black_frame(
     store.append(make_episode(image_spec, length=30))
     with zipfile.ZipFile(store.episode_path(0)) as old:
         entries = {name: old.read(name) for name in old.namelist()}
-    del entries[f"{CAMERA}/c/1/0/0/0"]
+    del entries[f"data/{CAMERA}/c/1/0/0/0"]
     with zipfile.ZipFile(store.episode_path(0), "w") as new:
         for name, content in entries.items():
             new.writestr(name, content)

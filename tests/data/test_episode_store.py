@@ -15,6 +15,7 @@ import zarr
 from zarr.storage import ZipStore
 
 from softflow.data.batch import DataSpec, Episode
+from softflow.data.chunk_sampler import ChunkDataset, ChunkSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError, StoreError
 
@@ -56,16 +57,20 @@ def test_episodes_come_back_bit_for_bit(
 
 
 def test_file_holds_the_documented_arrays(filled: EpisodeStore) -> None:
-    """Any Zarr v3 reader can use an episode file."""
+    """Any Zarr v3 reader can use an episode file: arrays end to end, and where episodes end."""
     with ZipStore(filled.episode_path(1), mode="r") as zipped:
         group = zarr.open_group(zipped, mode="r")
-        arrays = {name: np.asarray(array[...]) for name, array in group.arrays()}
+        data, meta = group["data"], group["meta"]
+        arrays = {name: np.asarray(array[...]) for name, array in data.arrays()}
+        final = {name: array.shape for name, array in meta["final"].arrays()}
+        assert np.asarray(meta["episode_ends"][...]).tolist() == [20]
+    assert final == {"observation.state": (1, 3), CAMERA: (1, 64, 64, 3)}
     shapes = {name: array.shape for name, array in arrays.items()}
     endings = ("next.terminated", "next.truncated", "next.success")
     steps = (20,)
     assert shapes == {
-        "observation.state": (21, 3),
-        CAMERA: (21, 64, 64, 3),
+        "observation.state": (20, 3),
+        CAMERA: (20, 64, 64, 3),
         "action": (20, 2),
         "next.reward": steps,
         "next.terminated": steps,
@@ -176,8 +181,8 @@ def test_create_and_open_say_what_is_there(
 
 
 def test_store_of_a_newer_version_asks_for_an_upgrade(filled: EpisodeStore) -> None:
-    rewrite_json(filled.path / "store.json", format_version=2)
-    with pytest.raises(StoreError, match=r"store\.json' has format_version 2.*upgrade"):
+    rewrite_json(filled.path / "store.json", format_version=3)
+    with pytest.raises(StoreError, match=r"store\.json' has format_version 3.*upgrade"):
         EpisodeStore.open(filled.path)
 
 
@@ -274,11 +279,11 @@ def test_checksum_catches_what_the_zip_cannot(filled: EpisodeStore) -> None:
     path = filled.episode_path(0)
     with zipfile.ZipFile(path) as old:
         entries = {name: old.read(name) for name in old.namelist()}
-    del entries["action/c/0/0"]
+    del entries["data/action/c/0/0"]
     with zipfile.ZipFile(path, "w") as new:
         for name, content in entries.items():
             new.writestr(name, content)
-    with pytest.raises(StoreError, match="checksum of 'action' does not match"):
+    with pytest.raises(StoreError, match="checksum of 'data/action' does not match"):
         filled.episode(0)
 
 
@@ -288,3 +293,54 @@ def test_second_writer_in_this_process_is_refused(filled: EpisodeStore) -> None:
             EpisodeStore.open(filled.path, writable=True)
         assert len(EpisodeStore.open(filled.path)) == 4
     EpisodeStore.open(filled.path, writable=True).close()
+
+
+# ---- older formats ------------------------------------------------------------------------------
+
+V1 = Path(__file__).parent / "fixtures" / "store_v1"
+"""Written by softflow 0.1.0's format 1: episodes of 5 and 3 steps with a camera, seeds 0 and 1."""
+
+
+@pytest.fixture
+def old_store(tmp_path: Path) -> Path:
+    shutil.copytree(V1, tmp_path / "old")
+    return tmp_path / "old"
+
+
+def assert_of_format_1(episode: Episode, seed: int, length: int) -> None:
+    """The content that was generated when the files were written."""
+    rng = np.random.default_rng(seed)
+    state = rng.normal(size=(length + 1, 3)).astype(np.float32)
+    images = rng.integers(0, 256, (length + 1, 8, 8, 3), dtype=np.uint8)
+    actions = rng.uniform(-1, 1, (length, 2)).astype(np.float32)
+    np.testing.assert_array_equal(episode.observations["observation.state"], state)
+    np.testing.assert_array_equal(episode.observations[CAMERA], images)
+    np.testing.assert_array_equal(episode.actions, actions)
+    assert (episode.success, episode.rewards[-1]) == (seed == 0, float(seed == 0))
+
+
+def test_episodes_of_format_1_are_read(old_store: Path) -> None:
+    store = EpisodeStore.open(old_store)
+    assert store.verify() == []
+    for seed, length in ((0, 5), (1, 3)):
+        assert_of_format_1(store.episode(seed), seed, length)
+        assert store.summary(seed).length == length
+    dataset = ChunkDataset(store, ChunkSpec(2, 2))
+    batch = dataset.gather(np.arange(8))
+    frames = store.episode(0).observations[CAMERA]
+    np.testing.assert_array_equal(batch.observation[CAMERA][:5, 0].numpy(), frames[:5])
+    np.testing.assert_array_equal(batch.next_observation[CAMERA][4, 0].numpy(), frames[5])
+
+
+def test_a_store_of_format_1_grows_in_todays_format(
+    old_store: Path, make_episode: EpisodeMaker
+) -> None:
+    before = (old_store / "episodes" / "episode_000000.zarr.zip").read_bytes()
+    with EpisodeStore.open(old_store, writable=True) as store:
+        new = make_episode(store.spec, length=4, seed=5)
+        assert store.append(new) == 2
+    again = EpisodeStore.open(old_store)
+    assert_of_format_1(again.episode(0), 0, 5)
+    assert_same(again.episode(2), new)
+    assert json.loads((old_store / "store.json").read_text())["format_version"] == 2
+    assert (old_store / "episodes" / "episode_000000.zarr.zip").read_bytes() == before

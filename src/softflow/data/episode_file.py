@@ -1,8 +1,14 @@
 """One episode as one sealed file: a Zarr v3 group in a zip, which copies between machines whole.
 
-Arrays: `observation.*` `[T+1, ...]`, `action` `[T, A]`, and `next.reward`, `next.terminated`,
-`next.truncated`, `next.success` `[T]`. Attributes of the group: format_version, length, success,
-terminated, truncated, return, metadata, and the SHA-256 of each array.
+    data/observation.*          [T, ...], what was seen before each action
+    data/action                 [T, A]
+    data/next.reward, next.terminated, next.truncated, next.success    [T]
+    meta/episode_ends           [1] int64, T
+    meta/final/observation.*    [1, ...], what was seen after the last action
+
+Attributes of the group: format_version, length, success, terminated, truncated, return, metadata,
+and the SHA-256 of each array. Format 1, still read, had the arrays of `data` in the root and
+observations of length T + 1.
 """
 
 from __future__ import annotations
@@ -21,11 +27,12 @@ import zarr
 from zarr.codecs import ZstdCodec
 from zarr.storage import ZipStore
 
-from softflow.data.batch import DataSpec, Episode, is_image_key
+from softflow.data.batch import OBSERVATION_PREFIX, DataSpec, Episode, is_image_key
 from softflow.data.files import written_whole
 from softflow.errors import StoreError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+DATA, FINAL, ENDS = "data/", "meta/final/", "meta/episode_ends"
 IMAGE_CHUNK_BYTES = 256 * 1024
 MAX_FRAMES_PER_CHUNK = 16
 _SYSTEM_ERRORS = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE}
@@ -92,8 +99,11 @@ def write_episode_file(path: Path, episode: Episode) -> None:
     }
     with written_whole(path) as temp, ZipStore(temp, mode="w") as store:
         group = zarr.create_group(store, attributes=attributes)
+        for folder in (DATA, FINAL):
+            group.require_group(folder.rstrip("/"))
         for name, array in arrays.items():
-            frames = frames_per_chunk(array.shape[1:]) if is_image_key(name) else len(array)
+            is_image = is_image_key(name.rpartition("/")[2])
+            frames = frames_per_chunk(array.shape[1:]) if is_image else len(array)
             target = group.create_array(
                 name,
                 shape=array.shape,
@@ -122,8 +132,7 @@ def read_episode_file(path: Path, spec: DataSpec, with_images: bool = True) -> E
     with opened(path) as group:
         facts = _facts(group, path)
         arrays = {
-            name: _verified(group, name, facts["sha256"], path)
-            for name in ("action", "next.reward", *keys)
+            name: _read(group, name, facts, path) for name in ("action", "next.reward", *keys)
         }
     _check_shapes(arrays, int(facts["length"]), spec, path)
     return Episode(
@@ -192,21 +201,69 @@ def _damaged(path: Path, what: str) -> DamagedEpisodeError:
 def _arrays(episode: Episode) -> dict[str, np.ndarray]:
     """The arrays of an episode by their name on disk."""
     last = np.arange(episode.length) == episode.length - 1
-    return {
-        **episode.observations,
+    steps = {
+        **{key: value[:-1] for key, value in episode.observations.items()},
         "action": episode.actions,
         "next.reward": episode.rewards,
         "next.terminated": last & bool(episode.terminated),
         "next.truncated": last & bool(episode.truncated),
         "next.success": last & bool(episode.success),
     }
+    return {
+        **{DATA + key: value for key, value in steps.items()},
+        **{FINAL + key: value[-1:] for key, value in episode.observations.items()},
+        ENDS: np.array([episode.length], np.int64),
+    }
+
+
+@dataclass(frozen=True)
+class StoredFrames:
+    """The frames of one camera in an episode file, in the pieces they were compressed in.
+
+    Args:
+        steps: frames of the control steps (in format 1 also the final one).
+        final: the final frame, one piece of its own.
+    """
+
+    steps: zarr.Array[Any]
+    final: zarr.Array[Any] | None
+
+    def place(self, step: int) -> tuple[int, int]:
+        """Number of the piece that holds a frame, and the frame's position in it."""
+        if step == self.steps.shape[0]:
+            return -1, 0
+        return divmod(step, self.steps.chunks[0])
+
+    def piece(self, number: int) -> np.ndarray:
+        """Decode a piece: uint8 `[frames, height, width, 3]`."""
+        if number == -1 and self.final is not None:
+            return np.asarray(self.final[...])
+        size = self.steps.chunks[0]
+        return np.asarray(self.steps[number * size : (number + 1) * size])
+
+
+def stored_frames(group: zarr.Group, key: str, path: Path) -> StoredFrames:
+    """The frames of a camera in an opened episode file.
+
+    Raises:
+        DamagedEpisodeError: pieces are missing.
+    """
+    if _facts(group, path)["format_version"] == 1:
+        frames = StoredFrames(cast("zarr.Array[Any]", group[key]), None)
+    else:
+        steps, final = (cast("zarr.Array[Any]", group[part + key]) for part in (DATA, FINAL))
+        frames = StoredFrames(steps, final)
+    for array in (frames.steps, frames.final):
+        if array is not None:
+            _require_all_chunks(array, path)
+    return frames
 
 
 def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
-def require_all_chunks(array: zarr.Array[Any], path: Path) -> None:
+def _require_all_chunks(array: zarr.Array[Any], path: Path) -> None:
     """Raise DamagedEpisodeError if chunks are missing: zarr would read them as zeros."""
     present, expected = array.nchunks_initialized, array.nchunks
     if present != expected:
@@ -217,6 +274,17 @@ def _facts(group: zarr.Group, path: Path) -> Mapping[str, Any]:
     facts = group.attrs.asdict()
     check_format(facts.get("format_version"), path)
     return facts
+
+
+def _read(group: zarr.Group, key: str, facts: Mapping[str, Any], path: Path) -> np.ndarray:
+    """An array of the episode, with the final observation at the end of observations."""
+    digests = facts["sha256"]
+    if facts["format_version"] == 1:
+        return _verified(group, key, digests, path)
+    steps = _verified(group, DATA + key, digests, path)
+    if not key.startswith(OBSERVATION_PREFIX):
+        return steps
+    return np.concatenate([steps, _verified(group, FINAL + key, digests, path)])
 
 
 def _verified(group: zarr.Group, name: str, digests: Mapping[str, str], path: Path) -> np.ndarray:

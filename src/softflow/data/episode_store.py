@@ -1,7 +1,7 @@
 """A crash-safe folder of episodes, one sealed file each: many readers, one writer.
 
-Layout: `store.json` (format_version, spec), `episodes/episode_000000.zarr.zip` …, `writer.lock`,
-and `set_aside/` with what an interrupted or damaged write left behind.
+Layout: `store.json` (format_version, spec), `episodes/episode_000000.zarr.zip` …, `labels/` beside
+them, `writer.lock`, and `set_aside/` with what an interrupted or damaged write left behind.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from softflow.data.episode_file import (
     write_episode_file,
 )
 from softflow.data.files import TEMP_SUFFIX, read_json, sync_to_disk, write_json
+from softflow.data.labels import Label, LabelFolder, read_label
 from softflow.errors import DataError, StoreError
 
 __all__ = ["EpisodeStore", "EpisodeSummary"]
@@ -48,6 +49,8 @@ class EpisodeStore:
         self._lock = lock
         self._numbers: list[int] = []
         self._summaries: dict[int, EpisodeSummary] = {}
+        self._labels = LabelFolder(path)
+        self._label_files: dict[int, Path] = {}
         if lock is not None:
             self._set_leftovers_aside()
         self.refresh()
@@ -69,9 +72,7 @@ class EpisodeStore:
                 raise StoreError(
                     f"'{path}' already holds an episode store; open it, or choose another folder."
                 )
-            write_json(
-                path / "store.json", {"format_version": FORMAT_VERSION, "spec": spec.to_json()}
-            )
+            _write_identity(path, spec)
             sync_to_disk(path.resolve().parent)
             return cls(path, spec, lock)
         except BaseException:
@@ -81,6 +82,9 @@ class EpisodeStore:
     @classmethod
     def open(cls, path: str | os.PathLike[str], writable: bool = False) -> EpisodeStore:
         """An existing store. Opening it for writing sets aside what interrupted writes left.
+
+        Episodes of older formats are read as they are. A writer appends in today's format, and
+        first writes that into store.json, so that an older softflow asks for an upgrade.
 
         Raises:
             StoreError: no store there, damaged, of a newer format, or another writer holds it.
@@ -92,6 +96,8 @@ class EpisodeStore:
         _make_folders(path)
         lock = _take_lock(path)
         try:
+            if read_json(path / "store.json")["format_version"] < FORMAT_VERSION:
+                _write_identity(path, spec)
             return cls(path, spec, lock)
         except BaseException:
             lock.close()
@@ -166,17 +172,22 @@ class EpisodeStore:
         self._numbers.append(number)
         return index
 
-    def episode(self, index: int, with_images: bool = True) -> Episode:
+    def episode(self, index: int, with_images: bool = True, labelled: bool = True) -> Episode:
         """Read an episode and verify its checksums.
 
         Args:
             index: 0 … len−1.
             with_images: False leaves the camera observations out, and is much faster.
+            labelled: as its newest label has it; False gives the episode as it was recorded.
 
         Raises:
             StoreError: no such index, damaged file, newer format; names the file and the fix.
+            DataError: its label does not fit it.
         """
-        return read_episode_file(self.episode_path(index), self.spec, with_images)
+        path = self.episode_path(index)
+        episode = read_episode_file(path, self.spec, with_images)
+        label = self._newest_label(index) if labelled else None
+        return label.applied_to(episode, str(path)) if label else episode
 
     def episode_path(self, index: int) -> Path:
         """The file of an episode: sealed, it may be copied while the store is in use.
@@ -199,15 +210,39 @@ class EpisodeStore:
         """
         path = self.episode_path(index)
         if index not in self._summaries:
-            self._summaries[index] = read_summary(path, index)
+            summary = read_summary(path, index)
+            label = self._newest_label(index)
+            self._summaries[index] = label.summarised(summary) if label else summary
         return self._summaries[index]
 
     def summaries(self) -> list[EpisodeSummary]:
         """Summaries of all episodes, in order."""
         return [self.summary(index) for index in range(len(self))]
 
+    def label(self, index: int, label: Label) -> None:
+        """Say anew what happened in an episode; its file stays as it is. Needs no writer lock.
+
+        Raises:
+            DataError: an event lies behind the episode's end.
+            StoreError: as `episode`, or the disk refuses.
+        """
+        where = str(self.episode_path(index))
+        label.applied_to(self.episode(index, with_images=False, labelled=False), where)
+        number = self._numbers[index]
+        self._label_files[number] = self._labels.add(number, label)
+        self._summaries.pop(index, None)
+
+    def labels(self, index: int) -> list[Label]:
+        """Every label of an episode, the oldest first; the last one counts."""
+        self.episode_path(index)
+        return self._labels.history(self._numbers[index])
+
+    def _newest_label(self, index: int) -> Label | None:
+        file = self._label_files.get(self._numbers[index])
+        return read_label(file) if file else None
+
     def refresh(self) -> int:
-        """See episodes that another process appended; known indices keep their meaning.
+        """See episodes and labels of other processes; known indices keep their meaning.
 
         Returns:
             How many are new.
@@ -215,6 +250,9 @@ class EpisodeStore:
         last = self._numbers[-1] if self._numbers else -1
         new = sorted(n for n in _numbers_in(self.path / "episodes") if n > last)
         self._numbers.extend(new)
+        labels = self._labels.newest()
+        if labels != self._label_files:
+            self._label_files, self._summaries = labels, {}
         return len(new)
 
     def verify(self) -> list[str]:
@@ -272,6 +310,10 @@ def _numbers_in(folder: Path) -> list[int]:
         return []
     matches = (_EPISODE_NAME.match(entry.name) for entry in folder.iterdir())
     return [int(match.group(1)) for match in matches if match]
+
+
+def _write_identity(path: Path, spec: DataSpec) -> None:
+    write_json(path / "store.json", {"format_version": FORMAT_VERSION, "spec": spec.to_json()})
 
 
 def _read_spec(path: Path) -> DataSpec:

@@ -1,0 +1,223 @@
+"""Labels beside episodes: what a person, or a program, says happened in an episode already sealed.
+
+    labels/episode_000012.000.json      the first label of that episode
+    labels/episode_000012.001.json      the second, which replaces the first
+
+Each is written whole and never changes, so relabelling rewrites nothing and anybody may label while
+an episode store has a writer. The newest label of an episode decides its rewards and its end.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from softflow.data.batch import Episode
+from softflow.data.episode_file import EpisodeSummary
+from softflow.data.files import read_json, write_json
+from softflow.errors import DataError, StoreError
+
+LABEL_VERSION = 1
+EventKind = Literal["success", "failure", "reward"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in an episode.
+
+    Args:
+        step: control step whose action brought it about, 0 … T−1.
+        kind: "success" and "failure" end the episode there; "reward" does not.
+        value: reward of that step.
+
+    Raises:
+        DataError: a field is unusable.
+    """
+
+    step: int
+    kind: EventKind
+    value: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(EventKind):
+            kinds = ", ".join(get_args(EventKind))
+            raise DataError(f"event kind {self.kind!r} at step {self.step}; choose one of {kinds}")
+        if not isinstance(self.step, int) or self.step < 0:
+            raise DataError(f"event '{self.kind}' at step {self.step!r}; give an integer >= 0")
+        if not math.isfinite(self.value):
+            raise DataError(f"event '{self.kind}' at step {self.step} has value {self.value}")
+
+
+@dataclass(frozen=True)
+class Label:
+    """All events of an episode, by one annotator; no events: it was looked at, nothing happened.
+
+    Args:
+        annotator: who says so, a person or a program.
+        events: in any order; at most one ends the episode, none lies behind that.
+        created: ISO time, UTC.
+
+    Raises:
+        DataError: no annotator, or events that contradict each other.
+    """
+
+    annotator: str
+    events: tuple[Event, ...]
+    created: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.annotator.strip():
+            raise DataError("a label needs the name of its annotator, for example --annotator anna")
+        if not self.created:
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            object.__setattr__(self, "created", now)
+        object.__setattr__(self, "events", tuple(sorted(self.events, key=lambda e: e.step)))
+        ends = [event for event in self.events if event.kind != "reward"]
+        if len(ends) > 1 or (ends and self.events[-1].step > ends[0].step):
+            told = ", ".join(f"{event.kind} at step {event.step}" for event in self.events)
+            raise DataError(
+                f"label of {self.annotator}: {told}; an episode ends once, with its last event"
+            )
+
+    @property
+    def end(self) -> Event | None:
+        """The event that ends the episode, if one does."""
+        return next((event for event in self.events if event.kind != "reward"), None)
+
+    def applied_to(self, episode: Episode, where: str) -> Episode:
+        """The episode as the label has it: its rewards, its end, its success.
+
+        A success or failure at step t cuts the episode behind t and terminates it there. Without
+        one the episode ends as it was recorded, and counts as no success.
+
+        Raises:
+            DataError: an event lies behind the episode's last step.
+        """
+        last = max((event.step for event in self.events), default=-1)
+        if last >= episode.length:
+            raise DataError(
+                f"{where}: {self.annotator} put an event at step {last}, but the episode has "
+                f"{episode.length} steps, numbered from 0; correct the label"
+            )
+        length = self.end.step + 1 if self.end else episode.length
+        rewards = np.zeros(length, np.float32)
+        for event in self.events:
+            rewards[event.step] += event.value
+        return replace(
+            episode,
+            observations={key: value[: length + 1] for key, value in episode.observations.items()},
+            actions=episode.actions[:length],
+            rewards=rewards,
+            terminated=self.end is not None or episode.terminated,
+            truncated=self.end is None and episode.truncated,
+            success=self.end is not None and self.end.kind == "success",
+            metadata=episode.metadata | {"annotator": self.annotator},
+        )
+
+    def summarised(self, summary: EpisodeSummary) -> EpisodeSummary:
+        """What `applied_to` makes of an episode, of which only the summary is known."""
+        ended = self.end is not None
+        return replace(
+            summary,
+            length=self.end.step + 1 if self.end else summary.length,
+            success=self.end is not None and self.end.kind == "success",
+            terminated=ended or summary.terminated,
+            truncated=not ended and summary.truncated,
+            return_=float(sum(event.value for event in self.events)),
+            metadata=summary.metadata | {"annotator": self.annotator},
+        )
+
+
+class LabelFolder:
+    """The labels of a store's episodes, by the number in the episode's file name."""
+
+    def __init__(self, store_path: Path) -> None:
+        self.path = store_path / "labels"
+
+    def add(self, number: int, label: Label) -> Path:
+        """Write a label as the newest of an episode; two annotators at once both succeed.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        try:
+            self.path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot make '{self.path}': {error.strerror}; make the store writable for you"
+            ) from error
+        value = {"format_version": LABEL_VERSION, **asdict(label)}
+        draft = self.path / f".draft_{os.getpid()}_{number:06d}.json"
+        write_json(draft, value)
+        try:
+            return self._publish(draft, number)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _publish(self, draft: Path, number: int) -> Path:
+        """Give a whole file the next free number; a link, unlike a rename, replaces nothing."""
+        revision = len(self._files().get(number, []))
+        while True:
+            path = self.path / f"episode_{number:06d}.{revision:03d}.json"
+            try:
+                os.link(draft, path)
+                return path
+            except FileExistsError:
+                revision += 1
+
+    def history(self, number: int) -> list[Label]:
+        """Every label of an episode, the oldest first.
+
+        Raises:
+            StoreError: a label file is damaged, or of a newer format.
+        """
+        return [read_label(path) for path in self._files().get(number, [])]
+
+    def newest(self) -> dict[int, Path]:
+        """The file of the newest label of every labelled episode."""
+        return {number: files[-1] for number, files in self._files().items()}
+
+    def _files(self) -> dict[int, list[Path]]:
+        found: dict[int, list[Path]] = {}
+        for path in sorted(self.path.glob("episode_*.json")) if self.path.exists() else []:
+            if match := re.fullmatch(r"episode_(\d{6,})\.(\d{3,})\.json", path.name):
+                found.setdefault(int(match.group(1)), []).append(path)
+        for files in found.values():
+            files.sort(key=lambda path: int(path.name.split(".")[1]))
+        return found
+
+
+def read_label(path: Path) -> Label:
+    """A label file.
+
+    Raises:
+        StoreError: it is damaged, or of a newer format.
+    """
+    value = read_json(path)
+    version = value.get("format_version") if isinstance(value, Mapping) else None
+    if isinstance(version, int) and version > LABEL_VERSION:
+        raise StoreError(
+            f"'{path}' has format_version {version}, this softflow reads up to {LABEL_VERSION}; "
+            "upgrade it (pip install --upgrade softflow)."
+        )
+    try:
+        return label_from_json(value)
+    except (KeyError, TypeError, AttributeError, DataError) as error:
+        raise StoreError(
+            f"'{path}' is damaged ({error!r}); remove it, then the label before it counts again, "
+            "and label the episode anew"
+        ) from error
+
+
+def label_from_json(value: Mapping[str, Any]) -> Label:
+    """A label from its JSON form."""
+    events = tuple(Event(**event) for event in value["events"])
+    return Label(value["annotator"], events, value["created"])
