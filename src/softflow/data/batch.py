@@ -34,6 +34,9 @@ class DataSpec:
         action_low, action_high: bounds per component, env units, finite.
         control_hz: control steps per second.
         env_id: environment the data comes from; empty when unknown.
+        names: what the components of "action" or of a one-dimensional observation are called,
+            for example {"action": ("x", "y", "gripper")}; a key without names is left out. Names
+            with a dot belong together: "eef_pos.0" to "eef_pos.2" came from one array.
 
     Raises:
         DataError: a field is unusable; the message names it and its value.
@@ -45,6 +48,7 @@ class DataSpec:
     action_high: tuple[float, ...]
     control_hz: float
     env_id: str = ""
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shapes = {key: tuple(map(int, shape)) for key, shape in self.observation_shapes.items()}
@@ -52,8 +56,10 @@ class DataSpec:
         object.__setattr__(self, "action_low", tuple(map(float, self.action_low)))
         object.__setattr__(self, "action_high", tuple(map(float, self.action_high)))
         object.__setattr__(self, "control_hz", float(self.control_hz))
+        object.__setattr__(self, "names", {key: tuple(names) for key, names in self.names.items()})
         self._check_observations()
         self._check_actions()
+        self._check_names()
         if not (math.isfinite(self.control_hz) and self.control_hz > 0):
             raise DataError(f"DataSpec.control_hz is {self.control_hz}; give a rate above 0 Hz.")
 
@@ -86,6 +92,16 @@ class DataSpec:
         for i, (low, high) in enumerate(zip(self.action_low, self.action_high, strict=True)):
             if low > high:
                 raise DataError(f"DataSpec: action component {i} has low {low} above high {high}.")
+
+    def _check_names(self) -> None:
+        shapes = {**self.observation_shapes, "action": (self.action_dim,)}
+        for key, names in self.names.items():
+            if key not in shapes:
+                raise DataError(f"DataSpec.names has '{key}', which the data has not.")
+            if shapes[key] != (len(names),):
+                raise DataError(
+                    f"DataSpec.names['{key}'] has {len(names)} names for shape {shapes[key]}."
+                )
 
     @property
     def state_keys(self) -> tuple[str, ...]:
@@ -123,6 +139,9 @@ class DataSpec:
             # Bounds often pass through float32 on one side only.
             if np.shape(ours) != np.shape(theirs) or not np.allclose(ours, theirs, 1e-6, 1e-6):
                 lines.append(f"{name}: {ours} and {theirs}")
+        for key in sorted(self.names.keys() & other.names.keys()):
+            if self.names[key] != other.names[key]:
+                lines.append(f"names['{key}']: {self.names[key]} and {other.names[key]}")
         if self.env_id and other.env_id and self.env_id != other.env_id:
             lines.append(f"env_id: '{self.env_id}' and '{other.env_id}'")
         return lines
@@ -136,17 +155,18 @@ class DataSpec:
             "action_high": list(self.action_high),
             "control_hz": self.control_hz,
             "env_id": self.env_id,
+            "names": {key: list(names) for key, names in self.names.items()},
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> DataSpec:
-        """The inverse of `to_json`.
+        """The inverse of `to_json`; names may be missing, as in older files.
 
         Raises:
             DataError: a field is missing, unknown or unusable.
         """
         known = {item.name for item in fields(cls)}
-        if value.keys() != known:
+        if value.keys() | {"names"} != known:
             raise DataError(
                 f"DataSpec: the JSON has the fields {sorted(value)}, expected {sorted(known)}; "
                 "it was damaged or written by another version of softflow."
