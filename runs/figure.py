@@ -82,8 +82,8 @@ def draw_rollout(panel: SubFigure, record: RunRecord) -> None:
     for cell, index in zip(panel.subplots(2, STRIP_FRAMES // 2).flat, chosen, strict=True):
         cell.imshow(frames[index])
         cell.set_axis_off()
-    panel.subplots_adjust(left=0.02, right=0.98, top=0.88, bottom=0.04, wspace=0.04, hspace=0.04)
-    panel.suptitle("One rollout after online RL", fontsize=10)
+    panel.subplots_adjust(left=0.02, right=0.98, top=0.87, bottom=0.02, wspace=0.04, hspace=0.04)
+    panel.suptitle("One rollout after online RL", fontsize=10, y=0.97)
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/figures/demo.png"))
     arguments = parser.parse_args()
     records = [read_run(folder) for folder in arguments.folders]
-    figure = plt.figure(figsize=(9.6, 3.4), dpi=110)
+    figure = plt.figure(figsize=(9.6, 3.0), dpi=110)
     grid = figure.add_gridspec(1, 2, width_ratios=[1.15, 1])
     left, right = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     axes = left.subplots()
