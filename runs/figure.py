@@ -20,9 +20,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
+from table import finals_of, pooled
 
 from softflow.data.episode_store import EpisodeStore
-from softflow.metrics import wilson_interval
 from softflow.report_data import STAGES, RunRecord, read_run
 
 COLOURS = {
@@ -47,10 +47,8 @@ def demonstrated(records: Sequence[RunRecord]) -> float:
 def draw_success(axes: Axes, records: Sequence[RunRecord]) -> None:
     """A bar a stage with its interval, and a dot a seed."""
     for x, (stage, name) in enumerate(STAGES.items()):
-        finals = [final for record in records if (final := record.final(stage))]
-        successes = sum(episode.success for final in finals for episode in final.episodes)
-        total = sum(final.num_episodes for final in finals)
-        rate, interval = successes / total, wilson_interval(successes, total)
+        finals = finals_of(records, stage)
+        rate, interval, _ = pooled(finals)
         axes.bar(x, rate, width=0.62, color=COLOURS[stage], alpha=0.85)
         error = [[rate - interval.low], [interval.high - rate]]
         axes.errorbar(x, rate, error, color="#1d2024", capsize=4, linewidth=1.2)

@@ -13,25 +13,35 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from softflow.metrics import wilson_interval
-from softflow.report_data import STAGES, RunRecord, read_run
+from softflow.metrics import Interval, wilson_interval
+from softflow.report_data import STAGES, Evaluation, RunRecord, read_run
+
+
+def finals_of(records: Sequence[RunRecord], stage: str) -> list[Evaluation]:
+    """The evaluation that ends a stage, of every run that has one."""
+    return [final for record in records if (final := record.final(stage))]
+
+
+def pooled(finals: Sequence[Evaluation]) -> tuple[float, Interval, int]:
+    """Success rate over the episodes of all seeds, its interval, and their number."""
+    successes = sum(episode.success for final in finals for episode in final.episodes)
+    total = sum(final.num_episodes for final in finals)
+    return successes / total, wilson_interval(successes, total), total
 
 
 def stage_row(records: Sequence[RunRecord], stage: str, name: str) -> str | None:
     """One line of the table, or None where no run has measured the stage."""
-    finals = [final for record in records if (final := record.final(stage))]
+    finals = finals_of(records, stage)
     if not finals:
         return None
-    successes = sum(episode.success for final in finals for episode in final.episodes)
-    total = sum(final.num_episodes for final in finals)
-    interval = wilson_interval(successes, total)
+    rate, interval, total = pooled(finals)
     seeds = ", ".join(f"{final.success_rate:.2f}" for final in finals)
     lengths = [e.length for final in finals for e in final.episodes if e.success]
     length = f"{sum(lengths) / len(lengths):.0f}" if lengths else "–"
     steps = sum(final.robot_steps for final in finals) / len(finals)
     online = sum(final.online_episodes for final in finals) / len(finals)
     return (
-        f"| {name} | {successes / total:.3f} | {interval.low:.3f}–{interval.high:.3f} | {total} | "
+        f"| {name} | {rate:.3f} | {interval.low:.3f}–{interval.high:.3f} | {total} | "
         f"{seeds} | {length} | {online:.0f} | {steps:.0f} |"
     )
 
