@@ -55,7 +55,7 @@ define install
 endef
 
 $(STAMP)-run: $(REQUIREMENTS) | $(BIN)/pip
-	$(call install,train$(comma)sim,$@)
+	$(call install,train$(comma)sim$(comma)formats,$@)
 
 $(STAMP)-dev: $(REQUIREMENTS) | $(BIN)/pip
-	$(call install,train$(comma)sim$(comma)dev,$(STAMP)-run $@)
+	$(call install,train$(comma)sim$(comma)formats$(comma)dev,$(STAMP)-run $@)
