@@ -11,10 +11,9 @@ from torch import Tensor
 
 from benchmarks.measuring import Row, Section, loops_for, measure
 from benchmarks.synthetic import ACTION_DIM, STATE_DIM, episode
-from softflow.data.batch import DataSpec
+from softflow.data.batch import STATE_KEY, DataSpec
 from softflow.data.chunk_sampler import ChunkBatch, ChunkDataset, ChunkSampler, ChunkSpec
 from softflow.data.episode_store import EpisodeStore
-from softflow.models.observation_encoder import STATE_KEY
 
 
 def run(

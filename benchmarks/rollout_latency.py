@@ -7,9 +7,9 @@ import torch
 
 from benchmarks.measuring import Row, Section, Spread, loops_for, measure
 from benchmarks.synthetic import statistics
+from softflow.data.batch import STATE_KEY
 from softflow.envs.contract import make_env
 from softflow.models.action_selection import ChunkSelector, SelectionConfig, SelectionRule
-from softflow.models.observation_encoder import STATE_KEY
 from softflow.models.value_distribution import ValueSupport
 from softflow.training.config import TrainingConfig
 from softflow.training.learner import build_critic, build_policy

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from softflow.data.batch import Episode
+from softflow.data.batch import STATE_KEY, Episode
 from softflow.data.chunk_sampler import ChunkBatch, ChunkSpec
 from softflow.data.preprocessing import ArrayStatistics, DatasetStatistics
-from softflow.models.observation_encoder import STATE_KEY
 
 STATE_DIM = 28
 ACTION_DIM = 5

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from softflow.data.batch import STATE_KEY
 from softflow.data.chunk_sampler import ChunkSpec
 from softflow.data.preprocessing import ArrayStatistics, DatasetStatistics
 from softflow.models.chunk_critic import CriticConfig, CriticEnsemble
 from softflow.models.coupling import FlowConfig
 from softflow.models.flow_policy import ActionFlow, FlowPolicy
-from softflow.models.observation_encoder import STATE_KEY, EncoderConfig
+from softflow.models.observation_encoder import EncoderConfig
 from softflow.models.value_distribution import ValueSupport
 
 TOKEN_DIM = 6

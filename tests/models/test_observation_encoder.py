@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from softflow.data.batch import STATE_KEY
 from softflow.data.preprocessing import DatasetStatistics
 from softflow.errors import ConfigError
-from softflow.models.observation_encoder import STATE_KEY, EncoderConfig, ObservationEncoder
+from softflow.models.observation_encoder import EncoderConfig, ObservationEncoder
 
 MakeStatistics = Callable[..., DatasetStatistics]
 CONFIG = EncoderConfig(token_dim=8, hidden_dim=7, state_tokens=3)

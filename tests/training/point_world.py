@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from softflow.data.batch import DataSpec, Episode
+from softflow.data.batch import STATE_KEY, DataSpec, Episode
 from softflow.data.chunk_sampler import ChunkSpec
 from softflow.data.episode_store import EpisodeStore
-from softflow.envs.contract import STATE_KEY, RobotEnv, data_spec, make_env
+from softflow.envs.contract import RobotEnv, data_spec, make_env
 from softflow.models.chunk_critic import CriticConfig
 from softflow.models.coupling import FlowConfig
 from softflow.models.observation_encoder import EncoderConfig

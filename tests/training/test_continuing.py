@@ -22,9 +22,8 @@ from rich.console import Console
 from runs_compared import as_overrides
 
 from softflow.cli import main
-from softflow.data.batch import DataSpec, Episode
+from softflow.data.batch import STATE_KEY, DataSpec, Episode
 from softflow.data.episode_store import EpisodeStore
-from softflow.envs.contract import STATE_KEY
 from softflow.metrics import read_metrics
 from softflow.progress import ConsoleProgress, SilentProgress
 from softflow.training.config import TrainingConfig

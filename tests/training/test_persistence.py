@@ -14,8 +14,8 @@ import torch
 from point_world import PointWorld, point_spec, tiny_config, write_demonstrations
 from torch import Tensor
 
+from softflow.data.batch import STATE_KEY
 from softflow.data.chunk_sampler import ChunkBatch
-from softflow.envs.contract import STATE_KEY
 from softflow.errors import CheckpointError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.models.checkpoint import read_checkpoint, write_checkpoint

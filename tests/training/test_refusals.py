@@ -19,9 +19,8 @@ from point_world import LocalPool, demonstration, point_spec, tiny_config, write
 from runs_compared import as_overrides
 
 from softflow.cli import main
-from softflow.data.batch import DataSpec, Episode
+from softflow.data.batch import STATE_KEY, DataSpec, Episode
 from softflow.data.episode_store import EpisodeStore
-from softflow.envs.contract import STATE_KEY
 from softflow.errors import NumericalError, SoftflowError
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import read_checkpoint

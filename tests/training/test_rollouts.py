@@ -12,9 +12,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from softflow.data.batch import STATE_KEY
 from softflow.data.chunk_sampler import ChunkDataset, ChunkSpec
 from softflow.data.episode_store import EpisodeStore
-from softflow.envs.contract import STATE_KEY, RobotEnv, data_spec
+from softflow.envs.contract import RobotEnv, data_spec
 from softflow.errors import DataError, NumericalError
 from softflow.models.action_selection import ChunkSelector
 from softflow.training.rollouts import RolloutResult, run_episode

@@ -13,6 +13,7 @@ import numpy as np
 from softflow.errors import DataError
 
 OBSERVATION_PREFIX = "observation."
+STATE_KEY = "observation.state"
 IMAGE_PREFIX = "observation.images."
 ACTION_TOLERANCE = 1e-4
 """How far an action may lie outside the action space (env units): float32 rounding, no more."""

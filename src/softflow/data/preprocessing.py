@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from softflow.data.batch import DataSpec, Episode, require_finite
+from softflow.data.action_representation import ActionRepresentation
+from softflow.data.batch import STATE_KEY, DataSpec, Episode, require_finite
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import ConfigError, DataError
 
@@ -64,12 +65,20 @@ class DatasetStatistics:
         observations: state key → statistics over all T+1 observations of all episodes.
         action: statistics over all actions, env units.
         num_episodes, num_steps: how much was counted; steps are control steps.
+        relative_action: statistics over the actions of all windows as the representation gives
+            them; None if actions stay absolute.
     """
 
     observations: dict[str, ArrayStatistics]
     action: ArrayStatistics
     num_episodes: int
     num_steps: int
+    relative_action: ArrayStatistics | None = None
+
+    @property
+    def seen_action(self) -> ArrayStatistics:
+        """Statistics of the actions that the networks see."""
+        return self.action if self.relative_action is None else self.relative_action
 
     @property
     def constant_actions(self) -> tuple[int, ...]:
@@ -79,11 +88,13 @@ class DatasetStatistics:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dictionary; `from_json` gives back the same numbers exactly."""
+        relative = self.relative_action
         return {
             "observations": {key: item.to_json() for key, item in self.observations.items()},
             "action": self.action.to_json(),
             "num_episodes": self.num_episodes,
             "num_steps": self.num_steps,
+            "relative_action": None if relative is None else relative.to_json(),
         }
 
     @classmethod
@@ -95,11 +106,13 @@ class DatasetStatistics:
         """
         try:
             observations = value["observations"].items()
+            relative = value.get("relative_action")
             return cls(
                 {key: ArrayStatistics.from_json(item) for key, item in observations},
                 ArrayStatistics.from_json(value["action"]),
                 int(value["num_episodes"]),
                 int(value["num_steps"]),
+                None if relative is None else ArrayStatistics.from_json(relative),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(
@@ -138,11 +151,21 @@ class _RunningStatistics:
 
 
 def compute_statistics(
-    store: EpisodeStore, episodes: Sequence[int] | None = None
+    store: EpisodeStore,
+    episodes: Sequence[int] | None = None,
+    representation: ActionRepresentation | None = None,
+    window_length: int = 1,
 ) -> DatasetStatistics:
     """Statistics of these episodes of a store (all of them when None).
 
     Warns (`UserWarning`) about constant action components: the policy will hold them.
+
+    Args:
+        store: where the episodes are.
+        episodes: indices into it.
+        representation: how the networks see actions; None leaves them absolute.
+        window_length: actions of a decision, prefix and chunk together (P + H); matters only if
+            they are relative to its observation.
 
     Raises:
         DataError: there is no episode to count, or one holds a NaN or infinity.
@@ -153,6 +176,8 @@ def compute_statistics(
     shapes = store.spec.observation_shapes
     observations = {key: _RunningStatistics(shapes[key]) for key in store.spec.state_keys}
     action = _RunningStatistics((store.spec.action_dim,))
+    relative = _RunningStatistics((store.spec.action_dim,))
+    representation = representation or ActionRepresentation()
     num_steps = 0
     for index in indices:
         episode = store.episode(index, with_images=False)
@@ -160,15 +185,29 @@ def compute_statistics(
         for key, running in observations.items():
             running.add(episode.observations[key])
         action.add(episode.actions)
+        if not representation.is_absolute:
+            relative.add(_seen_from_observations(episode, representation, window_length))
         num_steps += episode.length
     statistics = DatasetStatistics(
         {key: running.result() for key, running in observations.items()},
         action.result(),
         len(indices),
         num_steps,
+        None if representation.is_absolute else relative.result(),
     )
     _warn_of_constant_actions(statistics, store)
     return statistics
+
+
+def _seen_from_observations(
+    episode: Episode, representation: ActionRepresentation, window_length: int
+) -> np.ndarray:
+    """The actions of all windows of an episode, relative: `[T · window_length, A]`."""
+    last = episode.length - 1
+    steps = np.minimum(np.arange(episode.length)[:, None] + np.arange(window_length), last)
+    windows = torch.from_numpy(episode.actions[steps]).double()
+    state = torch.from_numpy(episode.observations[STATE_KEY][:-1]).double()
+    return representation.encode(windows, state).flatten(0, 1).numpy()
 
 
 def _require_finite(store: EpisodeStore, index: int, episode: Episode) -> None:

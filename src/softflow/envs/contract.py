@@ -26,11 +26,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from softflow.data.batch import DataSpec
+from softflow.data.batch import IMAGE_PREFIX, STATE_KEY, DataSpec
 from softflow.errors import ConfigError, EnvironmentContractError
-
-STATE_KEY = "observation.state"
-IMAGE_PREFIX = "observation.images."
 
 Observation = dict[str, np.ndarray]
 

@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from softflow.envs.contract import IMAGE_PREFIX, STATE_KEY, Observation, RobotEnv
+from softflow.data.batch import IMAGE_PREFIX, STATE_KEY
+from softflow.envs.contract import Observation, RobotEnv
 from softflow.envs.rendering import SceneRenderer, load_mujoco
 from softflow.errors import ConfigError, DataError, EnvironmentContractError
 

@@ -126,8 +126,7 @@ class ChunkSelector:
         Returns:
             [B, H, A] actions in the robot's units, inside the range of the data.
         """
-        normalizer = self.policy.action_normalizer
-        prefix = normalizer.normalize(prefix_actions)
+        prefix = self.policy.normalize_actions(prefix_actions, observation)
         condition = self.policy.condition(observation, prefix)
         num, std = self.config.num_candidates, self.config.sampling_std
         if self.config.rule == "likelihood" or self.critic is None:
@@ -141,7 +140,7 @@ class ChunkSelector:
                 tokens,
                 num,
                 std,
-                normalizer.action_scale,
+                self.policy.action_normalizer.action_scale,
                 generator=generator,
             ).actions
-        return normalizer.denormalize(chosen)
+        return self.policy.denormalize_actions(chosen, observation)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from softflow.data.action_representation import ActionRepresentation
+from softflow.data.batch import STATE_KEY
 from softflow.data.chunk_sampler import ChunkSpec
 from softflow.data.preprocessing import ActionNormalizer, DatasetStatistics
 from softflow.models.bijections import (
@@ -139,7 +141,17 @@ def perturb(actions: Tensor, noise_std: float, generator: torch.Generator | None
 
 
 class FlowPolicy(nn.Module):
-    """Encoder, flow and action units: everything needed to act by likelihood."""
+    """Encoder, flow and action units: everything needed to act by likelihood.
+
+    Args:
+        chunk: lengths of a decision.
+        statistics: of the data; decides the units of observations and actions.
+        flow, encoder: sizes.
+        actions: which actions are relative to the observation (App. A3); None: absolute ones.
+    """
+
+    action_minimum: Tensor
+    action_maximum: Tensor
 
     def __init__(
         self,
@@ -147,14 +159,37 @@ class FlowPolicy(nn.Module):
         statistics: DatasetStatistics,
         flow: FlowConfig,
         encoder: EncoderConfig,
+        actions: ActionRepresentation | None = None,
     ) -> None:
         super().__init__()
-        self.action_normalizer = ActionNormalizer(statistics.action)
+        self.actions = actions or ActionRepresentation()
+        self.action_normalizer = ActionNormalizer(statistics.seen_action)
+        for name in ("minimum", "maximum"):
+            bound = torch.tensor(getattr(statistics.action, name), dtype=torch.get_default_dtype())
+            self.register_buffer(f"action_{name}", bound, persistent=False)
         action_dim = len(statistics.action.mean)
         self.encoder = ObservationEncoder(
             statistics, chunk.history_length, chunk.prefix_length, action_dim, encoder
         )
         self.flow = ActionFlow(chunk.chunk_length, action_dim, encoder.token_dim, flow)
+
+    def normalize_actions(self, actions: Tensor, observation: dict[str, Tensor]) -> Tensor:
+        """The robot's actions [B, K, A] as the networks see them from the newest observation."""
+        if not self.actions.is_absolute:
+            actions = self.actions.encode(actions, observation[STATE_KEY][:, -1])
+        return self.action_normalizer.normalize(actions)
+
+    def denormalize_actions(self, normalised: Tensor, observation: dict[str, Tensor]) -> Tensor:
+        """The inverse [B, K, A], in the robot's units and inside the range of the data."""
+        actions = self.action_normalizer.denormalize(normalised)
+        if self.actions.is_absolute:
+            return actions
+        decoded = self.actions.decode(actions, observation[STATE_KEY][:, -1])
+        bounded = decoded.clamp(self.action_minimum, self.action_maximum)
+        # Bounding the components of a quaternion one by one would turn the hand.
+        free = list(self.actions.quaternions)
+        bounded[..., free] = decoded[..., free]
+        return bounded
 
     def condition(self, observation: dict[str, Tensor], prefix_actions: Tensor) -> FlowCondition:
         """Raw observation [B, history, ...] and normalised prefix [B, P, A] -> flow condition."""

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from softflow.data.batch import STATE_KEY
 from softflow.data.preprocessing import DatasetStatistics, StateNormalizer
 from softflow.errors import ConfigError
-
-STATE_KEY = "observation.state"
 
 
 @dataclass(frozen=True)

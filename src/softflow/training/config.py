@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from softflow.data.action_representation import ActionRepresentation
 from softflow.data.chunk_sampler import ChunkSpec
 from softflow.errors import ConfigError
 from softflow.models.chunk_critic import CriticConfig
@@ -29,6 +30,7 @@ class ModelConfig:
     flow: FlowConfig = field(default_factory=FlowConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
+    actions: ActionRepresentation = field(default_factory=ActionRepresentation)
 
     def __post_init__(self) -> None:
         _require(

@@ -73,8 +73,9 @@ def _windows(dataset: ChunkDataset, run: Run) -> ChunkBatch:
 
 
 def _normalized(run: Run, batch: ChunkBatch) -> tuple[Tensor, Tensor]:
-    normalize = run.learner.policy.action_normalizer.normalize
-    return normalize(batch.actions)[:, None], normalize(batch.prefix_actions)
+    normalize = run.learner.policy.normalize_actions
+    actions = normalize(batch.actions, batch.observation)
+    return actions[:, None], normalize(batch.prefix_actions, batch.observation)
 
 
 def _log_prob(run: Run, batch: ChunkBatch) -> Tensor:

@@ -35,7 +35,7 @@ from softflow.training.losses import (
 
 def build_policy(config: ModelConfig, statistics: DatasetStatistics) -> FlowPolicy:
     """A fresh policy for data of these statistics."""
-    return FlowPolicy(config.chunk, statistics, config.flow, config.encoder)
+    return FlowPolicy(config.chunk, statistics, config.flow, config.encoder, config.actions)
 
 
 def build_critic(
@@ -175,12 +175,15 @@ class Learner:
             return metrics | self._step(loss, self.policy, self.policy_optimizer)
 
     def _normalized(self, batch: ChunkBatch) -> tuple[Tensor, Tensor]:
-        normalize = self.policy.action_normalizer.normalize
-        return normalize(batch.actions), normalize(batch.prefix_actions)
+        normalize = self.policy.normalize_actions
+        return (
+            normalize(batch.actions, batch.observation),
+            normalize(batch.prefix_actions, batch.observation),
+        )
 
     @torch.no_grad()
     def _next_value(self, batch: ChunkBatch, num_candidates: int) -> Tensor:
-        prefix = self.policy.action_normalizer.normalize(batch.next_prefix_actions)
+        prefix = self.policy.normalize_actions(batch.next_prefix_actions, batch.next_observation)
         self.policy.eval()
         condition = self.policy.condition(batch.next_observation, prefix)
         tokens = self.target_critic.encoder(batch.next_observation, prefix)

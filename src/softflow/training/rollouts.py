@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from gymnasium import spaces
 
 from softflow.data.batch import DataSpec, Episode, is_image_key, require_finite
 from softflow.data.chunk_sampler import ChunkSpec
@@ -94,6 +95,8 @@ def run_episode(
     _require_finite_observation(observation, seed, 0)
     history = _History(chunk.history_length, observation)
     neutral = np.asarray(env.neutral_action, dtype=np.float32)
+    space = cast("spaces.Box", env.action_space)
+    low, high = space.low, space.high
     committed = deque([neutral] * chunk.prefix_length)
     observations, actions, rewards = [observation], [], []
     frames = [_frame(env)] if render_every else []
@@ -110,7 +113,8 @@ def run_episode(
                     f"the policy chose a non-finite action at control step {len(actions)} of the "
                     f"episode with seed {seed}; the checkpoint is unusable, go back to an older one"
                 )
-            committed = deque([*prefix, *planned])
+            # The components of a decoded quaternion may leave the range of the data.
+            committed = deque([*prefix, *np.clip(planned, low, high)])
         action = committed.popleft()
         observation, reward, terminated, truncated, info = env.step(action)
         _require_finite_observation(observation, seed, len(actions) + 1)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from softflow.data.batch import STATE_KEY
 from softflow.data.chunk_sampler import ChunkDataset
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files import read_json
@@ -35,7 +36,6 @@ from softflow.models.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from softflow.models.observation_encoder import STATE_KEY
 from softflow.models.value_distribution import ValueSupport, support_from_returns
 from softflow.progress import ProgressReporter
 from softflow.training.config import STAGES, StageConfig, StageName, TrainingConfig
@@ -74,7 +74,13 @@ class Run:
         self.offline_store = EpisodeStore.open(offline_path)
         self.spec = self.offline_store.spec
         require_episodes(self.offline_store)
-        self.statistics = compute_statistics(self.offline_store)
+        self.config.model.actions.require_fit(self.spec)
+        chunk = config.model.chunk
+        self.statistics = compute_statistics(
+            self.offline_store,
+            representation=config.model.actions,
+            window_length=chunk.prefix_length + chunk.chunk_length,
+        )
         self.learner = Learner(config, self.statistics, self._value_support())
         self.online_store = EpisodeStore.open_or_create(folder / "online", self.spec)
         self.logger = MetricLogger(folder)
