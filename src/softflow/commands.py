@@ -9,7 +9,7 @@ import importlib.metadata
 import platform
 import shlex
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -206,6 +206,8 @@ def _tally_line(tally: OperatorTally) -> str:
 def train(options: Train) -> None:
     """Run the stages, then write the report; also after an error or Ctrl-C, with what there is."""
     dataset = EpisodeStore.open(options.dataset)
+    if not dataset.spec.env_id:
+        options = _without_environment(options)
     _write_identity(options, dataset)
     with ConsoleProgress() as progress, RolloutPool(options.config.num_workers) as pool:
         if options.config.eval_episodes or "online_rl" in options.stages:
@@ -218,6 +220,24 @@ def train(options: Train) -> None:
         finally:
             run.close()
             write_report(options.run)
+
+
+def _without_environment(options: Train) -> Train:
+    """Training on data of which no simulator is known: nothing is evaluated.
+
+    Raises:
+        ConfigError: a stage needs robot episodes.
+    """
+    if "online_rl" in options.stages:
+        offline = " ".join(stage for stage in STAGES if stage != "online_rl")
+        raise ConfigError(
+            f"'{options.dataset}' names no environment, and online_rl collects episodes in one; "
+            f"train the other stages (--stages {offline}), or name the environment when importing "
+            "(--env-id)"
+        )
+    print("this data names no environment: no success rates, but held-out likelihood (report.html)")
+    config = replace(options.config, eval_episodes=0, round_eval_episodes=0)
+    return replace(options, config=config)
 
 
 def evaluate_checkpoint(options: Evaluate) -> None:

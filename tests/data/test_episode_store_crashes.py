@@ -145,7 +145,7 @@ def test_kill_9_at_any_moment_loses_nothing_sealed(tmp_path: Path, nursery: Nurs
     path = tmp_path / "store"
     delays = random.Random(0)
     known = 0
-    for kill in range(27):
+    for kill in range(200):
         until = ("pid", "opened", "sealed")[kill % 3]
         sealed = nursery.kill_a_writer(path, until, delays.uniform(0.0, 0.1))
         if not (path / "store.json").exists():
@@ -157,7 +157,7 @@ def test_kill_9_at_any_moment_loses_nothing_sealed(tmp_path: Path, nursery: Nurs
         known = len(store)
         store.close()
     store = EpisodeStore.open(path, writable=True)
-    assert known >= 9
+    assert known >= 60
     assert store.verify() == []
     for index in range(len(store)):
         episode, original = store.episode(index), recorded(index)

@@ -6,12 +6,8 @@ them, `writer.lock`, and `set_aside/` with what an interrupted or damaged write 
 
 from __future__ import annotations
 
-import fcntl
-import io
-import json
 import os
 import re
-import socket
 import warnings
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +24,7 @@ from softflow.data.episode_file import (
 )
 from softflow.data.files import TEMP_SUFFIX, read_json, sync_to_disk, write_json
 from softflow.data.labels import Label, LabelFolder, read_label
+from softflow.data.writer_lock import WriterLock
 from softflow.errors import DataError, StoreError
 
 __all__ = ["EpisodeStore", "EpisodeSummary"]
@@ -43,7 +40,7 @@ class EpisodeStore:
     writer sets a damaged episode before it aside.
     """
 
-    def __init__(self, path: Path, spec: DataSpec, lock: io.FileIO | None) -> None:
+    def __init__(self, path: Path, spec: DataSpec, lock: WriterLock | None) -> None:
         self.path = path
         self.spec = spec
         self._lock = lock
@@ -66,7 +63,7 @@ class EpisodeStore:
         """
         path = Path(path)
         _make_folders(path)
-        lock = _take_lock(path)
+        lock = WriterLock(path)
         try:
             if (path / "store.json").exists():
                 raise StoreError(
@@ -76,7 +73,7 @@ class EpisodeStore:
             sync_to_disk(path.resolve().parent)
             return cls(path, spec, lock)
         except BaseException:
-            lock.close()
+            lock.release()
             raise
 
     @classmethod
@@ -94,13 +91,13 @@ class EpisodeStore:
         if not writable:
             return cls(path, spec, None)
         _make_folders(path)
-        lock = _take_lock(path)
+        lock = WriterLock(path)
         try:
             if read_json(path / "store.json")["format_version"] < FORMAT_VERSION:
                 _write_identity(path, spec)
             return cls(path, spec, lock)
         except BaseException:
-            lock.close()
+            lock.release()
             raise
 
     @classmethod
@@ -138,7 +135,7 @@ class EpisodeStore:
     def close(self) -> None:
         """Give the writer lock back; reading stays possible."""
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
             self._lock = None
 
     @property
@@ -341,33 +338,3 @@ def _make_folders(path: Path) -> None:
             f"cannot create the store '{path}': {error.strerror}; choose another folder or make "
             "it writable."
         ) from error
-
-
-def _take_lock(path: Path) -> io.FileIO:
-    """The writer lock; it goes away with the process that holds it, however that ends."""
-    try:
-        # Unbuffered, so that closing it on a full disk has nothing left to write.
-        lock = (path / "writer.lock").open("a+b", buffering=0)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write to the store '{path}': {error.strerror}; make it writable for this user."
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        lock.truncate(0)
-        lock.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
-    except BlockingIOError as error:
-        lock.seek(0)
-        holder = lock.read().decode() or "unknown"
-        lock.close()
-        raise StoreError(
-            f"the store '{path}' already has a writer ({holder}); wait for it to end, stop it, "
-            "or open the store for reading."
-        ) from error
-    except OSError as error:
-        lock.close()
-        raise StoreError(
-            f"cannot lock the store '{path}': {error.strerror}; keep it on a local disk with "
-            "space left."
-        ) from error
-    return lock

@@ -1,7 +1,9 @@
 """Labels beside episodes: what a person, or a program, says happened in an episode already sealed.
 
-    labels/episode_000012.000.json      the first label of that episode
-    labels/episode_000012.001.json      the second, which replaces the first
+    labels/episode_000012.000.3fa9c21b.json      the first label of that episode
+    labels/episode_000012.001.08d1e7f4.json      the second, which replaces the first
+
+The eight digits are random: two annotators at once write two files, on network folders too.
 
 Each is written whole and never changes, so relabelling rewrites nothing and anybody may label while
 an episode store has a writer. The newest label of an episode decides its rewards and its end.
@@ -11,8 +13,8 @@ from __future__ import annotations
 
 import datetime
 import math
-import os
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,6 +29,7 @@ from softflow.errors import DataError, StoreError
 
 LABEL_VERSION = 1
 EventKind = Literal["success", "failure", "reward"]
+_LABEL_NAME = re.compile(r"episode_(\d{6,})\.(\d{3,})\.[0-9a-f]{8}\.json")
 
 
 @dataclass(frozen=True)
@@ -154,24 +157,10 @@ class LabelFolder:
             raise StoreError(
                 f"cannot make '{self.path}': {error.strerror}; make the store writable for you"
             ) from error
-        value = {"format_version": LABEL_VERSION, **asdict(label)}
-        draft = self.path / f".draft_{os.getpid()}_{number:06d}.json"
-        write_json(draft, value)
-        try:
-            return self._publish(draft, number)
-        finally:
-            draft.unlink(missing_ok=True)
-
-    def _publish(self, draft: Path, number: int) -> Path:
-        """Give a whole file the next free number; a link, unlike a rename, replaces nothing."""
-        revision = len(self._files().get(number, []))
-        while True:
-            path = self.path / f"episode_{number:06d}.{revision:03d}.json"
-            try:
-                os.link(draft, path)
-                return path
-            except FileExistsError:
-                revision += 1
+        revision = max((_revision(path) for path in self._files().get(number, [])), default=-1) + 1
+        path = self.path / f"episode_{number:06d}.{revision:03d}.{secrets.token_hex(4)}.json"
+        write_json(path, {"format_version": LABEL_VERSION, **asdict(label)})
+        return path
 
     def history(self, number: int) -> list[Label]:
         """Every label of an episode, the oldest first.
@@ -188,11 +177,15 @@ class LabelFolder:
     def _files(self) -> dict[int, list[Path]]:
         found: dict[int, list[Path]] = {}
         for path in sorted(self.path.glob("episode_*.json")) if self.path.exists() else []:
-            if match := re.fullmatch(r"episode_(\d{6,})\.(\d{3,})\.json", path.name):
+            if match := _LABEL_NAME.fullmatch(path.name):
                 found.setdefault(int(match.group(1)), []).append(path)
         for files in found.values():
-            files.sort(key=lambda path: int(path.name.split(".")[1]))
+            files.sort(key=lambda path: (_revision(path), path.name))
         return found
+
+
+def _revision(path: Path) -> int:
+    return int(path.name.split(".")[1])
 
 
 def read_label(path: Path) -> Label:
