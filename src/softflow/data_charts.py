@@ -276,7 +276,7 @@ def coverage(record: DataRecord) -> list[Figure]:
         own = points[record.state_success == flag]
         if len(own):
             density = np.histogram2d(own[:, 0], own[:, 1], edges)[0]
-            chart = Chart(*scales, Frame(500, 330, left=12, bottom=44))
+            chart = Chart(scales[0], scales[1], Frame(500, 330, left=12, bottom=44))
             chart.box((scales[0].low, scales[0].high), (scales[1].low, scales[1].high), "ground")
             _draw_density(chart, density, edges, css)
             for text, x, y, shift in (

@@ -130,7 +130,7 @@ def not_finite(subject: Subject) -> Iterator[Problem]:
     """NaN and infinity, one problem per stretch of steps."""
     for key, rows in subject.numbers.items():
         bad = ~np.isfinite(rows)
-        for first, last in runs_of(bad.any(axis=1)):
+        for first, last in runs_of(np.asarray(bad.any(axis=1))):
             within = bad[first : last + 1]
             components = np.flatnonzero(within.any(axis=0)).tolist()
             one = components[0] if len(components) == 1 else None
@@ -148,7 +148,7 @@ def action_outside(subject: Subject) -> Iterator[Problem]:
         return
     actions = subject.numbers[ACTION]
     low, high = np.asarray(subject.spec.action_low), np.asarray(subject.spec.action_high)
-    outside = np.maximum(low - actions, actions - high)
+    outside = np.where(np.isfinite(actions), np.maximum(low - actions, actions - high), 0)
     for component in range(actions.shape[1]):
         for first, last in runs_of(outside[:, component] > ACTION_TOLERANCE):
             worst = first + int(np.argmax(outside[first : last + 1, component]))
@@ -219,7 +219,7 @@ def zero_actions(subject: Subject) -> Iterator[Problem]:
     """Every component exactly 0: all the time (an error), or for long."""
     if ACTION not in subject.numbers:
         return
-    zero = ~subject.numbers[ACTION].any(axis=1)
+    zero = np.all(subject.numbers[ACTION] == 0, axis=1)
     if zero.all():
         text = "every action is zero; the recorder missed the commands, or nothing was done"
         yield subject.error("zero-actions", text, key=ACTION)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -132,7 +132,8 @@ def validate_store(
 ) -> Iterator[Problem]:
     """Every problem of a store, damaged files and labels that do not fit included.
 
-    Episodes are named by their index, and examined as their newest label has them.
+    Episodes are named by their index, and examined as they were recorded; their newest label must
+    fit them.
 
     Args:
         store: read only, nothing is set aside.
@@ -156,24 +157,26 @@ def _of_store(
         yield Problem("warning", "set-aside", "", text)
     for index in range(len(store)):
         try:
-            episode = store.episode(index)
+            recorded = store.episode(index, labelled=False)
         except (DataError, StoreError) as error:
-            recorded = _recorded(store, index)
-            check = "wrong-label" if recorded else "damaged-file"
-            yield Problem("error", check, str(index), str(error))
-            episode = recorded
-        if episode is not None:
-            yield from examination.examine(str(index), episode)
+            yield Problem("error", "damaged-file", str(index), str(error))
+        else:
+            try:
+                metadata = _labelled_metadata(store, index, recorded)
+            except (DataError, StoreError) as error:
+                yield Problem("error", "wrong-label", str(index), str(error))
+                metadata = recorded.metadata
+            # What a label cuts off is examined too: copies of the store hold it.
+            yield from examination.examine(str(index), replace(recorded, metadata=metadata))
         on_progress(index + 1)
     yield from examination.finish()
 
 
-def _recorded(store: EpisodeStore, index: int) -> Episode | None:
-    """An episode without its label; None if the file itself cannot be read."""
-    try:
-        return store.episode(index, labelled=False)
-    except (DataError, StoreError):
-        return None
+def _labelled_metadata(store: EpisodeStore, index: int, recorded: Episode) -> dict[str, Any]:
+    """What is known of an episode with its newest label; raises if that does not fit."""
+    history = store.labels(index)
+    where = str(store.episode_path(index))
+    return history[-1].applied_to(recorded, where).metadata if history else recorded.metadata
 
 
 def _wants_rates(settings: CheckSettings) -> bool:
