@@ -139,6 +139,7 @@ OPTIONS = {
         "--out",
     ],
     "report": ["PATH"],
+    "data": [],  # its commands are in test_data_commands
 }
 
 
@@ -179,8 +180,10 @@ def test_help_of_train_shows_the_numbers_of_the_preset(softflow: Say, name: str)
     assert f"train {name}" in out
 
 
-def test_help_does_not_wait_for_torch() -> None:
-    script = "import sys; from softflow.cli import main; main([]); print('torch' in sys.modules)"
+@pytest.mark.parametrize("words", [[], ["data"]])
+def test_help_does_not_wait_for_torch(words: list[str]) -> None:
+    main = f"from softflow.cli import main; main({words})"
+    script = f"import sys; {main}; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

@@ -1,9 +1,12 @@
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from softflow.figures import Chart, Frame, Scale, binned, compact, scale_of
+from softflow.figures import Chart, Frame, Scale, binned, compact, png_bytes, scale_of
 
 
 @pytest.mark.parametrize(
@@ -77,3 +80,19 @@ def test_marks_stand_where_the_data_say() -> None:
     assert "<title>a &lt; b</title>" in svg
     assert 'class="line online_rl" points="10.0,60.0 110.0,35.0"' in svg
     assert 'aria-label="said &quot;aloud&quot;"' in svg
+
+
+def test_a_box_covers_its_values() -> None:
+    chart = Chart(Scale(0, 10), Scale(0, 1), Frame(100, 100, left=0, right=0, top=0, bottom=0))
+    chart.box((2, 5), (0.25, 0.75), "data", opacity=0.5, title="a < b")
+    svg = chart.svg("a box")
+    assert 'x="20.0" y="25.0" width="30.0" height="50.0" fill-opacity="0.50"' in svg
+    assert "<title>a &lt; b</title>" in svg
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (5, 3, 3), (84, 84, 3)])
+def test_a_png_is_read_back_to_the_pixel(shape: tuple[int, ...]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    with Image.open(io.BytesIO(png_bytes(picture))) as image:
+        assert image.format == "PNG"
+        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), picture)

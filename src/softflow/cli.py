@@ -1,4 +1,4 @@
-"""The command line: `softflow demo | collect | train | evaluate | report`."""
+"""The command line: `softflow demo | collect | train | evaluate | report | data`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ softflow — make a robot policy better with little robot time.
                                            any number of the preset can be overridden
   softflow evaluate runs/cube/checkpoints/last --episodes 200
   softflow report runs/cube                write RUN/report.html
+  softflow data validate data/cube         look into, check, merge, filter, label and plot episodes
 
 `softflow COMMAND --help` explains each.
 """
 
-COMMANDS = ("demo", "collect", "train", "evaluate", "report")
+COMMANDS = ("demo", "collect", "train", "evaluate", "report", "data")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(EXAMPLES)
         return 0
     try:
-        _run(words[0], words[1:])
+        return _run(words[0], words[1:])
     except SoftflowError as error:
         print(f"\nsoftflow: {error}", file=sys.stderr)
         return 2
@@ -63,12 +64,18 @@ def _file_problem(error: OSError) -> str:
     )
 
 
-def _run(name: str, words: list[str]) -> None:
+def _run(name: str, words: list[str]) -> int:
+    """Do a command; its exit status."""
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, 1)
         hint = f'did you mean "{near[0]}"?' if near else f"choose one of {', '.join(COMMANDS)}"
         raise ConfigError(f'no command "{name}"; {hint}')
-    # Imported here: `softflow --help` should not wait for torch.
+    # Imported here: `softflow --help` should not wait for torch, nor `softflow data`.
+    if name == "data":
+        from softflow import data_commands
+
+        return data_commands.run(words)
     from softflow import commands
 
     commands.run(name, words)
+    return 0

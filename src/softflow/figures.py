@@ -7,6 +7,8 @@ looks like in light and in dark mode. One unit of a chart is one CSS pixel at it
 from __future__ import annotations
 
 import math
+import struct
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -127,6 +129,25 @@ class Chart:
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in there + back[::-1])
         self._clipped(f'<polygon class="band {css}" points="{points}"/>')
 
+    def box(
+        self,
+        x: tuple[float, float],
+        y: tuple[float, float],
+        css: str,
+        *,
+        opacity: float = 1.0,
+        title: str = "",
+    ) -> None:
+        """A filled rectangle from (x[0], y[0]) to (x[1], y[1]): a bar, or a cell of a map."""
+        tooltip = f"<title>{escape(title)}</title>" if title else ""
+        faded = f' fill-opacity="{opacity:.2f}"' if opacity < 1 else ""
+        left, right = self._px(x[0]), self._px(x[1])
+        bottom, top = self._py(y[0]), self._py(y[1])
+        self._parts.append(
+            f'<rect class="dot {css}" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
+            f'height="{bottom - top:.1f}"{faded}>{tooltip}</rect>'
+        )
+
     def dot(self, x: float, y: float, css: str, *, radius: float = 3.5, title: str = "") -> None:
         """A filled circle, with a text shown when pointed at."""
         tooltip = f"<title>{escape(title)}</title>" if title else ""
@@ -223,3 +244,18 @@ def compact(value: float) -> str:
     if abs(value) < 1e-3:
         return f"{value:.1e}".replace(".0e", "e").replace("-", "−")
     return f"{value:.4g}".replace("-", "−")
+
+
+def png_bytes(picture: np.ndarray) -> bytes:
+    """A picture, uint8 `[height, width, 3]`, as a PNG file."""
+    height, width, _ = picture.shape
+    rows = picture.reshape(height, -1)
+    # A filter byte in front of each row; 0: none.
+    raw = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1).tobytes()
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(raw, 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_png_part(kind, data) for kind, data in parts)
+
+
+def _png_part(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -206,3 +206,30 @@ def test_annotators_at_once_lose_nothing(store: EpisodeStore) -> None:
         steps = [label.events[0].step for label in history if label.annotator == name]
         assert steps == list(range(LENGTH))
     assert not list((store.path / "labels").glob(".*"))
+
+
+def test_a_withdrawn_label_lets_the_recording_count_again(store: EpisodeStore) -> None:
+    recorded, summary = store.episode(0), store.summary(0)
+    store.label(0, Label("anna", (Event(2, "failure"),)))
+    store.label(0, Label("bert", (), withdrawn=True))
+    episode = store.episode(0)
+    assert (episode.length, episode.success) == (LENGTH, True)
+    np.testing.assert_array_equal(episode.rewards, recorded.rewards)
+    assert episode.metadata == recorded.metadata
+    assert store.summary(0) == summary
+    assert [label.withdrawn for label in store.labels(0)] == [False, True]
+    store.label(0, Label("carl", (Event(3, "success", 1.0),)))
+    assert store.episode(0).length == 4
+
+
+def test_only_withdrawn_labels_need_a_newer_softflow(store: EpisodeStore) -> None:
+    store.label(0, Label("anna", ()))
+    store.label(0, Label("anna", (), withdrawn=True))
+    files = sorted((store.path / "labels").iterdir())
+    versions = [json.loads(file.read_text())["format_version"] for file in files]
+    assert versions == [1, 2]
+
+
+def test_a_withdrawn_label_says_nothing_else() -> None:
+    with pytest.raises(DataError, match="has no events"):
+        Label("anna", (Event(1, "reward", 1.0),), withdrawn=True)

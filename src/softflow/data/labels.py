@@ -6,7 +6,8 @@
 The eight digits are random: two annotators at once write two files, on network folders too.
 
 Each is written whole and never changes, so relabelling rewrites nothing and anybody may label while
-an episode store has a writer. The newest label of an episode decides its rewards and its end.
+an episode store has a writer. The newest label of an episode decides its rewards and its end; a
+withdrawn one says that the recording itself counts again.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Label:
         annotator: who says so, a person or a program.
         events: in any order; at most one ends the episode, none lies behind that.
         created: ISO time, UTC.
+        withdrawn: the labels before this one no longer count, the recording does; no events.
 
     Raises:
         DataError: no annotator, or events that contradict each other.
@@ -75,6 +77,7 @@ class Label:
     annotator: str
     events: tuple[Event, ...]
     created: str = ""
+    withdrawn: bool = False
 
     def __post_init__(self) -> None:
         if not self.annotator.strip():
@@ -83,6 +86,8 @@ class Label:
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             object.__setattr__(self, "created", now)
         object.__setattr__(self, "events", tuple(sorted(self.events, key=lambda e: e.step)))
+        if self.withdrawn and self.events:
+            raise DataError(f"label of {self.annotator}: a withdrawn label has no events")
         ends = [event for event in self.events if event.kind != "reward"]
         if len(ends) > 1 or (ends and self.events[-1].step > ends[0].step):
             told = ", ".join(f"{event.kind} at step {event.step}" for event in self.events)
@@ -104,6 +109,8 @@ class Label:
         Raises:
             DataError: an event lies behind the episode's last step.
         """
+        if self.withdrawn:
+            return episode
         last = max((event.step for event in self.events), default=-1)
         if last >= episode.length:
             raise DataError(
@@ -127,6 +134,8 @@ class Label:
 
     def summarised(self, summary: EpisodeSummary) -> EpisodeSummary:
         """What `applied_to` makes of an episode, of which only the summary is known."""
+        if self.withdrawn:
+            return summary
         ended = self.end is not None
         return replace(
             summary,
@@ -213,4 +222,4 @@ def read_label(path: Path) -> Label:
 def label_from_json(value: Mapping[str, Any]) -> Label:
     """A label from its JSON form."""
     events = tuple(Event(**event) for event in value["events"])
-    return Label(value["annotator"], events, value["created"])
+    return Label(value["annotator"], events, value["created"], value["withdrawn"])

@@ -1,0 +1,155 @@
+"""Copy episodes of some stores into a new one, labels included: merge and filter.
+
+Arrays stay identical to the bit. A copy knows where it came from (metadata `COPIED_FROM`), which is
+also how an interrupted copy finds out what is there already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from softflow.data.batch import DataSpec
+from softflow.data.episode_store import EpisodeStore
+from softflow.data.labels import Label
+from softflow.errors import DataError
+
+COPIED_FROM = "copied_from"
+"""Metadata key: the places an episode came from, the newest last, each {"store", "episode"}."""
+
+Origin = tuple[str, str]
+"""Folder of the store an episode was copied from, and the name of its file there."""
+
+OnCopied = Callable[[int], None]
+"""Called with the number of episodes that are safely there."""
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What a copy did.
+
+    Args:
+        copied: episodes written now.
+        there: episodes that an earlier run of the same command had written.
+        labels: labels carried over now.
+    """
+
+    copied: int
+    there: int
+    labels: int
+
+
+def common_spec(stores: Sequence[EpisodeStore]) -> DataSpec:
+    """What a merged store holds: the first store's spec, with the names and environment of all.
+
+    Raises:
+        DataError: two stores hold different data; names each differing field.
+    """
+    common = stores[0].spec
+    lines: list[str] = []
+    for store in stores[1:]:
+        differences = common.differences(store.spec)
+        lines += [f"'{stores[0].path}' and '{store.path}': {line}" for line in differences]
+        if not differences:
+            names = {**store.spec.names, **common.names}
+            common = replace(common, names=names, env_id=common.env_id or store.spec.env_id)
+    if lines:
+        raise DataError(
+            "these stores hold different data, which one store cannot:\n  "
+            + "\n  ".join(lines)
+            + "\nMerge those that fit, or import their sources again with equal keys and rates."
+        )
+    return common
+
+
+def merge(
+    stores: Sequence[EpisodeStore], out: Path, on_copied: OnCopied = lambda done: None
+) -> Copied:
+    """Copy every episode of `stores`, in order, into one store; goes on where it was stopped.
+
+    Raises:
+        DataError: they do not fit together, one is named twice, an episode is unusable, or `out`
+            holds other episodes.
+        StoreError: a file cannot be read or written.
+    """
+    paths = [str(store.path.resolve()) for store in stores]
+    twice = sorted({path for path in paths if paths.count(path) > 1})
+    if not stores or twice:
+        raise DataError(
+            f"name each store to merge once; {f'{twice[0]} twice' if twice else 'none'}"
+        )
+    selection = [(store, index) for store in stores for index in range(len(store))]
+    return copy_episodes(selection, out, common_spec(stores), on_copied)
+
+
+def copy_episodes(
+    selection: Sequence[tuple[EpisodeStore, int]],
+    out: Path,
+    spec: DataSpec,
+    on_copied: OnCopied = lambda done: None,
+) -> Copied:
+    """Copy (store, index) pairs with their labels; one episode is in memory at a time.
+
+    Raises:
+        DataError, StoreError: as `merge`.
+    """
+    if any(store.path.resolve() == out.resolve() for store, _ in selection):
+        raise DataError(f"'{out}' is one of the sources; choose a new folder")
+    origins = [_origin(store, index) for store, index in selection]
+    with EpisodeStore.open_or_create(out, spec) as target:
+        there = _there(target, origins)
+        before, labels = len(there), 0
+        for done, ((store, index), origin) in enumerate(zip(selection, origins, strict=True), 1):
+            if origin not in there:
+                there[origin] = _copy(store, index, origin, target)
+            labels += _carry_labels(store.labels(index), target, there[origin])
+            on_copied(done)
+    return Copied(len(there) - before, before, labels)
+
+
+def _origin(store: EpisodeStore, index: int) -> Origin:
+    return str(store.path.resolve()), store.episode_path(index).name.partition(".")[0]
+
+
+def _there(target: EpisodeStore, origins: Sequence[Origin]) -> dict[Origin, int]:
+    """Where in the target each origin is already; refuses episodes of other origins."""
+    wanted, there = set(origins), dict[Origin, int]()
+    for summary in target.summaries():
+        last = (summary.metadata.get(COPIED_FROM) or [{}])[-1]
+        origin = str(last.get("store")), str(last.get("episode"))
+        if origin not in wanted:
+            place = "recorded there" if not last else f"{origin[1]} of '{origin[0]}'"
+            raise DataError(
+                f"'{target.path}' holds other episodes already (episode {summary.index}: {place}); "
+                "choose a new folder"
+            )
+        there[origin] = summary.index
+    return there
+
+
+def _copy(store: EpisodeStore, index: int, origin: Origin, target: EpisodeStore) -> int:
+    """Append an episode as it was recorded, with its origin; returns its new index."""
+    episode = store.episode(index, labelled=False)
+    place = {"store": origin[0], "episode": origin[1]}
+    episode.metadata[COPIED_FROM] = [*episode.metadata.get(COPIED_FROM, []), place]
+    try:
+        return target.append(episode)
+    except DataError as error:
+        raise DataError(
+            f"'{store.path}', episode {index}: {error} (softflow data filter --drop-invalid leaves "
+            "such episodes out)"
+        ) from error
+
+
+def _carry_labels(history: list[Label], target: EpisodeStore, index: int) -> int:
+    """Give a copy the labels of its original that it lacks; how many those were.
+
+    A copy that was labelled anew since then keeps its own.
+    """
+    own = target.labels(index)
+    if own != history[: len(own)]:
+        return 0
+    for label in history[len(own) :]:
+        target.label(index, label)
+    return len(history) - len(own)

@@ -1,0 +1,69 @@
+"""What validation reports: one `Problem` per finding, with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong, or doubtful, in a dataset.
+
+    Args:
+        severity: "error": not fit to be trained on; "warning": look at it.
+        check: which check found it, e.g. "not-finite".
+        episode: name of the episode; empty if it concerns all of them.
+        message: what is wrong, with values and, where it is not obvious, the fix.
+        key: the array it is in, e.g. "action".
+        step: control step, from 0, at which it begins.
+        last_step: control step at which it ends; None if it is at one step.
+        component: index into one row of the array, flattened.
+    """
+
+    severity: Severity
+    check: str
+    episode: str
+    message: str
+    key: str = ""
+    step: int | None = None
+    last_step: int | None = None
+    component: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people: episode 12, 'action', steps 3–7, component 2."""
+        parts = [f"episode {self.episode}" if self.episode else "all episodes"]
+        parts += [f"'{self.key}'"] * bool(self.key)
+        if self.step is not None:
+            single = self.last_step is None or self.last_step == self.step
+            parts.append(f"step {self.step}" if single else f"steps {self.step}–{self.last_step}")
+        if self.component is not None:
+            parts.append(f"component {self.component}")
+        return ", ".join(parts)
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.place}: {self.message} [{self.check}]"
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able dictionary."""
+        return asdict(self)
+
+
+def runs_of(flags: np.ndarray) -> list[tuple[int, int]]:
+    """First and last index of every stretch of True in `flags` `[T]`."""
+    edges = np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))
+    first, behind = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    return [(int(a), int(b) - 1) for a, b in zip(first, behind, strict=True)]
+
+
+def listed(numbers: Sequence[int], most: int = 8) -> str:
+    """Numbers as text, cut off after `most`: 0, 1, 2 and 61 more."""
+    shown = ", ".join(map(str, numbers[:most]))
+    more = len(numbers) - most
+    return f"{shown} and {more} more" if more > 0 else shown
