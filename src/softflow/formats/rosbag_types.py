@@ -25,7 +25,7 @@ _IDL_SEPARATOR = "=" * 80 + "\n"
 
 
 class MessageTypes:
-    """The types of a bag's messages: as the bag defines them, as files do, or as ROS 2 does.
+    """The types of a bag's messages: as given files define them, else the bag, else ROS 2.
 
     Args:
         connections: topics with the definitions that the bag holds.
@@ -81,9 +81,10 @@ class MessageTypes:
 
     def _learn(self, msgtype: str) -> None:
         """Take in a type and those it is made of."""
-        types = dict(get_typestore(Stores.LATEST).fielddefs) | self._from_files
-        if msgtype in self._embedded:
+        types: dict[str, Any] = dict(get_typestore(Stores.LATEST).fielddefs)
+        if msgtype in self._embedded and msgtype not in self._from_files:
             types |= _parsed(self._embedded[msgtype], msgtype)
+        types |= self._from_files
         needed: dict[str, Any] = {}
         waiting = [msgtype]
         while waiting:

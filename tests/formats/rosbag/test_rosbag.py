@@ -355,25 +355,45 @@ def test_only_the_frames_that_count_are_decoded(tmp_path: Path, ros: Any) -> Non
     assert found[:, 1, 1, 0].tolist() == list(range(0, 31, 3))
 
 
+LOG_DEFINITION = """
+builtin_interfaces/Time stamp
+uint8 level
+string name
+string msg
+string file
+string function
+uint32 line
+"""
+
+
 @pytest.mark.parametrize("kind", ["mcap", "sqlite3"])
-def test_recordings_of_ros_itself(shared_data: Path, kind: str) -> None:
+def test_recordings_of_ros_itself(shared_data: Path, tmp_path: Path, kind: str) -> None:
     """Written by rosbag2; metadata.yaml and storage word the quality of service differently."""
     bag = shared_data / "rosbag2_fixtures" / kind
-    imported = RosbagSource(
-        bag,
-        parse_mapping(
-            {
-                "control_hz": 10,
-                STATE: [{"topic": "/rosout", "field": "line"}],
-                "action": [{"topic": "/rosout", "field": "level"}],
-                "success": {"topic": "/topic", "field": "data", "equals": "Hello World: 5"},
-            }
-        ),
-    )
+    # The SQLite one carries a wrong definition of Log; a file given by the user goes before it.
+    file = tmp_path / "rcl_interfaces" / "msg" / "Log.msg"
+    file.parent.mkdir(parents=True)
+    file.write_text(LOG_DEFINITION)
+    mapping = {
+        "control_hz": 10,
+        STATE: [{"topic": "/rosout", "field": "line"}],
+        "action": [{"topic": "/rosout", "field": "level"}],
+        "success": {"topic": "/topic", "field": "data", "equals": "Hello, world! 5"},
+        "message_definitions": [str(tmp_path)] if kind == "sqlite3" else [],
+    }
+    imported = RosbagSource(bag, parse_mapping(mapping))
     report = imported.report(kind)
     assert [topic.messages for topic in report.topics] == [10]
     assert report.topics[0].lost == 0
     assert report.topics[0].rate_hz == pytest.approx(2, rel=0.01)
     episode = imported.read(kind)
     assert episode.success
-    assert episode.length == 21
+    assert 24 <= episode.length <= 26
+    assert set(episode.actions[:, 0]) == {20.0}
+
+
+def test_a_recording_with_a_wrong_definition(shared_data: Path) -> None:
+    bag = shared_data / "rosbag2_fixtures" / "sqlite3"
+    level = {"topic": "/rosout", "field": "level"}
+    with pytest.raises(DataError, match=r"/rosout.*message_definitions"):
+        source(bag, state=[level], action=[level])
