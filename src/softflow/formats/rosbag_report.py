@@ -68,6 +68,7 @@ class RecordingReport:
     Args:
         name: the episode, or the bag.
         start_s, end_s: what is imported, seconds from the bag's first message; None if nothing is.
+            A control step ends there, or a little earlier.
         topics: one report a topic.
         notes: what else is worth knowing, such as why nothing is imported.
     """

@@ -60,9 +60,7 @@ class Ros:
         point = self.make("geometry_msgs/msg/Point", **dict(zip("xyz", position, strict=True)))
         turn = self.make("geometry_msgs/msg/Quaternion", **dict(zip("xyzw", xyzw, strict=True)))
         pose = self.make("geometry_msgs/msg/Pose", position=point, orientation=turn)
-        return self.make(
-            "geometry_msgs/msg/PoseStamped", header=self.header(stamp), pose=pose
-        )
+        return self.make("geometry_msgs/msg/PoseStamped", header=self.header(stamp), pose=pose)
 
     def number(self, value: float) -> Any:
         return self.make("std_msgs/msg/Float64", data=float(value))
@@ -94,9 +92,7 @@ class Ros:
             data=padded.reshape(-1).astype(np.uint8),
         )
 
-    def compressed(
-        self, pixels: np.ndarray, kind: str = "png", stamp: float | None = None
-    ) -> Any:
+    def compressed(self, pixels: np.ndarray, kind: str = "png", stamp: float | None = None) -> Any:
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, kind)
         return self.make(

@@ -36,7 +36,9 @@ def ramp(ros: Any, seconds: float = 1.0, offset: float = 0.0) -> list[Any]:
         ("/joint_states", offset + t, ros.joints(["j2", "j1"], [-2 * t, t], offset + t))
         for t in times
     ]
-    commands = [("/command", offset + k / 20, ros.number(k)) for k in range(round(seconds * 20) + 1)]
+    commands = [
+        ("/command", offset + k / 20, ros.number(k)) for k in range(round(seconds * 20) + 1)
+    ]
     return sorted(joints + commands, key=lambda message: message[1])
 
 

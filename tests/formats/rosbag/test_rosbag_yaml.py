@@ -116,7 +116,7 @@ def test_what_is_needed(key: str) -> None:
 
 def test_an_observation_is_needed() -> None:
     mapping = {k: v for k, v in SMALL.items() if not k.startswith("observation")}
-    with pytest.raises(DataError, match="observation.state is missing"):
+    with pytest.raises(DataError, match=r"observation\.state is missing"):
         parse_mapping(mapping)
 
 
@@ -142,5 +142,5 @@ def test_files_that_are_no_mapping(tmp_path: Path, text: str, message: str) -> N
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot read .*gone.yaml"):
+    with pytest.raises(DataError, match=r"cannot read .*gone\.yaml"):
         load_mapping(tmp_path / "gone.yaml")
