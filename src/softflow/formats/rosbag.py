@@ -50,25 +50,21 @@ class RosbagSource:
         self.mapping = load_mapping(mapping) if isinstance(mapping, Path) else mapping
         self._bags = find_bags(path)
         self._scanned: tuple[str, BagTiming] | None = None
+        self._spec: DataSpec | None = None
         self._first = next(iter(self._bags))
         self._shapes, self._names = self._look_at_first()
         self._require_bounds()
 
-    @cached_property
+    @property
     def spec(self) -> DataSpec:
         """What the episodes hold. Without bounds in the mapping, reads the actions of all bags.
 
         Raises:
             DataError: a bag is unusable.
         """
-        shapes = {key: shape for key, shape in self._shapes.items() if key != "action"}
-        low, high = self.mapping.action_low, self.mapping.action_high
-        if low is None or high is None:
-            found_low, found_high = self._action_range
-            low = low or tuple(map(float, found_low))
-            high = high or tuple(map(float, found_high))
-        hz = self.mapping.control_hz
-        return DataSpec(shapes, len(low), low, high, hz, names=self._names)
+        if self._spec is None:
+            self._spec = self._make_spec()
+        return self._spec
 
     def episodes(self) -> list[str]:
         """Names in the order of the bags'. Where bags are cut into episodes, reads all their times.
@@ -165,7 +161,16 @@ class RosbagSource:
         """Bag → names of its episodes."""
         return {bag: list(self._parts(bag)) for bag in self._bags}
 
-    @cached_property
+    def _make_spec(self) -> DataSpec:
+        shapes = {key: shape for key, shape in self._shapes.items() if key != "action"}
+        low, high = self.mapping.action_low, self.mapping.action_high
+        if low is None or high is None:
+            found_low, found_high = self._action_range()
+            low = low or tuple(map(float, found_low))
+            high = high or tuple(map(float, found_high))
+        hz = self.mapping.control_hz
+        return DataSpec(shapes, len(low), low, high, hz, names=self._names)
+
     def _action_range(self) -> tuple[np.ndarray, np.ndarray]:
         """Smallest and largest value of each action component over all episodes."""
         extremes = [(actions.min(axis=0), actions.max(axis=0)) for actions in self._all_actions()]

@@ -13,15 +13,16 @@ from softflow.errors import DataError
 IMAGE_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
 IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_TYPE)
-CHANNELS: dict[str, tuple[int, tuple[int, int, int]]] = {
-    "rgb8": (3, (0, 1, 2)),
-    "bgr8": (3, (2, 1, 0)),
-    "8UC3": (3, (2, 1, 0)),  # OpenCV's name for what it keeps as blue, green, red
-    "rgba8": (4, (0, 1, 2)),
-    "bgra8": (4, (2, 1, 0)),
-    "8UC4": (4, (2, 1, 0)),
-    "mono8": (1, (0, 0, 0)),
-    "8UC1": (1, (0, 0, 0)),
+_RGB, _BGR, _GREY = slice(0, 3), slice(2, None, -1), slice(0, 1)
+CHANNELS: dict[str, tuple[int, slice]] = {
+    "rgb8": (3, _RGB),
+    "bgr8": (3, _BGR),
+    "8UC3": (3, _BGR),  # OpenCV's name for what it keeps as blue, green, red
+    "rgba8": (4, _RGB),
+    "bgra8": (4, _BGR),
+    "8UC4": (4, _BGR),
+    "mono8": (1, _GREY),
+    "8UC1": (1, _GREY),
 }
 """Encoding → bytes a pixel, and which of them are red, green and blue."""
 
@@ -53,15 +54,19 @@ def frame(
                 f"{pixels.shape[0]} x {pixels.shape[1]}; correct the mapping"
             )
         pixels = pixels[top : top + height, left : left + width]
+    if pixels.shape[2] == 1:
+        pixels = np.repeat(pixels, 3, axis=2)
+    pixels = np.ascontiguousarray(pixels)
     if size is not None and size != pixels.shape[:2]:
         height, width = size
-        image = Image.fromarray(np.ascontiguousarray(pixels))
+        image = Image.fromarray(pixels)
         # Pillow widens the bilinear filter when it shrinks: nothing flickers.
         pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
     return pixels
 
 
 def _raw(message: Any) -> np.ndarray:
+    """The pixels, red, green, blue or grey, as a view of the message."""
     if message.encoding not in CHANNELS:
         raise DataError(
             f"image encoding '{message.encoding}' is none of {', '.join(CHANNELS)}; record a "
@@ -76,8 +81,7 @@ def _raw(message: Any) -> np.ndarray:
             f"{len(message.data)} bytes; the driver wrote it wrongly, or it was cut off"
         )
     rows = np.asarray(message.data, np.uint8)[: step * height].reshape(height, step)
-    pixels = rows[:, : width * channels].reshape(height, width, channels)
-    return np.ascontiguousarray(pixels[:, :, list(order)])
+    return rows[:, : width * channels].reshape(height, width, channels)[:, :, order]
 
 
 def _decompressed(message: Any) -> np.ndarray:

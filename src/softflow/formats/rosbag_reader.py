@@ -92,14 +92,10 @@ class Recording:
         storage = reader.storage
         files = storage.storages if isinstance(storage, DirectoryReader) else [storage]
         self._connections: list[Connection] = [c for file in files for c in file.connections]
-        self._announced = {c.topic: c.msgtype for c in reader.connections}
+        described = [*reader.connections, *self._connections]
+        self.topics = dict(sorted((c.topic, c.msgtype) for c in described))
+        """Topic → type, also of topics without messages."""
         self._types = MessageTypes(self._connections, definitions)
-
-    @property
-    def topics(self) -> dict[str, str]:
-        """Topic → type, sorted; also topics without messages."""
-        stored = {connection.topic: connection.msgtype for connection in self._connections}
-        return dict(sorted((self._announced | stored).items()))
 
     @property
     def types(self) -> MessageTypes:

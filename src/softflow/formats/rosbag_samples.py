@@ -174,7 +174,6 @@ class _Collector:
         first = max(int(np.searchsorted(times, self._at[0], side="right")) - 1, 0)
         last = min(int(np.searchsorted(times, self._at[-1], side="left")), len(times) - 1)
         self._start, self._end = int(times[first]), int(times[last])
-        self._where = f"{recording.path}, {entry.topic}"
 
     def receive_span(self) -> tuple[int, int]:
         """When the first and the last message around the times were received."""

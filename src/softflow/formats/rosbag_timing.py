@@ -32,6 +32,7 @@ class Event(NamedTuple):
     """A message that counts by itself: a reward, success, start or stop."""
 
     time_ns: int
+    receive_ns: int
     value: bool | float | str
 
 
@@ -51,7 +52,7 @@ class StreamTiming:
     header_ns: np.ndarray
     clock: Clock
 
-    @property
+    @cached_property
     def uses_header(self) -> bool:
         """Whether the stamps count: one message without a stamp, and none does."""
         return self.clock == "header" and bool(np.all(self.header_ns != 0))
@@ -137,6 +138,7 @@ def scan(recording: Recording, mapping: RosbagMapping) -> BagTiming:
     ]
     events: dict[EventRole, list[Event]] = {role: [] for role in mapping.events}
     for message in recording.messages(mapping.topics):
+        received = message.receive_ns
         stamp = recording.stamp_ns(message) if mapping.clock == "header" else 0
         for stream, times in streams.items():
             if stream.topic == message.topic:
@@ -145,7 +147,7 @@ def scan(recording: Recording, mapping: RosbagMapping) -> BagTiming:
             if topic == message.topic:
                 with located(recording, message):
                     value = reader.value(recording.decode(message))
-                events[role].append(Event(stamp or message.receive_ns, value))
+                events[role].append(Event(stamp or received, received, value))
     timing = BagTiming(
         recording.path,
         {stream: times.timing(mapping.clock) for stream, times in streams.items()},
@@ -261,6 +263,9 @@ def _require_one_clock(timing: BagTiming, limit_s: float) -> None:
                 "the bag there, use 'clock: receive', or raise 'max_clock_skew_s'"
             )
     skews = {str(stream): float(np.median(t.skew_ns)) for stream, t in timing.streams.items()}
+    for role, events in timing.events.items():
+        if events:
+            skews[role] = float(np.median([e.time_ns - e.receive_ns for e in events]))
     if max(skews.values()) - min(skews.values()) > limit:
         told = "".join(f"\n  {name}  {skew / 1e9:+.3f} s" for name, skew in skews.items())
         raise DataError(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from rosbags.rosbag2 import CompressionFormat, CompressionMode
 
 from softflow.data.episode_store import EpisodeStore
@@ -355,6 +360,53 @@ def test_only_the_frames_that_count_are_decoded(tmp_path: Path, ros: Any) -> Non
     bag = ros.write(tmp_path / "run", [*ramp(ros), *frames])
     found = source(bag, **{CAMERA: {"topic": "/camera"}}).read("run").observations[CAMERA]
     assert found[:, 1, 1, 0].tolist() == list(range(0, 31, 3))
+
+
+def test_large_images_never_pile_up(tmp_path: Path, ros: Any, storage: str) -> None:
+    """56 MB of images, of which no more than a few are in memory at once."""
+    pixels = np.zeros((480, 640, 3), np.uint8)
+    frames = (("/camera", i / 60, ros.image(pixels, stamp=i / 60)) for i in range(61))
+    bag = ros.write(tmp_path / "run", [*ramp(ros), *frames], storage=storage)
+    tracemalloc.start()
+    try:
+        episode = source(bag, **{CAMERA: {"topic": "/camera", "size": [8, 8]}}).read("run")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert episode.observations[CAMERA].shape == (11, 8, 8, 3)
+    assert peak < 15 * 2**20
+
+
+@st.composite
+def jittered(draw: st.DrawFn) -> np.ndarray:
+    """Times of messages over 1 s, ns, at 20 to 60 Hz and up to 8 ms early or late."""
+    hz = draw(st.integers(20, 60))
+    jitter = draw(hnp.arrays(np.int64, hz + 1, elements=st.integers(-8_000_000, 8_000_000)))
+    return np.arange(hz + 1) * (10**9 // hz) + np.where(np.arange(hz + 1) % hz, jitter, 0)
+
+
+@given(jittered(), jittered(), st.sampled_from(["mcap", "sqlite3"]), st.floats(5, 30))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_rates_against_numpy(
+    tmp_path: Path, ros: Any, states: np.ndarray, commands: np.ndarray, kind: str, hz: float
+) -> None:
+    values = np.sin(np.arange(len(states)))
+    messages = [
+        ("/joint_states", t / 1e9, ros.joints(["j1"], [value], t / 1e9))
+        for t, value in zip(states, values, strict=True)
+    ]
+    messages += [("/command", t / 1e9, ros.number(i)) for i, t in enumerate(commands)]
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    bag = ros.write(folder / "run", sorted(messages, key=lambda m: m[1]), storage=kind)
+    episode = source(bag, control_hz=hz, state=[{**JOINTS, "names": ["j1"]}]).read("run")
+
+    start, end = max(states[0], commands[0]), states[-1]
+    at = start + np.round(np.arange(episode.length + 1) * 1e9 / hz)
+    assert at[-1] <= end < at[-1] + 1e9 / hz + 1
+    expected = np.interp(at, states, values)
+    np.testing.assert_allclose(episode.observations[STATE][:, 0], expected, atol=1e-6)
+    counted = [(commands <= moment).sum() - 1 for moment in at[:-1]]
+    assert episode.actions[:, 0].tolist() == counted
 
 
 LOG_DEFINITION = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
@@ -73,6 +76,26 @@ def test_a_damaged_file(tmp_path: Path, ros: Any) -> None:
     content[middle : middle + 8] = bytes(255 - byte for byte in content[middle : middle + 8])
     file.write_bytes(content)
     refused(bag, "cannot read the bag", "copy it again")
+
+
+@given(
+    st.sampled_from(["mcap", "sqlite3"]), st.integers(0, 2**40), st.binary(min_size=1, max_size=16)
+)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_damage_is_noticed_or_harmless(
+    tmp_path: Path, ros: Any, kind: str, place: int, content: bytes
+) -> None:
+    """Bytes overwritten anywhere: an episode, or a DataError, and nothing else."""
+    bag = tmp_path / kind
+    if not bag.exists():
+        ros.write(bag, recording(ros, 0.3), storage=kind)
+    file = bag / f"{kind}.{SUFFIX[kind]}"
+    whole = file.read_bytes()
+    place %= len(whole)
+    file.write_bytes((whole[:place] + content + whole[place + len(content) :])[: len(whole)])
+    with contextlib.suppress(DataError):
+        source(bag).read(kind)
+    file.write_bytes(whole)
 
 
 def test_metadata_that_is_missing(tmp_path: Path, ros: Any, storage: str) -> None:
@@ -240,8 +263,8 @@ def test_types_that_nobody_defines(tmp_path: Path, ros: Any) -> None:
     files = [str(folder / "Grip.msg")]
     refused(bag, "my_msgs/msg/Mode (part of", state=[GRIP_FORCE], message_definitions=files)
     (folder / "Mode.msg").write_text(MODE)
-    for given in ([*files, str(folder / "Mode.msg")], [str(tmp_path)]):
-        imported = source(bag, state=[GRIP_FORCE], message_definitions=given)
+    for definitions in ([*files, str(folder / "Mode.msg")], [str(tmp_path)]):
+        imported = source(bag, state=[GRIP_FORCE], message_definitions=definitions)
         assert imported.read("run").observations[STATE][-1, 0] == 5
     refused(bag, "no .msg file at", message_definitions=[str(tmp_path / "gone.msg")])
     (folder / "Grip.msg").write_text("float64 = what")

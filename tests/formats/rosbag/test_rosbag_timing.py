@@ -211,6 +211,20 @@ def test_clock_that_is_off_for_all_topics_does_no_harm(tmp_path: Path, ros: Any)
     assert source(bag, action=action).read("run").length == 10
 
 
+def test_events_without_stamps_cannot_be_placed_on_a_clock_that_is_off(
+    tmp_path: Path, ros: Any
+) -> None:
+    poses = [("/pose", t, ros.pose([t, 0, 0], [0, 0, 0, 1], t - 100)) for t in hundred_hz(1)]
+    pressed = [("/success", 0.5, ros.flag(True))]
+    bag = ros.write(tmp_path / "run", joints(ros, hundred_hz(1), ahead=-100) + poses + pressed)
+    action = [{"topic": "/pose", "field": "pose.position"}]
+    success = {"topic": "/success", "field": "data"}
+    with pytest.raises(DataError, match=r"success  \+0\.000 s"):
+        source(bag, action=action, success=success).read("run")
+    by_receipt = source(bag, action=action, success=success, clock="receive")
+    assert by_receipt.read("run").length == 6
+
+
 # ---- the report -----------------------------------------------------------------------------
 
 
