@@ -19,7 +19,10 @@ IMPORTED = "imported"
 class Source(Protocol):
     """A foreign dataset, of which one episode at a time is in memory."""
 
-    spec: DataSpec
+    @property
+    def spec(self) -> DataSpec:
+        """What its episodes hold."""
+        ...
 
     def episodes(self) -> list[str]:
         """The names of its episodes, in the order in which they are to be imported."""
