@@ -222,14 +222,6 @@ def test_a_withdrawn_label_lets_the_recording_count_again(store: EpisodeStore) -
     assert store.episode(0).length == 4
 
 
-def test_only_withdrawn_labels_need_a_newer_softflow(store: EpisodeStore) -> None:
-    store.label(0, Label("anna", ()))
-    store.label(0, Label("anna", (), withdrawn=True))
-    files = sorted((store.path / "labels").iterdir())
-    versions = [json.loads(file.read_text())["format_version"] for file in files]
-    assert versions == [1, 2]
-
-
 def test_a_withdrawn_label_says_nothing_else() -> None:
     with pytest.raises(DataError, match="has no events"):
         Label("anna", (Event(1, "reward", 1.0),), withdrawn=True)
