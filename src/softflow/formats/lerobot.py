@@ -83,6 +83,11 @@ class LeRobotSource:
         self._extras = Extras.of(path)
         self.spec = self._spec()
 
+    @property
+    def version(self) -> str:
+        """The dataset's codebase_version: "v2.0", "v2.1" or "v3.0"."""
+        return self._layout.version
+
     def episodes(self) -> list[str]:
         """episode_000000, episode_000001, …"""
         return list(self._places)

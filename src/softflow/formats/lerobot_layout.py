@@ -152,6 +152,12 @@ class Layout:
         places = {place.name: place for place in sorted(find(videos), key=lambda p: p.index)}
         if not places:
             raise DataError(f"{self.path}/meta lists no episodes; choose another dataset")
+        promised = self._info.get("total_episodes", len(places))
+        if promised != len(places):
+            raise DataError(
+                f"{self.path}/meta lists {len(places)} episodes, but meta/info.json says "
+                f"{promised}; the list was cut, download the dataset again"
+            )
         return places
 
     def tasks(self) -> dict[int, str]:

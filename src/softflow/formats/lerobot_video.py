@@ -52,7 +52,7 @@ def read_clip(clip: Clip, fps: float, frames: np.ndarray) -> None:
 def _timed(container: Any, clip: Clip, fps: float) -> Iterator[tuple[float, av.VideoFrame]]:
     """The frames of a clip from its start, with the seconds since then."""
     if not container.streams.video:
-        raise DataError(f"{clip.path} holds no video; download it again")
+        raise DataError(f"{clip.path} holds no video; it was cut, download it again")
     stream: VideoStream = container.streams.video[0]
     stream.thread_type = "AUTO"
     start_s = clip.start_s
