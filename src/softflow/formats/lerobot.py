@@ -225,7 +225,6 @@ class LeRobotSource:
         metadata: dict[str, Any] = {
             "source": str(self.path),
             "operator": "unknown",
-            "final_observation": "repeated",
         }
         if self._layout.robot_type:
             metadata["robot"] = self._layout.robot_type
@@ -256,6 +255,8 @@ class LeRobotSource:
                 observations[key][-1] = final
             terminated, success, metadata = kept.terminated, kept.success, kept.metadata
             length = len(actions)
+        elif length == len(actions):
+            metadata["final_observation"] = "repeated"
         return Episode(
             {key: value[: length + 1] for key, value in observations.items()},
             actions[:length],

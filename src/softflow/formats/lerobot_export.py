@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -56,8 +57,8 @@ def export_lerobot(
     *,
     cameras_as: Literal["video", "images"] = "video",
     robot_type: str = "unknown",
-    data_file_mib: float = 100.0,
-    video_file_mib: float = 200.0,
+    data_file_mib: int = 100,
+    video_file_mib: int = 200,
 ) -> None:
     """Write every episode of a store, as its newest label has it, as a LeRobot v3.0 dataset.
 
@@ -79,7 +80,7 @@ def export_lerobot(
     """
     if len(store) == 0:
         raise DataError(f"the store '{store.path}' is empty; record or import episodes first")
-    with _folder_written_whole(Path(folder)) as draft:
+    with _folder_written_whole(Path(folder).absolute()) as draft:
         dataset = _Dataset(draft, store, cameras_as, data_file_mib, video_file_mib)
         try:
             progress.begin("export", len(store))
@@ -100,8 +101,8 @@ class _Dataset:
         path: Path,
         store: EpisodeStore,
         cameras_as: Literal["video", "images"],
-        data_file_mib: float,
-        video_file_mib: float,
+        data_file_mib: int,
+        video_file_mib: int,
     ) -> None:
         self._path, self._spec = path, store.spec
         self._labelled = _is_labelled(store)
@@ -290,7 +291,7 @@ def _folder_written_whole(folder: Path) -> Iterator[Path]:
             raise
         finally:
             os.close(lock)
-    except OSError as error:
+    except (OSError, av.FFmpegError) as error:
         raise StoreError(
             f"cannot write the dataset '{folder}': {error.strerror or error}; free some space or "
             "make the folder writable, then run the same command again. Nothing was left behind."

@@ -49,7 +49,7 @@ class DataFiles:
     """
 
     def __init__(
-        self, path: Path, features: dict[str, dict[str, Any]], file_mib: float, chunk_size: int
+        self, path: Path, features: dict[str, dict[str, Any]], file_mib: int, chunk_size: int
     ) -> None:
         self._features = {k: v for k, v in features.items() if v["dtype"] != "video"}
         self._schema = pa.schema([(key, _type(value)) for key, value in self._features.items()])
@@ -90,7 +90,7 @@ class VideoFiles:
     """
 
     def __init__(
-        self, path: Path, key: str, spec: DataSpec, file_mib: float, chunk_size: int
+        self, path: Path, key: str, spec: DataSpec, file_mib: int, chunk_size: int
     ) -> None:
         self._key, self._spec, self._limit = key, spec, file_mib * MIB
         self._numbering = _Numbering(path / "videos" / key, ".mp4", chunk_size)

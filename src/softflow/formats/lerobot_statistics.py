@@ -27,7 +27,7 @@ def image_statistics_of(frames: np.ndarray) -> Statistics:
     """Statistics [3, 1, 1] of a camera, uint8 [T, height, width, 3], in [0, 1]."""
     chosen = np.unique(np.linspace(0, len(frames) - 1, SAMPLED_FRAMES).round().astype(int))
     stride = max(1, min(frames.shape[1:3]) // SAMPLED_SIDE)
-    pixels = frames[chosen, ::stride, ::stride].reshape(-1, 3) / 255.0
+    pixels = frames[chosen, ::stride, ::stride].reshape(-1, 3) / np.float32(255)
     result = _statistics(pixels, len(chosen))
     return {key: v if key == "count" else v.reshape(3, 1, 1) for key, v in result.items()}
 
@@ -37,8 +37,8 @@ def _statistics(rows: np.ndarray, count: int) -> Statistics:
     return {
         "min": rows.min(axis=0),
         "max": rows.max(axis=0),
-        "mean": rows.mean(axis=0),
-        "std": rows.std(axis=0),
+        "mean": rows.mean(axis=0, dtype=np.float64),
+        "std": rows.std(axis=0, dtype=np.float64),
         "count": np.array([count]),
         **dict(zip(QUANTILES, quantiles, strict=True)),
     }

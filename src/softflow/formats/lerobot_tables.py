@@ -72,6 +72,8 @@ def _require_whole(table: pa.Table, place: Place) -> None:
             f"{where}: {table.num_rows} rows, but meta/ says {place.length}; the file was cut or "
             "mixed up, download it again"
         )
+    if table.num_rows == 0:
+        raise DataError(f"{where}: no rows; delete the episode from meta/")
     if "frame_index" in table.column_names:
         frames = numbers(table, "frame_index", (), where)
         wrong = np.flatnonzero(frames != np.arange(len(frames)))

@@ -98,7 +98,7 @@ class VideoWriter:
 
     def __init__(self, path: Path, fps: float, height: int, width: int) -> None:
         self.path, self.frames, self._fps = path, 0, fps
-        rate = Fraction(fps).limit_denominator(1001)
+        rate = Fraction(fps).limit_denominator(10_000)
         # LeRobot asks for frames by time, to a tenth of a millisecond.
         self._container = av.open(str(path), "w", options={"video_track_timescale": "90000"})
         options = {"g": "2", "crf": "18", "bf": "0", "preset": "veryfast"}
