@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,23 @@ def write_video(
             if step not in missing:
                 container.mux(stream.encode(frame))
         container.mux(stream.encode())
+
+
+def change_info(dataset: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change meta/info.json."""
+    file = dataset / "meta/info.json"
+    info = json.loads(file.read_text())
+    change(info)
+    file.write_text(json.dumps(info))
+
+
+def change_table(dataset: Path, episode: int, key: str, column: pa.Array | None) -> None:
+    """Replace or add a column, or remove it."""
+    path = table_path(dataset, episode)
+    table = pq.read_table(path)
+    if key in table.column_names:
+        table = table.drop_columns([key])
+    pq.write_table(table if column is None else table.append_column(key, column), path)
 
 
 def decoded(path: Path) -> np.ndarray:
