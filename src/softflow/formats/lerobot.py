@@ -1,53 +1,69 @@
-"""LeRobot datasets v2.1 and v3.0, in: Parquet tables, MP4 or PNG cameras, tasks.
+"""LeRobot datasets v2.0, v2.1 and v3.0, in: Parquet tables, MP4 or PNG cameras, tasks.
 
-v2.1 has one table and one video per camera and episode, v3.0 many episodes in each file and a table
-(`meta/episodes`) that says which rows and which seconds belong to whom.
+`lerobot_layout` knows where an episode lies, `lerobot_tables` and `lerobot_video` read it. What
+LeRobot does not keep — the final observation, what ended the episode, metadata — is taken from
+meta/softflow where softflow exported the dataset, see `lerobot_extras`.
 """
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image
 
-from softflow.data.batch import IMAGE_PREFIX, OBSERVATION_PREFIX, DataSpec, Episode
-from softflow.data.files import read_json
-from softflow.errors import DataError, StoreError
-from softflow.formats.source import repeated_last, require_equal_lengths
+from softflow.data.batch import IMAGE_PREFIX, OBSERVATION_PREFIX, DataSpec, Episode, require_finite
+from softflow.errors import DataError
+from softflow.formats.lerobot_extras import Extras
+from softflow.formats.lerobot_layout import Layout, Place, component_names
+from softflow.formats.lerobot_tables import (
+    action_range,
+    episode_rows,
+    numbers,
+    pictures,
+    require_columns,
+)
+from softflow.formats.lerobot_video import read_clip
 
-VERSIONS = ("v2.1", "v3.0")
-IMAGE_TYPES = ("video", "image")
-DEFAULT_DATA_PATH = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
+REWARD, DONE, SUCCESS = "next.reward", "next.done", "next.success"
+TERMINATED, TRUNCATED = "next.terminated", "next.truncated"
+OUTCOMES = (REWARD, DONE, SUCCESS, TERMINATED, TRUNCATED)
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where one episode lies: its table, and its stretch of each camera's video."""
+class Outcome:
+    """How an episode went.
 
-    index: int
+    Args:
+        length: T, steps until it ended.
+        rewards: float32, of all rows of the table.
+        terminated, success: as in `Episode`.
+    """
+
     length: int
-    table: Path
-    tasks: tuple[str, ...]
-    videos: dict[str, tuple[Path, float]] = field(default_factory=dict)
-    """camera -> video file, and the second in it at which the episode starts."""
+    rewards: np.ndarray
+    terminated: bool
+    success: bool
 
 
 class LeRobotSource:
     """A LeRobot dataset on this disk.
 
+    Every `observation.*` of floating-point numbers is taken under its own name, a camera as
+    `observation.images.<camera>`. The action space is that of the exporting store, or else the
+    range of the data.
+
+    Where the dataset has `next.success`, an episode reached its goal if that is ever true. Where it
+    has only `next.done` and `next.reward`, it did if the first done step earned its only reward.
+    `next.done` alone does not terminate an episode, because LeRobot sets it at every end.
+
     Args:
         path: the folder that holds `meta/info.json`.
-        cameras: features to take, such as "observation.images.front"; all when None.
+        cameras: features to take, such as "observation.images.front" or "front"; all that are
+            observations when None.
         end_at_success: cut an episode behind its first `next.success` and terminate it there.
 
     Raises:
@@ -58,268 +74,209 @@ class LeRobotSource:
         self, path: Path, *, cameras: Sequence[str] | None = None, end_at_success: bool = True
     ) -> None:
         self.path, self._end_at_success = path, end_at_success
-        self._info = self._read_json("meta/info.json")
-        self.version = str(self._info.get("codebase_version"))
-        if self.version not in VERSIONS:
-            raise DataError(
-                f"{path}/meta/info.json is of version {self.version}; softflow reads "
-                f"{' and '.join(VERSIONS)}: convert it with LeRobot's own scripts"
-            )
-        self._features: dict[str, dict[str, Any]] = self._info["features"]
+        self._layout = Layout.of(path)
+        self._features = self._layout.features
+        self._states = self._layout.states
         self._cameras = self._chosen_cameras(cameras)
-        self._states = [
-            key
-            for key, feature in self._features.items()
-            if key.startswith(OBSERVATION_PREFIX) and feature["dtype"] not in IMAGE_TYPES
-        ]
-        self._places = self._find_episodes()
+        self._places = self._layout.places(list(self._cameras))
+        self._tasks = self._layout.tasks()
+        self._extras = Extras.of(path)
         self.spec = self._spec()
+
+    @property
+    def version(self) -> str:
+        """The dataset's codebase_version: "v2.0", "v2.1" or "v3.0"."""
+        return self._layout.version
 
     def episodes(self) -> list[str]:
         """episode_000000, episode_000001, …"""
         return list(self._places)
 
     def read(self, name: str) -> Episode:
-        """An episode; its final observation, which LeRobot does not record, is the last one."""
+        """An episode; without softflow's own record of it, its final observation is the last one.
+
+        Raises:
+            DataError: a file is missing or damaged, a value NaN, or rows and frames do not fit.
+        """
+        if name not in self._places:
+            raise DataError(f"{self.path} has no episode '{name}'; it has {len(self._places)}")
         place = self._places[name]
-        table = self._table(place)
-        lengths = {f"meta ({name})": place.length, "rows": table.num_rows}
-        observations = {key: self._column(table, key, place) for key in self._states}
-        for camera in self._cameras:
-            frames = self._frames(camera, table, place)
-            lengths[camera] = len(frames)
-            observations[camera] = frames
-        require_equal_lengths(lengths, str(place.table))
-        actions = self._column(table, "action", place)
-        return self._episode(
-            {key: repeated_last(value) for key, value in observations.items()},
-            actions,
-            table,
-            place,
+        where = f"{place.table}, {name}"
+        inside = [key for key in self._cameras if key not in place.clips]
+        required = [*self._states, *inside, "action"]
+        table = episode_rows(place, [*required, *OUTCOMES, "task_index"])
+        require_columns(table, required, where)
+        observations = self._observations(table, place, where)
+        actions = self._numbers(table, "action", where)
+        outcome = self._outcome(table, where)
+        metadata = self._metadata(table, place, where)
+        return self._finished(place, observations, actions, outcome, metadata)
+
+    # ---- what the dataset holds -------------------------------------------------------------
+
+    def _chosen_cameras(self, wanted: Sequence[str] | None) -> dict[str, str]:
+        """Feature -> key in an episode."""
+        there = {key: _camera_key(key) for key in self._layout.cameras}
+        if wanted is None:
+            return {feature: key for feature, key in there.items() if key}
+        chosen: dict[str, str] = {}
+        for name in wanted:
+            fits = [
+                feature
+                for feature, key in there.items()
+                if name in (feature, key, key.removeprefix(IMAGE_PREFIX))
+            ]
+            if not fits:
+                told = sorted(there) or "none"
+                raise DataError(f"{self.path} has no camera '{name}'; it has {told}")
+            if not there[fits[0]]:
+                raise DataError(
+                    f"{self.path}: '{name}' is no observation; name the feature "
+                    f"'{IMAGE_PREFIX}{name}' in meta/info.json, the tables and video folders"
+                )
+            chosen[fits[0]] = there[fits[0]]
+        return chosen
+
+    def _spec(self) -> DataSpec:
+        shapes = {key: self._features[key]["shape"] for key in self._states}
+        if wrong := [key for key in self._cameras if len(self._features[key]["shape"]) != 3]:
+            raise DataError(
+                f"{self.path}/meta/info.json: camera '{wrong[0]}' has shape "
+                f"{self._features[wrong[0]]['shape']}, a picture has three sizes; correct it"
+            )
+        shapes |= {key: self._image_shape(feature) for feature, key in self._cameras.items()}
+        size = int(np.prod(self._features["action"]["shape"]))
+        if self._extras is not None:
+            return self._extras.spec_for(shapes, size)
+        tables = dict.fromkeys(place.table for place in self._places.values())
+        low, high = action_range(iter(tables), size)
+        named = {
+            key: component_names(self._features[key].get("names"))
+            for key in (*self._states, "action")
+        }
+        sizes = {**shapes, "action": (size,)}
+        return DataSpec(
+            shapes,
+            size,
+            tuple(low),
+            tuple(high),
+            self._layout.fps,
+            names={key: names for key, names in named.items() if sizes[key] == (len(names),)},
         )
 
-    def _episode(
-        self,
-        observations: dict[str, np.ndarray],
-        actions: np.ndarray,
-        table: pa.Table,
-        place: _Place,
-    ) -> Episode:
+    def _image_shape(self, feature: str) -> tuple[int, int, int]:
+        """(height, width, 3); some recorders write (channels, height, width)."""
+        shape = self._features[feature]["shape"]
+        channels_first = shape[0] in (1, 3) and shape[2] not in (1, 3)
+        height, width = shape[1:] if channels_first else shape[:2]
+        return height, width, 3
+
+    # ---- one episode ------------------------------------------------------------------------
+
+    def _observations(self, table: pa.Table, place: Place, where: str) -> dict[str, np.ndarray]:
+        """key -> [T+1, ...], the last row twice."""
+        steps = table.num_rows
+        result: dict[str, np.ndarray] = {}
+        for key in self._states:
+            values = self._numbers(table, key, where)
+            shaped = values.reshape(steps, *self.spec.observation_shapes[key])
+            result[key] = np.concatenate([shaped, shaped[-1:]])
+        for feature, key in self._cameras.items():
+            # Frames are large: they are decoded to where they stay, the final one included.
+            frames = np.empty((steps + 1, *self.spec.observation_shapes[key]), np.uint8)
+            if feature in place.clips:
+                read_clip(place.clips[feature], self._layout.fps, frames[:-1])
+            else:
+                pictures(table, feature, frames[:-1], where)
+            frames[-1:] = frames[-2:-1]
+            result[key] = frames
+        return result
+
+    def _numbers(self, table: pa.Table, key: str, where: str) -> np.ndarray:
+        """float32 [T, *shape], finite; actions [T, A]."""
+        shape = self._features[key]["shape"] if key in self._features else (1,)
+        values = numbers(table, key, shape, where)
+        require_finite(key, values, where)
+        return values.reshape(len(values), -1) if key == "action" else values
+
+    def _outcome(self, table: pa.Table, where: str) -> Outcome:
+        """Rewards, and when and how the episode ended."""
+        there = table.column_names
+        columns = {
+            key: self._numbers(table, key, where).reshape(-1)
+            if key in there
+            else np.zeros(table.num_rows, np.float32)
+            for key in OUTCOMES
+        }
+        rewards, steps = columns[REWARD], table.num_rows
+        done, succeeded = _first(columns[DONE]), _first(columns[SUCCESS])
+        last = min(done, steps - 1)
+        if SUCCESS in there:
+            success = succeeded <= last
+        else:
+            success = done < steps and rewards[done] > 0 and not rewards[:done].any()
+        if success and self._end_at_success:
+            last = min(last, succeeded)
+        truncated = columns[TRUNCATED][last] > 0
+        terminated = columns[TERMINATED][last] > 0 or (success and not truncated)
+        return Outcome(last + 1, rewards, bool(terminated), bool(success))
+
+    def _metadata(self, table: pa.Table, place: Place, where: str) -> dict[str, Any]:
         metadata: dict[str, Any] = {
             "source": str(self.path),
-            "operator": self._info.get("robot_type") or "unknown",
-            "final_observation": "repeated",
+            "operator": "unknown",
         }
-        if place.tasks:
-            metadata["task"] = place.tasks[0]
-        labelled = "next.reward" in table.column_names or "next.success" in table.column_names
-        if not labelled:
+        if self._layout.robot_type:
+            metadata["robot"] = self._layout.robot_type
+        tasks = place.tasks
+        if not tasks and "task_index" in table.column_names:
+            numbered = dict.fromkeys(numbers(table, "task_index", (), where).astype(int).tolist())
+            tasks = tuple(self._tasks[number] for number in numbered if number in self._tasks)
+        if tasks:
+            metadata["task"] = tasks[0]
+        if len(tasks) > 1:
+            metadata["tasks"] = list(tasks)
+        if REWARD not in table.column_names and SUCCESS not in table.column_names:
             metadata["unlabelled"] = True
-        rewards = self._optional(table, "next.reward", place, len(actions))
-        succeeded = np.flatnonzero(self._optional(table, "next.success", place, len(actions)) > 0)
-        success = len(succeeded) > 0
-        length = int(succeeded[0]) + 1 if success and self._end_at_success else len(actions)
+        return metadata
+
+    def _finished(
+        self,
+        place: Place,
+        observations: dict[str, np.ndarray],
+        actions: np.ndarray,
+        outcome: Outcome,
+        metadata: dict[str, Any],
+    ) -> Episode:
+        length, terminated, success = outcome.length, outcome.terminated, outcome.success
+        kept = self._extras.read(place, self.spec) if self._extras is not None else None
+        if kept is not None:
+            for key, final in kept.final.items():
+                observations[key][-1] = final
+            terminated, success, metadata = kept.terminated, kept.success, kept.metadata
+            length = len(actions)
+        elif length == len(actions):
+            metadata["final_observation"] = "repeated"
         return Episode(
             {key: value[: length + 1] for key, value in observations.items()},
             actions[:length],
-            rewards[:length],
-            terminated=success,
-            truncated=not success,
+            outcome.rewards[:length],
+            terminated=terminated,
+            truncated=not terminated,
             success=success,
             metadata=metadata,
         )
 
-    # ---- what the dataset holds -------------------------------------------------------------
 
-    def _chosen_cameras(self, wanted: Sequence[str] | None) -> list[str]:
-        there = [key for key, feature in self._features.items() if feature["dtype"] in IMAGE_TYPES]
-        if absent := [key for key in wanted or () if key not in there]:
-            raise DataError(f"{self.path} has no camera '{absent[0]}'; it has {there or 'none'}")
-        return list(there if wanted is None else wanted)
-
-    def _find_episodes(self) -> dict[str, _Place]:
-        find = self._places_v21 if self.version == "v2.1" else self._places_v30
-        places = {f"episode_{place.index:06d}": place for place in find()}
-        if not places:
-            raise DataError(f"{self.path} holds no episodes; choose another dataset")
-        return places
-
-    def _places_v21(self) -> Iterator[_Place]:
-        chunk_size = int(self._info.get("chunks_size", 1000))
-        for line in self._lines("meta/episodes.jsonl"):
-            index = int(line["episode_index"])
-            where = {"episode_index": index, "episode_chunk": index // chunk_size}
-            videos = {
-                key: (self.path / self._info["video_path"].format(video_key=key, **where), 0.0)
-                for key in self._cameras
-                if self._features[key]["dtype"] == "video"
-            }
-            table = self.path / self._info.get("data_path", DEFAULT_DATA_PATH).format(**where)
-            yield _Place(index, int(line["length"]), table, tuple(line.get("tasks", ())), videos)
-
-    def _places_v30(self) -> Iterator[_Place]:
-        for file in sorted((self.path / "meta" / "episodes").glob("**/*.parquet")):
-            with _reading(file):
-                rows = pq.read_table(file).to_pylist()
-            for row in rows:
-                yield self._place_v30(row)
-
-    def _place_v30(self, row: dict[str, Any]) -> _Place:
-        def named(pattern: str, prefix: str, **more: str) -> Path:
-            chunk, file = row[f"{prefix}/chunk_index"], row[f"{prefix}/file_index"]
-            return self.path / self._info[pattern].format(
-                chunk_index=chunk, file_index=file, **more
-            )
-
-        videos = {
-            key: (
-                named("video_path", f"videos/{key}", video_key=key),
-                float(row[f"videos/{key}/from_timestamp"]),
-            )
-            for key in self._cameras
-            if self._features[key]["dtype"] == "video"
-        }
-        table = named("data_path", "data")
-        tasks = tuple(row.get("tasks") or ())
-        return _Place(int(row["episode_index"]), int(row["length"]), table, tasks, videos)
-
-    def _spec(self) -> DataSpec:
-        shapes = {key: tuple(self._features[key]["shape"]) for key in self._states}
-        shapes |= {key: self._image_shape(key) for key in self._cameras}
-        low, high = self._action_range()
-        keys = [*self._states, "action"]
-        named = {key: _flat_names(self._features[key].get("names")) for key in keys}
-        whole = {**shapes, "action": (len(low),)}
-        return DataSpec(
-            shapes,
-            len(low),
-            tuple(low),
-            tuple(high),
-            float(self._info["fps"]),
-            names={key: names for key, names in named.items() if (len(names),) == whole[key]},
-        )
-
-    def _image_shape(self, key: str) -> tuple[int, int, int]:
-        """(height, width, 3); some writers say (3, height, width)."""
-        if not key.startswith(IMAGE_PREFIX):
-            raise DataError(f"{self.path}: camera '{key}' should be named {IMAGE_PREFIX}<camera>")
-        shape = tuple(self._features[key]["shape"])
-        height, width = shape[1:] if shape[0] == 3 and shape[2] != 3 else shape[:2]
-        return int(height), int(width), 3
-
-    def _action_range(self) -> tuple[np.ndarray, np.ndarray]:
-        """Smallest and largest action of the data; one table at a time."""
-        low: np.ndarray | None = None
-        high: np.ndarray | None = None
-        for path in dict.fromkeys(place.table for place in self._places.values()):
-            with _reading(path):
-                column = _matrix(pq.read_table(path, columns=["action"]).column("action"))
-            least, most = column.min(axis=0), column.max(axis=0)
-            low = least if low is None else np.minimum(low, least)
-            high = most if high is None else np.maximum(high, most)
-        assert low is not None
-        assert high is not None
-        return low, high
-
-    # ---- arrays -----------------------------------------------------------------------------
-
-    def _table(self, place: _Place) -> pa.Table:
-        with _reading(place.table):
-            table = pq.read_table(place.table, filters=[("episode_index", "==", place.index)])
-        for key in [*self._states, "action"]:
-            if key not in table.column_names:
-                raise DataError(
-                    f"{place.table} has no column '{key}', which meta/info.json promises (it has "
-                    f"{table.column_names}); download the file again"
-                )
-        return table
-
-    def _column(self, table: pa.Table, key: str, place: _Place) -> np.ndarray:
-        """float32 [T, *shape]."""
-        with _reading(place.table):
-            values = _matrix(table.column(key))
-        return values.reshape(len(values), *self._features[key]["shape"])
-
-    def _optional(self, table: pa.Table, key: str, place: _Place, length: int) -> np.ndarray:
-        if key not in table.column_names:
-            return np.zeros(length, np.float32)
-        with _reading(place.table):
-            return _matrix(table.column(key)).reshape(length)
-
-    def _frames(self, key: str, table: pa.Table, place: _Place) -> np.ndarray:
-        """uint8 [T, height, width, 3]."""
-        if key in place.videos:
-            path, start_s = place.videos[key]
-            return _video_frames(path, start_s, table.num_rows, float(self._info["fps"]))
-        with _reading(place.table):
-            pictures = [cell["bytes"] for cell in table.column(key).to_pylist()]
-            return np.stack(
-                [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in pictures]
-            )
-
-    def _read_json(self, name: str) -> dict[str, Any]:
-        try:
-            return read_json(self.path / name)
-        except StoreError as error:
-            raise DataError(
-                f"{self.path} is not a LeRobot dataset: {error}; give the folder with meta/ and "
-                "data/ in it"
-            ) from error
-
-    def _lines(self, name: str) -> Iterator[dict[str, Any]]:
-        path = self.path / name
-        try:
-            lines = path.read_text().splitlines()
-        except OSError as error:
-            raise DataError(f"cannot read {path}: {error.strerror}; download it again") from error
-        for number, line in enumerate(lines, start=1):
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise DataError(
-                    f"{path} line {number} is not JSON ({error}); download the file again"
-                ) from error
+def _first(flags: np.ndarray) -> int:
+    """Where a column [T] is first above 0; T when nowhere."""
+    return int(np.argmax(flags > 0)) if (flags > 0).any() else len(flags)
 
 
-def _matrix(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of numbers or of equally long lists as float32 [T, n] or [T]."""
-    values = np.asarray(column.to_pylist(), dtype=np.float32)
-    return values
-
-
-def _flat_names(names: Any) -> tuple[str, ...]:
-    """Names are a list, a list in a list, or a dictionary of lists, depending on who recorded."""
-    if isinstance(names, dict):
-        return tuple(name for part in names.values() for name in _flat_names(part))
-    if isinstance(names, list):
-        return tuple(name for part in names for name in _flat_names(part))
-    return (str(names),) if names is not None else ()
-
-
-def _video_frames(path: Path, start_s: float, count: int, fps: float) -> np.ndarray:
-    """`count` frames from second `start_s` on, fewer if the video ends before."""
-    frames: list[np.ndarray] = []
-    with _reading(path), av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        if start_s > 0 and stream.time_base is not None:
-            container.seek(int(start_s / stream.time_base), stream=stream)
-        for frame in container.decode(stream):
-            if frame.time is not None and frame.time < start_s - 0.5 / fps:
-                continue
-            frames.append(frame.to_ndarray(format="rgb24"))
-            if len(frames) == count:
-                break
-    return np.stack(frames) if frames else np.zeros((0, 1, 1, 3), np.uint8)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Errors of Parquet, PNG and video libraries, with the file and what to do."""
-    try:
-        yield
-    except (OSError, pa.ArrowException, av.FFmpegError, ValueError, KeyError) as error:
-        raise DataError(
-            f"cannot read {path}: {type(error).__name__}: {error}; download the file again, it "
-            "may have been cut"
-        ) from error
+def _camera_key(feature: str) -> str:
+    """observation.images.<camera> for a camera feature; empty for what is no observation."""
+    if feature.startswith(IMAGE_PREFIX):
+        return feature
+    if feature.startswith(OBSERVATION_PREFIX):
+        return IMAGE_PREFIX + feature.removeprefix(OBSERVATION_PREFIX)
+    return ""
