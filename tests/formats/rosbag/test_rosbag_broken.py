@@ -245,6 +245,21 @@ def test_types_of_ones_own_come_with_the_bag(tmp_path: Path, ros: Any, storage: 
     np.testing.assert_array_equal(found[:, 1], np.arange(11) >= 5)
 
 
+def test_a_header_that_does_not_come_first(tmp_path: Path, ros: Any) -> None:
+    types = custom_types()
+    types.register(get_types_from_msg("float64 value\nstd_msgs/Header header", "my_msgs/msg/Late"))
+    late = types.types["my_msgs/msg/Late"]
+    messages = [
+        ("/late", i / 10 + 0.03, late(value=i, header=ros.header(i / 10))) for i in range(11)
+    ]
+    bag = ros.write(tmp_path / "run", [*recording(ros), *messages], types=types)
+    imported = source(bag, state=[{"topic": "/late", "field": "value"}])
+    found = imported.read("run").observations[STATE][:, 0]
+    np.testing.assert_allclose(found, np.arange(11), atol=1e-6)
+    skew = {topic.topic: topic.skew_ms for topic in imported.report("run").topics}
+    assert skew["/late"] == pytest.approx(-30)
+
+
 def test_types_that_nobody_defines(tmp_path: Path, ros: Any) -> None:
     """Older recorders wrote no definitions; without them only ROS 2's own types are known."""
     bag = with_grip(ros, tmp_path / "run", "sqlite3")
