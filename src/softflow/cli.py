@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import sys
 from collections.abc import Sequence
 
-from softflow.errors import ConfigError, SoftflowError
+from softflow.command_words import asks_for_help, require_command
+from softflow.errors import SoftflowError
 
 EXAMPLES = """\
 softflow — make a robot policy better with little robot time.
@@ -22,6 +22,8 @@ softflow — make a robot policy better with little robot time.
                                            any number of the preset can be overridden
   softflow evaluate runs/cube/checkpoints/last --episodes 200
   softflow report runs/cube                write RUN/report.html
+  softflow data import lerobot PATH --out data/mine
+                                           other people's data in (and out: softflow data export)
   softflow data validate data/cube         look into, check, merge, filter, label and plot episodes
 
 `softflow COMMAND --help` explains each.
@@ -33,7 +35,7 @@ COMMANDS = ("demo", "collect", "train", "evaluate", "report", "data")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the `softflow` command; returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help", "help"):
+    if asks_for_help(words):
         print(EXAMPLES)
         return 0
     try:
@@ -66,10 +68,7 @@ def _file_problem(error: OSError) -> str:
 
 def _run(name: str, words: list[str]) -> int:
     """Do a command; its exit status."""
-    if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, 1)
-        hint = f'did you mean "{near[0]}"?' if near else f"choose one of {', '.join(COMMANDS)}"
-        raise ConfigError(f'no command "{name}"; {hint}')
+    require_command(name, COMMANDS)
     # Imported here: `softflow --help` should not wait for torch, nor `softflow data`.
     if name == "data":
         from softflow import data_commands

@@ -6,7 +6,6 @@ optional package is imported in the function.
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 import tyro
 from rich.console import Console
 
+from softflow.command_words import asks_for_help, require_command
 from softflow.data.batch import Episode
 from softflow.data.conditions import parse_condition
 from softflow.data.copying import Copied, copy_episodes
@@ -48,6 +48,7 @@ from softflow.data_tables import (
     store_overview,
 )
 from softflow.errors import ConfigError
+from softflow.format_commands import EXPORTS, IMPORTS, run_export, run_import
 from softflow.progress import ConsoleProgress
 
 
@@ -57,14 +58,13 @@ def run(words: list[str]) -> int:
     Raises:
         ConfigError: no such command.
     """
-    if not words or words[0] in ("-h", "--help", "help"):
+    if asks_for_help(words):
         print(_overview())
         return 0
     name = words[0]
-    if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, 1)
-        hint = f'did you mean "{near[0]}"?' if near else f"choose one of {', '.join(COMMANDS)}"
-        raise ConfigError(f'no command "data {name}"; {hint}')
+    require_command(name, (*FORMAT_COMMANDS, *COMMANDS), "data ")
+    if name in FORMAT_COMMANDS:
+        return FORMAT_COMMANDS[name](words[1:])
     options, do = COMMANDS[name]
     # A switch is off unless named: no --no-write in the help.
     config = (tyro.conf.FlagCreatePairsOff,)
@@ -72,11 +72,15 @@ def run(words: list[str]) -> int:
 
 
 def _overview() -> str:
-    rows = [["", ""]]
+    rows = [
+        ["", ""],
+        ["softflow data import FORMAT", f"Read {', '.join(IMPORTS)} into an episode store."],
+        ["softflow data export FORMAT", f"Write an episode store as {' or '.join(EXPORTS)}."],
+    ]
     for name, (options, _) in COMMANDS.items():
         rows.append([f"softflow data {name}", (options.__doc__ or "").splitlines()[0]])
     return (
-        f"softflow data: look into, check and prepare episode stores\n{aligned(rows)}\n\n"
+        f"softflow data: bring in, look into, check and prepare episodes\n{aligned(rows)}\n\n"
         "`softflow data COMMAND --help` explains each."
     )
 
@@ -291,4 +295,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "relabel": (Relabel, relabel),
     "plot": (Plot, plot),
 }
-"""Every command: its options and what does it. `import` and `export` belong here too."""
+"""Every command but two: its options and what does it."""
+
+FORMAT_COMMANDS = {"import": run_import, "export": run_export}
+"""The two that need a format next."""

@@ -1,0 +1,184 @@
+"""What `softflow data import FORMAT` and `softflow data export FORMAT` do.
+
+A new format is a class of `format_options`, a function here and a line in `IMPORTS` or `EXPORTS`.
+Each imports its own packages, so that one needs only those of the formats one has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from softflow.command_words import asks_for_help, overview, require_command
+from softflow.data.episode_store import EpisodeStore
+from softflow.errors import ConfigError
+from softflow.format_options import (
+    ExportLerobot,
+    ExportRobomimic,
+    Import,
+    ImportD4rl,
+    ImportLerobot,
+    ImportMinari,
+    ImportRobomimic,
+    ImportRosbag,
+)
+from softflow.formats.importing import import_into
+from softflow.formats.source import Source
+from softflow.progress import ConsoleProgress
+
+
+def run_import(words: list[str]) -> int:
+    """Parse the words after `softflow data import` and do it; returns the exit status."""
+    if asks_for_help(words):
+        formats = {name: options for name, (options, _) in IMPORTS.items()}
+        print(overview("softflow data import", "read foreign data into an episode store", formats))
+        return 0
+    require_command(words[0], IMPORTS, "data import ")
+    kind, open_source = IMPORTS[words[0]]
+    options = _parsed(kind, f"softflow data import {words[0]}", words[1:])
+    with needed_packages(), ConsoleProgress(Console(stderr=True)) as progress:
+        source = open_source(options)
+        number = import_into(
+            source,
+            options.out,
+            progress,
+            env_id=options.env_id,
+            unlabelled=options.unlabelled,
+            skip_bad=options.skip_bad,
+        )
+    print(_imported_line(options, number))
+    return 0
+
+
+def run_export(words: list[str]) -> int:
+    """Parse the words after `softflow data export` and do it; returns the exit status."""
+    if asks_for_help(words):
+        formats = {name: options for name, (options, _) in EXPORTS.items()}
+        print(overview("softflow data export", "write an episode store in a foreign format", formats))
+        return 0
+    require_command(words[0], EXPORTS, "data export ")
+    kind, write = EXPORTS[words[0]]
+    options = _parsed(kind, f"softflow data export {words[0]}", words[1:])
+    store = EpisodeStore.open(options.store)
+    with needed_packages(), ConsoleProgress(Console(stderr=True)) as progress:
+        write(options, store, progress)
+    print(f"{options.out}: {len(store)} episodes")
+    return 0
+
+
+def _parsed(kind: type, prog: str, words: list[str]) -> Any:
+    # A switch is off unless named: no --no-whole in the help.
+    return tyro.cli(kind, args=words, prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
+
+
+def _imported_line(options: Import, number: int) -> str:
+    """What came of it, and what may come next."""
+    store = EpisodeStore.open(options.out)
+    summaries = store.summaries()
+    successes = sum(summary.success for summary in summaries)
+    unknown = sum(bool(summary.metadata.get("unlabelled")) for summary in summaries)
+    line = (
+        f"{options.out}: {number} episodes imported, {len(store)} in all, {successes} successful"
+    )
+    if unknown:
+        line += (
+            f"\n{unknown} say nothing of success: `softflow data relabel` tells, or import again "
+            "elsewhere with --unlabelled success"
+        )
+    train = f"softflow train small --dataset {options.out} --run runs/{options.out.name}"
+    return line + (f"\nnext: {train} --stages imitation" if successes else "")
+
+
+def _robomimic(options: ImportRobomimic) -> Source:
+    from softflow.formats.robomimic import RobomimicSource
+
+    return RobomimicSource(
+        options.path,
+        filter_key=options.filter_key,
+        state_keys=options.state_keys,
+        cameras=options.cameras,
+        control_hz=options.control_hz,
+        end_at_success=not options.whole,
+    )
+
+
+def _lerobot(options: ImportLerobot) -> Source:
+    from softflow.formats.lerobot import LeRobotSource
+
+    return LeRobotSource(options.path, cameras=options.cameras, end_at_success=not options.whole)
+
+
+def _minari(options: ImportMinari) -> Source:
+    from softflow.formats.minari import MinariSource
+
+    return MinariSource(
+        options.path, control_hz=options.control_hz, end_at_success=not options.whole
+    )
+
+
+def _d4rl(options: ImportD4rl) -> Source:
+    from softflow.formats.d4rl import D4RLSource
+
+    return D4RLSource(
+        options.path,
+        control_hz=options.control_hz,
+        max_episode_steps=options.max_episode_steps,
+        end_at_success=not options.whole,
+    )
+
+
+def _rosbag(options: ImportRosbag) -> Source:
+    from softflow.formats.rosbag import RosbagSource
+
+    return RosbagSource(options.path, options.mapping)
+
+
+def _to_lerobot(options: ExportLerobot, store: EpisodeStore, progress: ConsoleProgress) -> None:
+    from softflow.formats.lerobot_export import export_lerobot
+
+    export_lerobot(
+        store,
+        options.out,
+        progress,
+        cameras_as=options.cameras_as,
+        robot_type=options.robot_type,
+    )
+
+
+def _to_robomimic(options: ExportRobomimic, store: EpisodeStore, progress: ConsoleProgress) -> None:
+    from softflow.formats.robomimic_export import export_robomimic
+
+    export_robomimic(store, options.out, progress)
+
+
+@contextmanager
+def needed_packages() -> Iterator[None]:
+    """A missing package becomes an error that says how to install it.
+
+    Raises:
+        ConfigError: a package of the extra `formats` is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"this format needs the package '{error.name}'; install it with "
+            "pip install 'softflow[formats]'"
+        ) from error
+
+
+IMPORTS: dict[str, tuple[type[Import], Callable[[Any], Source]]] = {
+    "robomimic": (ImportRobomimic, _robomimic),
+    "lerobot": (ImportLerobot, _lerobot),
+    "minari": (ImportMinari, _minari),
+    "d4rl": (ImportD4rl, _d4rl),
+    "rosbag": (ImportRosbag, _rosbag),
+}
+EXPORTS: dict[str, tuple[type, Callable[[Any, EpisodeStore, ConsoleProgress], None]]] = {
+    "lerobot": (ExportLerobot, _to_lerobot),
+    "robomimic": (ExportRobomimic, _to_robomimic),
+}

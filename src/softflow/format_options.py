@@ -1,0 +1,116 @@
+"""The options of `softflow data import` and `export`: one dataclass a format, shown by --help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from softflow.errors import ConfigError
+
+PositionalPath = Annotated[Path, tyro.conf.Positional]
+
+
+@dataclass(frozen=True)
+class Import:
+    """What every import has."""
+
+    path: PositionalPath
+    """The file or folder to read; it is not changed."""
+    out: Path
+    """Episode store to fill, new or existing; an interrupted import goes on."""
+    env_id: str = ""
+    """Environment of this data, such as cube-single; without one nothing can be evaluated."""
+    unlabelled: Literal["unknown", "success", "failure"] = "unknown"
+    """What recordings without rewards are taken for; success earns 1 at the last step."""
+    skip_bad: bool = False
+    """Leave unusable episodes out, and say why, instead of stopping at the first."""
+
+
+@dataclass(frozen=True)
+class ImportRobomimic(Import):
+    """RoboMimic or robosuite HDF5, low-dimensional or with cameras, versions 0.1 to 1.5."""
+
+    filter_key: str | None = None
+    """Demonstrations of this `mask` only, such as train or better."""
+    control_hz: float | None = None
+    """Control steps per second; what the file says if not given."""
+    state_keys: tuple[str, ...] = ()
+    """Observations that make up the state, in this order; all low-dimensional ones if not given."""
+    cameras: tuple[str, ...] | None = None
+    """Cameras to take, such as agentview_image; all if not given."""
+    whole: bool = False
+    """Keep the steps behind the first success."""
+
+
+@dataclass(frozen=True)
+class ImportLerobot(Import):
+    """A LeRobot dataset on this disk, v2.1 or v3.0."""
+
+    cameras: tuple[str, ...] | None = None
+    """Cameras to take, such as observation.images.front; all if not given."""
+    whole: bool = False
+    """Keep the steps behind the first success."""
+
+
+@dataclass(frozen=True)
+class ImportMinari(Import):
+    """A Minari dataset: its folder, or its main_data.hdf5."""
+
+    control_hz: float | None = None
+    """Control steps per second; what is known of the environment if not given."""
+    whole: bool = False
+    """Keep the steps behind the first success."""
+
+
+@dataclass(frozen=True)
+class ImportD4rl(Import):
+    """A D4RL file: HDF5 with all episodes end to end."""
+
+    control_hz: float | None = None
+    """Control steps per second; what is known of the task in the file's name if not given."""
+    max_episode_steps: int | None = None
+    """Cut episodes after so many steps, for files that do not mark time limits."""
+    whole: bool = False
+    """Keep the steps behind the first success."""
+
+
+@dataclass(frozen=True)
+class ImportRosbag(Import):
+    """rosbag2 recordings, MCAP or SQLite: a bag, or a folder of bags."""
+
+    mapping: Path | None = None
+    """YAML file that maps topics to keys; see docs/rosbag_mapping.md."""
+
+    def __post_init__(self) -> None:
+        if self.mapping is None:
+            raise ConfigError(
+                "a rosbag needs --mapping FILE.yaml, which says which topics are state, cameras and "
+                "action; docs/rosbag_mapping.md has one to start from"
+            )
+
+
+@dataclass(frozen=True)
+class ExportLerobot:
+    """A LeRobot v3.0 dataset, with rewards and success."""
+
+    store: PositionalPath
+    """The episode store."""
+    out: PositionalPath
+    """Folder to write; it appears when all of it is there."""
+    cameras_as: Literal["video", "images"] = "video"
+    """H.264 video is small and slightly lossy; images are PNG and exact."""
+    robot_type: str = "unknown"
+    """Name of the robot, for LeRobot's info.json."""
+
+
+@dataclass(frozen=True)
+class ExportRobomimic:
+    """A RoboMimic HDF5 file, with masks train, valid and success."""
+
+    store: PositionalPath
+    """The episode store."""
+    out: PositionalPath
+    """File to write, such as task.hdf5."""
