@@ -8,8 +8,8 @@ from softflow.errors import DataError
 
 KNOWN_HZ = {
     r"AdroitHand(Door|Hammer|Pen|Relocate)": 100.0,
-    r"(door|hammer|pen|relocate)-(human|cloned|expert)": 100.0,
-    r"FrankaKitchen|kitchen-(complete|partial|mixed)": 12.5,
+    r"(D4RL/)?(door|hammer|pen|relocate)[-/](human|cloned|expert)": 100.0,
+    r"FrankaKitchen|(D4RL/)?kitchen[-/](complete|partial|mixed)": 12.5,
     r"PointMaze_": 100.0,
     r"AntMaze_": 20.0,
     r"Fetch(Reach|Push|Slide|PickAndPlace)": 25.0,

@@ -21,6 +21,7 @@ import numpy as np
 from softflow.data.batch import DataSpec, Episode
 from softflow.errors import DataError
 from softflow.formats.hdf5 import as_text, member_array, member_group, opened, place_of
+from softflow.formats.outcome import episode_of, range_of_actions
 from softflow.formats.rates import control_rate
 from softflow.formats.robomimic_observations import LEAVE_OUT, Observations
 from softflow.formats.robomimic_record import (
@@ -34,6 +35,8 @@ from softflow.formats.source import require_equal_lengths
 
 ROBOSUITE_HZ = 20.0
 """robosuite's own default, for files that do not say."""
+ROBOSUITE_BOUND = 1.0
+"""Its controllers take -1 to 1."""
 SUCCESS_REWARD = 1 - 1e-6
 """robosuite gives 1 for success, a dense reward less until then."""
 GYM_TYPE = 2
@@ -86,86 +89,73 @@ class RobomimicSource:
             self._environment_name = str(environment.get("env_name") or data.attrs.get("env", ""))
             self._has_success_reward = environment.get("type") != GYM_TYPE
             rate = self._control_rate(environment, control_hz)
-            self.spec = self._spec(*self._action_range(file), rate)
+            actions = (self._actions(file, name) for name in self._names)
+            self.spec = self._spec(*range_of_actions(actions, ROBOSUITE_BOUND), rate)
 
     def episodes(self) -> list[str]:
         """demo_0, demo_1, … in the order of their numbers."""
         return list(self._names)
 
     def read(self, name: str) -> Episode:
-        """A demonstration; its rewards are the file's, or none where the file has none."""
+        """A demonstration; its rewards are the file's, or none where the file has none.
+
+        Raises:
+            DataError: something is missing, of another length, or NaN; names the place.
+        """
         where = f"{self.path}, {name}"
         with opened(self.path) as file:
             group = self._demonstration(file, name)
-            actions = self._array(group, "actions").astype(np.float32)
-            lengths = {"actions": len(actions)}
-            if "num_samples" in group.attrs:
-                lengths["num_samples"] = int(cast("int", group.attrs["num_samples"]))
-            rewards, dones = (self._series(group, key, lengths) for key in ("rewards", "dones"))
-            lengths |= self._observations.lengths(group)
-            require_equal_lengths(lengths, where)
-            if len(actions) == 0:
+            if require_equal_lengths(self._lengths(group), where) == 0:
                 raise DataError(f"{where} has 0 steps; {LEAVE_OUT}")
-            observations = self._observations.read(group)
-            metadata = self._metadata(group, name)
-            said = read_json_attribute(group, ATTRIBUTE) if ATTRIBUTE in group.attrs else None
-        if said is not None:
-            episode = self._as_it_was(observations, actions, rewards, said, metadata)
-        else:
-            if rewards is None or not self._has_success_reward:
-                metadata["unlabelled"] = True
-            succeeded = self._success_step(rewards, dones)
-            episode = self._episode(observations, actions, rewards, succeeded, metadata)
+            if ATTRIBUTE in group.attrs:
+                episode = self._as_it_was(group, name)
+            else:
+                episode = self._recorded(group, name)
         episode.validate(self.spec, where)
         return episode
 
-    # ---- outcome ----------------------------------------------------------------------------
-
-    def _success_step(self, rewards: np.ndarray | None, dones: np.ndarray | None) -> int | None:
-        if not self._has_success_reward:
-            return None
-        reached = np.flatnonzero(rewards >= SUCCESS_REWARD) if rewards is not None else []
-        if len(reached) == 0 and dones is not None:
-            # `dones` may also be set at the end of every demonstration, whatever happened.
-            reached = np.flatnonzero(dones[:-1] > 0)
-        return int(reached[0]) if len(reached) else None
-
-    def _episode(
-        self,
-        observations: dict[str, np.ndarray],
-        actions: np.ndarray,
-        rewards: np.ndarray | None,
-        succeeded: int | None,
-        metadata: dict[str, Any],
-    ) -> Episode:
-        success = succeeded is not None
-        length = succeeded + 1 if success and self._end_at_success else len(actions)
-        rewards = np.zeros(len(actions), np.float32) if rewards is None else rewards
-        return Episode(
-            {key: value[: length + 1] for key, value in observations.items()},
-            actions[:length],
-            rewards[:length],
-            terminated=success,
-            truncated=not success,
-            success=success,
-            metadata=metadata,
+    def _recorded(self, group: h5py.Group, name: str) -> Episode:
+        success = self._success(group)
+        return episode_of(
+            self._observations.read(group),
+            self._array(group, "actions"),
+            self._rewards(group),
+            success,
+            terminated=success is not None and bool(success.any()),
+            metadata=self._metadata(group, name),
+            end_at_success=self._end_at_success,
         )
 
-    def _as_it_was(
-        self,
-        observations: dict[str, np.ndarray],
-        actions: np.ndarray,
-        rewards: np.ndarray | None,
-        said: dict[str, Any],
-        found: dict[str, Any],
-    ) -> Episode:
+    def _success(self, group: h5py.Group) -> np.ndarray | None:
+        """bool [T], or None where the file does not say."""
+        if "rewards" not in group or not self._has_success_reward:
+            return None
+        success = self._rewards(group) >= SUCCESS_REWARD
+        if "dones" in group and not success.any():
+            # `dones` may also be set at the end of every demonstration, whatever happened.
+            success[:-1] = _one_a_step(self._array(group, "dones"))[:-1] > 0
+        return success
+
+    def _as_it_was(self, group: h5py.Group, name: str) -> Episode:
         """An episode that softflow exported."""
-        metadata = dict(said["metadata"])
+        said = read_json_attribute(group, ATTRIBUTE)
+        if missing := {"terminated", "truncated", "success", "metadata"} - said.keys():
+            raise DataError(
+                f"{place_of(group)}: attribute '{ATTRIBUTE}' lacks {sorted(missing)}; delete that "
+                "attribute to import the demonstration as any other"
+            )
+        metadata = said["metadata"]
         if FOREIGN in metadata:
-            metadata[FOREIGN] = found[FOREIGN] | metadata[FOREIGN]
-        rewards = np.zeros(len(actions), np.float32) if rewards is None else rewards
-        outcome = {key: bool(said[key]) for key in ("terminated", "truncated", "success")}
-        return Episode(observations, actions, rewards, metadata=metadata, **outcome)
+            metadata[FOREIGN] = self._metadata(group, name)[FOREIGN] | metadata[FOREIGN]
+        return Episode(
+            self._observations.read(group),
+            self._array(group, "actions").astype(np.float32),
+            self._rewards(group),
+            terminated=said["terminated"],
+            truncated=said["truncated"],
+            success=said["success"],
+            metadata=metadata,
+        )
 
     def _metadata(self, group: h5py.Group, name: str) -> dict[str, Any]:
         metadata: dict[str, Any] = {"source": str(self.path)}
@@ -242,39 +232,38 @@ class RobomimicSource:
             return ROBOSUITE_HZ
         return control_rate(None, self._environment_name, str(self.path))
 
-    def _action_range(self, file: h5py.File) -> tuple[np.ndarray, np.ndarray]:
-        """[-1, 1] as robosuite's controllers have it, wider where the data is wider."""
-        low = high = np.zeros(0)
-        for name in self._names:
-            group = self._demonstration(file, name)
-            actions = self._array(group, "actions").astype(np.float32)
-            if actions.ndim != 2 or (low.size and actions.shape[1] != low.size):
-                raise DataError(
-                    f"{place_of(group)}/actions has shape {actions.shape}, expected [steps, "
-                    f"{low.size or 'components'}]; {LEAVE_OUT}"
-                )
-            if low.size == 0:
-                low, high = -np.ones(actions.shape[1]), np.ones(actions.shape[1])
-            # NaN and infinity are told of when that demonstration is read.
-            finite = np.isfinite(actions)
-            low = np.minimum(low, np.min(actions, axis=0, initial=0, where=finite))
-            high = np.maximum(high, np.max(actions, axis=0, initial=0, where=finite))
-        return low, high
+    # ---- arrays -----------------------------------------------------------------------------
 
-    def _series(self, group: h5py.Group, key: str, lengths: dict[str, int]) -> np.ndarray | None:
-        """float32 [T], or None where the file has no such array."""
-        if key not in group:
-            return None
-        values = self._array(group, key).astype(np.float32)
-        lengths[key] = len(values)
-        return values.reshape(len(values), -1)[:, 0] if values.size else values
+    def _lengths(self, group: h5py.Group) -> dict[str, int]:
+        """Steps of everything a demonstration has, as its arrays and its attribute tell them."""
+        lengths = {"actions": len(self._array(group, "actions"))}
+        if "num_samples" in group.attrs:
+            lengths["num_samples"] = int(cast("int", group.attrs["num_samples"]))
+        for key in ("rewards", "dones"):
+            if key in group:
+                lengths[key] = len(self._array(group, key))
+        return lengths | self._observations.lengths(group)
+
+    def _rewards(self, group: h5py.Group) -> np.ndarray:
+        """float32 [T]."""
+        if "rewards" not in group:
+            return np.zeros(len(self._array(group, "actions")), np.float32)
+        return _one_a_step(self._array(group, "rewards")).astype(np.float32)
 
     def _array(self, group: h5py.Group, name: str) -> np.ndarray:
         fix = f"every demonstration needs it: {LEAVE_OUT}"
         return np.asarray(member_array(group, name, fix))
 
+    def _actions(self, file: h5py.File, name: str) -> tuple[str, np.ndarray]:
+        return f"{self.path}, {name}", self._array(self._demonstration(file, name), "actions")
+
     def _demonstration(self, file: h5py.File, name: str) -> h5py.Group:
         return member_group(file, f"data/{name}", LEAVE_OUT)
+
+
+def _one_a_step(values: np.ndarray) -> np.ndarray:
+    """[T] of [T] or [T, 1]."""
+    return values.reshape(len(values), -1)[:, 0]
 
 
 def _number(name: str) -> tuple[int, str]:

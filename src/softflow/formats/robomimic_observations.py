@@ -12,10 +12,10 @@ from softflow.data.batch import IMAGE_PREFIX
 from softflow.errors import DataError
 from softflow.formats.frames import rgb_frames, rgb_shape
 from softflow.formats.hdf5 import member_array, member_group, place_of
+from softflow.formats.outcome import STATE_KEY
 from softflow.formats.robomimic_record import IMAGE_SUFFIX, FileRecord, camera_observation
 from softflow.formats.source import component_names, joined
 
-STATE_KEY = "observation.state"
 SIMULATOR_STATE = "states"
 SIMULATOR_NAME = "simulator"
 LEAVE_OUT = "leave this demonstration out with a filter key, or repair the file"
