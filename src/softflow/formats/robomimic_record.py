@@ -55,7 +55,7 @@ class FileRecord:
     def write(self, data: h5py.Group) -> None:
         """Put it into the file."""
         value = {"version": VERSION, "spec": self.spec.to_json(), "parts": self.parts}
-        data.attrs[ATTRIBUTE] = json.dumps(value | {"added": self.added})
+        data.attrs[ATTRIBUTE] = json.dumps(value | {"added": self.added}, sort_keys=True)
 
     @classmethod
     def read(cls, data: h5py.Group) -> FileRecord | None:
