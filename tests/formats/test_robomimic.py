@@ -179,7 +179,8 @@ def test_observations_are_chosen_and_ordered(tmp_path: Path) -> None:
     with h5py.File(path) as file:
         qpos, after = (array(file, f"data/demo_0/{part}/qpos") for part in ("obs", "next_obs"))
     state = source.read("demo_0").observations[STATE]
-    np.testing.assert_array_equal(state[:, 0], np.float32([*qpos[:, 0], after[-1, 0]]))
+    expected = np.append(qpos[:, 0], after[-1, 0]).astype(np.float32)
+    np.testing.assert_array_equal(state[:, 0], expected)
 
 
 def test_what_is_not_there_is_answered_with_what_is(tmp_path: Path) -> None:

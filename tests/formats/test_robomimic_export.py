@@ -250,7 +250,7 @@ def test_an_environment_of_robosuite_is_described_as_robomimic_does(tmp_path: Pa
 def masks_of(path: Path) -> dict[str, list[str]]:
     with h5py.File(path) as file:
         masks = cast("h5py.Group", file["mask"])
-        return {key: [name.decode() for name in np.asarray(masks[key])] for key in masks}
+        return {key: [name.decode() for name in np.asarray(masks[key])] for key in map(str, masks)}
 
 
 def test_filter_keys(tmp_path: Path, rich_store: EpisodeStore) -> None:
@@ -383,6 +383,42 @@ def test_a_damaged_episode_leaves_no_file_behind(tmp_path: Path, rich_store: Epi
     with pytest.raises(StoreError, match=damaged.name):
         export_robomimic(rich_store, folder / "out.hdf5", SilentProgress())
     assert list(folder.iterdir()) == []
+
+
+EXPORT_UNDER_LIMITS = """
+import resource, sys
+from pathlib import Path
+from softflow.data.episode_store import EpisodeStore
+from softflow.errors import StoreError
+from softflow.formats.robomimic_export import export_robomimic
+from softflow.progress import SilentProgress
+
+store, path = EpisodeStore.open(sys.argv[1]), Path(sys.argv[2])
+for limit in range(50, int(sys.argv[3]), 3000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        export_robomimic(store, path, SilentProgress())
+    except StoreError as error:
+        assert "limit of this process is reached" in str(error), error
+    else:
+        raise AssertionError(f"{limit} bytes were enough")
+    assert not list(path.parent.iterdir()), limit
+"""
+
+
+def test_a_disk_that_fills_up_at_any_moment(tmp_path: Path, rich_store: EpisodeStore) -> None:
+    """HDF5 itself ends the process in most of these cases."""
+    size = exported(rich_store, tmp_path / "whole.hdf5").stat().st_size
+    folder = tmp_path / "out"
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", EXPORT_UNDER_LIMITS, rich_store.path, folder / "a.hdf5", str(size)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path, rich_store: EpisodeStore) -> None:

@@ -8,6 +8,7 @@ infos/...             [N, ...]: goal_achieved; qpos, qvel, door_body_pos, … of
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,6 @@ class D4RLSource:
         return names
 
     def _find_episodes(self, file: h5py.File, longest: int | None) -> dict[str, tuple[int, int]]:
-        """name -> first row and the row behind the last; the rest after the last end counts too."""
         ends = self._flags(file, "terminals")
         if "timeouts" in self._arrays:
             ends |= self._flags(file, "timeouts")
@@ -89,13 +89,7 @@ class D4RLSource:
                 f"{self.path} has no 'timeouts', and no 'terminals' is set in {len(ends)} steps; "
                 "say how long its episodes are (--max-episode-steps)"
             )
-        stops: list[int] = []
-        for stop in [*(np.flatnonzero(ends) + 1).tolist(), len(ends)]:
-            first = stops[-1] if stops else 0
-            stops += range(first + longest, stop, longest) if longest else ()
-            stops += [stop] if stop > first else []
-        pairs = zip([0, *stops[:-1]], stops, strict=True)
-        return {f"episode_{number}": pair for number, pair in enumerate(pairs)}
+        return {f"episode_{n}": rows for n, rows in enumerate(stretches(ends, longest))}
 
     def episodes(self) -> list[str]:
         """episode_0, episode_1, … in the order of the file."""
@@ -143,6 +137,21 @@ class D4RLSource:
 
     def _array(self, file: h5py.File, name: str) -> h5py.Dataset:
         return member_array(file, name, WHOLE)
+
+
+def stretches(ends: np.ndarray, longest: int | None = None) -> list[tuple[int, int]]:
+    """First row of every episode and the row behind its last; together they are all rows.
+
+    Args:
+        ends: bool [N], true where an episode ends; rows behind the last end are an episode too.
+        longest: no episode has more steps; None sets no limit.
+    """
+    stops: list[int] = []
+    for stop in [*(np.flatnonzero(ends) + 1).tolist(), len(ends)]:
+        first = stops[-1] if stops else 0
+        stops += range(first + longest, stop, longest) if longest else ()
+        stops += [stop] if stop > first else []
+    return list(itertools.pairwise([0, *stops]))
 
 
 def _is_wanted(info: str) -> bool:

@@ -17,6 +17,7 @@ from softflow.data.batch import DataSpec, Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files import written_whole
 from softflow.errors import DataError, StoreError
+from softflow.formats.hdf5_target import DiskFile
 from softflow.formats.robomimic_record import (
     ATTRIBUTE,
     FOREIGN,
@@ -60,12 +61,15 @@ def export_robomimic(
     if len(store) == 0:
         raise DataError(f"the store '{store.path}' is empty; there is nothing to export")
     progress.begin("export", len(store))
-    with written_whole(path) as temp, h5py.File(temp, "w") as file:
-        writer = _Writer(file, store, compress)
-        for index in range(len(store)):
-            writer.write(index, store.episode(index))
-            progress.advance(index + 1, _name(index))
-        writer.finish()
+    with written_whole(path) as temp, DiskFile(temp) as disk:
+        with h5py.File(disk, "w") as file:
+            writer = _Writer(file, store, compress)
+            for index in range(len(store)):
+                writer.write(index, store.episode(index))
+                disk.require_room()
+                progress.advance(index + 1, _name(index))
+            writer.finish()
+        disk.require_room()
     return len(store)
 
 
