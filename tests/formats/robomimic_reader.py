@@ -1,6 +1,7 @@
 """Reads a RoboMimic file with robomimic itself; runs in a process of its own, on its own path.
 
-usage: robomimic_reader.py FILE.hdf5 OUT.npz [FILTER_KEY]
+usage: robomimic_reader.py FILE.hdf5=FILTER_KEY ...    (the key may be empty)
+writes FILE.npz beside each
 """
 
 from __future__ import annotations
@@ -52,4 +53,6 @@ def read(path: str, filter_key: str | None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    np.savez(sys.argv[2], **read(sys.argv[1], sys.argv[3] if len(sys.argv) > 3 else None))
+    for argument in sys.argv[1:]:
+        file, _, key = argument.partition("=")
+        np.savez(file.removesuffix(".hdf5") + ".npz", **read(file, key or None))
