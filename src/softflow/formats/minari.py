@@ -1,227 +1,148 @@
-"""Minari datasets and D4RL files (HDF5), in; Gymnasium-Robotics' Adroit data included.
+"""Minari datasets (HDF5), in: Gymnasium-Robotics' Adroit hand, and any with vector actions.
 
-Minari:  episode_3/observations [T+1, ...] or a group of such, actions, rewards, terminations,
-         truncations [T], infos/...; metadata.json beside the file
-D4RL:    observations, actions, rewards, terminals, timeouts [N, ...], all episodes end to end
+episode_3/observations      [T+1, ...] or a group of such; cameras may be JPEG pictures
+episode_3/actions, rewards, terminations, truncations    [T, ...];  infos/...  [T] or [T+1]
+metadata.json               beside the file: the environment and its spaces
 """
 
 from __future__ import annotations
 
+import json
+import math
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import h5py
 import numpy as np
 
-from softflow.data.batch import DataSpec, Episode
+from softflow.data.batch import IMAGE_PREFIX, DataSpec, Episode
 from softflow.data.files import read_json
 from softflow.errors import DataError
-from softflow.formats.source import joined, require_equal_lengths
+from softflow.formats.frames import rgb_shape
+from softflow.formats.hdf5 import member_array, member_group, opened, place_of
+from softflow.formats.minari_pictures import is_camera, pictures
+from softflow.formats.outcome import (
+    STATE_KEY,
+    SUCCESS_INFOS,
+    episode_of,
+    range_of_actions,
+)
+from softflow.formats.rates import control_rate
+from softflow.formats.source import component_names, joined, require_equal_lengths
 
-STATE_KEY = "observation.state"
-SUCCESS_INFOS = ("success", "is_success", "goal_achieved")
-"""What environments call success in their infos, the first one found counts."""
+WHOLE = "softflow needs whole episodes with vector actions: download the dataset again"
 
 
 class MinariSource:
-    """A Minari dataset.
+    """A Minari dataset on this disk.
+
+    The observation's vectors become `observation.state`, its pictures one camera each. Without
+    success among its infos an episode counts as unlabelled.
 
     Args:
         path: the dataset's folder, or its `main_data.hdf5`.
-        control_hz: control steps a second; None takes what metadata.json says.
+        control_hz: control steps a second; None takes what is known of the environment.
         end_at_success: cut an episode behind its first success and terminate it there.
 
     Raises:
         DataError: not such a dataset, or damaged; names the file and the fix.
+        StoreError: its metadata.json is damaged.
     """
 
     def __init__(
         self, path: Path, *, control_hz: float | None = None, end_at_success: bool = True
     ) -> None:
-        self.path = _main_data(path)
-        self._end_at_success = end_at_success
-        with _opened(self.path) as file:
-            self._names = sorted(
-                (name for name in file if re.fullmatch(r"episode_\d+", name)),
-                key=lambda name: int(name.rpartition("_")[2]),
+        self.path, self._end_at_success = _main_data(path), end_at_success
+        facts = _facts(self.path.parent)
+        self._environment = _environment(facts)
+        with opened(self.path) as file:
+            self._names = _episodes(file)
+            low, high = range_of_actions(
+                ((f"{path}, {name}", _actions(file, name)) for name in self._names),
+                _action_bounds(facts),
             )
-            if not self._names:
-                raise DataError(
-                    f"{self.path} has no group episode_0 (it has {sorted(file)[:5]}); is it a "
-                    "Minari dataset? D4RL files are imported as such"
-                )
-            state, names = self._state(file, self._names[0])
-            low, high = _range_of_actions(
-                self._array(file, name, "actions") for name in self._names
-            )
-        self.spec = DataSpec(
-            {STATE_KEY: state.shape[1:]},
-            len(low),
-            tuple(low),
-            tuple(high),
-            control_hz or self._rate(),
-            names={STATE_KEY: names},
-        )
+            shapes, names = self._described(_leaves(file, self._names[0]))
+        rate = control_rate(control_hz, self._environment, str(self.path))
+        self.spec = DataSpec(shapes, len(low), tuple(low), tuple(high), rate, names=names)
+
+    def _described(
+        self, leaves: dict[str, h5py.Dataset]
+    ) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[str, ...]]]:
+        """Shapes of the store's keys, and what the components of the state are called."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        names: list[str] = []
+        for name, array in leaves.items():
+            if is_camera(array):
+                first = pictures(array, slice(0, 1))
+                shapes[_camera_key(name)] = rgb_shape(first.shape, place_of(array))
+            else:
+                names += component_names(name, math.prod(array.shape[1:]))
+        if names:
+            shapes[STATE_KEY] = (len(names),)
+        # An observation that is one array has nothing to tell its components apart by.
+        return shapes, {STATE_KEY: tuple(names)} if names and "" not in leaves else {}
 
     def episodes(self) -> list[str]:
         """episode_0, episode_1, … in the order of their numbers."""
         return list(self._names)
 
     def read(self, name: str) -> Episode:
-        """An episode; without success in its infos it counts as unlabelled."""
-        with _opened(self.path) as file:
-            state, _ = self._state(file, name)
-            actions = self._array(file, name, "actions").astype(np.float32)
-            rewards = self._array(file, name, "rewards").astype(np.float32)
-            terminated = bool(self._array(file, name, "terminations")[-1])
-            success = self._success(file, name, len(actions))
-        lengths = {"actions": len(actions), "rewards": len(rewards), "observations": len(state) - 1}
-        require_equal_lengths(lengths, f"{self.path}, {name}")
-        return _episode(
-            state,
-            actions,
-            rewards,
-            success,
-            terminated,
-            {"source": str(self.path)},
-            self._end_at_success,
+        """An episode.
+
+        Raises:
+            DataError: something is missing, of another length, or NaN; names the place.
+        """
+        where = f"{self.path}, {name}"
+        with opened(self.path) as file:
+            group = member_group(file, name, WHOLE)
+            arrays = {
+                key: np.asarray(member_array(group, key, WHOLE))
+                for key in ("actions", "rewards", "terminations")
+            }
+            leaves = _leaves(file, name)
+            lengths = {key: len(array) for key, array in arrays.items()}
+            lengths |= {f"observations/{k} less one": len(a) - 1 for k, a in leaves.items()}
+            if require_equal_lengths(lengths, where) == 0:
+                raise DataError(f"{where} has 0 steps; leave it out")
+            observations = _observations(leaves)
+            succeeded = self._success(group, len(arrays["actions"]))
+            metadata = self._metadata(group)
+        episode = episode_of(
+            observations,
+            arrays["actions"],
+            arrays["rewards"],
+            succeeded,
+            terminated=bool(arrays["terminations"][-1]),
+            metadata=metadata,
+            end_at_success=self._end_at_success,
         )
+        episode.validate(self.spec, where)
+        return episode
 
-    def _state(self, file: h5py.File, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-        """All numeric observations side by side, float32 [T+1, n]."""
-        group = cast("h5py.Group", file[name])
-        if "observations" not in group:
-            raise DataError(f"{self.path}, {name}: no 'observations'; download the dataset again")
-        return joined(_leaves(group["observations"], "observations"))
-
-    def _array(self, file: h5py.File, name: str, key: str) -> np.ndarray:
-        group = cast("h5py.Group", file[name])
-        if key not in group or isinstance(group[key], h5py.Group):
-            raise DataError(
-                f"{self.path}, {name}: no array '{key}' (it has {sorted(group)}); softflow needs "
-                "a continuous action space and whole episodes"
-            )
-        return np.asarray(cast("h5py.Dataset", group[key]))
-
-    def _success(self, file: h5py.File, name: str, length: int) -> np.ndarray | None:
-        """bool [T], or None where the infos do not say."""
-        for key in SUCCESS_INFOS:
-            if f"{name}/infos/{key}" in file:
-                values = np.asarray(cast("h5py.Dataset", file[f"{name}/infos/{key}"]))
-                # Infos of reset come first where there is one more than actions.
-                return values.reshape(-1)[-length:].astype(bool)
-        return None
-
-    def _rate(self) -> float:
-        metadata = self.path.parent / "metadata.json"
-        facts = read_json(metadata) if metadata.exists() else {}
-        rate = facts.get("control_hz") if isinstance(facts, dict) else None
-        if not isinstance(rate, int | float):
-            raise DataError(
-                f"{self.path}: the dataset does not say how many control steps a second has; give "
-                "--control-hz (Adroit: 25, Franka kitchen: 12.5)"
-            )
-        return float(rate)
-
-
-class D4RLSource:
-    """A D4RL file: episodes end where `terminals` or `timeouts` is set.
-
-    Args:
-        path: the HDF5 file.
-        control_hz: control steps a second; the files do not say.
-        end_at_success: cut an episode behind its first success and terminate it there.
-
-    Raises:
-        DataError: not such a file, or damaged; names the file and the fix.
-    """
-
-    def __init__(self, path: Path, *, control_hz: float, end_at_success: bool = True) -> None:
-        self.path, self._end_at_success = path, end_at_success
-        with _opened(path) as file:
-            for key in ("observations", "actions", "rewards", "terminals"):
-                if key not in file:
-                    raise DataError(
-                        f"{path} has no '{key}' (it has {sorted(file)}); is it a D4RL file?"
-                    )
-            self._stretches = self._find_episodes(file)
-            actions = cast("h5py.Dataset", file["actions"])
-            state = cast("h5py.Dataset", file["observations"])
-            low, high = _range_of_actions(actions[a:b] for a, b in self._stretches.values())
-            shape = state.shape[1:]
-        self.spec = DataSpec({STATE_KEY: shape}, len(low), tuple(low), tuple(high), control_hz)
-
-    def _find_episodes(self, file: h5py.File) -> dict[str, tuple[int, int]]:
-        """name -> first row and the row behind the last; the rest after the last end counts too."""
-        ends = np.asarray(file["terminals"]).astype(bool).reshape(-1)
-        if "timeouts" in file:
-            ends |= np.asarray(file["timeouts"]).astype(bool).reshape(-1)
-        stops = np.flatnonzero(ends) + 1
-        if len(stops) == 0 or stops[-1] < len(ends):
-            stops = np.append(stops, len(ends))
-        starts = np.concatenate([[0], stops[:-1]])
-        pairs = zip(starts.tolist(), stops.tolist(), strict=True)
-        return {f"episode_{number}": pair for number, pair in enumerate(pairs)}
-
-    def episodes(self) -> list[str]:
-        """episode_0, episode_1, … in the order of the file."""
-        return list(self._stretches)
-
-    def read(self, name: str) -> Episode:
-        """An episode; its final observation is the file's next one, or the last one again."""
-        first, stop = self._stretches[name]
-        with _opened(self.path) as file:
-
-            def rows(key: str) -> np.ndarray:
-                return np.asarray(cast("h5py.Dataset", file[key])[first:stop])
-
-            state = rows("observations").astype(np.float32)
-            final = rows("next_observations")[-1:] if "next_observations" in file else state[-1:]
-            success = next(
-                (
-                    rows(f"infos/{key}").astype(bool)
-                    for key in SUCCESS_INFOS
-                    if f"infos/{key}" in file
-                ),
-                None,
-            )
-            terminated = bool(rows("terminals")[-1])
-            actions = rows("actions").astype(np.float32)
-            rewards = rows("rewards").astype(np.float32).reshape(-1)
+    def _metadata(self, group: h5py.Group) -> dict[str, Any]:
         metadata: dict[str, Any] = {"source": str(self.path)}
-        state = np.concatenate([state, final.astype(np.float32)])
-        return _episode(
-            state, actions, rewards, success, terminated, metadata, self._end_at_success
-        )
+        if self._environment:
+            metadata["environment"] = self._environment
+        if "seed" in group.attrs:
+            metadata["seed"] = int(cast("int", group.attrs["seed"]))
+        return metadata
 
-
-def _episode(
-    state: np.ndarray,
-    actions: np.ndarray,
-    rewards: np.ndarray,
-    success: np.ndarray | None,
-    terminated: bool,
-    metadata: dict[str, Any],
-    end_at_success: bool,
-) -> Episode:
-    reached = np.flatnonzero(success) if success is not None else np.zeros(0, np.int64)
-    if success is None:
-        metadata["unlabelled"] = True
-    succeeded = len(reached) > 0
-    length = int(reached[0]) + 1 if succeeded and end_at_success else len(actions)
-    ends = terminated if length == len(actions) else True
-    return Episode(
-        {STATE_KEY: state[: length + 1]},
-        actions[:length],
-        rewards[:length],
-        terminated=ends,
-        truncated=not ends,
-        success=succeeded,
-        metadata=metadata,
-    )
+    def _success(self, group: h5py.Group, length: int) -> np.ndarray | None:
+        """bool [T], or None where the infos do not say."""
+        if "infos" not in group:
+            return None
+        infos = member_group(group, "infos", WHOLE)
+        told = [member_array(infos, key, WHOLE) for key in SUCCESS_INFOS if key in infos]
+        if not told:
+            return None
+        values = np.asarray(told[0]).reshape(-1)
+        # The infos of a reset come first where there is one more than actions.
+        if len(values) not in (length, length + 1):
+            raise DataError(
+                f"{place_of(told[0])} has {len(values)} values for {length} actions; {WHOLE}"
+            )
+        return values[-length:].astype(bool)
 
 
 def _main_data(path: Path) -> Path:
@@ -229,39 +150,91 @@ def _main_data(path: Path) -> Path:
     for candidate in (path, path / "main_data.hdf5", path / "data" / "main_data.hdf5"):
         if candidate.is_file():
             return candidate
+    for folder in (path, path / "data"):
+        if (data_format := _facts(folder).get("data_format", "hdf5")) != "hdf5":
+            raise DataError(
+                f"{folder} is stored as {data_format}; softflow reads Minari's HDF5, write the "
+                'dataset again with data_format="hdf5"'
+            )
     raise DataError(f"no main_data.hdf5 in {path}; give the dataset's folder or that file")
 
 
-def _leaves(node: Any, name: str) -> dict[str, np.ndarray]:
-    """Every array below a group, by its path."""
-    if isinstance(node, h5py.Group):
-        found: dict[str, np.ndarray] = {}
-        for key in sorted(node):
-            found |= _leaves(node[key], f"{name}/{key}")
-        return found
-    return {name: np.asarray(node)}
+def _facts(folder: Path) -> dict[str, Any]:
+    """metadata.json, empty where there is none."""
+    file = folder / "metadata.json"
+    facts = read_json(file) if file.is_file() else {}
+    if not isinstance(facts, dict):
+        raise DataError(f"{file} is no JSON object; download the dataset again")
+    return facts
 
 
-def _range_of_actions(parts: Iterator[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest action, one episode at a time."""
-    low = high = np.zeros(0)
-    for actions in parts:
-        if actions.ndim != 2:
-            raise DataError(
-                f"actions have shape {actions.shape}; softflow needs vectors, [steps, components]"
-            )
-        least, most = actions.min(axis=0), actions.max(axis=0)
-        low = least if low.size == 0 else np.minimum(low, least)
-        high = most if high.size == 0 else np.maximum(high, most)
-    return low.astype(np.float32), high.astype(np.float32)
+def _environment(facts: dict[str, Any]) -> str:
+    """What the environment is called, or else the dataset."""
+    spec = _embedded(facts, "env_spec")
+    return str(spec.get("id") or facts.get("dataset_id") or "")
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
+def _action_bounds(facts: dict[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """The action space, where metadata.json describes a bounded box."""
+    space = _embedded(facts, "action_space")
+    if space.get("type") != "Box":
+        return None
+    low, high = (np.asarray(space[side], np.float64) for side in ("low", "high"))
+    return (low, high) if np.isfinite(low).all() and np.isfinite(high).all() else None
+
+
+def _embedded(facts: dict[str, Any], key: str) -> dict[str, Any]:
+    """A JSON object that metadata.json holds as text."""
     try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except OSError as error:
+        value = json.loads(facts.get(key) or "{}")
+    except (TypeError, ValueError) as error:
         raise DataError(
-            f"cannot read {path}: {error}; download the file again, it may have been cut"
+            f"metadata.json: '{key}' is not JSON ({error}); download the dataset again"
         ) from error
+    return value if isinstance(value, dict) else {}
+
+
+def _episodes(file: h5py.File) -> list[str]:
+    names = [name for name in map(str, file) if re.fullmatch(r"episode_\d+", name)]
+    if not names:
+        raise DataError(
+            f"{file.filename} has no group episode_0 (it has {sorted(file)[:5]}); is it a Minari "
+            "dataset? D4RL files are imported as such"
+        )
+    return sorted(names, key=lambda name: int(name.rpartition("_")[2]))
+
+
+def _leaves(file: h5py.File, episode: str) -> dict[str, h5py.Dataset]:
+    """Every array of an episode's observations by its path; "" where they are a single one."""
+    group = member_group(file, episode, WHOLE)
+    if "observations" not in group:
+        raise DataError(f"{place_of(group)}: no 'observations'; {WHOLE}")
+    found: dict[str, h5py.Dataset] = {}
+
+    def collect(node: h5py.Group, key: str, name: str) -> None:
+        child = node[key]
+        if isinstance(child, h5py.Group):
+            for inner in sorted(child):
+                collect(child, inner, f"{name}/{inner}".lstrip("/"))
+        elif is_camera(cast("h5py.Dataset", child)):
+            found[name] = cast("h5py.Dataset", child)
+        else:
+            found[name] = member_array(node, key, "softflow reads numbers and pictures")
+
+    collect(group, "observations", "")
+    return found
+
+
+def _actions(file: h5py.File, episode: str) -> np.ndarray:
+    return np.asarray(member_array(member_group(file, episode, WHOLE), "actions", WHOLE))
+
+
+def _observations(leaves: dict[str, h5py.Dataset]) -> dict[str, np.ndarray]:
+    """key -> [T+1, ...]: the vectors side by side, and every camera."""
+    vectors = {name: np.asarray(a) for name, a in leaves.items() if not is_camera(a)}
+    result = {_camera_key(name): pictures(a) for name, a in leaves.items() if name not in vectors}
+    return result | ({STATE_KEY: joined(vectors)[0]} if vectors else {})
+
+
+def _camera_key(name: str) -> str:
+    return IMAGE_PREFIX + (name or "camera").replace("/", "_")

@@ -1,6 +1,6 @@
 """RoboMimic and robosuite HDF5, in: low-dimensional and image datasets of versions 0.1 to 1.5.
 
-data                    attributes: env_args or env_info (JSON), env, total
+data                    attributes: env_args (robomimic), env and env_info (robosuite), total
 data/demo_7             attributes: num_samples, model_file
 data/demo_7/actions     [T, A];  rewards, dones [T] (robomimic);  states [T, n] (simulator)
 data/demo_7/obs/KEY     [T, ...];  next_obs/KEY [T, ...]
@@ -9,29 +9,46 @@ mask/NAME               names of the demonstrations that belong to a filter key
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import h5py
 import numpy as np
 
-from softflow.data.batch import IMAGE_PREFIX, DataSpec, Episode
+from softflow.data.batch import DataSpec, Episode
 from softflow.errors import DataError
-from softflow.formats.source import joined, repeated_last, require_equal_lengths
+from softflow.formats.hdf5 import as_text, member_array, member_group, opened, place_of
+from softflow.formats.outcome import episode_of, range_of_actions
+from softflow.formats.rates import control_rate
+from softflow.formats.robomimic_observations import LEAVE_OUT, Observations
+from softflow.formats.robomimic_record import (
+    ATTRIBUTE,
+    FOREIGN,
+    FileRecord,
+    foreign_attributes,
+    read_json_attribute,
+)
+from softflow.formats.source import require_equal_lengths
 
-STATE_KEY = "observation.state"
-IMAGE_SUFFIX = "_image"
-SIMULATOR_STATE = "states"
-DEFAULT_CONTROL_HZ = 20.0
+ROBOSUITE_HZ = 20.0
 """robosuite's own default, for files that do not say."""
+ROBOSUITE_BOUND = 1.0
+"""Its controllers take -1 to 1."""
+SUCCESS_REWARD = 1 - 1e-6
+"""robosuite gives 1 for success, a dense reward less until then."""
+GYM_TYPE = 2
+"""robomimic's number for gym environments, whose rewards say nothing about success."""
 
 
 class RobomimicSource:
     """The demonstrations of one file, or those of a filter key.
+
+    Files that softflow exported come back as they were in the store. In others an episode is a
+    success from its first reward of 1 on or, where none is that high, from the first of its `dones`
+    that lies before the end.
 
     Args:
         path: the HDF5 file.
@@ -40,8 +57,9 @@ class RobomimicSource:
             low-dimensional ones when empty. Files without observations (robosuite's own) give the
             simulator's state.
         cameras: image observations to take, such as "agentview_image"; all when None.
-        end_at_success: cut an episode behind its first reward of at least 1 and terminate it
-            there, instead of keeping the steps until the recording was stopped.
+        control_hz: control steps a second; None takes what the file says.
+        end_at_success: cut an episode behind its first success and terminate it there, instead of
+            keeping the steps until the recording was stopped.
 
     Raises:
         DataError: not such a file, damaged, or without what was asked for; names what there is.
@@ -54,75 +72,124 @@ class RobomimicSource:
         filter_key: str | None = None,
         state_keys: Sequence[str] = (),
         cameras: Sequence[str] | None = None,
+        control_hz: float | None = None,
         end_at_success: bool = True,
     ) -> None:
         self.path, self._end_at_success = path, end_at_success
-        with self._opened() as file:
-            self._names = self._demonstrations(file, filter_key)
-            first = self._group(file, self._names[0])
-            self._state_keys = self._chosen_states(first, tuple(state_keys))
-            self._cameras = self._chosen_cameras(first, cameras)
-            self.spec = self._spec(file)
+        with opened(path) as file:
+            data = member_group(file, "data", "is it a robomimic or robosuite file?")
+            self._record = FileRecord.read(data)
+            added = self._record.added if self._record else ()
+            self._attributes = foreign_attributes(data, leave_out=added)
+            self._masks = self._read_masks(file)
+            self._names = self._demonstrations(data, filter_key)
+            first = self._demonstration(file, self._names[0])
+            self._observations = Observations(first, self._record, state_keys, cameras)
+            environment = self._environment(data)
+            self._environment_name = str(environment.get("env_name") or data.attrs.get("env", ""))
+            self._has_success_reward = environment.get("type") != GYM_TYPE
+            rate = self._control_rate(environment, control_hz)
+            actions = (self._actions(file, name) for name in self._names)
+            self.spec = self._spec(*range_of_actions(actions, ROBOSUITE_BOUND), rate)
 
     def episodes(self) -> list[str]:
         """demo_0, demo_1, … in the order of their numbers."""
         return list(self._names)
 
     def read(self, name: str) -> Episode:
-        """A demonstration; its rewards are the file's, or none where the file has none."""
-        with self._opened() as file:
-            group = self._group(file, name)
-            where = f"{self.path}, {name}"
-            actions = np.asarray(self._dataset(group, "actions"), np.float32)
-            lengths = {"actions": len(actions)}
-            observations = self._observations(group, lengths)
-            rewards = np.zeros(len(actions), np.float32)
-            if "rewards" in group:
-                rewards = np.asarray(self._dataset(group, "rewards"), np.float32)
-                lengths["rewards"] = len(rewards)
-            require_equal_lengths(lengths, where)
-            metadata: dict[str, Any] = {"source": str(self.path), "operator": "human"}
-            if "rewards" not in group:
-                metadata["unlabelled"] = True
-        return self._episode(observations, actions, rewards, metadata)
+        """A demonstration; its rewards are the file's, or none where the file has none.
 
-    def _episode(
-        self,
-        observations: dict[str, np.ndarray],
-        actions: np.ndarray,
-        rewards: np.ndarray,
-        metadata: dict[str, Any],
-    ) -> Episode:
-        reached = np.flatnonzero(rewards >= 1)
-        success = len(reached) > 0
-        length = int(reached[0]) + 1 if success and self._end_at_success else len(actions)
+        Raises:
+            DataError: something is missing, of another length, or NaN; names the place.
+        """
+        where = f"{self.path}, {name}"
+        with opened(self.path) as file:
+            group = self._demonstration(file, name)
+            if require_equal_lengths(self._lengths(group), where) == 0:
+                raise DataError(f"{where} has 0 steps; {LEAVE_OUT}")
+            if ATTRIBUTE in group.attrs:
+                episode = self._as_it_was(group, name)
+            else:
+                episode = self._recorded(group, name)
+        episode.validate(self.spec, where)
+        return episode
+
+    def _recorded(self, group: h5py.Group, name: str) -> Episode:
+        success = self._success(group)
+        return episode_of(
+            self._observations.read(group),
+            self._array(group, "actions"),
+            self._rewards(group),
+            success,
+            terminated=success is not None and bool(success.any()),
+            metadata=self._metadata(group, name),
+            end_at_success=self._end_at_success,
+        )
+
+    def _success(self, group: h5py.Group) -> np.ndarray | None:
+        """bool [T], or None where the file does not say."""
+        if "rewards" not in group or not self._has_success_reward:
+            return None
+        success = self._rewards(group) >= SUCCESS_REWARD
+        if "dones" in group and not success.any():
+            # `dones` may also be set at the end of every demonstration, whatever happened.
+            success[:-1] = _one_a_step(self._array(group, "dones"))[:-1] > 0
+        return success
+
+    def _as_it_was(self, group: h5py.Group, name: str) -> Episode:
+        """An episode that softflow exported."""
+        said = read_json_attribute(group, ATTRIBUTE)
+        if missing := {"terminated", "truncated", "success", "metadata"} - said.keys():
+            raise DataError(
+                f"{place_of(group)}: attribute '{ATTRIBUTE}' lacks {sorted(missing)}; delete that "
+                "attribute to import the demonstration as any other"
+            )
+        metadata = said["metadata"]
+        if FOREIGN in metadata:
+            metadata[FOREIGN] = self._metadata(group, name)[FOREIGN] | metadata[FOREIGN]
         return Episode(
-            {key: value[: length + 1] for key, value in observations.items()},
-            actions[:length],
-            rewards[:length],
-            terminated=success,
-            truncated=not success,
-            success=success,
+            self._observations.read(group),
+            self._array(group, "actions").astype(np.float32),
+            self._rewards(group),
+            terminated=said["terminated"],
+            truncated=said["truncated"],
+            success=said["success"],
             metadata=metadata,
         )
 
+    def _metadata(self, group: h5py.Group, name: str) -> dict[str, Any]:
+        metadata: dict[str, Any] = {"source": str(self.path)}
+        if self._environment_name:
+            metadata["environment"] = self._environment_name
+        if keys := [key for key, names in self._masks.items() if name in names]:
+            metadata["filter_keys"] = keys
+        if not self._observations.has_next(group):
+            metadata["final_observation"] = "repeated"
+        metadata[FOREIGN] = {"data": self._attributes, "demo": foreign_attributes(group)}
+        return metadata
+
     # ---- what the file holds ----------------------------------------------------------------
 
-    def _demonstrations(self, file: h5py.File, filter_key: str | None) -> list[str]:
-        if "data" not in file:
-            raise DataError(
-                f"{self.path} has no group 'data' (it has {sorted(file)}); is it a robomimic or "
-                "robosuite file?"
-            )
-        names = sorted(cast("h5py.Group", file["data"]), key=_number)
+    def _read_masks(self, file: h5py.File) -> dict[str, set[str]]:
+        if "mask" not in file:
+            return {}
+        masks = member_group(file, "mask", "rewrite the filter keys")
+        return {
+            key: {as_text(name) for name in np.asarray(mask).tolist()}
+            for key, mask in sorted(masks.items())
+            if isinstance(mask, h5py.Dataset) and mask.ndim == 1
+        }
+
+    def _demonstrations(self, data: h5py.Group, filter_key: str | None) -> list[str]:
+        names = [name for name in map(str, data) if isinstance(data[name], h5py.Group)]
+        names.sort(key=_number)
         if filter_key is not None:
-            masks = sorted(cast("h5py.Group", file["mask"])) if "mask" in file else []
-            if filter_key not in masks:
+            if filter_key not in self._masks:
                 raise DataError(
-                    f"{self.path} has no filter key '{filter_key}'; it has {masks or 'none'}"
+                    f"{self.path} has no filter key '{filter_key}'; it has "
+                    f"{sorted(self._masks) or 'none'}"
                 )
-            chosen = np.asarray(cast("h5py.Dataset", file[f"mask/{filter_key}"]))
-            wanted = {name.decode() if isinstance(name, bytes) else str(name) for name in chosen}
+            wanted = self._masks[filter_key]
             if absent := sorted(wanted - set(names), key=_number):
                 raise DataError(
                     f"{self.path}: mask '{filter_key}' names {absent[0]}, which 'data' has not "
@@ -130,117 +197,73 @@ class RobomimicSource:
                 )
             names = [name for name in names if name in wanted]
         if not names:
-            raise DataError(f"{self.path} holds no demonstrations; choose another file or filter")
+            which = f"filter key '{filter_key}'" if filter_key else "its group 'data'"
+            raise DataError(f"{self.path}: {which} holds no demonstrations; choose another")
         return names
 
-    def _chosen_states(self, first: h5py.Group, wanted: tuple[str, ...]) -> tuple[str, ...]:
-        there = [key for key in self._observed(first) if not key.endswith(IMAGE_SUFFIX)]
-        if not there and not wanted:
-            if SIMULATOR_STATE in first:
-                return ()
-            raise DataError(
-                f"{self.path}, {first.name}: neither 'obs' nor 'states'; extract observations "
-                "first (robomimic's dataset_states_to_obs.py)"
-            )
-        if absent := [key for key in wanted if key not in there]:
-            raise DataError(f"{self.path} has no observation '{absent[0]}'; it has {there}")
-        return wanted or tuple(there)
+    # ---- the spec ---------------------------------------------------------------------------
 
-    def _chosen_cameras(self, first: h5py.Group, wanted: Sequence[str] | None) -> tuple[str, ...]:
-        there = [key for key in self._observed(first) if key.endswith(IMAGE_SUFFIX)]
-        if absent := [key for key in wanted or () if key not in there]:
-            raise DataError(f"{self.path} has no camera '{absent[0]}'; it has {there or 'none'}")
-        return tuple(there if wanted is None else wanted)
+    def _spec(self, low: np.ndarray, high: np.ndarray, control_hz: float) -> DataSpec:
+        shapes, names = self._observations.shapes, dict(self._observations.names)
+        if not self._record:
+            return DataSpec(shapes, len(low), tuple(low), tuple(high), control_hz, names=names)
+        theirs = self._record.spec
+        if "action" in theirs.names:
+            names["action"] = theirs.names["action"]
+        return replace(theirs, observation_shapes=shapes, control_hz=control_hz, names=names)
 
-    def _observed(self, group: h5py.Group) -> list[str]:
-        return sorted(cast("h5py.Group", group["obs"])) if "obs" in group else []
+    def _environment(self, data: h5py.Group) -> dict[str, Any]:
+        """Its name, type and arguments; robomimic and robosuite store them differently."""
+        if "env_args" in data.attrs:
+            return read_json_attribute(data, "env_args")
+        if "env_info" in data.attrs:
+            return {"env_kwargs": read_json_attribute(data, "env_info")}
+        return {}
 
-    def _spec(self, file: h5py.File) -> DataSpec:
-        first = self._group(file, self._names[0])
-        observations = self._observations(first, {})
-        _, names = joined(self._states(first, "obs"))
-        low, high = self._action_range(file)
-        kwargs = self._environment(file)
-        return DataSpec(
-            {key: value.shape[1:] for key, value in observations.items()},
-            len(low),
-            tuple(low),
-            tuple(high),
-            float(kwargs.get("control_freq", DEFAULT_CONTROL_HZ)),
-            names={STATE_KEY: names},
-        )
-
-    def _environment(self, file: h5py.File) -> dict[str, Any]:
-        """Arguments of the environment; robomimic and robosuite store them differently."""
-        attributes = file["data"].attrs
-        text = attributes.get("env_args", attributes.get("env_info", "{}"))
-        try:
-            value = json.loads(text)
-        except ValueError as error:
-            raise DataError(
-                f"{self.path}: the environment's arguments are not JSON ({error}); the file is "
-                "damaged or of a version nobody knows"
-            ) from error
-        return value.get("env_kwargs", value)
-
-    def _action_range(self, file: h5py.File) -> tuple[np.ndarray, np.ndarray]:
-        """[-1, 1] as robosuite's controllers have it, wider where the data is wider."""
-        low = high = np.zeros(0)
-        for name in self._names:
-            actions = np.asarray(self._dataset(self._group(file, name), "actions"), np.float32)
-            if low.size == 0:
-                low, high = -np.ones(actions.shape[1]), np.ones(actions.shape[1])
-            low = np.minimum(low, np.nanmin(actions, axis=0))
-            high = np.maximum(high, np.nanmax(actions, axis=0))
-        return low, high
+    def _control_rate(self, environment: dict[str, Any], given: float | None) -> float:
+        if given is not None:
+            return given
+        if self._record:
+            return self._record.spec.control_hz
+        rate = (environment.get("env_kwargs") or {}).get("control_freq")
+        if isinstance(rate, int | float):
+            return float(rate)
+        if self._has_success_reward:
+            return ROBOSUITE_HZ
+        return control_rate(None, self._environment_name, str(self.path))
 
     # ---- arrays -----------------------------------------------------------------------------
 
-    def _states(self, group: h5py.Group, part: str) -> dict[str, np.ndarray]:
-        if not self._state_keys:
-            return {"simulator": np.asarray(self._dataset(group, SIMULATOR_STATE))}
-        return {key: np.asarray(self._dataset(group, f"{part}/{key}")) for key in self._state_keys}
+    def _lengths(self, group: h5py.Group) -> dict[str, int]:
+        """Steps of everything a demonstration has, as its arrays and its attribute tell them."""
+        lengths = {"actions": len(self._array(group, "actions"))}
+        if "num_samples" in group.attrs:
+            lengths["num_samples"] = int(cast("int", group.attrs["num_samples"]))
+        for key in ("rewards", "dones"):
+            if key in group:
+                lengths[key] = len(self._array(group, key))
+        return lengths | self._observations.lengths(group)
 
-    def _observations(self, group: h5py.Group, lengths: dict[str, int]) -> dict[str, np.ndarray]:
-        """key -> [T+1, ...]; the final one is next_obs', or the last one again."""
-        states = self._states(group, "obs")
-        lengths |= {key: len(value) for key, value in states.items()}
-        has_next = bool(self._state_keys) and "next_obs" in group
-        state, _ = joined(states)
-        final, _ = joined(self._states(group, "next_obs")) if has_next else (state, ())
-        result = {STATE_KEY: np.concatenate([state, final[-1:]])}
-        for camera in self._cameras:
-            frames = np.asarray(self._dataset(group, f"obs/{camera}"))
-            lengths[camera] = len(frames)
-            if has_next and f"next_obs/{camera}" in group:
-                final = np.asarray(self._dataset(group, f"next_obs/{camera}")[-1:])
-                frames = np.concatenate([frames, final])
-            else:
-                frames = repeated_last(frames)
-            result[IMAGE_PREFIX + camera.removesuffix(IMAGE_SUFFIX)] = frames
-        return result
+    def _rewards(self, group: h5py.Group) -> np.ndarray:
+        """float32 [T]."""
+        if "rewards" not in group:
+            return np.zeros(len(self._array(group, "actions")), np.float32)
+        return _one_a_step(self._array(group, "rewards")).astype(np.float32)
 
-    @contextmanager
-    def _opened(self) -> Iterator[h5py.File]:
-        try:
-            with h5py.File(self.path, "r") as file:
-                yield file
-        except OSError as error:
-            raise DataError(
-                f"cannot read {self.path}: {error}; copy the file again, it may have been cut "
-                "while downloading"
-            ) from error
+    def _array(self, group: h5py.Group, name: str) -> np.ndarray:
+        fix = f"every demonstration needs it: {LEAVE_OUT}"
+        return np.asarray(member_array(group, name, fix))
 
-    def _group(self, file: h5py.File, name: str) -> h5py.Group:
-        return cast("h5py.Group", file[f"data/{name}"])
+    def _actions(self, file: h5py.File, name: str) -> tuple[str, np.ndarray]:
+        return f"{self.path}, {name}", self._array(self._demonstration(file, name), "actions")
 
-    def _dataset(self, group: h5py.Group, name: str) -> h5py.Dataset:
-        if name not in group:
-            raise DataError(
-                f"{self.path}, {group.name}: no '{name}'; every demonstration needs what the first "
-                "one has, leave this one out with a filter key"
-            )
-        return cast("h5py.Dataset", group[name])
+    def _demonstration(self, file: h5py.File, name: str) -> h5py.Group:
+        return member_group(file, f"data/{name}", LEAVE_OUT)
+
+
+def _one_a_step(values: np.ndarray) -> np.ndarray:
+    """[T] of [T] or [T, 1]."""
+    return values.reshape(len(values), -1)[:, 0]
 
 
 def _number(name: str) -> tuple[int, str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +17,8 @@ from softflow.progress import ProgressReporter
 
 IMPORTED = "imported"
 """Metadata key that says which episode of which file this one was."""
+
+_NUMBERED = re.compile(r".*\.\d+", re.DOTALL)
 
 
 class Source(Protocol):
@@ -55,25 +60,68 @@ def import_into(source: Source, store_path: Path, progress: ProgressReporter) ->
     return len(missing)
 
 
-def joined(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Arrays [T, n_i] side by side as float32 [T, sum n_i], and a name for each component."""
-    columns = [array.reshape(len(array), -1).astype(np.float32) for array in arrays.values()]
+def joined(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Arrays [T, ...] side by side as float32 [T, n], and a name for each of the n components."""
+    columns = [
+        array.reshape(len(array), math.prod(array.shape[1:])).astype(np.float32)
+        for array in arrays.values()
+    ]
     names = [
-        f"{key}.{component}" if column.shape[1] > 1 else key
+        name
         for key, column in zip(arrays, columns, strict=True)
-        for component in range(column.shape[1])
+        for name in component_names(key, column.shape[1])
     ]
     return np.concatenate(columns, axis=1), tuple(names)
 
 
-def split(state: np.ndarray, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The inverse of `joined`: [T, n] by the part of each name before its last dot."""
-    parts: dict[str, list[int]] = {}
+def component_names(key: str, width: int) -> list[str]:
+    """What `joined` calls the components of one array: "eef_pos.0", "eef_pos.1"; or "height"."""
+    if width == 1 and not _NUMBERED.fullmatch(key):
+        return [key]
+    return [f"{key}.{component}" for component in range(width)]
+
+
+def split(state: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The inverse of `joined` for arrays [T, n_i]: state [T, n] cut at `named_parts`."""
+    return {key: state[:, columns] for key, columns in named_parts(names).items()}
+
+
+def named_parts(names: Sequence[str]) -> dict[str, list[int]]:
+    """key -> positions of its components, in their order; laid side by side they are all of them.
+
+    "eef_pos.0", "eef_pos.1", "eef_pos.2" in a row are the part "eef_pos"; a name that is in no such
+    row is a part of its own.
+
+    Raises:
+        DataError: a name is given twice.
+    """
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"'{twice[0]}' names more than one component; give each its own name")
+    parts = _numbered_rows(names)
+    while len({key for key, _ in parts}) < len(parts):
+        # A row "height.0", "height.1" beside a lone "height": the row gives way.
+        alone = {key for key, row in parts if key == names[row[0]]}
+        parts = [
+            piece
+            for key, row in parts
+            for piece in (
+                [(names[index], [index]) for index in row] if key in alone else [(key, row)]
+            )
+        ]
+    return dict(parts)
+
+
+def _numbered_rows(names: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """Neighbours "key.0", "key.1", … under their key, every other name alone under its own."""
+    rows: list[tuple[str, list[int]]] = []
     for index, name in enumerate(names):
-        stem, dot, number = name.rpartition(".")
-        key = stem if dot and number.isdigit() else name
-        parts.setdefault(key, []).append(index)
-    return {key: state[:, columns] for key, columns in parts.items()}
+        key, _, number = name.rpartition(".")
+        row = rows[-1][1] if rows else []
+        if key and row and names[row[0]] == f"{key}.0" and number == str(len(row)):
+            row.append(index)
+        else:
+            rows.append((key if key and number == "0" else name, [index]))
+    return rows
 
 
 def repeated_last(values: np.ndarray) -> np.ndarray:

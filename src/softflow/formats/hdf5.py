@@ -1,0 +1,90 @@
+"""HDF5 files read with errors that name the file and the place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from softflow.errors import DataError
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """The file, open for reading; whatever damage makes h5py raise in the block becomes one error.
+
+    Raises:
+        DataError: missing, not HDF5, cut short, or damaged.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no file {path}; check the path")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    # h5py tells of a damaged place in a file with any of these.
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise DataError(
+            f"cannot read {path}: {error}; it is damaged, cut short or no HDF5 file, copy or "
+            "download it again"
+        ) from error
+
+
+def member_group(parent: h5py.Group, name: str, fix: str) -> h5py.Group:
+    """A group below `parent`.
+
+    Raises:
+        DataError: there is none; `fix` says what to do.
+    """
+    node = parent.get(name)
+    if not isinstance(node, h5py.Group):
+        raise DataError(
+            f"{place_of(parent)} has no group '{name}' (it has {sorted(parent)[:9]}); {fix}"
+        )
+    return node
+
+
+def member_array(parent: h5py.Group, name: str, fix: str) -> h5py.Dataset:
+    """An array of numbers below `parent`, not read yet.
+
+    Raises:
+        DataError: there is none, or it holds something else; `fix` says what to do.
+    """
+    node = parent.get(name)
+    if not isinstance(node, h5py.Dataset):
+        raise DataError(
+            f"{place_of(parent)} has no array '{name}' (it has {sorted(parent)[:9]}); {fix}"
+        )
+    if node.dtype.kind not in "biuf" or node.ndim == 0:
+        raise DataError(
+            f"{place_of(node)} is {node.dtype} of shape {node.shape}, not numbers over time; {fix}"
+        )
+    return node
+
+
+def place_of(node: h5py.Group | h5py.Dataset) -> str:
+    """The file and the path in it, for messages."""
+    return f"{node.file.filename}, {node.name}"
+
+
+def json_attributes(node: h5py.Group) -> dict[str, Any]:
+    """The attributes of a group as JSON-able values: text, numbers, lists."""
+    return {name: _plain(value) for name, value in node.attrs.items()}
+
+
+def as_text(value: object) -> str:
+    """A string as h5py gives it, bytes or not."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes | str):
+        return as_text(value)
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value.tolist()]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    return value if isinstance(value, bool | int | float) else str(value)
