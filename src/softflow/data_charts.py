@@ -257,7 +257,7 @@ def similarity_map(record: DataRecord) -> Figure | None:
                 css = "data" if value >= 0 else "failure"
                 cell = (lag - 0.5, lag + 0.5), (y + 0.04, y + 0.96)
                 chart.box(*cell, css, opacity=max(0.03, abs(value)), title=text)
-    note = "Blue: alike; orange: opposite; pale: unrelated."
+    note = "Blue: alike; orange: opposite; faint: unrelated."
     return Figure("Chunk autocorrelation by component", note, chart.svg(note))
 
 
@@ -285,7 +285,7 @@ def coverage(record: DataRecord) -> list[Figure]:
                 anchor = "middle" if x else "start"
                 chart.label(place[0], place[1], text, "quiet", anchor=anchor, shift=shift)
             title = f"States, {called}"
-            note = f"{len(own):,} states on the principal components; darker: more often."
+            note = f"{len(own):,} states on the principal components; stronger: more often."
             figures.append(Figure(title, note, chart.svg(f"{title}: {note}")))
     return figures
 
