@@ -15,6 +15,7 @@ from PIL import Image
 from softflow import data_page_record
 from softflow.data.batch import DataSpec, Episode
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.labels import Event, Label
 from softflow.data_charts import principal_plane
 from softflow.data_page import write_page
 from softflow.data_page_record import gather
@@ -71,8 +72,8 @@ HEADINGS = [
     "action[1]",
     "Chunk autocorrelation",
     "Chunk autocorrelation by component",
-    "States of the successes",
-    "States of the others",
+    "States, success",
+    "States, no success",
 ]
 
 
@@ -89,7 +90,7 @@ def test_the_page_has_every_part_and_asks_for_nothing(tmp_path: Path) -> None:
 def test_thumbnails_are_the_first_middle_and_last_frame(tmp_path: Path) -> None:
     store = make_store(tmp_path / "demos", *(episode(seed) for seed in range(9)))
     thumbnails = gather(store, 5, SilentProgress()).thumbnails
-    assert [t.success for t in thumbnails].count(True) == 3
+    assert [t.outcome for t in thumbnails].count("success") == 3
     for shown in thumbnails:
         assert shown.steps == (0, 12, 24)
         whole = store.episode(shown.index).observations[CAMERA]
@@ -126,6 +127,21 @@ def test_many_components_and_dense_rewards_without_camera(tmp_path: Path) -> Non
 
 
 NAMES = tuple(f"joint_{i}" for i in range(64))
+
+
+def test_what_nobody_labelled_counts_as_neither(tmp_path: Path) -> None:
+    episodes = [episode(seed) for seed in (1, 3, 5)]
+    for item in episodes:
+        item.metadata["unlabelled"] = True
+    store = make_store(tmp_path / "demos", *episodes)
+    page = page_of(store)
+    assert "Nobody has said how they went" in page
+    assert "<h3>States, not labelled</h3>" in page
+    assert "succeed" not in page
+    store.label(1, Label("anna", (Event(20, "success", 1.0),)))
+    page = page_of(store)
+    assert "1 of 1, 95 % interval" in page
+    assert "2 are not labelled" in page
 
 
 def test_cameras_alone(tmp_path: Path) -> None:

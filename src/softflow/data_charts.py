@@ -1,4 +1,4 @@
-"""The charts of a dataset's page; green is success, orange the rest, blue both together."""
+"""The charts of a dataset's page; green is success, orange no success, blue all or unknown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from softflow.data.batch import ACTION_TOLERANCE
 from softflow.data.episode_file import EpisodeSummary
 from softflow.data.summary_statistics import component_names
-from softflow.data_page_record import DataRecord, Timeline
+from softflow.data_page_record import OUTCOMES, DataRecord, Timeline, outcome_of
 from softflow.data_tables import success_by
 from softflow.figures import Chart, Frame, Scale, compact, scale_of
 from softflow.metrics import wilson_interval
@@ -21,24 +21,23 @@ _GROUPS_SHOWN = 10
 _BARS, _CELLS, _TIME_BINS = 30, 44, 50
 _DENSE_REWARDS = 0.2
 _CUT_OFF = 3.0
-OUTCOMES = (("success", True), ("failure", False))
 
 
 def lengths(summaries: Sequence[EpisodeSummary], control_hz: float) -> Figure:
     """How long episodes are, successes below the others."""
     values = np.array([s.length for s in summaries])
-    success = np.array([s.success for s in summaries])
+    outcomes = np.array([outcome_of(s.success, s.metadata) for s in summaries])
     edges = _length_edges(values)
-    counts = [np.histogram(values[success == flag], edges)[0] for _, flag in OUTCOMES]
+    counts = [np.histogram(values[outcomes == css], edges)[0] for css in OUTCOMES]
     top = int(sum(counts).max())  # type: ignore[union-attr]
     chart = Chart(Scale(edges[0], edges[-1]), Scale(0, 1.08 * top), Frame(500, 210, bottom=30))
     chart.axis_y([t for t in chart.y.ticks() if t == int(t)])
     chart.axis_x()
     base = np.zeros(len(edges) - 1)
-    for (css, _), count in zip(OUTCOMES, counts, strict=True):
+    for css, count in zip(OUTCOMES, counts, strict=True):
         for left, right, low, high in zip(edges, edges[1:], base, base + count, strict=False):
             if high > low:
-                text = f"{left:.0f}–{right:.0f} steps: {high - low:.0f} {css}"
+                text = f"{left:.0f}–{right:.0f} steps: {high - low:.0f} {OUTCOMES[css]}"
                 chart.box(_inset(left, right), (low, high), css, title=text)
         base = base + count
     median = float(np.median(values))
@@ -109,7 +108,7 @@ def _reward_events(lines: Sequence[Timeline], num_episodes: int, control_hz: flo
     every = max(1, len(lines) // 12)
     for row, line in enumerate(lines):
         y = len(lines) - row - 0.5
-        css = "success" if line.success else "failure"
+        css = line.outcome
         end = line.length / control_hz
         chart.box((0, end), (y - 0.16, y + 0.16), css, opacity=0.3)
         if row % every == 0:
@@ -120,18 +119,18 @@ def _reward_events(lines: Sequence[Timeline], num_episodes: int, control_hz: flo
             chart.dot((step + 1) / control_hz, y, sign, radius=min(4, 0.32 * size), title=text)
     of = f" {len(lines)} of {num_episodes:,} episodes." if len(lines) < num_episodes else ""
     note = (
-        "A line is an episode: green a success, orange any other. Dots: rewards, blue above and "
-        f"orange below 0.{of}"
+        "A line is an episode in the colour of its outcome. Dots: rewards, blue above and orange "
+        f"below 0.{of}"
     )
     return Figure("Reward events", note, chart.svg(note))
 
 
 def _mean_rewards(record: DataRecord) -> Figure:
-    time_s, values, success = record.rewards.T
+    time_s, values, outcomes = record.rewards.T
     edges = np.linspace(0, float(time_s.max()), _TIME_BINS + 1)
     lines: dict[str, np.ndarray] = {}
-    for css, flag in OUTCOMES:
-        own = (success > 0) == flag
+    for code, css in enumerate(OUTCOMES):
+        own = outcomes == code
         place = np.clip(np.digitize(time_s[own], edges) - 1, 0, _TIME_BINS - 1)
         bins = [i for i in range(_TIME_BINS) if np.any(place == i)]
         parts = [values[own][place == i] for i in bins]
@@ -149,8 +148,8 @@ def _mean_rewards(record: DataRecord) -> Figure:
         chart.band(x, low, high, css)
         chart.line(x, mean, css)
     note = (
-        "Mean reward of a control step against the time in the episode: green successes, orange "
-        "the others; band: 10 % to 90 %."
+        "Mean reward of a control step against the time in the episode, by outcome; band: 10 % to "
+        "90 %."
     )
     return Figure("Rewards over time", note, chart.svg(note))
 
@@ -194,9 +193,8 @@ def _action_histogram(record: DataRecord, component: int, name: str) -> Figure:
     mean, std = (float(f"{v:.2g}") for v in (values.mean(), values.std()))
     note = f"mean {number(mean)}, std {number(std)}"
     at_bound = np.minimum(values - bound[0], bound[1] - values) <= ACTION_TOLERANCE
-    if at_bound.any():
-        rate = float(at_bound.mean())
-        note += f"; {percent(rate) if rate >= 0.01 else f'under {percent(0.01)}'} at a bound"
+    if at_bound.mean() >= 0.01:
+        note += f"; {percent(float(at_bound.mean()))} at a bound"
     title = name if record.spec.names.get("action") else f"action[{component}]"
     return Figure(title, note, chart.svg(f"{title}: {note}"))
 
@@ -243,7 +241,7 @@ def similarity_map(record: DataRecord) -> Figure | None:
         return None
     names = component_names(record.spec, "action")
     row = float(np.clip(286 / components, 4.5, 34))
-    frame = Frame(500, row * components + 54, left=110, bottom=44)
+    frame = Frame(500, row * components + 54, left=136, bottom=44)
     chart = Chart(Scale(-0.5, lags - 0.5), Scale(0, components), frame)
     chart.axis_x([t for t in chart.x.ticks(6) if t == int(t)])
     middle = (lags - 1) / 2
@@ -252,14 +250,14 @@ def similarity_map(record: DataRecord) -> Figure | None:
     for i, name in enumerate(names):
         y = components - i - 1
         if i % every == 0:
-            chart.label(-0.5, y + 0.5, _short(name, 15), "tick", anchor="end", shift=(-8, 0))
+            chart.label(-0.5, y + 0.5, _short(name, 19), "tick", anchor="end", shift=(-8, 0))
         for lag, value in enumerate(correlation[:, i].tolist()):
             if np.isfinite(value):
                 text = f"{name}, {lag} steps later: {value:.2f}"
                 css = "data" if value >= 0 else "failure"
                 cell = (lag - 0.5, lag + 0.5), (y + 0.04, y + 0.96)
                 chart.box(*cell, css, opacity=max(0.03, abs(value)), title=text)
-    note = "Blue: alike; orange: opposite; pale: unrelated."
+    note = "Blue: alike; orange: opposite; faint: unrelated."
     return Figure("Chunk autocorrelation by component", note, chart.svg(note))
 
 
@@ -272,8 +270,8 @@ def coverage(record: DataRecord) -> list[Figure]:
     scales = [_bulk(points[:, axis]) for axis in (0, 1)]
     edges = [np.linspace(scale.low, scale.high, _CELLS + 1) for scale in scales]
     figures: list[Figure] = []
-    for css, flag in OUTCOMES:
-        own = points[record.state_success == flag]
+    for code, (css, called) in enumerate(OUTCOMES.items()):
+        own = points[record.state_outcome == code]
         if len(own):
             density = np.histogram2d(own[:, 0], own[:, 1], edges)[0]
             chart = Chart(scales[0], scales[1], Frame(500, 330, left=12, bottom=44))
@@ -286,8 +284,8 @@ def coverage(record: DataRecord) -> list[Figure]:
                 place = [s.low + f * (s.high - s.low) for s, f in zip(scales, (x, y), strict=True)]
                 anchor = "middle" if x else "start"
                 chart.label(place[0], place[1], text, "quiet", anchor=anchor, shift=shift)
-            title = "States of the successes" if flag else "States of the others"
-            note = f"{len(own):,} states on the principal components; darker: more often."
+            title = f"States, {called}"
+            note = f"{len(own):,} states on the principal components; stronger: more often."
             figures.append(Figure(title, note, chart.svg(f"{title}: {note}")))
     return figures
 

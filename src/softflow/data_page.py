@@ -25,7 +25,8 @@ from softflow.data_charts import (
     similarity_map,
     success_by_group,
 )
-from softflow.data_page_record import DataRecord, Thumbnails, gather
+from softflow.data_page_record import OUTCOMES, DataRecord, Thumbnails, gather, outcome_of
+from softflow.data_tables import outcome_known
 from softflow.errors import DataError
 from softflow.figures import png_bytes
 from softflow.metrics import wilson_interval
@@ -64,15 +65,20 @@ def write_page(store: EpisodeStore, out: Path, lags: int, progress: ProgressRepo
 
 def _header(record: DataRecord) -> str:
     summaries, spec = record.summaries, record.spec
-    good, count = sum(s.success for s in summaries), len(summaries)
-    low, high = wilson_interval(good, count)
+    count = len(summaries)
+    known = [s for s in summaries if outcome_known(s.metadata)]
+    good = sum(s.success for s in known)
     seconds = sum(s.length for s in summaries) / spec.control_hz
-    episodes = "1 episode" if count == 1 else f"{count:,} episodes"
-    headline = (
-        f'{episodes}, {duration(seconds)} of data; <b class="success">{percent(good / count)}</b> '
-        "succeed."
-    )
-    under = f"{good:,} of {count:,}, 95 % interval {100 * low:.0f}–{percent(high)}."
+    headline = "1 episode" if count == 1 else f"{count:,} episodes"
+    headline += f", {duration(seconds)} of data"
+    if known:
+        low, high = wilson_interval(good, len(known))
+        headline += f'; <b class="success">{percent(good / len(known))}</b> succeed.'
+        under = f"{good:,} of {len(known):,}, 95 % interval {100 * low:.0f}–{percent(high)}."
+    else:
+        headline, under = f"{headline}.", "Nobody has said how they went (softflow data relabel)."
+    if 0 < len(known) < count:
+        under += f" {count - len(known):,} are not labelled."
     if record.num_read < count:
         under += (
             f" Actions, states and rewards are of {record.num_read:,} episodes, a fixed sample; "
@@ -103,10 +109,11 @@ def _grid(columns: str, figures: list[Figure], *, note_below: bool = True) -> st
     return f'<div class="grid {columns}">{parts}</div>'
 
 
-_LEGEND = (
-    '<div class="legend"><span class="success">success</span>'
-    '<span class="failure">no success</span></div>'
-)
+def _legend(record: DataRecord) -> str:
+    """The outcomes that there are, with their colours."""
+    there = {outcome_of(s.success, s.metadata) for s in record.summaries}
+    spans = (f'<span class="{css}">{name}</span>' for css, name in OUTCOMES.items() if css in there)
+    return f'<div class="legend">{"".join(spans)}</div>'
 
 
 def _episodes(record: DataRecord) -> str:
@@ -117,7 +124,7 @@ def _episodes(record: DataRecord) -> str:
         below = f'<div style="margin-top: 44px">{figure_html(events, note_below=True)}</div>'
     else:
         below = '<p class="note" style="margin-top: 30px">No reward was recorded.</p>'
-    return f"<h2>Episodes</h2>{_LEGEND}{_grid('two', figures)}{below}"
+    return f"<h2>Episodes</h2>{_legend(record)}{_grid('two', figures)}{below}"
 
 
 def _actions(record: DataRecord) -> str:
@@ -135,7 +142,7 @@ def _actions(record: DataRecord) -> str:
 
 def _states(record: DataRecord) -> str:
     figures = coverage(record)
-    return f"<h2>Coverage</h2>{_LEGEND}{_grid('two', figures)}" if figures else ""
+    return f"<h2>Coverage</h2>{_legend(record)}{_grid('two', figures)}" if figures else ""
 
 
 def _cameras(record: DataRecord) -> str:
@@ -158,7 +165,7 @@ def _cameras(record: DataRecord) -> str:
 def _strip(thumbnails: Thumbnails, key: str, *, many: bool) -> str:
     """Three frames of a camera in an episode."""
     camera = f" · {key.rpartition('.')[2]}" if many else ""
-    css, outcome = ("success", "success") if thumbnails.success else ("failure", "no success")
+    css, outcome = thumbnails.outcome, OUTCOMES[thumbnails.outcome]
     images = "".join(
         f'<img src="data:image/png;base64,{base64.b64encode(png_bytes(frame)).decode()}" '
         f'alt="episode {thumbnails.index}, observation {step}">'

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.data.lag_correlation import LagCorrelation
 from softflow.data.row_sample import RowSample, sample_rows
 from softflow.data.summary_statistics import KeyStatistics, RowStatistics, component_names
+from softflow.data_tables import outcome_known
 from softflow.progress import ProgressReporter
 
 MOST_EPISODES = 2_000
@@ -27,19 +29,30 @@ THUMBNAIL_CAMERAS = 4
 THUMBNAIL_WIDTH = 200
 
 
+OUTCOMES = {"success": "success", "failure": "no success", "data": "not labelled"}
+"""How an episode went, as the CSS class of its colour → what it is called."""
+
+
+def outcome_of(success: bool, metadata: Mapping[str, Any]) -> str:
+    """A key of `OUTCOMES`."""
+    if not outcome_known(metadata):
+        return "data"
+    return "success" if success else "failure"
+
+
 @dataclass(frozen=True)
 class Thumbnails:
     """Frames of one episode: of each camera the first, the middle and the last.
 
     Args:
         index: the episode.
-        success: its outcome.
+        outcome: a key of `OUTCOMES`.
         steps: the observations shown.
         frames: camera key → uint8 `[3, height, width, 3]`.
     """
 
     index: int
-    success: bool
+    outcome: str
     steps: tuple[int, int, int]
     frames: dict[str, np.ndarray]
 
@@ -51,14 +64,13 @@ class Timeline:
     Args:
         index: the episode.
         length: control steps.
-        success, terminated: how it ended.
+        outcome: a key of `OUTCOMES`.
         steps, values: control steps with a reward other than 0, and these rewards.
     """
 
     index: int
     length: int
-    success: bool
-    terminated: bool
+    outcome: str
     steps: np.ndarray
     values: np.ndarray
 
@@ -74,9 +86,9 @@ class DataRecord:
         statistics: of states, action and reward over the episodes read.
         actions: sample `[N, A]`.
         states: sample `[M, D]` of all state components side by side.
-        state_success: `[M]`, whether each row is of a successful episode.
+        state_outcome: `[M]`, for each row the number of its episode's outcome in `OUTCOMES`.
         correlation: `[lags + 1, A]`, see `LagCorrelation`.
-        rewards: sample `[K, 3]`: time in the episode (s), reward, success.
+        rewards: sample `[K, 3]`: time in the episode (s), reward, number of the outcome.
         reward_share: share of the control steps read with a reward other than 0.
         timelines: of some episodes.
         thumbnails: of a few.
@@ -89,7 +101,7 @@ class DataRecord:
     statistics: list[KeyStatistics]
     actions: np.ndarray
     states: np.ndarray
-    state_success: np.ndarray
+    state_outcome: np.ndarray
     correlation: np.ndarray
     rewards: np.ndarray
     reward_share: float
@@ -149,28 +161,28 @@ class _Gathering:
             self._statistics.setdefault(key, RowStatistics(rows.shape[1])).add(rows)
         self._actions.add(episode.actions)
         self._correlation.add(episode.actions)
-        self._add_states(episode)
-        self._add_rewards(episode)
+        outcome = outcome_of(episode.success, episode.metadata)
+        self._add_states(episode, list(OUTCOMES).index(outcome))
+        self._add_rewards(episode, list(OUTCOMES).index(outcome))
         if shown:
             steps = np.flatnonzero(episode.rewards)
-            ends = (bool(episode.success), bool(episode.terminated))
-            line = Timeline(index, episode.length, *ends, steps, episode.rewards[steps])
+            line = Timeline(index, episode.length, outcome, steps, episode.rewards[steps])
             self._timelines.append(line)
 
-    def _add_states(self, episode: Episode) -> None:
+    def _add_states(self, episode: Episode, outcome: int) -> None:
         if not self._spec.state_keys:
             return
-        success = np.full((episode.length + 1, 1), episode.success, np.float32)
+        outcomes = np.full((episode.length + 1, 1), outcome, np.float32)
         columns = [rows_of(episode, key) for key in self._spec.state_keys]
-        rows = np.concatenate([*columns, success], axis=1)
+        rows = np.concatenate([*columns, outcomes], axis=1)
         if self._states is None:
             self._states = RowSample(min(COVERAGE_ROWS, sample_rows(rows.shape[1])))
         self._states.add(rows)
 
-    def _add_rewards(self, episode: Episode) -> None:
+    def _add_rewards(self, episode: Episode, outcome: int) -> None:
         time_s = (np.arange(episode.length) + 1) / self._spec.control_hz
-        success = np.full(episode.length, episode.success)
-        self._rewards.add(np.stack([time_s, episode.rewards, success], axis=1))
+        outcomes = np.full(episode.length, outcome)
+        self._rewards.add(np.stack([time_s, episode.rewards, outcomes], axis=1))
         self._rewarded += int(np.count_nonzero(episode.rewards))
         self._steps += episode.length
 
@@ -193,7 +205,7 @@ class _Gathering:
             ],
             actions=self._actions.rows,
             states=states[:, :-1],
-            state_success=states[:, -1] > 0,
+            state_outcome=states[:, -1].astype(int),
             correlation=self._correlation.result(),
             rewards=self._rewards.rows,
             reward_share=self._rewarded / self._steps,
@@ -226,7 +238,8 @@ def _episode_thumbnails(
             stored = stored_frames(group, key, path)
             places = [stored.place(step) for step in steps]
             frames[key] = np.stack([_shrunk(stored.piece(n)[i]) for n, i in places])
-    return Thumbnails(summary.index, summary.success, steps, frames)
+    outcome = outcome_of(summary.success, summary.metadata)
+    return Thumbnails(summary.index, outcome, steps, frames)
 
 
 def _shrunk(frame: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import json
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def bytes_text(size: int) -> str:
 def success_text(successes: int, episodes: int) -> str:
     """Successes with their rate and its 95 % Wilson interval."""
     if not episodes:
-        return "no episodes"
+        return "not known of any episode"
     low, high = wilson_interval(successes, episodes)
     rate = 100 * successes / episodes
     return (
@@ -59,9 +59,17 @@ def success_text(successes: int, episodes: int) -> str:
     )
 
 
+def outcome_known(metadata: Mapping[str, Any]) -> bool:
+    """Whether anything says how an episode went: its recording, or a label since then."""
+    return "annotator" in metadata or not metadata.get("unlabelled")
+
+
 def success_by(summaries: Sequence[EpisodeSummary], key: str) -> list[tuple[str, int, int]]:
-    """(value, successes, episodes) of each value of a metadata key, the most frequent first."""
-    known = [s for s in summaries if key in s.metadata]
+    """(value, successes, episodes) of each value of a metadata key, the most frequent first.
+
+    Episodes of which nobody said how they went are left out.
+    """
+    known = [s for s in summaries if key in s.metadata and outcome_known(s.metadata)]
     episodes = Counter(str(s.metadata[key]) for s in known)
     successes = Counter(str(s.metadata[key]) for s in known if s.success)
     return [(value, successes[value], count) for value, count in episodes.most_common()]
@@ -72,15 +80,13 @@ def store_overview(store: EpisodeStore) -> str:
     summaries = store.summaries()
     steps = sum(s.length for s in summaries)
     labelled = sum("annotator" in s.metadata for s in summaries)
-    unlabelled = sum(
-        bool(s.metadata.get("unlabelled")) and "annotator" not in s.metadata for s in summaries
-    )
+    known = [s for s in summaries if outcome_known(s.metadata)]
     spec = store.spec
     facts = {
         "episodes": f"{len(store)}",
         "steps": f"{steps:,} at {spec.control_hz:g} Hz, {steps / spec.control_hz / 3600:.3g} hours",
-        "success": success_text(sum(s.success for s in summaries), len(summaries)),
-        "labels": f"{labelled} episodes labelled afterwards, {unlabelled} without any outcome",
+        "success": success_text(sum(s.success for s in known), len(known)),
+        "labels": f"{labelled} labelled afterwards, {len(summaries) - len(known)} not labelled",
         "environment": spec.env_id or "unknown",
         "size on disk": bytes_text(_size_on_disk(store.path)),
         "store format": str(read_json(store.path / "store.json")["format_version"]),
@@ -132,7 +138,7 @@ def episode_table(store: EpisodeStore) -> str:
             [
                 str(summary.index),
                 str(summary.length),
-                "yes" if summary.success else "no",
+                _success_word(summary),
                 "terminated" if summary.terminated else "truncated",
                 f"{summary.return_:.4g}",
                 str(len(store.labels(summary.index))),
@@ -143,6 +149,12 @@ def episode_table(store: EpisodeStore) -> str:
     return aligned(rows)
 
 
+def _success_word(summary: EpisodeSummary) -> str:
+    if not outcome_known(summary.metadata):
+        return "?"
+    return "yes" if summary.success else "no"
+
+
 def episode_details(store: EpisodeStore, index: int) -> str:
     """Everything known of one episode."""
     summary, path = store.summary(index), store.episode_path(index)
@@ -150,7 +162,7 @@ def episode_details(store: EpisodeStore, index: int) -> str:
     facts = {
         "file": f"{path} ({bytes_text(path.stat().st_size)})",
         "steps": f"{summary.length}, {seconds:.3g} s",
-        "success": "yes" if summary.success else "no",
+        "success": _success_word(summary),
         "end": "terminated" if summary.terminated else "truncated",
         "return": f"{summary.return_:.6g}",
     }
@@ -191,10 +203,11 @@ def episode_numbers(summaries: Sequence[EpisodeSummary]) -> dict[str, Any]:
             "max": float(array.max()),
             "sum": float(array.sum()),
         }
-    successes = sum(s.success for s in summaries)
-    numbers["successes"] = successes
-    numbers["success_rate"] = successes / len(summaries)
-    numbers["success_interval"] = list(wilson_interval(successes, len(summaries)))
+    known = [s for s in summaries if outcome_known(s.metadata)]
+    successes = sum(s.success for s in known)
+    numbers["outcomes_known"], numbers["successes"] = len(known), successes
+    numbers["success_rate"] = successes / len(known) if known else None
+    numbers["success_interval"] = list(wilson_interval(successes, len(known)))
     return numbers
 
 
@@ -203,7 +216,7 @@ def episode_numbers_table(numbers: dict[str, Any]) -> str:
     heads = ["min", "median", "mean", "max", "sum"]
     rows = [["episodes", *heads]]
     rows += [[name, *(f"{numbers[name][h]:.6g}" for h in heads)] for name in ("length", "return")]
-    success = success_text(numbers["successes"], numbers["episodes"])
+    success = success_text(numbers["successes"], numbers["outcomes_known"])
     return f"{aligned(rows)}\n  success  {success}"
 
 

@@ -151,11 +151,11 @@ def test_whichever_comes_first_ends_the_episode(store: EpisodeStore) -> None:
     assert events(only) == {0: [(4, "failure", 0.0)]}
 
 
-@pytest.mark.parametrize("settings", [{"hold_s": -1.0}, {"hold_s": np.nan}, {"reward": np.inf}])
-def test_a_rule_with_unusable_numbers(store: EpisodeStore, settings: dict[str, float]) -> None:
+@pytest.mark.parametrize(("hold_s", "reward"), [(-1.0, 1.0), (np.nan, 1.0), (0.0, np.inf)])
+def test_a_rule_with_unusable_numbers(store: EpisodeStore, hold_s: float, reward: float) -> None:
     success = parse_condition(f"{STATE}[0]>0.5", store.spec)
     with pytest.raises(DataError, match="finite"):
-        labels_by_rule(store, [0], "rule", success_when=success, **settings)
+        labels_by_rule(store, [0], "rule", success_when=success, hold_s=hold_s, reward=reward)
     with pytest.raises(DataError, match="needs a condition"):
         labels_by_rule(store, [0], "rule")
 
