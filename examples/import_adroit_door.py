@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from softflow.data.batch import STATE_KEY, DataSpec, Episode
-from softflow.formats.source import import_into, repeated_last
+from softflow.formats.importing import import_into
+from softflow.formats.source import repeated_last
 from softflow.progress import ConsoleProgress
 
 DOOR_ANGLE = 28  # component of the observation, rad
@@ -48,7 +49,9 @@ class DoorSource:
         rewards[-1] = success
         observations = {STATE_KEY: repeated_last(states)[: length + 1]}
         metadata = {"source": self.path.name, "operator": "human"}
-        return Episode(observations, actions[:length], rewards, success, not success, success, metadata)
+        return Episode(
+            observations, actions[:length], rewards, success, not success, success, metadata
+        )
 
 
 if __name__ == "__main__":

@@ -42,6 +42,9 @@ def run_import(words: list[str]) -> int:
     options = _parsed(kind, f"softflow data import {words[0]}", words[1:])
     with needed_packages(), ConsoleProgress(Console(stderr=True)) as progress:
         source = open_source(options)
+        if isinstance(options, ImportRosbag) and options.report:
+            print(_recording_reports(source))
+            return 0
         number = import_into(
             source,
             options.out,
@@ -58,7 +61,9 @@ def run_export(words: list[str]) -> int:
     """Parse the words after `softflow data export` and do it; returns the exit status."""
     if asks_for_help(words):
         formats = {name: options for name, (options, _) in EXPORTS.items()}
-        print(overview("softflow data export", "write an episode store in a foreign format", formats))
+        print(
+            overview("softflow data export", "write an episode store in a foreign format", formats)
+        )
         return 0
     require_command(words[0], EXPORTS, "data export ")
     kind, write = EXPORTS[words[0]]
@@ -81,9 +86,7 @@ def _imported_line(options: Import, number: int) -> str:
     summaries = store.summaries()
     successes = sum(summary.success for summary in summaries)
     unknown = sum(bool(summary.metadata.get("unlabelled")) for summary in summaries)
-    line = (
-        f"{options.out}: {number} episodes imported, {len(store)} in all, {successes} successful"
-    )
+    line = f"{options.out}: {number} episodes imported, {len(store)} in all, {successes} successful"
     if unknown:
         line += (
             f"\n{unknown} say nothing of success: `softflow data relabel` tells, or import again "
@@ -135,6 +138,10 @@ def _rosbag(options: ImportRosbag) -> Source:
     from softflow.formats.rosbag import RosbagSource
 
     return RosbagSource(options.path, options.mapping)
+
+
+def _recording_reports(source: Any) -> str:
+    return "\n\n".join(source.report(name).table() for name in source.bags)
 
 
 def _to_lerobot(options: ExportLerobot, store: EpisodeStore, progress: ConsoleProgress) -> None:

@@ -8,12 +8,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from softflow.errors import ConfigError
-
 PositionalPath = Annotated[Path, tyro.conf.Positional]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Import:
     """What every import has."""
 
@@ -29,7 +27,7 @@ class Import:
     """Leave unusable episodes out, and say why, instead of stopping at the first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImportRobomimic(Import):
     """RoboMimic or robosuite HDF5, low-dimensional or with cameras, versions 0.1 to 1.5."""
 
@@ -45,7 +43,7 @@ class ImportRobomimic(Import):
     """Keep the steps behind the first success."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImportLerobot(Import):
     """A LeRobot dataset on this disk, v2.1 or v3.0."""
 
@@ -55,7 +53,7 @@ class ImportLerobot(Import):
     """Keep the steps behind the first success."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImportMinari(Import):
     """A Minari dataset: its folder, or its main_data.hdf5."""
 
@@ -65,7 +63,7 @@ class ImportMinari(Import):
     """Keep the steps behind the first success."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImportD4rl(Import):
     """A D4RL file: HDF5 with all episodes end to end."""
 
@@ -77,19 +75,14 @@ class ImportD4rl(Import):
     """Keep the steps behind the first success."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImportRosbag(Import):
     """rosbag2 recordings, MCAP or SQLite: a bag, or a folder of bags."""
 
-    mapping: Path | None = None
-    """YAML file that maps topics to keys; see docs/rosbag_mapping.md."""
-
-    def __post_init__(self) -> None:
-        if self.mapping is None:
-            raise ConfigError(
-                "a rosbag needs --mapping FILE.yaml, which says which topics are state, cameras and "
-                "action; docs/rosbag_mapping.md has one to start from"
-            )
+    mapping: Path
+    """YAML file that maps topics to keys; docs/rosbag_mapping.md has one to start from."""
+    report: bool = False
+    """Import nothing; print rates, gaps, lost messages and clock skew of every bag."""
 
 
 @dataclass(frozen=True)

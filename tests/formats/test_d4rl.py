@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
 from softflow.formats.d4rl import D4RLSource, stretches
-from softflow.formats.source import import_into
+from softflow.formats.importing import import_into
 from softflow.progress import SilentProgress
 
 STATE = "observation.state"

@@ -39,10 +39,10 @@ from lerobot_datasets import (
 
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
+from softflow.formats.importing import import_into
 from softflow.formats.lerobot import LeRobotSource
 from softflow.formats.lerobot_layout import Clip, component_names
 from softflow.formats.lerobot_video import read_clip
-from softflow.formats.source import import_into
 from softflow.progress import SilentProgress
 
 

@@ -26,10 +26,10 @@ from softflow.data.batch import DataSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
 from softflow.errors import DataError
+from softflow.formats.importing import IMPORTED, import_into
 from softflow.formats.lerobot import LeRobotSource
 from softflow.formats.lerobot_export import export_lerobot
 from softflow.formats.lerobot_statistics import combined, statistics_of
-from softflow.formats.source import IMPORTED, import_into
 from softflow.progress import SilentProgress
 
 FRONT, ODD = "observation.images.front", "observation.images.odd"

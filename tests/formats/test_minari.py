@@ -21,9 +21,9 @@ from minari.data_collector import EpisodeBuffer
 
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
+from softflow.formats.importing import import_into
 from softflow.formats.minari import MinariSource
 from softflow.formats.rates import KNOWN_HZ, control_rate
-from softflow.formats.source import import_into
 from softflow.progress import SilentProgress
 
 STATE = "observation.state"

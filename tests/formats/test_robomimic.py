@@ -15,9 +15,9 @@ import pytest
 
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
+from softflow.formats.importing import import_into
 from softflow.formats.robomimic import RobomimicSource
 from softflow.formats.robomimic_record import unpacked
-from softflow.formats.source import import_into
 from softflow.progress import SilentProgress
 
 STATE = "observation.state"
@@ -150,7 +150,8 @@ def test_a_file_becomes_a_store_once(tmp_path: Path) -> None:
     assert import_into(source, tmp_path / "store", SilentProgress()) == 2
     assert import_into(source, tmp_path / "store", SilentProgress()) == 0
     store = EpisodeStore.open(tmp_path / "store")
-    assert [summary.metadata["imported"] for summary in store.summaries()] == ["demo_1", "demo_2"]
+    names = [summary.metadata["imported"] for summary in store.summaries()]
+    assert names == [f"{ROBOSUITE}: demo_1", f"{ROBOSUITE}: demo_2"]
 
 
 # ---- what is taken ---------------------------------------------------------------------------

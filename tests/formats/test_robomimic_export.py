@@ -19,9 +19,9 @@ from softflow.data.batch import DataSpec, Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
 from softflow.errors import DataError, StoreError
+from softflow.formats.importing import IMPORTED, import_into
 from softflow.formats.robomimic import RobomimicSource
 from softflow.formats.robomimic_export import export_robomimic
-from softflow.formats.source import IMPORTED, import_into
 from softflow.progress import SilentProgress
 
 STATE, TOUCH = "observation.state", "observation.touch"

@@ -16,10 +16,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from softflow.data.batch import DataSpec, Episode
+from softflow.data.batch import STATE_KEY, DataSpec, Episode
 from softflow.errors import DataError
 from softflow.formats.hdf5 import member_array, opened
-from softflow.formats.outcome import STATE_KEY, SUCCESS_INFOS, episode_of, range_of_actions
+from softflow.formats.outcome import SUCCESS_INFOS, episode_of, range_of_actions
 from softflow.formats.rates import control_rate
 from softflow.formats.source import require_equal_lengths
 

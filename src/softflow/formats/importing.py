@@ -60,7 +60,9 @@ def import_into(
                 imported += 1
             except DataError as error:
                 if not skip_bad:
-                    raise DataError(f"{error} (--skip-bad goes on without such episodes)") from error
+                    raise DataError(
+                        f"{error} (--skip-bad goes on without such episodes)"
+                    ) from error
                 progress.say(f"left out {name}: {error}")
             progress.advance(done, name)
     return imported

@@ -16,18 +16,13 @@ from typing import Any, cast
 import h5py
 import numpy as np
 
-from softflow.data.batch import IMAGE_PREFIX, DataSpec, Episode
+from softflow.data.batch import IMAGE_PREFIX, STATE_KEY, DataSpec, Episode
 from softflow.data.files import read_json
 from softflow.errors import DataError
 from softflow.formats.frames import rgb_shape
 from softflow.formats.hdf5 import member_array, member_group, opened, place_of
 from softflow.formats.minari_pictures import is_camera, pictures
-from softflow.formats.outcome import (
-    STATE_KEY,
-    SUCCESS_INFOS,
-    episode_of,
-    range_of_actions,
-)
+from softflow.formats.outcome import SUCCESS_INFOS, episode_of, range_of_actions
 from softflow.formats.rates import control_rate
 from softflow.formats.source import component_names, joined, require_equal_lengths
 

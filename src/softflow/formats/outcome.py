@@ -10,7 +10,6 @@ import numpy as np
 from softflow.data.batch import Episode
 from softflow.errors import DataError
 
-STATE_KEY = "observation.state"
 SUCCESS_INFOS = ("success", "is_success", "goal_achieved")
 """What environments call success in their infos; the first one found counts."""
 

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 import h5py
 import numpy as np
 
-from softflow.data.batch import IMAGE_PREFIX
+from softflow.data.batch import IMAGE_PREFIX, STATE_KEY
 from softflow.errors import DataError
 from softflow.formats.frames import rgb_frames, rgb_shape
 from softflow.formats.hdf5 import member_array, member_group, place_of
-from softflow.formats.outcome import STATE_KEY
 from softflow.formats.robomimic_record import IMAGE_SUFFIX, FileRecord, camera_observation
 from softflow.formats.source import component_names, joined
 

@@ -105,6 +105,11 @@ class RosbagSource:
         }
         return self._labelled(observations, actions, at, episode, timing, metadata)
 
+    @property
+    def bags(self) -> list[str]:
+        """Names of the bags."""
+        return list(self._bags)
+
     def report(self, name: str) -> RecordingReport:
         """Rates, clock skew, gaps, drops and disorder of an episode's recording, or of a bag's.
 

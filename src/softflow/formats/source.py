@@ -1,4 +1,4 @@
-"""What every importer offers, and the one loop that copies it into an episode store."""
+"""What every importer offers; `importing` copies it into an episode store."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from typing import Protocol
 import numpy as np
 
 from softflow.data.batch import DataSpec, Episode
-from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
-from softflow.progress import ProgressReporter
-
-IMPORTED = "imported"
-"""Metadata key that says which episode of which file this one was."""
 
 _NUMBERED = re.compile(r".*\.\d+", re.DOTALL)
 
 
 class Source(Protocol):
     """A foreign dataset, of which one episode at a time is in memory."""
+
+    path: Path
+    """The file or folder it is read from."""
 
     @property
     def spec(self) -> DataSpec:
@@ -36,28 +34,6 @@ class Source(Protocol):
     def read(self, name: str) -> Episode:
         """One of them; a DataError names the file, the place, and the fix."""
         ...
-
-
-def import_into(source: Source, store_path: Path, progress: ProgressReporter) -> int:
-    """Copy what is not there yet into a store, new or existing; an interrupted import goes on.
-
-    Returns:
-        How many episodes were imported now.
-
-    Raises:
-        DataError: the store holds data of another kind, or an episode is unusable.
-    """
-    names = source.episodes()
-    with EpisodeStore.open_or_create(store_path, source.spec) as store:
-        there = {summary.metadata.get(IMPORTED) for summary in store.summaries()}
-        missing = [name for name in names if name not in there]
-        progress.begin("import", len(names), len(names) - len(missing))
-        for done, name in enumerate(missing, len(names) - len(missing) + 1):
-            episode = source.read(name)
-            episode.metadata[IMPORTED] = name
-            store.append(episode)
-            progress.advance(done, name)
-    return len(missing)
 
 
 def joined(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -16,9 +16,9 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode
 
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
+from softflow.formats.importing import import_into
 from softflow.formats.rosbag import RosbagSource
 from softflow.formats.rosbag_yaml import parse_mapping
-from softflow.formats.source import import_into
 from softflow.progress import SilentProgress
 
 STATE = "observation.state"
