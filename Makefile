@@ -20,7 +20,7 @@ help: ## show this list
 demo: $(STAMP)-run ## train all four stages on a small task, then write a report (DEMO_FLAGS="--help")
 	@$(BIN)/softflow demo $(DEMO_FLAGS)
 
-test: $(STAMP)-dev ## run the tests
+test: $(STAMP)-dev $(STAMP)-robomimic $(STAMP)-lerobot ## run the tests
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 check: $(STAMP)-dev ## lint, formatting, types, and the direction of imports
@@ -59,3 +59,13 @@ $(STAMP)-run: $(REQUIREMENTS) | $(BIN)/pip
 
 $(STAMP)-dev: $(REQUIREMENTS) | $(BIN)/pip
 	$(call install,train$(comma)sim$(comma)formats$(comma)dev,$(STAMP)-run $@)
+
+# Other projects' own readers, for the tests that compare with them; without one its tests skip.
+$(STAMP)-robomimic: tests/formats/robomimic_requirements.txt | $(STAMP)-dev
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --upgrade \
+	  --target $(VENV)/robomimic -r $< && touch $@ \
+	  || echo "robomimic's reader could not be installed; its tests will skip"
+
+$(STAMP)-lerobot: tests/formats/lerobot_requirements.txt tests/formats/lerobot_environment.py | $(STAMP)-dev
+	@$(BIN)/python tests/formats/lerobot_environment.py && touch $@ \
+	  || echo "lerobot could not be installed; its tests will skip"

@@ -3,9 +3,9 @@
     python examples/import_adroit_door.py door_human.npz data/door
 
 A source says what the data looks like (`spec`), what its episodes are called (`episodes`) and gives
-one of them (`read`). `import_into` does the rest: it checks every value, shows progress, and goes on
-where it was interrupted. The archive is from aravindr93/hand_dapg; it holds `observations` [N, 39],
-`actions` [N, 28] and the `lengths` of the episodes, which lie end to end.
+one of them (`read`). `import_into` does the rest: it checks every value, shows progress, and goes
+on where it was interrupted. The archive is from aravindr93/hand_dapg; it holds `observations`
+[N, 39], `actions` [N, 28] and the `lengths` of the episodes, which lie end to end.
 """
 
 import sys

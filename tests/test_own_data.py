@@ -1,0 +1,165 @@
+"""From somebody's recordings to a trained imitation policy with two commands, for every format."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from softflow.cli import main
+from softflow.data.episode_store import EpisodeStore
+
+FIXTURES = Path(__file__).parent / "formats" / "fixtures"
+EXAMPLE = Path(__file__).parents[1] / "examples" / "import_adroit_door.py"
+TINY = (
+    "--stages imitation --imitation.num-updates 3 --imitation.batch-size 8 "
+    "--model.flow.num-layers 2 --model.flow.dim 16 --model.flow.mlp-dim 16 "
+    "--model.flow.head-hidden-dim 16 --model.encoder.token-dim 16 --model.encoder.hidden-dim 16 "
+    "--model.critic.dim 16 --model.critic.mlp-dim 16 --model.chunk.chunk-length 4 "
+    "--model.chunk.execution-horizon 4"
+)
+
+
+def say(words: str) -> None:
+    assert main(words.split()) == 0
+
+
+def train(store: Path, run: Path) -> None:
+    """The second command; a checkpoint shows that it ended well."""
+    say(f"train small --dataset {store} --run {run} {TINY}")
+    assert (run / "checkpoints" / "last").exists()
+    assert (run / "report.html").exists()
+
+
+def test_robomimic(tmp_path: Path) -> None:
+    file = next(iter(sorted(FIXTURES.glob("robomimic*.hdf5"))))
+    say(f"data import robomimic {file} --out {tmp_path / 'store'} --unlabelled success")
+    train(tmp_path / "store", tmp_path / "run")
+
+
+def d4rl_file(path: Path) -> Path:
+    """Three episodes of 12 steps, end to end; the last step of each reaches the goal."""
+    rng = np.random.default_rng(0)
+    last = np.arange(36) % 12 == 11
+    with h5py.File(path, "w") as file:
+        file["observations"] = rng.normal(size=(36, 5)).astype(np.float32)
+        file["actions"] = rng.uniform(-1, 1, (36, 2)).astype(np.float32)
+        file["rewards"] = last.astype(np.float32)
+        file["terminals"] = last
+        file["timeouts"] = np.zeros(36, bool)
+        file["infos/goal_achieved"] = last
+    return path
+
+
+def test_d4rl(tmp_path: Path) -> None:
+    file = d4rl_file(tmp_path / "reach.hdf5")
+    say(f"data import d4rl {file} --out {tmp_path / 'store'} --control-hz 20")
+    store = EpisodeStore.open(tmp_path / "store")
+    assert [summary.success for summary in store.summaries()] == [True, True, True]
+    train(tmp_path / "store", tmp_path / "run")
+
+
+def test_lerobot_out_and_in_again(tmp_path: Path) -> None:
+    file = d4rl_file(tmp_path / "reach.hdf5")
+    say(f"data import d4rl {file} --out {tmp_path / 'store'} --control-hz 20")
+    say(f"data export lerobot {tmp_path / 'store'} {tmp_path / 'lerobot'}")
+    say(f"data import lerobot {tmp_path / 'lerobot'} --out {tmp_path / 'again'}")
+    first, again = EpisodeStore.open(tmp_path / "store"), EpisodeStore.open(tmp_path / "again")
+    assert len(first) == len(again) == 3
+    for index in range(3):
+        ours, theirs = first.episode(index), again.episode(index)
+        np.testing.assert_array_equal(ours.actions, theirs.actions)
+        np.testing.assert_array_equal(ours.rewards, theirs.rewards)
+        for key, values in ours.observations.items():
+            np.testing.assert_array_equal(values, theirs.observations[key])
+    train(tmp_path / "again", tmp_path / "run")
+
+
+def test_two_files_of_one_name_fill_one_store(tmp_path: Path) -> None:
+    for folder in ("monday", "tuesday"):
+        (tmp_path / folder).mkdir()
+        file = d4rl_file(tmp_path / folder / "reach.hdf5")
+        say(f"data import d4rl {file} --out {tmp_path / 'store'} --control-hz 20")
+    assert len(EpisodeStore.open(tmp_path / "store")) == 6
+
+
+def test_the_example_of_an_importer_of_ones_own(
+    tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = shared_data / "adroit_door_human" / "door_human.npz"
+    monkeypatch.setattr(
+        sys, "argv", ["import_adroit_door.py", str(archive), str(tmp_path / "door")]
+    )
+    runpy.run_path(str(EXAMPLE), run_name="__main__")
+    store = EpisodeStore.open(tmp_path / "door")
+    summaries = store.summaries()
+    assert (len(store), sum(summary.success for summary in summaries)) == (25, 7)
+    with np.load(archive) as data:
+        first = store.episode(0)
+        np.testing.assert_array_equal(first.actions, data["actions"][: first.length])
+        if not first.success:
+            assert first.length == data["lengths"][0]
+
+
+def test_online_rl_without_an_environment_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say(f"data import d4rl {d4rl_file(tmp_path / 'x.hdf5')} --out {tmp_path / 's'} --control-hz 20")
+    assert main(["train", "--dataset", str(tmp_path / "s"), "--run", str(tmp_path / "r")]) == 2
+    assert "names no environment, and online_rl collects episodes" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("data import", "softflow data import: read foreign data"),
+        ("data export", "softflow data export: write an episode store"),
+        ("data import robomimic --help", "Demonstrations of this `mask` only"),
+        ("data export lerobot --help", "H.264 video is small and slightly lossy"),
+    ],
+)
+def test_help_teaches(words: str, message: str) -> None:
+    command = "import sys; from softflow.cli import main; sys.exit(main())"
+    process = subprocess.run(
+        [sys.executable, "-c", command, *words.split()],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+    assert message in process.stdout
+
+
+def test_an_unknown_format_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "import", "lerobt"]) == 2
+    assert 'no command "data import lerobt"; did you mean "lerobot"?' in capsys.readouterr().err
+
+
+def test_a_bad_episode_stops_an_import_unless_it_may_be_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = d4rl_file(tmp_path / "reach.hdf5")
+    with h5py.File(file, "r+") as content:
+        content["observations"][14, 2] = np.nan
+    words = [
+        "data",
+        "import",
+        "d4rl",
+        str(file),
+        "--out",
+        str(tmp_path / "s"),
+        "--control-hz",
+        "20",
+    ]
+    assert main(words) == 2
+    assert "--skip-bad goes on without such episodes" in capsys.readouterr().err
+    assert main([*words, "--skip-bad"]) == 0
+    assert "nan" in capsys.readouterr().err
+    assert len(EpisodeStore.open(tmp_path / "s")) == 2
