@@ -147,7 +147,9 @@ def test_a_bad_episode_stops_an_import_unless_it_may_be_left_out(
 ) -> None:
     file = d4rl_file(tmp_path / "reach.hdf5")
     with h5py.File(file, "r+") as content:
-        content["observations"][14, 2] = np.nan
+        observations = content["observations"]
+        assert isinstance(observations, h5py.Dataset)
+        observations[14, 2] = np.nan
     words = [
         "data",
         "import",
