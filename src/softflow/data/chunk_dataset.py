@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from softflow.data.chunk_batch import ChunkBatch, ChunkSpec
+from softflow.data.columns import Columns, take_rows
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.columns import Columns
 from softflow.data.flat_episodes import EpisodeTable, FlatEpisodes, Places
 from softflow.data.flat_loading import DEFAULT_RAM_BYTES, FlatLoader
 from softflow.data.frame_cache import FrameCache
@@ -59,6 +59,8 @@ class ChunkDataset:
         self.chunk_spec = chunk_spec
         self.offline = offline
         self._image_keys = store.spec.image_keys if with_images else ()
+        lengths = np.arange(chunk_spec.chunk_length + 1)[:, None]
+        self._triangle = np.arange(chunk_spec.chunk_length) < lengths
         self._loader = FlatLoader(store, ram_bytes, cache_folder)
         self._flat = FlatEpisodes(Columns.empty(store.spec), EpisodeTable.empty())
         self._frames = FrameCache(store, image_cache_bytes)
@@ -130,9 +132,10 @@ class ChunkDataset:
         left = places.length - places.step
         num_steps = np.minimum(spec.execution_horizon, left)
         next_step = places.step + num_steps
-        stops = np.take(flat.table.terminated, places.episode) & (num_steps == left)
-        in_chunk = np.arange(spec.chunk_length) < (left - spec.prefix_length)[:, None]
-        success = np.take(flat.table.success, places.episode)
+        stops = flat.table.terminated.take(places.episode) & (num_steps == left)
+        # Row n of the triangle has its first n entries true.
+        in_chunk = np.clip(left - spec.prefix_length, 0, spec.chunk_length)
+        step_valid = take_rows(self._triangle, in_chunk)
 
         def actions(start: np.ndarray, count: int) -> Tensor:
             return torch.from_numpy(flat.actions(places, start, count))
@@ -142,14 +145,14 @@ class ChunkDataset:
             observation=observation,
             prefix_actions=actions(places.step, spec.prefix_length),
             actions=actions(chunk_start, spec.chunk_length),
-            step_valid=torch.from_numpy(in_chunk),
+            step_valid=torch.from_numpy(step_valid),
             rewards=torch.from_numpy(flat.rewards(places, places.step, spec.execution_horizon)),
             num_steps=torch.from_numpy(num_steps),
             next_observation=next_observation,
             next_prefix_actions=actions(next_step, spec.prefix_length),
-            bootstrap_mask=torch.from_numpy(np.where(stops, np.float32(0), np.float32(1))),
+            bootstrap_mask=torch.from_numpy((~stops).astype(np.float32)),
             is_offline=torch.full((len(windows),), self.offline, dtype=torch.bool),
-            episode_success=torch.from_numpy(success),
+            episode_success=torch.from_numpy(flat.table.success.take(places.episode)),
         )
 
     def _observations(

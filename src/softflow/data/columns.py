@@ -9,6 +9,10 @@ import numpy as np
 
 from softflow.data.batch import DataSpec
 
+PADDING = 32
+"""Rows behind each episode's actions and rewards, so that most windows that run past its end are
+gathered like all others; longer ones are cut and padded one by one."""
+
 
 @dataclass(frozen=True, eq=False)
 class Columns:
@@ -16,8 +20,8 @@ class Columns:
 
     Args:
         states: state key → `[observations, ...]` float32, T+1 rows an episode.
-        actions: `[steps, A]` float32.
-        rewards: `[steps]` float32.
+        actions: `[rows, A]` float32, T+PADDING rows an episode: behind its end the last action.
+        rewards: `[rows]` float32, T+PADDING rows an episode: behind its end zeros.
     """
 
     states: Mapping[str, np.ndarray]
@@ -39,16 +43,26 @@ class Columns:
         return sum(array.nbytes for array in (*self.states.values(), self.actions, self.rewards))
 
 
-def bytes_per_step(spec: DataSpec) -> int:
-    """Bytes a control step takes in `Columns`, the final observation of an episode aside."""
+def padded_actions(actions: np.ndarray) -> np.ndarray:
+    """Rows of an episode's actions `[T, A]` in `Columns`."""
+    return np.concatenate([actions, np.repeat(actions[-1:], PADDING, axis=0)])
+
+
+def padded_rewards(rewards: np.ndarray) -> np.ndarray:
+    """Rows of an episode's rewards `[T]` in `Columns`."""
+    return np.concatenate([rewards, np.repeat(rewards[-1:] * np.float32(0), PADDING)])
+
+
+def episode_bytes(spec: DataSpec, length: int) -> int:
+    """Bytes that an episode of `length` control steps takes in `Columns`."""
     state = sum(int(np.prod(spec.observation_shapes[key])) for key in spec.state_keys)
-    return 4 * (state + spec.action_dim + 1)
+    return 4 * (state * (length + 1) + (spec.action_dim + 1) * (length + PADDING))
 
 
 def take_rows(column: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Rows `rows` (any shape, all in range) of a contiguous `[N, ...]`: `[*rows.shape, ...]`."""
     # One opaque value per row: numpy then copies it in one go, whatever its shape.
-    values = np.take(_windows_of(column, 1), rows)
+    values = _windows_of(column, 1).take(rows)
     return values.view(column.dtype).reshape(*rows.shape, *column.shape[1:])
 
 

@@ -3,7 +3,7 @@
     cache/index.json                which episodes are inside, and checksums
     cache/lock                      held while the cache is checked or written
     cache/columns_1f3a9c2e/         one file per array, episodes end to end, as they were recorded
-        observation.state.f32, action.f32, next.reward.f32
+        observation.state.f32, action.f32, next.reward.f32; rows as in `Columns`
 
 The cache is a copy and never the only one: whatever is not as it should be is built anew from the
 episodes. Labels are not in it, so relabelling leaves it as it is. Episodes appended to the store
@@ -30,7 +30,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from softflow.data.batch import DataSpec, Episode
-from softflow.data.columns import Columns
+from softflow.data.columns import PADDING, Columns, padded_actions, padded_rewards
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files import TEMP_SUFFIX, read_json, sync_to_disk, write_bytes
 from softflow.errors import StoreError
@@ -81,7 +81,7 @@ class _Index:
     def rows(self, name: str, episodes: int | None = None) -> int:
         """Rows of an array that the first `episodes` (by default all) fill."""
         lengths = self.length[:episodes]
-        return sum(lengths) + (len(lengths) if name not in (_ACTION, _REWARD) else 0)
+        return sum(lengths) + len(lengths) * (PADDING if name in (_ACTION, _REWARD) else 1)
 
 
 def cached_episodes(store: EpisodeStore, folder: Path) -> CachedEpisodes:
@@ -188,7 +188,11 @@ class _Cache:
     def _append(
         self, index: _Index, files: dict[str, BinaryIO], episode: Episode, identity: list[Any]
     ) -> None:
-        arrays = {**episode.observations, _ACTION: episode.actions, _REWARD: episode.rewards}
+        arrays = {
+            **episode.observations,
+            _ACTION: padded_actions(episode.actions),
+            _REWARD: padded_rewards(episode.rewards),
+        }
         for name, file in files.items():
             payload = np.ascontiguousarray(arrays[name], _DTYPE).data.cast("B")
             file.write(payload)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from softflow.data.columns import Columns, take_rows, take_windows
+from softflow.data.columns import PADDING, Columns, take_rows, take_windows
 from softflow.data.window_index import WindowIndex
 
 
@@ -22,6 +22,8 @@ class EpisodeTable:
         length: T, as the newest label has it.
         terminated, success: as in `Episode`.
         first_action, first_observation, first_reward: row of the episode's first one.
+        action_rows: rows from first_action on that are as `Columns` says; fewer than T+PADDING
+            where a label ends the episode before the recording does.
     """
 
     store_index: np.ndarray
@@ -31,12 +33,13 @@ class EpisodeTable:
     first_action: np.ndarray
     first_observation: np.ndarray
     first_reward: np.ndarray
+    action_rows: np.ndarray
 
     @classmethod
     def empty(cls) -> EpisodeTable:
         """The table of no episode."""
         none, no = np.empty(0, np.int64), np.empty(0, bool)
-        return cls(none, none, no, no, none, none, none)
+        return cls(none, none, no, no, none, none, none, none)
 
     def followed_by(self, other: EpisodeTable) -> EpisodeTable:
         """These episodes, and behind them the other ones, of the same columns."""
@@ -69,38 +72,44 @@ class FlatEpisodes:
     def places(self, windows: np.ndarray) -> Places:
         """Episode, length and control step of windows `[B]`."""
         episode = self.windows.episodes(windows)
-        step = windows - np.take(self.windows.first, episode)
-        return Places(episode, np.take(self.table.length, episode), step)
+        step = windows - self.windows.first.take(episode)
+        return Places(episode, self.table.length.take(episode), step)
 
     def actions(self, places: Places, start: np.ndarray, count: int) -> np.ndarray:
         """`[B, count, A]`: actions from step `start` on, past the end the episode's last one."""
         column = self.columns.actions
-        first = np.take(self.table.first_action, places.episode)
+        if not count:
+            return np.empty((len(start), 0, *column.shape[1:]), column.dtype)
+        first = self.table.first_action.take(places.episode)
 
         def one_by_one(which: np.ndarray) -> np.ndarray:
             steps = start[which, None] + np.arange(count)
             within = np.minimum(steps, places.length[which, None] - 1)
-            return np.take(column, first[which, None] + within, axis=0)
+            return take_rows(column, first[which, None] + within)
 
-        return _windows(column, first + start, count, start + count > places.length, one_by_one)
+        crosses = start + count > self.table.action_rows.take(places.episode)
+        return _windows(column, first + start, count, crosses, one_by_one)
 
     def rewards(self, places: Places, start: np.ndarray, count: int) -> np.ndarray:
         """`[B, count]`: rewards from step `start` on, past the end zero."""
         column = self.columns.rewards
-        first = np.take(self.table.first_reward, places.episode)
+        first = self.table.first_reward.take(places.episode)
 
         def one_by_one(which: np.ndarray) -> np.ndarray:
             steps = start[which, None] + np.arange(count)
-            length = places.length[which, None]
-            rows = first[which, None] + np.minimum(steps, length - 1)
-            return np.take(column, rows) * (steps < length)
+            return take_rows(
+                column, first[which, None] + np.minimum(steps, places.length[which, None])
+            )
 
-        return _windows(column, first + start, count, start + count > places.length, one_by_one)
+        return _windows(
+            column, first + start, count, start + count > places.length + PADDING, one_by_one
+        )
 
     def states(self, places: Places, last: np.ndarray, count: int) -> dict[str, np.ndarray]:
         """key → `[B, count, ...]`: the observations up to step `last`, padded with the first."""
-        first = np.take(self.table.first_observation, places.episode)
+        first = self.table.first_observation.take(places.episode)
         start = last - (count - 1)
+        crosses = start < 0
         result: dict[str, np.ndarray] = {}
         for key, column in self.columns.states.items():
 
@@ -108,7 +117,7 @@ class FlatEpisodes:
                 steps = np.maximum(start[which, None] + np.arange(count), 0)
                 return take_rows(column, first[which, None] + steps)
 
-            result[key] = _windows(column, first + start, count, start < 0, one_by_one)
+            result[key] = _windows(column, first + start, count, crosses, one_by_one)
         return result
 
 
@@ -116,7 +125,7 @@ def _windows(
     column: np.ndarray,
     rows: np.ndarray,
     count: int,
-    crosses_end: np.ndarray,
+    crosses: np.ndarray,
     one_by_one: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
     """`[B, count, ...]`: whole windows where they lie inside their episode, else `one_by_one`.
@@ -125,14 +134,14 @@ def _windows(
         column: `[N, ...]`.
         rows: `[B]`, where each window begins; may lie outside the column where it crosses.
         count: rows of a window.
-        crosses_end: `[B]`, windows that leave their episode.
+        crosses: `[B]`, windows that leave the rows of their episode.
         one_by_one: gathers the windows of these numbers in the batch.
     """
-    crossing = np.flatnonzero(crosses_end)
-    if len(column) < count or not count or len(crossing) == len(rows):
-        return one_by_one(np.arange(len(rows)))
-    if not len(crossing):
+    if not crosses.any():
         return take_windows(column, rows, count)
+    crossing = crosses.nonzero()[0]
+    if len(crossing) == len(rows):
+        return one_by_one(crossing)
     result = take_windows(column, np.clip(rows, 0, len(column) - count), count)
     result[crossing] = one_by_one(crossing)
     return result

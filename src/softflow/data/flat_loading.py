@@ -11,7 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from softflow.data.batch import Episode
-from softflow.data.columns import Columns, bytes_per_step
+from softflow.data.columns import (
+    PADDING,
+    Columns,
+    episode_bytes,
+    padded_actions,
+    padded_rewards,
+)
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.flat_cache import CachedEpisodes, CacheRefusedError, cached_episodes
 from softflow.data.flat_episodes import EpisodeTable, FlatEpisodes
@@ -63,19 +69,20 @@ class FlatLoader:
         try:
             return self._map(everything)
         except CacheRefusedError as error:
-            size = sum(self.store.summary(int(i)).length for i in everything)
-            size *= bytes_per_step(self.store.spec)
+            size = sum(self._bytes(index) for index in everything.tolist())
             warnings.warn(f"{error}. Now {size / 1e6:.0f} MB are read into RAM", stacklevel=4)
             return self._read(flat, indices)
 
     def _exceeds_ram(self, flat: FlatEpisodes, indices: Sequence[int]) -> bool:
-        step_bytes = bytes_per_step(self.store.spec)
-        left = self.ram_bytes - int(flat.table.length.sum()) * step_bytes
+        left = self.ram_bytes - flat.columns.num_bytes
         for index in indices:
             if left < 0:
                 break
-            left -= self.store.summary(index).length * step_bytes
+            left -= self._bytes(index)
         return left < 0
+
+    def _bytes(self, index: int) -> int:
+        return episode_bytes(self.store.spec, self.store.summary(index).length)
 
     def _read(self, flat: FlatEpisodes, indices: Sequence[int]) -> FlatEpisodes:
         """Read these episodes and lay them behind the present ones; all of them or none."""
@@ -89,21 +96,23 @@ class FlatLoader:
         }
         columns = Columns(
             states,
-            np.concatenate([old.actions, *(e.actions for e in episodes)]),
-            np.concatenate([old.rewards, *(e.rewards for e in episodes)]),
+            np.concatenate([old.actions, *(padded_actions(e.actions) for e in episodes)]),
+            np.concatenate([old.rewards, *(padded_rewards(e.rewards) for e in episodes)]),
         )
         length = np.array([episode.length for episode in episodes], np.int64)
         before = np.cumsum(length) - length
+        padding = PADDING * np.arange(len(length))
         num_observations = max((len(column) for column in old.states.values()), default=0)
         added = EpisodeTable(
             store_index=np.asarray(indices, np.int64),
             length=length,
             terminated=np.array([bool(episode.terminated) for episode in episodes]),
             success=np.array([bool(episode.success) for episode in episodes]),
-            first_action=len(old.actions) + before,
+            first_action=len(old.actions) + before + padding,
             # An episode has one observation more than actions.
             first_observation=num_observations + before + np.arange(len(length)),
-            first_reward=len(old.rewards) + before,
+            first_reward=len(old.rewards) + before + padding,
+            action_rows=length + PADDING,
         )
         return FlatEpisodes(columns, flat.table.followed_by(added))
 
@@ -123,6 +132,7 @@ class FlatLoader:
         """The same arrays with other ends, and with rewards of their own, in RAM."""
         rewards: list[np.ndarray] = []
         terminated, success = table.terminated.copy(), table.success.copy()
+        action_rows = table.action_rows.copy()
         recorded = zip(
             table.store_index.tolist(),
             table.first_reward.tolist(),
@@ -132,18 +142,22 @@ class FlatLoader:
         for row, (index, first, length) in enumerate(recorded):
             label = self._labels.get(index)
             if label is None:
-                rewards.append(columns.rewards[first : first + length])
+                rewards.append(columns.rewards[first : first + length + PADDING])
                 continue
-            rewards.append(label.rewards(length, str(self.store.episode_path(index))))
+            earned = label.rewards(length, str(self.store.episode_path(index)))
+            if len(earned) < length:
+                action_rows[row] = len(earned)
+            rewards.append(padded_rewards(earned))
             terminated[row] |= label.end is not None
             success[row] = label.end is not None and label.end.kind == "success"
-        length = np.array([len(array) for array in rewards], np.int64)
+        rows = np.array([len(array) for array in rewards], np.int64)
         table = replace(
             table,
-            length=length,
+            length=rows - PADDING,
             terminated=terminated,
             success=success,
-            first_reward=np.cumsum(length) - length,
+            first_reward=np.cumsum(rows) - rows,
+            action_rows=action_rows,
         )
         return FlatEpisodes(replace(columns, rewards=np.concatenate(rewards)), table)
 
@@ -157,13 +171,16 @@ def cache_folder_of(store: EpisodeStore, cache_folder: Path | None) -> Path:
 
 
 def _recorded_table(cached: CachedEpisodes, store_index: np.ndarray) -> EpisodeTable:
-    first_action = (np.cumsum(cached.length) - cached.length)[store_index]
+    length = cached.length[store_index]
+    first = (np.cumsum(cached.length) - cached.length)[store_index]
+    first_action = first + PADDING * store_index
     return EpisodeTable(
         store_index=store_index,
-        length=cached.length[store_index],
+        length=length,
         terminated=cached.terminated[store_index],
         success=cached.success[store_index],
         first_action=first_action,
-        first_observation=first_action + store_index,
+        first_observation=first + store_index,
         first_reward=first_action,
+        action_rows=length + PADDING,
     )

@@ -33,9 +33,9 @@ class WindowIndex:
 
     def episodes(self, windows: np.ndarray) -> np.ndarray:
         """The episode `[B]` of each window `[B]`, all in 0 … len − 1."""
-        episode = np.take(self._begins_in, windows >> self._shift)
+        episode = self._begins_in.take(windows >> self._shift)
         for _ in range(MAX_STEPS_FORWARD):
-            behind = windows >= np.take(self._end, episode)
+            behind = windows >= self._end.take(episode)
             if not behind.any():
                 return episode
             episode += behind
