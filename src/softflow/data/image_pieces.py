@@ -62,13 +62,20 @@ class PieceTable:
         Raises:
             DamagedEpisodeError: its bytes are not what was written.
         """
+        return self.decode(self.compressed(file, path, piece))
+
+    def compressed(self, file: int, path: Path, piece: int) -> bytes:
+        """The bytes of a piece as they lie in the file; raises as `read`."""
         offset, size, crc32 = self.entries[piece].tolist()
         lengths = _LOCAL_HEADER.unpack(os.pread(file, _LOCAL_HEADER.size, offset))
         payload = os.pread(file, size, offset + _LOCAL_HEADER.size + sum(lengths))
         if zlib.crc32(payload) != crc32:
             raise damaged(path, f"checksum of piece {piece} of '{self.key}' does not match")
-        frames = np.frombuffer(decompress(payload), np.uint8)
-        return frames.reshape(-1, *self.frame_shape)
+        return payload
+
+    def decode(self, payload: bytes) -> np.ndarray:
+        """The frames of a compressed piece."""
+        return np.frombuffer(decompress(payload), np.uint8).reshape(-1, *self.frame_shape)
 
 
 def piece_tables(path: Path, keys: Iterable[str]) -> dict[str, PieceTable]:
