@@ -15,12 +15,29 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import action_selection, data_throughput, rollout_latency, update_time
+from benchmarks import (
+    action_selection,
+    data_append,
+    data_images,
+    data_memory,
+    data_throughput,
+    rollout_latency,
+    update_time,
+)
 from benchmarks.measuring import Section, Spread
 from softflow.data.files import write_json
 from softflow.presets import preset
 
-Name = Literal["action_selection", "update_small", "update_paper", "data", "rollout"]
+Name = Literal[
+    "action_selection",
+    "update_small",
+    "update_paper",
+    "data",
+    "data_images",
+    "data_memory",
+    "data_append",
+    "rollout",
+]
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,9 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
             "paper", paper, "≤ 2", turns, options.paper_batch, device
         ),
         "data": lambda: data_throughput.run(small.model.chunk, small.imitation.batch_size, turns),
+        "data_images": lambda: data_images.run(small.model.chunk, turns),
+        "data_memory": lambda: data_memory.run(small.model.chunk, small.imitation.batch_size),
+        "data_append": lambda: data_append.run(turns),
         "rollout": lambda: rollout_latency.run("small", small, turns),
     }
 

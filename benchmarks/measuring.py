@@ -39,6 +39,10 @@ class Timings:
         """Milliseconds of one variant."""
         return Spread.of(self.turns_ms[name])
 
+    def divided(self, by: Mapping[str, float]) -> Timings:
+        """The same with the times of some variants divided, where one run did several pieces."""
+        return Timings({name: times / by.get(name, 1) for name, times in self.turns_ms.items()})
+
     def ratio(self, numerator: str, denominator: str) -> Spread:
         """How many times longer `numerator` takes than `denominator`, turn by turn."""
         return Spread.of(self.turns_ms[numerator] / self.turns_ms[denominator])

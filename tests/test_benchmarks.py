@@ -12,7 +12,15 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as command
-from benchmarks import action_selection, data_throughput, rollout_latency, update_time
+from benchmarks import (
+    action_selection,
+    data_append,
+    data_images,
+    data_memory,
+    data_throughput,
+    rollout_latency,
+    update_time,
+)
 from benchmarks.matrix_products import PlainProducts, Product, record_products, total_flops
 from benchmarks.measuring import Section, Timings, measure
 from softflow.data.chunk_sampler import ChunkSpec
@@ -48,12 +56,15 @@ def test_every_section_has_positive_times_and_ratios(
             "action_selection": lambda: action_selection.run(size, turns, "cpu"),
             "update_small": lambda: update_time.run("tiny", tiny, "≤ 4", turns, 3, "cpu"),
             "data": lambda: data_throughput.run(tiny.model.chunk, 8, turns, 2, 10),
+            "data_images": lambda: data_images.run(tiny.model.chunk, turns, 2, 6, 4),
+            "data_memory": lambda: data_memory.run(tiny.model.chunk, 8, (20, 40), 10, 100),
+            "data_append": lambda: data_append.run(turns, 1, 3),
             "rollout": lambda: rollout_latency.run("tiny", tiny, turns),
         }
 
     monkeypatch.setattr(command, "benchmarks", toy_benchmarks)
     sections = command.main(command.Options(turns=2, json=tmp_path / "result.json"))
-    assert [len(section.rows) for section in sections] == [7, 12, 3, 3]
+    assert [len(section.rows) for section in sections] == [7, 12, 5, 8, 2, 4, 3]
     spreads = [s for section in sections for row in section.rows for s in (row.ms, row.ratio) if s]
     assert all(0 < spread.low <= spread.median <= spread.high for spread in spreads)
     assert "no compiler" in sections[0].rows[-1].note

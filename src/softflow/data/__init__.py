@@ -1,2 +1,2 @@
-"""Episodes on disk and chunk windows for training. Only two modules here import torch:
-`chunk_sampler` and `preprocessing`; everything else also runs on a robot PC without it."""
+"""Episodes on disk and chunk windows for training. torch is imported by `preprocessing` and by the
+`chunk_*` modules; everything else also runs on a robot PC without it."""

@@ -33,7 +33,7 @@ from softflow.errors import StoreError
 
 FORMAT_VERSION = 2
 DATA, FINAL, ENDS = "data/", "meta/final/", "meta/episode_ends"
-IMAGE_CHUNK_BYTES = 256 * 1024
+IMAGE_CHUNK_BYTES = 48 * 1024
 MAX_FRAMES_PER_CHUNK = 16
 _SYSTEM_ERRORS = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE}
 
@@ -187,10 +187,11 @@ def reading(path: Path) -> Iterator[None]:
                 f"cannot read episode file '{path}': {error.strerror}; check permissions, open "
                 "files and the disk."
             ) from error
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
 
 
-def _damaged(path: Path, what: str) -> DamagedEpisodeError:
+def damaged(path: Path, what: str) -> DamagedEpisodeError:
+    """The error that says what is wrong with an episode file, and what to do."""
     return DamagedEpisodeError(
         f"episode file '{path}' is damaged ({what}); copy it again from the machine that recorded "
         "it, or run EpisodeStore.open(path, writable=True).verify(), which moves damaged episodes "
@@ -216,58 +217,8 @@ def _arrays(episode: Episode) -> dict[str, np.ndarray]:
     }
 
 
-@dataclass(frozen=True)
-class StoredFrames:
-    """The frames of one camera in an episode file, in the pieces they were compressed in.
-
-    Args:
-        steps: frames of the control steps (in format 1 also the final one).
-        final: the final frame, one piece of its own.
-    """
-
-    steps: zarr.Array[Any]
-    final: zarr.Array[Any] | None
-
-    def place(self, step: int) -> tuple[int, int]:
-        """Number of the piece that holds a frame, and the frame's position in it."""
-        if step == self.steps.shape[0]:
-            return -1, 0
-        return divmod(step, self.steps.chunks[0])
-
-    def piece(self, number: int) -> np.ndarray:
-        """Decode a piece: uint8 `[frames, height, width, 3]`."""
-        if number == -1 and self.final is not None:
-            return np.asarray(self.final[...])
-        size = self.steps.chunks[0]
-        return np.asarray(self.steps[number * size : (number + 1) * size])
-
-
-def stored_frames(group: zarr.Group, key: str, path: Path) -> StoredFrames:
-    """The frames of a camera in an opened episode file.
-
-    Raises:
-        DamagedEpisodeError: pieces are missing.
-    """
-    if _facts(group, path)["format_version"] == 1:
-        frames = StoredFrames(cast("zarr.Array[Any]", group[key]), None)
-    else:
-        steps, final = (cast("zarr.Array[Any]", group[part + key]) for part in (DATA, FINAL))
-        frames = StoredFrames(steps, final)
-    for array in (frames.steps, frames.final):
-        if array is not None:
-            _require_all_chunks(array, path)
-    return frames
-
-
 def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
-
-
-def _require_all_chunks(array: zarr.Array[Any], path: Path) -> None:
-    """Raise DamagedEpisodeError if chunks are missing: zarr would read them as zeros."""
-    present, expected = array.nchunks_initialized, array.nchunks
-    if present != expected:
-        raise _damaged(path, f"'{array.basename}' has {present} of {expected} chunks")
 
 
 def _facts(group: zarr.Group, path: Path) -> Mapping[str, Any]:
@@ -291,7 +242,7 @@ def _verified(group: zarr.Group, name: str, digests: Mapping[str, str], path: Pa
     """An array whose content matches the checksum taken when it was written."""
     array = np.asarray(cast("zarr.Array[Any]", group[name])[...])
     if _digest(array) != digests[name]:
-        raise _damaged(path, f"checksum of '{name}' does not match")
+        raise damaged(path, f"checksum of '{name}' does not match")
     return array
 
 

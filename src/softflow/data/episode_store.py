@@ -183,7 +183,7 @@ class EpisodeStore:
         """
         path = self.episode_path(index)
         episode = read_episode_file(path, self.spec, with_images)
-        label = self._newest_label(index) if labelled else None
+        label = self.newest_label(index) if labelled else None
         return label.applied_to(episode, str(path)) if label else episode
 
     def episode_path(self, index: int) -> Path:
@@ -208,7 +208,7 @@ class EpisodeStore:
         path = self.episode_path(index)
         if index not in self._summaries:
             summary = read_summary(path, index)
-            label = self._newest_label(index)
+            label = self.newest_label(index)
             self._summaries[index] = label.summarised(summary) if label else summary
         return self._summaries[index]
 
@@ -234,9 +234,16 @@ class EpisodeStore:
         self.episode_path(index)
         return self._labels.history(self._numbers[index])
 
-    def _newest_label(self, index: int) -> Label | None:
+    def newest_label(self, index: int) -> Label | None:
+        """The label of an episode that counts; None without one, or after it was withdrawn.
+
+        Raises:
+            StoreError: no such index, or the label file is damaged.
+        """
+        self.episode_path(index)
         file = self._label_files.get(self._numbers[index])
-        return read_label(file) if file else None
+        label = read_label(file) if file else None
+        return None if label is None or label.withdrawn else label
 
     def refresh(self) -> int:
         """See episodes and labels of other processes; known indices keep their meaning.

@@ -1,73 +1,147 @@
-"""Episodes laid end to end in RAM, so that many windows are gathered with one indexing each."""
+"""Chosen episodes of a store laid end to end, so that many windows are gathered with one indexing
+each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
-from softflow.data.batch import DataSpec
-from softflow.data.episode_store import EpisodeStore
+from softflow.data.columns import PADDING, Columns, take_rows, take_windows
+from softflow.data.window_index import WindowIndex
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeTable:
+    """What is known of N episodes, and where in `Columns` they lie; all arrays `[N]`.
+
+    Args:
+        store_index: position in the store.
+        length: T, as the newest label has it.
+        terminated, success: as in `Episode`.
+        first_action, first_observation, first_reward: row of the episode's first one.
+        action_rows: rows from first_action on that are as `Columns` says; fewer than T+PADDING
+            where a label ends the episode before the recording does.
+    """
+
+    store_index: np.ndarray
+    length: np.ndarray
+    terminated: np.ndarray
+    success: np.ndarray
+    first_action: np.ndarray
+    first_observation: np.ndarray
+    first_reward: np.ndarray
+    action_rows: np.ndarray
+
+    @classmethod
+    def empty(cls) -> EpisodeTable:
+        """The table of no episode."""
+        none, no = np.empty(0, np.int64), np.empty(0, bool)
+        return cls(none, none, no, no, none, none, none, none)
+
+    def followed_by(self, other: EpisodeTable) -> EpisodeTable:
+        """These episodes, and behind them the other ones, of the same columns."""
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return EpisodeTable(*(np.append(ours, theirs) for ours, theirs in pairs))
+
+
+class Places(NamedTuple):
+    """Decision windows `[B]`: their episode 0 … N−1, its length T, and the control step t."""
+
+    episode: np.ndarray
+    length: np.ndarray
+    step: np.ndarray
 
 
 class FlatEpisodes:
-    """States, actions and rewards of N episodes, concatenated (images stay on disk).
+    """States, actions and rewards of N episodes (images stay on disk). It never changes: who adds
+    episodes makes a new one, and threads that gather from the old one are not disturbed.
 
-    Attributes:
-        states: state key → `[sum(T+1), ...]` float32.
-        store_index, length, terminated, success: `[N]`, one entry per episode.
-        window_episode, window_step: `[sum(T)]`, episode 0 … N−1 and control step t of each
-            decision window.
+    Args:
+        columns: the arrays.
+        table: the episodes in them.
     """
 
-    def __init__(self, spec: DataSpec) -> None:
-        self.states = {
-            key: np.empty((0, *spec.observation_shapes[key]), np.float32) for key in spec.state_keys
-        }
-        self.store_index = np.empty(0, np.int64)
-        self.length = np.empty(0, np.int64)
-        self.terminated = np.empty(0, bool)
-        self.success = np.empty(0, bool)
-        self.window_episode = np.empty(0, np.int64)
-        self.window_step = np.empty(0, np.int64)
-        self._first_action = np.empty(0, np.int64)
-        self._actions = np.empty((0, spec.action_dim), np.float32)
-        self._rewards = np.empty(0, np.float32)
+    def __init__(self, columns: Columns, table: EpisodeTable) -> None:
+        self.columns = columns
+        self.table = table
+        self.windows = WindowIndex(table.length)
 
-    def add(self, store: EpisodeStore, indices: Sequence[int]) -> None:
-        """Read these episodes and lay them behind the present ones; all of them or none."""
-        episodes = [store.episode(index, with_images=False) for index in indices]
-        if not episodes:
-            return
-        for key, old in self.states.items():
-            self.states[key] = np.concatenate([old, *(e.observations[key] for e in episodes)])
-        self._actions = np.concatenate([self._actions, *(e.actions for e in episodes)])
-        self._rewards = np.concatenate([self._rewards, *(e.rewards for e in episodes)])
-        self.store_index = np.append(self.store_index, np.asarray(indices, np.int64))
-        self.length = np.append(self.length, [e.length for e in episodes])
-        self.terminated = np.append(self.terminated, [bool(e.terminated) for e in episodes])
-        self.success = np.append(self.success, [bool(e.success) for e in episodes])
-        self._number_windows()
+    def places(self, windows: np.ndarray) -> Places:
+        """Episode, length and control step of windows `[B]`."""
+        episode = self.windows.episodes(windows)
+        step = windows - self.windows.first.take(episode)
+        return Places(episode, self.table.length.take(episode), step)
 
-    def _number_windows(self) -> None:
-        self._first_action = np.cumsum(self.length) - self.length
-        self.window_episode = np.repeat(np.arange(len(self.length)), self.length)
-        window = np.arange(len(self.window_episode))
-        self.window_step = window - self._first_action[self.window_episode]
+    def actions(self, places: Places, start: np.ndarray, count: int) -> np.ndarray:
+        """`[B, count, A]`: actions from step `start` on, past the end the episode's last one."""
+        column = self.columns.actions
+        if not count:
+            return np.empty((len(start), 0, *column.shape[1:]), column.dtype)
+        first = self.table.first_action.take(places.episode)
 
-    def actions(self, episode: np.ndarray, start: np.ndarray, count: int) -> np.ndarray:
-        """`[B, count, A]`: actions from `start` on, past the end the episode's last one."""
-        steps = np.minimum(start[:, None] + np.arange(count), self.length[episode][:, None] - 1)
-        return np.take(self._actions, self._first_action[episode][:, None] + steps, axis=0)
+        def one_by_one(which: np.ndarray) -> np.ndarray:
+            steps = start[which, None] + np.arange(count)
+            within = np.minimum(steps, places.length[which, None] - 1)
+            return take_rows(column, first[which, None] + within)
 
-    def rewards(self, episode: np.ndarray, start: np.ndarray, count: int) -> np.ndarray:
-        """`[B, count]`: rewards from `start` on, past the end zero."""
-        steps = start[:, None] + np.arange(count)
-        length = self.length[episode][:, None]
-        rows = self._first_action[episode][:, None] + np.minimum(steps, length - 1)
-        return np.take(self._rewards, rows) * (steps < length)
+        crosses = start + count > self.table.action_rows.take(places.episode)
+        return _windows(column, first + start, count, crosses, one_by_one)
 
-    def observation_rows(self, episode: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        """Rows of `states` for observations `steps` `[B, K]` of each episode `[B]`."""
-        # Every earlier episode has one observation more than actions.
-        return (self._first_action[episode] + episode)[:, None] + steps
+    def rewards(self, places: Places, start: np.ndarray, count: int) -> np.ndarray:
+        """`[B, count]`: rewards from step `start` on, past the end zero."""
+        column = self.columns.rewards
+        first = self.table.first_reward.take(places.episode)
+
+        def one_by_one(which: np.ndarray) -> np.ndarray:
+            steps = start[which, None] + np.arange(count)
+            return take_rows(
+                column, first[which, None] + np.minimum(steps, places.length[which, None])
+            )
+
+        return _windows(
+            column, first + start, count, start + count > places.length + PADDING, one_by_one
+        )
+
+    def states(self, places: Places, last: np.ndarray, count: int) -> dict[str, np.ndarray]:
+        """key → `[B, count, ...]`: the observations up to step `last`, padded with the first."""
+        first = self.table.first_observation.take(places.episode)
+        start = last - (count - 1)
+        crosses = start < 0
+        result: dict[str, np.ndarray] = {}
+        for key, column in self.columns.states.items():
+
+            def one_by_one(which: np.ndarray, column: np.ndarray = column) -> np.ndarray:
+                steps = np.maximum(start[which, None] + np.arange(count), 0)
+                return take_rows(column, first[which, None] + steps)
+
+            result[key] = _windows(column, first + start, count, crosses, one_by_one)
+        return result
+
+
+def _windows(
+    column: np.ndarray,
+    rows: np.ndarray,
+    count: int,
+    crosses: np.ndarray,
+    one_by_one: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """`[B, count, ...]`: whole windows where they lie inside their episode, else `one_by_one`.
+
+    Args:
+        column: `[N, ...]`.
+        rows: `[B]`, where each window begins; may lie outside the column where it crosses.
+        count: rows of a window.
+        crosses: `[B]`, windows that leave the rows of their episode.
+        one_by_one: gathers the windows of these numbers in the batch.
+    """
+    if not crosses.any():
+        return take_windows(column, rows, count)
+    crossing = crosses.nonzero()[0]
+    if len(crossing) == len(rows):
+        return one_by_one(crossing)
+    result = take_windows(column, np.clip(rows, 0, len(column) - count), count)
+    result[crossing] = one_by_one(crossing)
+    return result

@@ -111,16 +111,8 @@ class Label:
         """
         if self.withdrawn:
             return episode
-        last = max((event.step for event in self.events), default=-1)
-        if last >= episode.length:
-            raise DataError(
-                f"{where}: {self.annotator} put an event at step {last}, but the episode has "
-                f"{episode.length} steps, numbered from 0; correct the label"
-            )
-        length = self.end.step + 1 if self.end else episode.length
-        rewards = np.zeros(length, np.float32)
-        for event in self.events:
-            rewards[event.step] += event.value
+        rewards = self.rewards(episode.length, where)
+        length = len(rewards)
         return replace(
             episode,
             observations={key: value[: length + 1] for key, value in episode.observations.items()},
@@ -131,6 +123,23 @@ class Label:
             success=self.end is not None and self.end.kind == "success",
             metadata=episode.metadata | {"annotator": self.annotator},
         )
+
+    def rewards(self, length: int, where: str) -> np.ndarray:
+        """Rewards `[T]` float32 of an episode recorded with `length` steps; T is where it ends now.
+
+        Raises:
+            DataError: an event lies behind the episode's last step.
+        """
+        last = max((event.step for event in self.events), default=-1)
+        if last >= length:
+            raise DataError(
+                f"{where}: {self.annotator} put an event at step {last}, but the episode has "
+                f"{length} steps, numbered from 0; correct the label"
+            )
+        rewards = np.zeros(self.end.step + 1 if self.end else length, np.float32)
+        for event in self.events:
+            rewards[event.step] += event.value
+        return rewards
 
     def summarised(self, summary: EpisodeSummary) -> EpisodeSummary:
         """What `applied_to` makes of an episode, of which only the summary is known."""
