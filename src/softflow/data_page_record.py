@@ -11,8 +11,9 @@ import numpy as np
 
 from softflow.data.batch import DataSpec, Episode
 from softflow.data.components import rows_of
-from softflow.data.episode_file import EpisodeSummary, opened, stored_frames
+from softflow.data.episode_file import EpisodeSummary
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.frame_cache import FrameCache
 from softflow.data.lag_correlation import LagCorrelation
 from softflow.data.row_sample import RowSample, sample_rows
 from softflow.data.summary_statistics import KeyStatistics, RowStatistics, component_names
@@ -230,14 +231,11 @@ def _episode_thumbnails(
     store: EpisodeStore, summary: EpisodeSummary, cameras: Sequence[str]
 ) -> Thumbnails:
     """Only the pieces that hold the three frames are decoded."""
-    path = store.episode_path(summary.index)
     steps = (0, summary.length // 2, summary.length)
-    frames: dict[str, np.ndarray] = {}
-    with opened(path) as group:
-        for key in cameras:
-            stored = stored_frames(group, key, path)
-            places = [stored.place(step) for step in steps]
-            frames[key] = np.stack([_shrunk(stored.piece(n)[i]) for n, i in places])
+    read = FrameCache(store, max_bytes=0).frames(
+        cameras, np.full(len(steps), summary.index), np.array(steps)
+    )
+    frames = {key: np.stack([_shrunk(frame) for frame in shown]) for key, shown in read.items()}
     outcome = outcome_of(summary.success, summary.metadata)
     return Thumbnails(summary.index, outcome, steps, frames)
 
