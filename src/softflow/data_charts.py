@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from softflow.curation.summary_statistics import component_names
 from softflow.data.batch import ACTION_TOLERANCE
 from softflow.data.episode_file import EpisodeSummary
-from softflow.data.summary_statistics import component_names
 from softflow.data_page_record import OUTCOMES, DataRecord, Timeline, outcome_of
 from softflow.data_tables import success_by
 from softflow.figures import Chart, Frame, Scale, compact, scale_of

@@ -16,26 +16,26 @@ import tyro
 from rich.console import Console
 
 from softflow.command_words import asks_for_help, require_command
-from softflow.data.batch import Episode
-from softflow.data.conditions import parse_condition
-from softflow.data.copying import Copied, copy_episodes
-from softflow.data.copying import merge as merge_stores
-from softflow.data.episode_checks import CheckSettings
-from softflow.data.episode_store import EpisodeStore
-from softflow.data.files import write_json
-from softflow.data.labels import Label
-from softflow.data.problems import Problem
-from softflow.data.rate_limits import parse_max_rates
-from softflow.data.relabelling import (
+from softflow.curation.conditions import parse_condition
+from softflow.curation.copying import Copied, copy_episodes
+from softflow.curation.copying import merge as merge_stores
+from softflow.curation.episode_checks import CheckSettings
+from softflow.curation.problems import Problem
+from softflow.curation.rate_limits import parse_max_rates
+from softflow.curation.relabelling import (
     labels_by_rule,
     plan,
     read_label_table,
     withdrawn_labels,
     write_changes,
 )
-from softflow.data.selection import Rules, decide, parse_where
-from softflow.data.summary_statistics import key_statistics
-from softflow.data.validation import store_rates, validate_store
+from softflow.curation.selection import Rules, decide, parse_where
+from softflow.curation.summary_statistics import key_statistics
+from softflow.curation.validation import store_rates, validate_store
+from softflow.data.batch import Episode
+from softflow.data.episode_store import EpisodeStore
+from softflow.data.files import write_json
+from softflow.data.labels import Label
 from softflow.data_options import Filter, Inspect, Merge, Plot, Relabel, Stats, Validate
 from softflow.data_tables import (
     aligned,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from softflow.data.rate_limits import USUAL_SIGMAS
+from softflow.curation.rate_limits import USUAL_SIGMAS
 from softflow.errors import ConfigError
 
 StorePath = Annotated[Path, tyro.conf.Positional]

@@ -13,9 +13,9 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+from softflow.curation.summary_statistics import KeyStatistics
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files import write_bytes
-from softflow.data.summary_statistics import KeyStatistics
 from softflow.data_charts import (
     action_histograms,
     coverage,

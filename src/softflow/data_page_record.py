@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from softflow.curation.components import rows_of
+from softflow.curation.lag_correlation import LagCorrelation
+from softflow.curation.row_sample import RowSample, sample_rows
+from softflow.curation.summary_statistics import KeyStatistics, RowStatistics, component_names
 from softflow.data.batch import DataSpec, Episode
-from softflow.data.components import rows_of
 from softflow.data.episode_file import EpisodeSummary
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.frame_cache import FrameCache
-from softflow.data.lag_correlation import LagCorrelation
-from softflow.data.row_sample import RowSample, sample_rows
-from softflow.data.summary_statistics import KeyStatistics, RowStatistics, component_names
 from softflow.data_tables import outcome_known
 from softflow.progress import ProgressReporter
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from softflow.curation.summary_statistics import QUANTILES, KeyStatistics
 from softflow.data.batch import is_image_key
 from softflow.data.episode_file import EpisodeSummary
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files import read_json
-from softflow.data.summary_statistics import QUANTILES, KeyStatistics
 from softflow.metrics import wilson_interval
 
 _GROUPS_SHOWN = 12

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from softflow.curation.validation import validate_source, validate_store
 from softflow.data.batch import Episode
 from softflow.data.episode_file import write_episode_file
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
-from softflow.data.validation import validate_source, validate_store
 from softflow.errors import DataError
 
 from .healthy import CAMERA, SPEC, good, smooth

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from softflow.curation.lag_correlation import LEAST_PAIRS, LagCorrelation
+from softflow.curation.row_sample import SAMPLE_VALUES, RowSample, sample_rows
+from softflow.curation.summary_statistics import QUANTILES, RowStatistics, key_statistics
 from softflow.data.batch import DataSpec, Episode
-from softflow.data.lag_correlation import LEAST_PAIRS, LagCorrelation
-from softflow.data.row_sample import SAMPLE_VALUES, RowSample, sample_rows
-from softflow.data.summary_statistics import QUANTILES, RowStatistics, key_statistics
 
 from .conftest import CAMERA, STATE, EpisodeMaker
 

@@ -12,12 +12,12 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from softflow.curation.dataset_checks import DATASET_CHECKS
+from softflow.curation.episode_checks import EPISODE_CHECKS, CheckSettings, Subject
+from softflow.curation.problems import Problem
+from softflow.curation.rate_limits import USUAL_SIGMAS, usual_rates
 from softflow.data.batch import DataSpec, Episode
-from softflow.data.dataset_checks import DATASET_CHECKS
-from softflow.data.episode_checks import EPISODE_CHECKS, CheckSettings, Subject
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.problems import Problem
-from softflow.data.rate_limits import USUAL_SIGMAS, usual_rates
 from softflow.errors import DataError, StoreError
 
 FILE_CHECKS = ("damaged-file", "wrong-label", "set-aside")

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from softflow.data.batch import ACTION_TOLERANCE, DataSpec, Episode
-from softflow.data.components import (
+from softflow.curation.components import (
     ACTION,
     REWARD,
     component_name,
@@ -21,7 +20,8 @@ from softflow.data.components import (
     misfit,
     rows_of,
 )
-from softflow.data.problems import Problem, listed, runs_of
+from softflow.curation.problems import Problem, listed, runs_of
+from softflow.data.batch import ACTION_TOLERANCE, DataSpec, Episode
 from softflow.errors import DataError
 
 TIME_NAMES = ("time", "time_s", "timestamp", "timestamps", "stamp")

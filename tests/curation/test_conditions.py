@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from softflow.curation.conditions import parse_condition
 from softflow.data.batch import DataSpec, Episode
-from softflow.data.conditions import parse_condition
 from softflow.errors import DataError
 
 STATE = "observation.state"

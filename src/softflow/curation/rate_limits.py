@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from softflow.curation.components import component_sizes, fits, parse_component, rows_of
+from softflow.curation.row_sample import RowSample, sample_rows
 from softflow.data.batch import DataSpec, Episode
-from softflow.data.components import component_sizes, fits, parse_component, rows_of
-from softflow.data.row_sample import RowSample, sample_rows
 from softflow.errors import DataError
 
 USUAL_SIGMAS = 20.0

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from softflow.curation.episode_checks import EPISODE_CHECKS, CheckSettings
+from softflow.curation.problems import Problem, runs_of
+from softflow.curation.rate_limits import parse_max_rates, usual_rates
+from softflow.curation.validation import CHECK_NAMES, validate
 from softflow.data.batch import Episode
-from softflow.data.episode_checks import EPISODE_CHECKS, CheckSettings
-from softflow.data.problems import Problem, runs_of
-from softflow.data.rate_limits import parse_max_rates, usual_rates
-from softflow.data.validation import CHECK_NAMES, validate
 from softflow.errors import DataError
 
 from .healthy import CAMERA, LENGTH, SPEC, STATE, good, smooth

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from softflow.data.conditions import Condition
+from softflow.curation.conditions import Condition
 from softflow.data.episode_file import EpisodeSummary
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files import read_json

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from softflow.data.batch import DataSpec
-from softflow.data.conditions import parse_condition
-from softflow.data.episode_store import EpisodeStore
-from softflow.data.labels import Event, Label
-from softflow.data.relabelling import (
+from softflow.curation.conditions import parse_condition
+from softflow.curation.relabelling import (
     labels_by_rule,
     plan,
     read_label_table,
     withdrawn_labels,
     write_changes,
 )
+from softflow.data.batch import DataSpec
+from softflow.data.episode_store import EpisodeStore
+from softflow.data.labels import Event, Label
 from softflow.errors import DataError, StoreError
 
 from .conftest import STATE, EpisodeMaker

@@ -1,0 +1,1 @@
+"""Look into episodes, check them, choose, copy and relabel them."""
