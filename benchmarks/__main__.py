@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -116,14 +117,21 @@ def table(section: Section) -> Table:
 def _cell(spread: Spread | None) -> str:
     if spread is None:
         return ""
-    return f"{spread.median:.3g} ({spread.low:.3g}–{spread.high:.3g})"
+    return f"{_number(spread.median)} ({_number(spread.low)}–{_number(spread.high)})"
+
+
+def _number(value: float) -> str:
+    """Three digits that count, and never 4.51e+03."""
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def main(options: Options) -> list[Section]:
     """Run the chosen benchmarks, print their tables, write the JSON file; returns the sections."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    facts, console = machine(options.device), Console()
+    facts = machine(options.device)
+    # Written into a file, a line shall not be cut.
+    console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in facts.items()))
     sections: list[Section] = []
     for name, run in benchmarks(options).items():
