@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from softflow.data.batch import DataSpec, Episode
+
+# The support modules beside this file are imported by tests.
+sys.path.insert(0, str(Path(__file__).parent))
 
 STATE = "observation.state"
 CAMERA = "observation.images.front"
