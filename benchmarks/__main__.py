@@ -20,6 +20,7 @@ from benchmarks import (
     action_selection,
     data_append,
     data_images,
+    data_import,
     data_memory,
     data_throughput,
     rollout_latency,
@@ -37,6 +38,7 @@ Name = Literal[
     "data_images",
     "data_memory",
     "data_append",
+    "data_import",
     "rollout",
 ]
 
@@ -74,6 +76,7 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "data_images": lambda: data_images.run(small.model.chunk, turns),
         "data_memory": lambda: data_memory.run(small.model.chunk, small.imitation.batch_size),
         "data_append": lambda: data_append.run(turns),
+        "data_import": lambda: data_import.run(turns),
         "rollout": lambda: rollout_latency.run("small", small, turns),
     }
 

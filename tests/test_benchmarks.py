@@ -16,6 +16,7 @@ from benchmarks import (
     action_selection,
     data_append,
     data_images,
+    data_import,
     data_memory,
     data_throughput,
     rollout_latency,
@@ -59,12 +60,13 @@ def test_every_section_has_positive_times_and_ratios(
             "data_images": lambda: data_images.run(tiny.model.chunk, turns, 2, 6, 4),
             "data_memory": lambda: data_memory.run(tiny.model.chunk, 8, (20, 40), 10, 100),
             "data_append": lambda: data_append.run(turns, 1, 3),
+            "data_import": lambda: data_import.run(turns, 1, 6),
             "rollout": lambda: rollout_latency.run("tiny", tiny, turns),
         }
 
     monkeypatch.setattr(command, "benchmarks", toy_benchmarks)
     sections = command.main(command.Options(turns=2, json=tmp_path / "result.json"))
-    assert [len(section.rows) for section in sections] == [7, 12, 5, 8, 2, 4, 3]
+    assert [len(section.rows) for section in sections] == [7, 12, 5, 8, 2, 4, 4, 3]
     spreads = [s for section in sections for row in section.rows for s in (row.ms, row.ratio) if s]
     assert all(0 < spread.low <= spread.median <= spread.high for spread in spreads)
     assert "no compiler" in sections[0].rows[-1].note

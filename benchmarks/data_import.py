@@ -1,0 +1,91 @@
+"""What an import costs against merely reading the source, and what the store takes on the disk."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import h5py
+import numpy as np
+import pyarrow.parquet as pq
+
+from benchmarks.data_images import image_store
+from benchmarks.measuring import Row, Section, measure
+from softflow.data.episode_store import EpisodeStore
+from softflow.formats.importing import import_into
+from softflow.formats.lerobot import LeRobotSource
+from softflow.formats.lerobot_export import export_lerobot
+from softflow.formats.robomimic import RobomimicSource
+from softflow.formats.robomimic_export import export_robomimic
+from softflow.formats.source import Source
+from softflow.progress import SilentProgress
+
+CAMERAS, PIXELS = 2, 84
+
+
+def run(turns: int, num_episodes: int = 8, length: int = 100) -> Section:
+    """Rows for RoboMimic and LeRobot files that hold the same episodes."""
+    quiet = SilentProgress()
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        store = image_store(root / "origin", CAMERAS, PIXELS, num_episodes, length)
+        export_robomimic(store, root / "data.hdf5", quiet)
+        rows += _rows(
+            "RoboMimic HDF5", root, root / "data.hdf5", RobomimicSource, _read_hdf5, turns
+        )
+        export_lerobot(store, root / "lerobot", quiet)
+        rows += _rows("LeRobot, H.264", root, root / "lerobot", LeRobotSource, _read_lerobot, turns)
+    title = f"Importing {num_episodes} episodes of {length} steps, {CAMERAS} × {PIXELS} × {PIXELS}"
+    return Section(title, "this ÷ reading", rows)
+
+
+def _rows(
+    name: str,
+    root: Path,
+    path: Path,
+    make_source: Callable[[Path], Source],
+    read: Callable[[Path], object],
+    turns: int,
+) -> list[Row]:
+    target = root / "imported"
+
+    def imported() -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        import_into(make_source(path), target, SilentProgress())
+
+    timings = measure({"read": lambda: read(path), "import": imported}, turns)
+    steps = sum(summary.length for summary in EpisodeStore.open(target).summaries())
+    ms = timings.ms("import")
+    speed = f"{steps / ms.median * 1000:,.0f} steps/s"
+    size = f"{_bytes(target) / _bytes(path):.2f} times its size on the disk"
+    return [
+        Row(f"{name}: read and decode", timings.ms("read")),
+        Row(f"{name}: import", ms, timings.ratio("import", "read"), note=f"{speed}; {size}"),
+    ]
+
+
+def _read_hdf5(path: Path) -> None:
+    def visit(_: str, node: object) -> None:
+        if isinstance(node, h5py.Dataset):
+            np.asarray(node)
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+
+
+def _read_lerobot(path: Path) -> None:
+    for table in path.rglob("*.parquet"):
+        pq.read_table(table)
+    for video in path.rglob("*.mp4"):
+        with av.open(str(video)) as container:
+            for frame in container.decode(video=0):
+                frame.to_ndarray(format="rgb24")
+
+
+def _bytes(path: Path) -> int:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
