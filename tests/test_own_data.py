@@ -165,3 +165,16 @@ def test_a_bad_episode_stops_an_import_unless_it_may_be_left_out(
     assert main([*words, "--skip-bad"]) == 0
     assert "nan" in capsys.readouterr().err
     assert len(EpisodeStore.open(tmp_path / "s")) == 2
+
+
+def test_cameras_can_be_made_smaller(tmp_path: Path) -> None:
+    file = next(iter(sorted(FIXTURES.glob("robomimic*.hdf5"))))
+    say(f"data import robomimic {file} --out {tmp_path / 'large'}")
+    say(f"data import robomimic {file} --out {tmp_path / 'small'} --image-size 16 20")
+    large, small = EpisodeStore.open(tmp_path / "large"), EpisodeStore.open(tmp_path / "small")
+    assert small.spec.image_size == (16, 20)
+    key = small.spec.image_keys[0]
+    before, after = large.episode(0).observations[key], small.episode(0).observations[key]
+    assert after.shape == (len(before), 16, 20, 3)
+    np.testing.assert_allclose(after.mean(), before.mean(), atol=2)
+    np.testing.assert_array_equal(large.episode(0).actions, small.episode(0).actions)

@@ -26,7 +26,6 @@ from softflow.format_options import (
     ImportRobomimic,
     ImportRosbag,
 )
-from softflow.formats.importing import import_into
 from softflow.formats.source import Source
 from softflow.progress import ConsoleProgress
 
@@ -41,6 +40,8 @@ def run_import(words: list[str]) -> int:
     kind, open_source = IMPORTS[words[0]]
     options = _parsed(kind, f"softflow data import {words[0]}", words[1:])
     with needed_packages(), ConsoleProgress(Console(stderr=True)) as progress:
+        from softflow.formats.importing import import_into
+
         source = open_source(options)
         if isinstance(options, ImportRosbag) and options.report:
             print(_recording_reports(source))
@@ -52,6 +53,7 @@ def run_import(words: list[str]) -> int:
             env_id=options.env_id,
             unlabelled=options.unlabelled,
             skip_bad=options.skip_bad,
+            image_size=options.image_size,
         )
     print(_imported_line(options, number))
     return 0

@@ -23,6 +23,9 @@ class Import:
     """Environment of this data, such as cube-single; without one nothing can be evaluated."""
     unlabelled: Literal["unknown", "success", "failure"] = "unknown"
     """What recordings without rewards are taken for; success earns 1 at the last step."""
+    image_size: tuple[int, int] | None = None
+    """Height and width to bring all cameras to, such as 224 224: the store keeps frames without
+    loss, which is large. They stay as they are if not given."""
     skip_bad: bool = False
     """Leave unusable episodes out, and say why, instead of stopping at the first."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 from softflow.errors import DataError
 
@@ -58,3 +59,12 @@ def _as_bytes(frames: np.ndarray, where: str) -> np.ndarray:
     if frames.dtype.kind == "f" and frames.max() <= 1:
         frames = frames * 255
     return np.rint(frames).astype(np.uint8)
+
+
+def resized(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A frame uint8 [height, width, 3] in another size (height, width), without aliasing."""
+    if frame.shape[:2] == size:
+        return frame
+    # Pillow widens the bilinear filter when it shrinks: nothing flickers.
+    image = Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(image)

@@ -8,9 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from softflow.data.batch import Episode
+from softflow.data.batch import DataSpec, Episode, is_image_key
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
+from softflow.formats.frames import resized
 from softflow.formats.source import Source
 from softflow.progress import ProgressReporter
 
@@ -27,6 +28,7 @@ def import_into(
     env_id: str = "",
     unlabelled: Outcome = "unknown",
     skip_bad: bool = False,
+    image_size: tuple[int, int] | None = None,
 ) -> int:
     """Copy what is not there yet into a store, new or existing; an interrupted import goes on.
 
@@ -37,6 +39,7 @@ def import_into(
         env_id: the environment to evaluate policies in, if there is one for this data.
         unlabelled: what episodes without rewards are taken for; success earns 1 at the last step.
         skip_bad: leave unusable episodes out, and say why, instead of stopping.
+        image_size: (height, width) to bring all cameras to; None leaves them as they are.
 
     Returns:
         How many episodes were imported now.
@@ -46,6 +49,8 @@ def import_into(
     """
     names = source.episodes()
     spec = replace(source.spec, env_id=env_id or source.spec.env_id)
+    if image_size is not None:
+        spec = _with_image_size(spec, image_size)
     origin = str(source.path)
     imported = 0
     with EpisodeStore.open_or_create(store_path, spec) as store:
@@ -55,6 +60,8 @@ def import_into(
         for done, name in enumerate(missing, len(names) - len(missing) + 1):
             try:
                 episode = taken_as(source.read(name), unlabelled)
+                if image_size is not None:
+                    episode = _resized(episode, image_size)
                 episode.metadata[IMPORTED] = f"{origin}: {name}"
                 store.append(episode)
                 imported += 1
@@ -66,6 +73,22 @@ def import_into(
                 progress.say(f"left out {name}: {error}")
             progress.advance(done, name)
     return imported
+
+
+def _with_image_size(spec: DataSpec, size: tuple[int, int]) -> DataSpec:
+    shapes = {
+        key: (*size, 3) if is_image_key(key) else shape
+        for key, shape in spec.observation_shapes.items()
+    }
+    return replace(spec, observation_shapes=shapes)
+
+
+def _resized(episode: Episode, size: tuple[int, int]) -> Episode:
+    observations = {
+        key: np.stack([resized(frame, size) for frame in values]) if is_image_key(key) else values
+        for key, values in episode.observations.items()
+    }
+    return replace(episode, observations=observations)
 
 
 def taken_as(episode: Episode, outcome: Outcome) -> Episode:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from softflow.errors import DataError
+from softflow.formats.frames import resized
 
 IMAGE_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
@@ -57,12 +58,7 @@ def frame(
     if pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
     pixels = np.ascontiguousarray(pixels)
-    if size is not None and size != pixels.shape[:2]:
-        height, width = size
-        image = Image.fromarray(pixels)
-        # Pillow widens the bilinear filter when it shrinks: nothing flickers.
-        pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-    return pixels
+    return pixels if size is None else resized(pixels, size)
 
 
 def _raw(message: Any) -> np.ndarray:
