@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from softflow.data.batch import DataSpec, Episode
 from softflow.data.episode_store import EpisodeStore
+from softflow.formats.importing import IMPORTED
 
 CAMERA = "observation.images.front"
 RATE = 20
@@ -160,7 +161,8 @@ def store_with(path: Path, spec: DataSpec, episodes: list[Episode]) -> EpisodeSt
 
 
 def require_same(ours: Episode, theirs: Episode, pixels_apart: int = 0) -> None:
-    """Equal in everything; pictures but for the last within `pixels_apart` grey levels."""
+    """Equal in everything but where they were last imported from; pictures but for the last within
+    `pixels_apart` grey levels."""
     assert ours.observations.keys() == theirs.observations.keys()
     for key, value in ours.observations.items():
         other = theirs.observations[key]
@@ -170,5 +172,9 @@ def require_same(ours: Episode, theirs: Episode, pixels_apart: int = 0) -> None:
         assert apart[-1].max() == 0, key
     np.testing.assert_array_equal(ours.actions, theirs.actions)
     np.testing.assert_array_equal(ours.rewards, theirs.rewards)
-    for name in ("terminated", "truncated", "success", "metadata"):
+    for name in ("terminated", "truncated", "success"):
         assert getattr(ours, name) == getattr(theirs, name), name
+    ours_said, theirs_said = ours.metadata.copy(), theirs.metadata.copy()
+    for said in (ours_said, theirs_said):
+        said.pop(IMPORTED, None)
+    assert ours_said == theirs_said

@@ -26,7 +26,7 @@ from softflow.data.batch import DataSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
 from softflow.errors import DataError
-from softflow.formats.importing import IMPORTED, import_into
+from softflow.formats.importing import import_into
 from softflow.formats.lerobot import LeRobotSource
 from softflow.formats.lerobot_export import export_lerobot
 from softflow.formats.lerobot_statistics import combined, statistics_of
@@ -271,7 +271,6 @@ def test_a_real_recording_round_trips_exactly(shared_data: Path, tmp_path: Path)
     assert again.spec == source.spec
     for index, name in enumerate(source.episodes()):
         first, second = source.read(name), again.read(name)
-        first.metadata[IMPORTED] = name
         require_same(first, second)
         require_same(store.episode(index), second)
 

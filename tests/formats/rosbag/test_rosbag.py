@@ -224,7 +224,7 @@ def test_a_folder_of_bags_goes_into_a_store_and_on(tmp_path: Path, ros: Any) -> 
     np.testing.assert_array_equal(
         stored.episode(1).observations[STATE], imported.read("run_2").observations[STATE]
     )
-    assert [s.metadata["imported"] for s in stored.summaries()][-1] == "run_11"
+    assert [s.metadata["imported"] for s in stored.summaries()][-1] == f"{bags}: run_11"
 
 
 def test_storage_files_by_themselves(tmp_path: Path, ros: Any, storage: str) -> None:
