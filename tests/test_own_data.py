@@ -65,6 +65,16 @@ def test_d4rl(tmp_path: Path) -> None:
     train(tmp_path / "store", tmp_path / "run")
 
 
+def test_minari(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody opens the door in these two recordings; a rule says what shall count instead."""
+    dataset, store = FIXTURES / "minari_adroit_door", tmp_path / "store"
+    say(f"data import minari {dataset} --out {store}")
+    assert main(f"train small --dataset {store} --run {tmp_path / 'run'} {TINY}".split()) == 2
+    assert "softflow data relabel" in capsys.readouterr().err
+    say(f"data relabel {store} --success-when observation.state[28]>-9 --write")
+    train(store, tmp_path / "run")
+
+
 def test_lerobot_out_and_in_again(tmp_path: Path) -> None:
     file = d4rl_file(tmp_path / "reach.hdf5")
     say(f"data import d4rl {file} --out {tmp_path / 'store'} --control-hz 20")

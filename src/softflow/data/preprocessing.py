@@ -334,7 +334,7 @@ def require_successes(store: EpisodeStore) -> list[int]:
         raise DataError(
             f"none of the {len(indices)} episodes in '{store.path}' is marked success, and "
             "imitation learns from successful ones only; add successful demonstrations, or "
-            "correct the labels."
+            "say which do (softflow data relabel)."
         )
     return successes
 
