@@ -1,12 +1,16 @@
-"""Settings shared by all tests, and where real recordings lie."""
+"""Settings shared by all tests, where real recordings lie, and a browser."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from PIL import Image
 
 # Tests run in several processes; more threads than cores only slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,3 +28,36 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no real recordings at {path}; set SOFTFLOW_SHARED_DATA")
     return path
+
+
+Colours = set[object]
+ColoursOf = Callable[[Path, int, float], Colours]
+
+
+@pytest.fixture
+def colours_in_a_browser(tmp_path: Path) -> ColoursOf:
+    """`colours_in_a_browser(page, height, timeout_s)`: RGB colours that a real browser draws."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium on this machine (apt install chromium)")
+
+    def colours_of(page: Path, height: int, timeout_s: float) -> Colours:
+        picture = tmp_path / "page.png"
+        arguments = "--headless --no-sandbox --disable-gpu --disable-background-networking"
+        subprocess.run(
+            [
+                browser,
+                *arguments.split(),
+                f"--user-data-dir={tmp_path / 'profile'}",
+                f"--window-size=1280,{height}",
+                f"--screenshot={picture}",
+                page.as_uri(),
+            ],
+            check=True,
+            capture_output=True,
+            timeout=timeout_s,
+        )
+        with Image.open(picture) as image:
+            return {colour for _, colour in image.convert("RGB").getcolors(2**24) or []}
+
+    return colours_of

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from softflow import data_page_record
 from softflow.data.batch import DataSpec, Episode
@@ -187,27 +185,10 @@ def test_principal_components_by_another_way() -> None:
     assert principal_plane(np.outer(np.arange(9.0), [1, 2])) is None
 
 
-def test_a_browser_draws_it(tmp_path: Path) -> None:
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium on this machine (apt install chromium)")
+def test_a_browser_draws_it(
+    tmp_path: Path, colours_in_a_browser: Callable[[Path, int, float], set[object]]
+) -> None:
     page_of(make_store(tmp_path / "demos", *(episode(seed) for seed in range(8))))
-    picture = tmp_path / "page.png"
-    arguments = "--headless --no-sandbox --disable-gpu --disable-background-networking"
-    subprocess.run(
-        [
-            browser,
-            *arguments.split(),
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--window-size=1280,3200",
-            f"--screenshot={picture}",
-            (tmp_path / "demos.html").as_uri(),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
-    with Image.open(picture) as image:
-        colours = {colour for _, colour in image.convert("RGB").getcolors(2**24) or []}
+    colours = colours_in_a_browser(tmp_path / "demos.html", 3200, 120)
     assert {(0x31, 0x9A, 0x63), (0xD2, 0x52, 0x1D), (0x24, 0x73, 0xC6)} <= colours
     assert (10, 10, 10) in colours or (0, 0, 0) in colours, "a camera frame"

@@ -3,15 +3,13 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
-import subprocess
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from softflow.data.batch import DataSpec, Episode
 from softflow.data.episode_store import EpisodeStore
@@ -414,27 +412,10 @@ def test_no_folder_is_an_error(tmp_path: Path) -> None:
         write_report(tmp_path / "nothing_here")
 
 
-def test_a_browser_draws_the_stages_in_their_colours(full_run: Path, tmp_path: Path) -> None:
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no Chromium on this machine (apt install chromium)")
-    picture = tmp_path / "page.png"
-    arguments = "--headless --no-sandbox --disable-gpu --disable-background-networking"
-    subprocess.run(
-        [
-            browser,
-            *arguments.split(),
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--window-size=1280,1000",
-            f"--screenshot={picture}",
-            (full_run / "report.html").as_uri(),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    with Image.open(picture) as image:
-        colours = {colour for _, colour in image.convert("RGB").getcolors(2**24) or []}
+def test_a_browser_draws_the_stages_in_their_colours(
+    full_run: Path, colours_in_a_browser: Callable[[Path, int, float], set[object]]
+) -> None:
+    colours = colours_in_a_browser(full_run / "report.html", 1000, 60)
     assert {
         (0x7B, 0x83, 0x8E),
         (0x31, 0x9A, 0x63),

@@ -27,11 +27,13 @@ def asks_for_help(words: list[str]) -> bool:
     return not words or words[0] in ("-h", "--help", "help")
 
 
-def overview(prog: str, what: str, commands: Mapping[str, type]) -> str:
-    """A line for each command: the first of the docstring of its options."""
+def overview(prog: str, what: str, commands: Mapping[str, str]) -> str:
+    """What there is: a line for each command and what it does."""
     width = max(len(name) for name in commands)
-    lines = [
-        f"  {prog} {name:<{width}}  {(options.__doc__ or '').splitlines()[0]}"
-        for name, options in commands.items()
-    ]
-    return "\n".join([f"{prog}: {what}", *lines, "", f"`{prog} COMMAND --help` explains each."])
+    lines = [f"  {prog} {name:<{width}}  {does}" for name, does in commands.items()]
+    return "\n".join([f"{prog}: {what}", "", *lines, "", f"`{prog} COMMAND --help` explains each."])
+
+
+def first_line(options: type) -> str:
+    """What a command does: the first line of its options' docstring."""
+    return (options.__doc__ or "").splitlines()[0]

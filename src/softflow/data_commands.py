@@ -15,7 +15,7 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from softflow.command_words import asks_for_help, require_command
+from softflow.command_words import asks_for_help, first_line, overview, require_command
 from softflow.curation.conditions import parse_condition
 from softflow.curation.copying import Copied, copy_episodes
 from softflow.curation.copying import merge as merge_stores
@@ -38,7 +38,6 @@ from softflow.data.files import write_json
 from softflow.data.labels import Label
 from softflow.data_options import Filter, Inspect, Merge, Plot, Relabel, Stats, Validate
 from softflow.data_tables import (
-    aligned,
     episode_details,
     episode_numbers,
     episode_numbers_table,
@@ -59,7 +58,12 @@ def run(words: list[str]) -> int:
         ConfigError: no such command.
     """
     if asks_for_help(words):
-        print(_overview())
+        does = {
+            "import FORMAT": f"Read {', '.join(IMPORTS)} into an episode store.",
+            "export FORMAT": f"Write an episode store as {' or '.join(EXPORTS)}.",
+            **{name: first_line(options) for name, (options, _) in COMMANDS.items()},
+        }
+        print(overview("softflow data", "bring in, look into, check and prepare episodes", does))
         return 0
     name = words[0]
     require_command(name, (*FORMAT_COMMANDS, *COMMANDS), "data ")
@@ -69,20 +73,6 @@ def run(words: list[str]) -> int:
     # A switch is off unless named: no --no-write in the help.
     config = (tyro.conf.FlagCreatePairsOff,)
     return do(tyro.cli(options, args=words[1:], prog=f"softflow data {name}", config=config)) or 0
-
-
-def _overview() -> str:
-    rows = [
-        ["", ""],
-        ["softflow data import FORMAT", f"Read {', '.join(IMPORTS)} into an episode store."],
-        ["softflow data export FORMAT", f"Write an episode store as {' or '.join(EXPORTS)}."],
-    ]
-    for name, (options, _) in COMMANDS.items():
-        rows.append([f"softflow data {name}", (options.__doc__ or "").splitlines()[0]])
-    return (
-        f"softflow data: bring in, look into, check and prepare episodes\n{aligned(rows)}\n\n"
-        "`softflow data COMMAND --help` explains each."
-    )
 
 
 def inspect(options: Inspect) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from softflow.command_words import asks_for_help, overview, require_command
+from softflow.command_words import asks_for_help, first_line, overview, require_command
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import ConfigError
 from softflow.format_options import (
@@ -33,7 +33,7 @@ from softflow.progress import ConsoleProgress
 def run_import(words: list[str]) -> int:
     """Parse the words after `softflow data import` and do it; returns the exit status."""
     if asks_for_help(words):
-        formats = {name: options for name, (options, _) in IMPORTS.items()}
+        formats = {name: first_line(options) for name, (options, _) in IMPORTS.items()}
         print(overview("softflow data import", "read foreign data into an episode store", formats))
         return 0
     require_command(words[0], IMPORTS, "data import ")
@@ -62,7 +62,7 @@ def run_import(words: list[str]) -> int:
 def run_export(words: list[str]) -> int:
     """Parse the words after `softflow data export` and do it; returns the exit status."""
     if asks_for_help(words):
-        formats = {name: options for name, (options, _) in EXPORTS.items()}
+        formats = {name: first_line(options) for name, (options, _) in EXPORTS.items()}
         print(
             overview("softflow data export", "write an episode store in a foreign format", formats)
         )
