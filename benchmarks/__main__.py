@@ -72,7 +72,7 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "update_paper": lambda: update_time.run(
             "paper", paper, "≤ 2", turns, options.paper_batch, device
         ),
-        "data": lambda: data_throughput.run(small.model.chunk, small.imitation.batch_size, turns),
+        "data": lambda: data_throughput.run(small.imitation.batch_size, turns),
         "data_images": lambda: data_images.run(small.model.chunk, turns),
         "data_memory": lambda: data_memory.run(small.model.chunk, small.imitation.batch_size),
         "data_append": lambda: data_append.run(turns),

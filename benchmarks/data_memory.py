@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.data_throughput import state_store
 from benchmarks.measuring import Row, Section, Spread
-from benchmarks.synthetic import ACTION_DIM, STATE_DIM
+from benchmarks.synthetic import ACTION_DIM, STATE_DIM, state_spec
 from softflow.data.chunk_sampler import ChunkDataset, ChunkSampler, ChunkSpec
 from softflow.data.episode_store import EpisodeStore
 
@@ -34,7 +34,7 @@ def run(
     for steps in sizes:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "store"
-            state_store(path, steps // length, length)
+            state_store(path, steps // length, length, state_spec())
             own, mapped, peak = _sampled_elsewhere(path, chunk, batch_size, windows)
         smallest = smallest or own
         size = steps * 4 * (STATE_DIM + ACTION_DIM + 1) / 1e6

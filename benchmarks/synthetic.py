@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from softflow.data.batch import STATE_KEY, Episode
+from softflow.data.batch import STATE_KEY, DataSpec, Episode
 from softflow.data.chunk_sampler import ChunkBatch, ChunkSpec
 from softflow.data.preprocessing import ArrayStatistics, DatasetStatistics
 
@@ -42,12 +42,19 @@ def chunk_batch(batch_size: int, chunk: ChunkSpec) -> ChunkBatch:
     )
 
 
-def episode(length: int, seed: int) -> Episode:
-    """A random episode of `length` control steps."""
+def state_spec(state_dim: int = STATE_DIM, action_dim: int = ACTION_DIM) -> DataSpec:
+    """What `episode` makes."""
+    low, high = (-1.0,) * action_dim, (1.0,) * action_dim
+    return DataSpec({STATE_KEY: (state_dim,)}, action_dim, low, high, 20.0)
+
+
+def episode(spec: DataSpec, length: int, seed: int) -> Episode:
+    """A random episode of `length` control steps, without images."""
     rng = np.random.default_rng(seed)
+    shape = (length + 1, *spec.observation_shapes[STATE_KEY])
     return Episode(
-        observations={STATE_KEY: rng.normal(size=(length + 1, STATE_DIM)).astype(np.float32)},
-        actions=rng.uniform(-1, 1, (length, ACTION_DIM)).astype(np.float32),
+        observations={STATE_KEY: rng.normal(size=shape).astype(np.float32)},
+        actions=rng.uniform(-1, 1, (length, spec.action_dim)).astype(np.float32),
         rewards=np.zeros(length, np.float32),
         terminated=False,
         truncated=True,
