@@ -50,6 +50,17 @@ def test_frames_of_any_order_and_shape(store: EpisodeStore, episodes: list[Episo
     assert cache.num_bytes <= 60_000
 
 
+def test_a_camera_with_a_long_name(tmp_path: Path, make_episode: Callable[..., Episode]) -> None:
+    camera = "observation.images." + "far_too_long_a_name_" * 8
+    shapes = {camera: (16, 16, 3), "observation.state": (2,)}
+    spec = DataSpec(shapes, 1, (-1.0,), (1.0,), 20.0)
+    store = EpisodeStore.create(tmp_path / "long", spec)
+    episode = make_episode(spec, length=5)
+    store.append(episode)
+    frames = FrameCache(store, 1).frames([camera], np.array([0, 0]), np.array([5, 2]))[camera]
+    np.testing.assert_array_equal(frames, episode.observations[camera][[5, 2]])
+
+
 def test_each_piece_is_decoded_once_a_batch(
     store: EpisodeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

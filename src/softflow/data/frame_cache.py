@@ -78,7 +78,10 @@ class FrameCache:
                     if piece is None:
                         piece = tables[key].read(file.descriptor, path, name[2])
                         self._pieces.put(name, piece, piece.nbytes)
-                    array[target[run]] = piece[positions[run]]
+                    for row, position in zip(
+                        target[run].tolist(), positions[run].tolist(), strict=True
+                    ):
+                        array[row] = piece[position]
 
     def _table(self, episode: int, path: Path) -> dict[str, PieceTable]:
         tables = self._tables.get(episode)

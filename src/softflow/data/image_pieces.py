@@ -13,7 +13,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from softflow.data.episode_file import DATA, FINAL, check_format, damaged
 from softflow.errors import StoreError
 
 _LOCAL_HEADER = struct.Struct("<26xHH")
+_USUAL_NAME_BYTES = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,10 @@ class PieceTable:
         num_frames: frames that the numbered pieces hold: T, in format 1 also the final one.
         entries: `[pieces, 3]` int64: offset of the zip entry, its bytes, their CRC-32. The piece of
             the final frame is the last.
+
+    Attributes:
+        intact: `[pieces]` bool, pieces whose checksum matched when they were first read; it is not
+            computed again, because it takes longer than decompressing does.
     """
 
     key: str
@@ -44,6 +49,10 @@ class PieceTable:
     frames_per_piece: int
     num_frames: int
     entries: np.ndarray
+    intact: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "intact", np.zeros(len(self.entries), bool))
 
     def place(self, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Number of the piece that holds each frame `[N]`, and the frame's position in it."""
@@ -64,16 +73,24 @@ class PieceTable:
         """
         return self.decode(self.compressed(file, path, piece))
 
-    def compressed(self, file: int, path: Path, piece: int) -> bytes:
+    def compressed(self, file: int, path: Path, piece: int) -> memoryview:
         """The bytes of a piece as they lie in the file; raises as `read`."""
         offset, size, crc32 = self.entries[piece].tolist()
-        lengths = _LOCAL_HEADER.unpack(os.pread(file, _LOCAL_HEADER.size, offset))
-        payload = os.pread(file, size, offset + _LOCAL_HEADER.size + sum(lengths))
-        if zlib.crc32(payload) != crc32:
-            raise damaged(path, f"checksum of piece {piece} of '{self.key}' does not match")
+        # Name and extra field of the local header, whose lengths only the header tells.
+        read = os.pread(file, _LOCAL_HEADER.size + _USUAL_NAME_BYTES + size, offset)
+        start = _LOCAL_HEADER.size
+        if len(read) >= start:
+            start += sum(_LOCAL_HEADER.unpack_from(read))
+        if len(read) < start + size:
+            read = os.pread(file, start + size, offset)
+        payload = memoryview(read)[start : start + size]
+        if not self.intact[piece]:
+            if zlib.crc32(payload) != crc32:
+                raise damaged(path, f"checksum of piece {piece} of '{self.key}' does not match")
+            self.intact[piece] = True
         return payload
 
-    def decode(self, payload: bytes) -> np.ndarray:
+    def decode(self, payload: bytes | memoryview) -> np.ndarray:
         """The frames of a compressed piece."""
         return np.frombuffer(decompress(payload), np.uint8).reshape(-1, *self.frame_shape)
 
