@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,55 +15,22 @@ from PIL import Image
 
 from softflow.errors import DataError
 from softflow.formats.lerobot_layout import Place, damage_named
+from softflow.formats.lerobot_rows import EpisodeRows
+from softflow.progress import ProgressReporter
 
-EPISODE_COLUMN = "episode_index"
+ACTION_ROWS = 1 << 16
+"""Rows of actions read together."""
 
 
-def episode_rows(place: Place, wanted: Sequence[str]) -> pa.Table:
+def episode_rows(rows: EpisodeRows, place: Place, wanted: Sequence[str]) -> pa.Table:
     """The rows of an episode, of those wanted columns that its table has.
 
     Raises:
         DataError: the file is missing or damaged, or rows are missing or twice there.
     """
-    table = rows_of(place.table, place.index, [*wanted, "frame_index"])
+    table = rows.read(place.table, place.index, [*wanted, "frame_index"])
     _require_whole(table, place)
     return table
-
-
-def rows_of(path: Path, index: int, wanted: Sequence[str] = ()) -> pa.Table:
-    """The rows of `path` with this episode_index, all columns or those wanted that are there.
-
-    Only the row groups that may hold them are read. LeRobot writes one for each episode.
-
-    Raises:
-        DataError: the file is missing, damaged, or without episode_index.
-    """
-    with damage_named(path), pq.ParquetFile(path) as file:
-        there = file.schema_arrow.names
-        if EPISODE_COLUMN not in there:
-            raise DataError(
-                f"{path} has no column '{EPISODE_COLUMN}' (it has {there}); download it again"
-            )
-        columns = [key for key in there if not wanted or key in (*wanted, EPISODE_COLUMN)]
-        groups = [
-            file.read_row_group(group, columns=columns)
-            for group in range(file.num_row_groups)
-            if _may_hold(file.metadata.row_group(group), index)
-        ]
-        if not groups:
-            return file.schema_arrow.empty_table()
-        table = pa.concat_tables(groups)
-        return table.filter(pa.array(np.asarray(table.column(EPISODE_COLUMN)) == index))
-
-
-def _may_hold(group: pq.RowGroupMetaData, index: int) -> bool:
-    """False when the statistics of a row group say that the episode is not in it."""
-    for number in range(group.num_columns):
-        column = group.column(number)
-        if column.path_in_schema == EPISODE_COLUMN and column.statistics is not None:
-            known = column.statistics
-            return not known.has_min_max or known.min <= index <= known.max
-    return True
 
 
 def _require_whole(table: pa.Table, place: Place) -> None:
@@ -163,21 +131,34 @@ def picture(data: bytes, shape: tuple[int, ...], where: str) -> np.ndarray:
     return pixels
 
 
-def action_range(tables: Iterator[Path], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest finite action [A] of some tables, one row group in memory.
+def action_range(
+    tables: Sequence[Path], size: int, progress: ProgressReporter
+) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest finite action [A] of some tables, `ACTION_ROWS` rows in memory.
 
-    Raises:
-        DataError: a table is missing or damaged, or has no column "action".
+    A table that cannot be read is passed over: whoever reads its episodes is told.
     """
     low, high = np.full(size, np.inf), np.full(size, -np.inf)
-    for path in tables:
-        with damage_named(path), pq.ParquetFile(path) as file:
-            for group in range(file.num_row_groups):
-                table = file.read_row_group(group, columns=["action"])
-                require_columns(table, ["action"], str(path))
-                actions = numbers(table, "action", (size,), str(path))
+    progress.begin("range of actions", len(tables))
+    for done, path in enumerate(tables, 1):
+        with suppress(DataError):
+            for actions in _actions(path, size):
                 finite = np.isfinite(actions)
                 low = np.minimum(low, np.where(finite, actions, np.inf).min(0, initial=np.inf))
                 high = np.maximum(high, np.where(finite, actions, -np.inf).max(0, initial=-np.inf))
+        progress.advance(done, path.name)
     seen = np.isfinite(low)
     return np.where(seen, low, 0.0), np.where(seen, high, 0.0)
+
+
+def _actions(path: Path, size: int) -> Iterator[np.ndarray]:
+    """float32 [rows, A], piece by piece.
+
+    Raises:
+        DataError: the table is missing or damaged, or has no column "action".
+    """
+    with damage_named(path), pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(ACTION_ROWS, columns=["action"]):
+            table = pa.Table.from_batches([batch])
+            require_columns(table, ["action"], str(path))
+            yield numbers(table, "action", (size,), str(path))
