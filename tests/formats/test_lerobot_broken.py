@@ -31,7 +31,6 @@ from lerobot_datasets import (
     table_path,
     video_path,
     write_table,
-    write_v21,
     write_video,
 )
 
@@ -42,11 +41,6 @@ from softflow.formats.lerobot_export import export_lerobot
 from softflow.formats.lerobot_layout import Clip
 from softflow.formats.lerobot_video import read_clip
 from softflow.progress import SilentProgress
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    return write_v21(tmp_path / "dataset")
 
 
 def _cut(path: Path, kept: float = 0.5) -> None:
@@ -188,7 +182,7 @@ BROKEN_V30: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         lambda path: _change_column(
             path / EPISODES, f"videos/{CAMERA}/to_timestamp", [0.3, 0.6, 1.1]
         ),
-        (EPISODES, "episode 2", "10.00 frames", "6 rows"),
+        ("meta/episodes", "file-000.mp4", "10.00 frames", "6 rows"),
     ),
     "episode beyond the video's end": (
         lambda path: [
