@@ -248,3 +248,26 @@ def test_an_episode_too_large_for_memory_says_what_to_do(tmp_path: Path) -> None
 
     with pytest.raises(DataError, match=r"demo_0 does not fit into memory; cut the recording"):
         import_into(Huge(tmp_path / "data"), tmp_path / "store", SilentProgress())
+
+
+# ---- options that make no sense --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("robomimic FOLDER --check", "is a folder; give the HDF5 file in it"),
+        ("d4rl FOLDER --check", "is a folder; give the HDF5 file in it"),
+        ("d4rl FILE --check --max-episode-steps 0", "--max-episode-steps is 0; give 1 or more"),
+        ("robomimic FILE --check --state-keys qpos qpos", "names 'qpos' twice"),
+        ("lerobot FOLDER --check", "check the path; give the folder with meta/ and data/ in it"),
+    ],
+)
+def test_a_slip_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    file = write(tmp_path / "demo.hdf5")
+    said = words.replace("FOLDER", str(tmp_path / "folder")).replace("FILE", str(file))
+    assert say(*said.split()) == 2
+    assert message in capsys.readouterr().err

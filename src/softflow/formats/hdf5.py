@@ -22,8 +22,10 @@ def opened(path: Path) -> Iterator[h5py.File]:
     """The file, open for reading; whatever damage makes h5py raise in the block becomes one error.
 
     Raises:
-        DataError: missing, not HDF5, cut short, or damaged.
+        DataError: missing, a folder, not HDF5, cut short, or damaged.
     """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; give the HDF5 file in it")
     if not path.is_file():
         raise DataError(f"there is no file {path}; check the path")
     try:

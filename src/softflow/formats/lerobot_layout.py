@@ -103,8 +103,8 @@ class Layout:
             info = read_json(file)
         except StoreError as error:
             raise DataError(
-                f"{path} is not a LeRobot dataset: {error}; give the folder with meta/ and data/ "
-                "in it"
+                f"{path} is not a LeRobot dataset: {str(error).rstrip('.')}; give the folder with "
+                "meta/ and data/ in it"
             ) from error
         with damage_named(file):
             version = str(info["codebase_version"])

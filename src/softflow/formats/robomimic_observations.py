@@ -59,6 +59,8 @@ class Observations:
         """Key of the store -> observations; depth images and the like only if asked for."""
         if absent := [key for key in wanted if key not in there]:
             raise DataError(f"{place_of(first)} has no observation '{absent[0]}'; it has {there}")
+        if twice := [key for key in wanted if wanted.count(key) > 1]:
+            raise DataError(f"--state-keys names '{twice[0]}' twice; give each observation once")
         if wanted:
             return {STATE_KEY: wanted}
         if flat := tuple(key for key in there if _array(first, f"obs/{key}").ndim <= 2):
