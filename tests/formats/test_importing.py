@@ -17,7 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lerobot_datasets import change_info, table_path
+from lerobot_datasets import change_info, table_path, write_v21
 from robomimic_files import edited, replace, write
 
 from softflow.cli import main
@@ -107,6 +107,17 @@ def test_options_of_an_earlier_import_do_not_stay(tmp_path: Path) -> None:
     for _ in range(2):
         assert say("robomimic", tmp_path / "out.hdf5", "--out", again) == 0
     assert OPTIONS not in EpisodeStore.open(again).summary(0).metadata
+
+
+def test_more_recordings_with_wider_actions_say_why(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, wider = tmp_path / "store", write_v21(tmp_path / "wider", lengths=(30,))
+    assert say("lerobot", dataset, "--out", store) == 0
+    assert say("lerobot", wider, "--out", store) == 2
+    said = capsys.readouterr().err
+    assert f"the actions of {wider} have other bounds" in said
+    assert "which more recordings widen. Import all of it into another folder" in said
 
 
 def test_a_mistake_leaves_no_store_to_be_deleted(tmp_path: Path) -> None:

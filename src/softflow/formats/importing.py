@@ -120,8 +120,21 @@ class _Target:
         self._store: EpisodeStore | None = None
         self._there: set[str] = set()
         if (path / "store.json").exists():
+            self._require_same_bounds(EpisodeStore.open(path).spec)
             self._store = stack.enter_context(EpisodeStore.open_or_create(path, source.spec))
             self._there = self._imported(self._store)
+
+    def _require_same_bounds(self, there: DataSpec) -> None:
+        """Say why, where the bounds of the actions are all that has changed."""
+        differing = there.differences(self._spec)
+        if differing and all(line.startswith(("action_low", "action_high")) for line in differing):
+            told = "\n  ".join(differing)
+            raise DataError(
+                f"the actions of {self._origin} have other bounds than those in the store "
+                f"'{self._path}':\n  {told}\nWhere a format does not tell bounds, they are the "
+                "range of the data, which more recordings widen. Import all of it into another "
+                "folder (--out); for a rosbag, give action_low and action_high in the mapping"
+            )
 
     def _imported(self, store: EpisodeStore) -> set[str]:
         """What is there of all sources; raises if that of this one came with other options."""
