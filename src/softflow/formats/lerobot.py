@@ -21,11 +21,13 @@ from softflow.formats.lerobot_extras import Extras
 from softflow.formats.lerobot_layout import Layout, Place, component_names
 from softflow.formats.lerobot_rows import EpisodeRows
 from softflow.formats.lerobot_tables import (
+    TIME_COLUMN,
     action_range,
     episode_rows,
     numbers,
     pictures,
     require_columns,
+    require_steady_time,
 )
 from softflow.formats.lerobot_video import read_clip
 from softflow.progress import ProgressReporter, SilentProgress
@@ -114,8 +116,9 @@ class LeRobotSource:
         where = f"{place.table}, {name}"
         inside = [key for key in self._cameras if key not in place.clips]
         required = [*self._states, *inside, "action"]
-        table = episode_rows(self._rows, place, [*required, *OUTCOMES, "task_index"])
+        table = episode_rows(self._rows, place, [*required, *OUTCOMES, "task_index", TIME_COLUMN])
         require_columns(table, required, where)
+        require_steady_time(table, self._layout.fps, where)
         observations = self._observations(table, place, where)
         actions = self._numbers(table, "action", where)
         outcome = self._outcome(table, where)

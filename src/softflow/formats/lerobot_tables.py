@@ -18,6 +18,7 @@ from softflow.formats.lerobot_layout import Place, damage_named
 from softflow.formats.lerobot_rows import EpisodeRows
 from softflow.progress import ProgressReporter
 
+TIME_COLUMN = "timestamp"
 ACTION_ROWS = 1 << 16
 """Rows of actions read together."""
 
@@ -50,6 +51,31 @@ def _require_whole(table: pa.Table, place: Place) -> None:
                 f"{where}: row {wrong[0]} has frame_index {frames[wrong[0]]:.0f}; rows are missing "
                 "or out of order, download the file again"
             )
+
+
+def require_steady_time(table: pa.Table, fps: float, where: str) -> None:
+    """Raise unless a column "timestamp", if there is one, rises by about a frame from row to row.
+
+    Frames of a video are found by counting: a row twice, or one left out, would shift them.
+
+    Raises:
+        DataError: it stands still, falls or leaps; names the row.
+    """
+    column = table.column(TIME_COLUMN) if TIME_COLUMN in table.column_names else None
+    if column is None or not pa.types.is_floating(column.type):
+        return
+    # Not by way of float32, in which seconds since 1970 would not move at all.
+    times_s = np.asarray(column, np.float64)
+    frames = np.diff(times_s) * fps
+    wrong = np.flatnonzero(~(np.abs(frames - 1) <= 0.5))
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"{where}: 'timestamp' goes from {times_s[row]:.4f} s in row {row} to "
+            f"{times_s[row + 1]:.4f} s in row {row + 1}, {frames[row]:.2f} frames at {fps:g} Hz "
+            f"({len(wrong)} such places); rows are missing or there twice: record the episode "
+            "again, or leave it out"
+        )
 
 
 def require_columns(table: pa.Table, wanted: Sequence[str], where: str) -> None:
