@@ -55,4 +55,5 @@ class DoorSource:
 
 
 if __name__ == "__main__":
-    import_into(DoorSource(Path(sys.argv[1])), Path(sys.argv[2]), ConsoleProgress())
+    with ConsoleProgress() as progress:
+        import_into(DoorSource(Path(sys.argv[1])), Path(sys.argv[2]), progress)

@@ -20,7 +20,7 @@ from softflow.curation.conditions import parse_condition
 from softflow.curation.copying import Copied, copy_episodes
 from softflow.curation.copying import merge as merge_stores
 from softflow.curation.episode_checks import CheckSettings
-from softflow.curation.problems import Problem
+from softflow.curation.problems import Problem, verdict
 from softflow.curation.rate_limits import parse_max_rates
 from softflow.curation.relabelling import (
     labels_by_rule,
@@ -103,7 +103,7 @@ def validate(options: Validate) -> int:
         print(problem)
     if len(problems) > options.show:
         print(f"… and {len(problems) - options.show} more (--show, --json)")
-    print(_verdict(problems, len(store)))
+    print(verdict(problems, len(store)))
     if options.json is not None:
         write_json(options.json, [problem.to_json() for problem in problems])
     bad = any(problem.severity == "error" or options.strict for problem in problems)
@@ -121,20 +121,6 @@ def _problems(
     progress.begin("validate", len(store))
     found = validate_store(store, settings, sigmas=0, on_progress=lambda done: advance(done))
     return list(found)
-
-
-def _verdict(problems: list[Problem], episodes: int) -> str:
-    """How many problems of which kind, in how many episodes."""
-    if not problems:
-        return f"{episodes} episodes, no problems"
-    counts = Counter((p.severity, p.check) for p in problems)
-    kinds = ", ".join(f"{n} {check}" for (_, check), n in sorted(counts.items()))
-    errors = sum(p.severity == "error" for p in problems)
-    bad = len({p.episode for p in problems if p.severity == "error" and p.episode})
-    return (
-        f"{episodes} episodes, {bad} of them with errors: {errors} errors, "
-        f"{len(problems) - errors} warnings ({kinds})"
-    )
 
 
 def stats(options: Stats) -> None:

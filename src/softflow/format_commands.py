@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tyro
 from rich.console import Console
 
 from softflow.command_words import asks_for_help, first_line, overview, require_command
+from softflow.curation.episode_checks import CheckSettings
+from softflow.curation.problems import verdict
+from softflow.curation.rate_limits import USUAL_SIGMAS
+from softflow.curation.validation import source_rates, validate_source
 from softflow.data.episode_store import EpisodeStore
-from softflow.errors import ConfigError
+from softflow.errors import ConfigError, DataError
 from softflow.format_options import (
     ExportLerobot,
     ExportRobomimic,
@@ -29,6 +34,11 @@ from softflow.format_options import (
 from softflow.formats.source import Source
 from softflow.progress import ConsoleProgress
 
+if TYPE_CHECKING:
+    from softflow.formats.rosbag import RosbagSource
+
+PROBLEMS_SHOWN = 100
+
 
 def run_import(words: list[str]) -> int:
     """Parse the words after `softflow data import` and do it; returns the exit status."""
@@ -40,23 +50,71 @@ def run_import(words: list[str]) -> int:
     kind, open_source = IMPORTS[words[0]]
     options = _parsed(kind, f"softflow data import {words[0]}", words[1:])
     with needed_packages(), ConsoleProgress(Console(stderr=True)) as progress:
-        from softflow.formats.importing import import_into
-
-        source = open_source(options)
         if isinstance(options, ImportRosbag) and options.report:
-            print(_recording_reports(source))
+            print(_recording_reports(options, progress))
             return 0
-        number = import_into(
-            source,
-            options.out,
-            progress,
-            env_id=options.env_id,
-            unlabelled=options.unlabelled,
-            skip_bad=options.skip_bad,
-            image_size=options.image_size,
-        )
-    print(_imported_line(options, number))
+        if options.check:
+            return _check(open_source(options, progress), options, progress)
+        line = _import(open_source, options, progress)
+    print(line)
     return 0
+
+
+def _import(
+    open_source: Callable[[Any, ConsoleProgress], Source],
+    options: Import,
+    progress: ConsoleProgress,
+) -> str:
+    """Fill the store; what came of it."""
+    from softflow.formats.importing import import_into
+
+    if options.out is None:
+        raise ConfigError("give --out, the episode store to fill, or --check to import nothing")
+    source = open_source(options, progress)
+    number = import_into(
+        source,
+        options.out,
+        progress,
+        env_id=options.env_id,
+        unlabelled=options.unlabelled,
+        skip_bad=options.skip_bad,
+        image_size=options.image_size,
+        options=_telling_options(options, source),
+    )
+    return _imported_line(options.out, number)
+
+
+def _telling_options(options: Import, source: Any) -> dict[str, Any]:
+    """Those that change what an episode holds, and nothing that the store's spec would show."""
+    if isinstance(options, ImportRosbag):
+        return {"mapping": f"of fingerprint {source.mapping.fingerprint}"}
+    names = ("whole", "max_episode_steps")
+    return {name: value for name in names if (value := getattr(options, name, None))}
+
+
+def _check(source: Source, options: Import, progress: ConsoleProgress) -> int:
+    """Print every problem of foreign data as it would be imported; 1 if there are errors."""
+    from softflow.formats.importing import Prepared
+
+    prepared = Prepared(
+        source,
+        env_id=options.env_id,
+        unlabelled=options.unlabelled,
+        image_size=options.image_size,
+    )
+    count, advance = len(prepared.episodes()), progress.advance
+    progress.begin("usual rates", count)
+    rates = source_rates(prepared, USUAL_SIGMAS, lambda done: advance(done))
+    progress.begin("check", count)
+    settings = CheckSettings(usual_rate=rates)
+    found = validate_source(prepared, settings, sigmas=0, on_progress=lambda done: advance(done))
+    problems = sorted(found, key=lambda problem: problem.severity)
+    for problem in problems[:PROBLEMS_SHOWN]:
+        print(problem)
+    if len(problems) > PROBLEMS_SHOWN:
+        print(f"… and {len(problems) - PROBLEMS_SHOWN} more")
+    print(f"{options.path}: {verdict(problems, count)}")
+    return int(any(problem.severity == "error" for problem in problems))
 
 
 def run_export(words: list[str]) -> int:
@@ -82,23 +140,23 @@ def _parsed(kind: type, prog: str, words: list[str]) -> Any:
     return tyro.cli(kind, args=words, prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
 
 
-def _imported_line(options: Import, number: int) -> str:
+def _imported_line(out: Path, number: int) -> str:
     """What came of it, and what may come next."""
-    store = EpisodeStore.open(options.out)
+    store = EpisodeStore.open(out)
     summaries = store.summaries()
     successes = sum(summary.success for summary in summaries)
     unknown = sum(bool(summary.metadata.get("unlabelled")) for summary in summaries)
-    line = f"{options.out}: {number} episodes imported, {len(store)} in all, {successes} successful"
+    line = f"{out}: {number} episodes imported, {len(store)} in all, {successes} successful"
     if unknown:
         line += (
             f"\n{unknown} say nothing of success: `softflow data relabel` tells, or import again "
             "elsewhere with --unlabelled success"
         )
-    train = f"softflow train small --dataset {options.out} --run runs/{options.out.name}"
+    train = f"softflow train small --dataset {out} --run runs/{out.name}"
     return line + (f"\nnext: {train} --stages imitation" if successes else "")
 
 
-def _robomimic(options: ImportRobomimic) -> Source:
+def _robomimic(options: ImportRobomimic, _: ConsoleProgress) -> Source:
     from softflow.formats.robomimic import RobomimicSource
 
     return RobomimicSource(
@@ -111,13 +169,18 @@ def _robomimic(options: ImportRobomimic) -> Source:
     )
 
 
-def _lerobot(options: ImportLerobot) -> Source:
+def _lerobot(options: ImportLerobot, progress: ConsoleProgress) -> Source:
     from softflow.formats.lerobot import LeRobotSource
 
-    return LeRobotSource(options.path, cameras=options.cameras, end_at_success=not options.whole)
+    return LeRobotSource(
+        options.path,
+        cameras=options.cameras,
+        end_at_success=not options.whole,
+        progress=progress,
+    )
 
 
-def _minari(options: ImportMinari) -> Source:
+def _minari(options: ImportMinari, _: ConsoleProgress) -> Source:
     from softflow.formats.minari import MinariSource
 
     return MinariSource(
@@ -125,7 +188,7 @@ def _minari(options: ImportMinari) -> Source:
     )
 
 
-def _d4rl(options: ImportD4rl) -> Source:
+def _d4rl(options: ImportD4rl, _: ConsoleProgress) -> Source:
     from softflow.formats.d4rl import D4RLSource
 
     return D4RLSource(
@@ -136,14 +199,23 @@ def _d4rl(options: ImportD4rl) -> Source:
     )
 
 
-def _rosbag(options: ImportRosbag) -> Source:
+def _rosbag(options: ImportRosbag, progress: ConsoleProgress) -> RosbagSource:
     from softflow.formats.rosbag import RosbagSource
 
-    return RosbagSource(options.path, options.mapping)
+    return RosbagSource(options.path, options.mapping, progress)
 
 
-def _recording_reports(source: Any) -> str:
-    return "\n\n".join(source.report(name).table() for name in source.bags)
+def _recording_reports(options: ImportRosbag, progress: ConsoleProgress) -> str:
+    source = _rosbag(options, progress)
+    progress.begin("report", len(source.bags))
+    tables: list[str] = []
+    for done, name in enumerate(source.bags, 1):
+        try:
+            tables.append(source.report(name).table())
+        except DataError as error:
+            tables.append(f"{name}: nothing to import\n{error}")
+        progress.advance(done, name)
+    return "\n\n".join(tables)
 
 
 def _to_lerobot(options: ExportLerobot, store: EpisodeStore, progress: ConsoleProgress) -> None:
@@ -180,7 +252,7 @@ def needed_packages() -> Iterator[None]:
         ) from error
 
 
-IMPORTS: dict[str, tuple[type[Import], Callable[[Any], Source]]] = {
+IMPORTS: dict[str, tuple[type[Import], Callable[[Any, ConsoleProgress], Source]]] = {
     "robomimic": (ImportRobomimic, _robomimic),
     "lerobot": (ImportLerobot, _lerobot),
     "minari": (ImportMinari, _minari),

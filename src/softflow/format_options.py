@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from softflow.errors import ConfigError
+
 PositionalPath = Annotated[Path, tyro.conf.Positional]
 
 
@@ -17,8 +19,11 @@ class Import:
 
     path: PositionalPath
     """The file or folder to read; it is not changed."""
-    out: Path
-    """Episode store to fill, new or existing; an interrupted import goes on."""
+    out: Path | None = None
+    """Episode store to fill, new or existing; an interrupted import goes on. Needed to import."""
+    check: bool = False
+    """Import nothing; list every problem with its episode, step and key, as `softflow data
+    validate` does of a store. Exit status 1 if there are errors."""
     env_id: str = ""
     """Environment of this data, such as cube-single; without one nothing can be evaluated."""
     unlabelled: Literal["unknown", "success", "failure"] = "unknown"
@@ -86,6 +91,10 @@ class ImportRosbag(Import):
     """YAML file that maps topics to keys; docs/rosbag_mapping.md has one to start from."""
     report: bool = False
     """Import nothing; print rates, gaps, lost messages and clock skew of every bag."""
+
+    def __post_init__(self) -> None:
+        if self.report and self.check:
+            raise ConfigError("--report and --check each look at the bags; give one of them")
 
 
 @dataclass(frozen=True)

@@ -46,11 +46,6 @@ from softflow.formats.lerobot_video import read_clip
 from softflow.progress import SilentProgress
 
 
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    return write_v21(tmp_path / "dataset")
-
-
 @pytest.fixture(scope="session", params=["h264", "libsvtav1"])
 def written_by_lerobot(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

@@ -31,7 +31,6 @@ from lerobot_datasets import (
     table_path,
     video_path,
     write_table,
-    write_v21,
     write_video,
 )
 
@@ -42,11 +41,6 @@ from softflow.formats.lerobot_export import export_lerobot
 from softflow.formats.lerobot_layout import Clip
 from softflow.formats.lerobot_video import read_clip
 from softflow.progress import SilentProgress
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    return write_v21(tmp_path / "dataset")
 
 
 def _cut(path: Path, kept: float = 0.5) -> None:
@@ -157,6 +151,29 @@ def test_broken_files_are_named(dataset: Path, name: str) -> None:
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("times", "told"),
+    [
+        ([0, 1, 2, 2, 3, 4, 5, 6], r"from 0\.1000 s in row 2 to 0\.1000 s in row 3, 0\.00 frames"),
+        ([0, 1, 2, 3, 5, 6, 7, 8], r"in row 3 to .* in row 4, 2\.00 frames at 20 Hz \(1 such"),
+        ([0, 1, 2, 3, 2, 3, 4, 5], r"row 4, -1\.00 frames"),
+        ([0, 1, 2, 3, 4, np.nan, 6, 7], r"in row 4 to nan s in row 5"),
+    ],
+    ids=["twice", "left out", "back", "nan"],
+)
+def test_rows_off_their_time(dataset: Path, times: list[float], told: str) -> None:
+    change_table(dataset, 0, "timestamp", pa.array([t / RATE for t in times], pa.float64()))
+    with pytest.raises(DataError, match=rf"episode_000000\.parquet, episode_000000: .*{told}"):
+        LeRobotSource(dataset).read("episode_000000")
+    assert LeRobotSource(dataset).read("episode_000001").length == 11
+
+
+@pytest.mark.parametrize("start_s", [0.0, 1.7e9], ids=["from 0", "since 1970"])
+def test_times_may_drift_and_begin_anywhere(dataset: Path, start_s: float) -> None:
+    change_table(dataset, 0, "timestamp", pa.array(start_s + np.arange(8) * 1.02 / RATE))
+    assert LeRobotSource(dataset).read("episode_000000").length == 8
+
+
 @pytest.fixture
 def shared_files(tmp_path: Path) -> Path:
     """A v3.0 dataset of three episodes in one table and one video."""
@@ -188,7 +205,7 @@ BROKEN_V30: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         lambda path: _change_column(
             path / EPISODES, f"videos/{CAMERA}/to_timestamp", [0.3, 0.6, 1.1]
         ),
-        (EPISODES, "episode 2", "10.00 frames", "6 rows"),
+        ("meta/episodes", "file-000.mp4", "10.00 frames", "6 rows"),
     ),
     "episode beyond the video's end": (
         lambda path: [

@@ -283,7 +283,7 @@ def edit(path: Path, name: str, value: np.ndarray | None) -> None:
         ("observations", np.full((STEPS + 1, 3), np.nan), r"state' at step 0, component 0 is nan"),
         ("observations", np.zeros((STEPS + 1, 4)), r"state' has shape \(6, 4\), expected \(6, 3\)"),
         ("actions", np.full((STEPS, 2), np.inf), r"'action' at step 0, component 0 is inf"),
-        ("actions", np.zeros((STEPS, 3)), r"episode_1: actions have shape \(5, 3\), expected"),
+        ("actions", np.zeros((STEPS, 3)), r"episode_1: 'action' has shape \(5, 3\), expected"),
     ],
 )
 def test_damaged_episodes(
@@ -336,7 +336,7 @@ def test_files_of_another_kind(tmp_path: Path) -> None:
 def test_damaged_metadata(written: Writer) -> None:
     path, _ = written()
     (path / "data" / "metadata.json").write_text('{"action_space": "{Box"}')
-    with pytest.raises(DataError, match=r"metadata.json: 'action_space' is not JSON"):
+    with pytest.raises(DataError, match=r"metadata.json is damaged \('action_space' is not JSON"):
         MinariSource(path)
     (path / "data" / "metadata.json").write_text("[]")
     with pytest.raises(DataError, match=r"metadata.json is no JSON object"):

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tracemalloc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -15,77 +14,19 @@ import h5py
 import numpy as np
 import pytest
 
-from softflow.data.batch import DataSpec, Episode
+sys.path.insert(0, str(Path(__file__).parent))
+
+from robomimic_stores import FRONT, RICH, STATE, TOUCH, episode_of, exported
+
+from softflow.data.batch import DataSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
-from softflow.errors import DataError, StoreError
 from softflow.formats.importing import IMPORTED, import_into
 from softflow.formats.robomimic import RobomimicSource
-from softflow.formats.robomimic_export import export_robomimic
 from softflow.progress import SilentProgress
 
-STATE, TOUCH = "observation.state", "observation.touch"
-FRONT, WRIST = "observation.images.front", "observation.images.wrist_image"
 FIXTURES = Path(__file__).parent / "fixtures"
 REAL = ("robosuite_1_5_2_lift.hdf5", "robomimic_0_3_0_lift_image.hdf5")
-
-RICH = DataSpec(
-    {
-        STATE: (6,),
-        "observation.phase": (1,),
-        "observation.object": (2,),
-        TOUCH: (2, 3),
-        FRONT: (8, 10, 3),
-        WRIST: (8, 10, 3),
-    },
-    2,
-    (-1.0, -0.25),
-    (1.0, 2.0),
-    12.5,
-    "cube-single-task1",
-    {
-        STATE: ("object.0", "object.1", "arm/x", "height", "eef.1", "."),
-        "observation.object": ("object.0", "object.1"),
-        "action": ("turn", "grip"),
-    },
-)
-"""Everything a store can hold that a RoboMimic file has no place of its own for."""
-
-
-def episode_of(spec: DataSpec, steps: int, seed: int, **facts: Any) -> Episode:
-    rng = np.random.default_rng(seed)
-    observations: dict[str, np.ndarray] = {
-        key: rng.normal(size=(steps + 1, *spec.observation_shapes[key])).astype(np.float32)
-        for key in spec.state_keys
-    }
-    for key in spec.image_keys:
-        shape = (steps + 1, *spec.observation_shapes[key])
-        observations[key] = rng.integers(0, 256, shape, dtype=np.uint8)
-    facts = {"terminated": False, "truncated": True, "success": False, "metadata": {}} | facts
-    return Episode(
-        observations,
-        rng.uniform(spec.action_low, spec.action_high, (steps, spec.action_dim)).astype(np.float32),
-        rng.normal(size=steps).astype(np.float32),
-        **facts,
-    )
-
-
-@pytest.fixture
-def rich_store(tmp_path: Path) -> EpisodeStore:
-    """Success without a reward, failure, dense rewards above 1, nested and empty metadata."""
-    metadata = {"operator": "anna", "events": [{"step": 3, "value": 0.1}], "note": "zlib+base64:é"}
-    with EpisodeStore.create(tmp_path / "rich", RICH) as store:
-        store.append(episode_of(RICH, 5, 0, metadata=metadata))
-        won = {"terminated": True, "truncated": False, "success": True}
-        store.append(episode_of(RICH, 1, 1, **won, metadata={"filter_keys": ["anna", "short"]}))
-        store.append(episode_of(RICH, 7, 2, terminated=True, truncated=False))
-        store.append(episode_of(RICH, 3, 3, success=True))
-    return EpisodeStore.open(tmp_path / "rich")
-
-
-def exported(store: EpisodeStore, path: Path, **options: Any) -> Path:
-    assert export_robomimic(store, path, SilentProgress(), **options) == len(store)
-    return path
 
 
 def imported(path: Path, store: Path, **options: Any) -> EpisodeStore:
@@ -359,113 +300,3 @@ def assert_robomimic_read_its_own_file(read: dict[str, Any]) -> None:
             np.testing.assert_array_equal(read[f"demo_0/{name}"], expected)
         env_args = json.loads(str(cast("h5py.Group", file["data"]).attrs["env_args"]))
     assert json.loads(str(read["env"])) == env_args
-
-
-# ---- refusals, crashes, memory ---------------------------------------------------------------
-
-
-def test_an_existing_file_is_never_replaced(tmp_path: Path, rich_store: EpisodeStore) -> None:
-    path = exported(rich_store, tmp_path / "out.hdf5")
-    before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"out.hdf5' is there already"):
-        export_robomimic(rich_store, path, SilentProgress())
-    assert path.read_bytes() == before
-
-
-def test_an_empty_store_is_refused(tmp_path: Path) -> None:
-    store = EpisodeStore.create(tmp_path / "store", RICH)
-    with pytest.raises(DataError, match="is empty; there is nothing to export"):
-        export_robomimic(store, tmp_path / "out.hdf5", SilentProgress())
-    assert not (tmp_path / "out.hdf5").exists()
-
-
-def test_a_damaged_episode_leaves_no_file_behind(tmp_path: Path, rich_store: EpisodeStore) -> None:
-    damaged = rich_store.episode_path(2)
-    damaged.write_bytes(damaged.read_bytes()[:-40])
-    folder = tmp_path / "out"
-    folder.mkdir()
-    with pytest.raises(StoreError, match=damaged.name):
-        export_robomimic(rich_store, folder / "out.hdf5", SilentProgress())
-    assert list(folder.iterdir()) == []
-
-
-EXPORT_UNDER_LIMITS = """
-import resource, sys
-from pathlib import Path
-from softflow.data.episode_store import EpisodeStore
-from softflow.errors import StoreError
-from softflow.formats.robomimic_export import export_robomimic
-from softflow.progress import SilentProgress
-
-store, path = EpisodeStore.open(sys.argv[1]), Path(sys.argv[2])
-for limit in range(50, int(sys.argv[3]), 3000):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    try:
-        export_robomimic(store, path, SilentProgress())
-    except StoreError as error:
-        assert "limit of this process is reached" in str(error), error
-    else:
-        raise AssertionError(f"{limit} bytes were enough")
-    assert not list(path.parent.iterdir()), limit
-"""
-
-
-def test_a_disk_that_fills_up_at_any_moment(tmp_path: Path, rich_store: EpisodeStore) -> None:
-    """HDF5 itself ends the process in most of these cases."""
-    size = exported(rich_store, tmp_path / "whole.hdf5").stat().st_size
-    folder = tmp_path / "out"
-    folder.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", EXPORT_UNDER_LIMITS, rich_store.path, folder / "a.hdf5", str(size)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_a_folder_that_is_not_there(tmp_path: Path, rich_store: EpisodeStore) -> None:
-    with pytest.raises(StoreError, match="create the folder first"):
-        export_robomimic(rich_store, tmp_path / "absent" / "out.hdf5", SilentProgress())
-
-
-def test_a_record_of_a_newer_softflow_is_refused(tmp_path: Path, rich_store: EpisodeStore) -> None:
-    path = exported(rich_store, tmp_path / "out.hdf5")
-    with h5py.File(path, "a") as file:
-        data = cast("h5py.Group", file["data"])
-        data.attrs["softflow"] = json.dumps({"version": 2})
-    with pytest.raises(DataError, match=r"'softflow' is of version 2, this softflow reads 1"):
-        RobomimicSource(path)
-
-
-class Heard(SilentProgress):
-    def __init__(self) -> None:
-        self.steps: list[tuple[int, str]] = []
-        self.total = 0
-
-    def begin(self, title: str, total: int, done: int = 0) -> None:
-        self.total = total
-
-    def advance(self, done: int, status: str = "") -> None:
-        self.steps.append((done, status))
-
-
-def test_progress_is_told_after_every_episode(tmp_path: Path, rich_store: EpisodeStore) -> None:
-    heard = Heard()
-    export_robomimic(rich_store, tmp_path / "out.hdf5", heard)
-    assert heard.total == 4
-    assert heard.steps == [(n + 1, f"demo_{n}") for n in range(4)]
-
-
-def test_one_episode_at_a_time_is_in_memory(tmp_path: Path) -> None:
-    spec = DataSpec({STATE: (2,), FRONT: (64, 64, 3)}, 1, (-1.0,), (1.0,), 10.0)
-    with EpisodeStore.create(tmp_path / "store", spec) as store:
-        for seed in range(20):
-            store.append(episode_of(spec, 20, seed))
-    frames_bytes = 21 * 64 * 64 * 3
-    tracemalloc.start()
-    exported(store, tmp_path / "out.hdf5")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 6 * frames_bytes < (tmp_path / "out.hdf5").stat().st_size / 4

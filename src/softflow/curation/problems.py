@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -38,7 +39,9 @@ class Problem:
     @property
     def place(self) -> str:
         """Where it is, for people: episode 12, 'action', steps 3–7, component 2."""
-        parts = [f"episode {self.episode}" if self.episode else "all episodes"]
+        # Foreign episodes bring a name, such as demo_3; those of a store are numbers.
+        called = f"episode {self.episode}" if self.episode.isdecimal() else self.episode
+        parts = [called or "all episodes"]
         parts += [f"'{self.key}'"] * bool(self.key)
         if self.step is not None:
             single = self.last_step is None or self.last_step == self.step
@@ -53,6 +56,20 @@ class Problem:
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dictionary."""
         return asdict(self)
+
+
+def verdict(problems: Sequence[Problem], episodes: int) -> str:
+    """How many problems of which kind, in how many episodes."""
+    if not problems:
+        return f"{episodes} episodes, no problems"
+    counts = Counter((p.severity, p.check) for p in problems)
+    kinds = ", ".join(f"{n} {check}" for (_, check), n in sorted(counts.items()))
+    errors = sum(p.severity == "error" for p in problems)
+    bad = len({p.episode for p in problems if p.severity == "error" and p.episode})
+    return (
+        f"{episodes} episodes, {bad} of them with errors: {errors} errors, "
+        f"{len(problems) - errors} warnings ({kinds})"
+    )
 
 
 def runs_of(flags: np.ndarray) -> list[tuple[int, int]]:

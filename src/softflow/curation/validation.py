@@ -108,8 +108,7 @@ def validate_source(
     names = source.episodes()
     settings = settings or CheckSettings()
     if _wants_rates(settings):
-        rates = usual_rates(_readable(names, source.read), source.spec, sigmas)
-        settings = replace(settings, usual_rate=rates)
+        settings = replace(settings, usual_rate=source_rates(source, sigmas))
     examination = Examination(source.spec, settings)
     for done, name in enumerate(names, 1):
         try:
@@ -121,6 +120,19 @@ def validate_source(
             yield from examination.examine(name, episode)
         on_progress(done)
     yield from examination.finish()
+
+
+def source_rates(
+    source: Readable, sigmas: float, on_progress: OnProgress = lambda done: None
+) -> dict[str, np.ndarray]:
+    """`usual_rates` of the episodes of foreign data that can be read."""
+    names = source.episodes()
+
+    def read(index: int) -> Episode:
+        on_progress(index + 1)
+        return source.read(names[index])
+
+    return usual_rates(_readable(range(len(names)), read), source.spec, sigmas)
 
 
 def validate_store(

@@ -55,6 +55,8 @@ class D4RLSource:
         end_at_success: bool = True,
     ) -> None:
         self.path, self._end_at_success = path, end_at_success
+        if max_episode_steps is not None and max_episode_steps < 1:
+            raise DataError(f"--max-episode-steps is {max_episode_steps}; give 1 or more")
         with opened(path) as file:
             self._arrays = self._check_arrays(file)
             self._stretches = self._find_episodes(file, max_episode_steps)

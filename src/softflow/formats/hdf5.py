@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
 
 from softflow.errors import DataError
+
+Result = TypeVar("Result")
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError)
+"""h5py tells of a damaged place in a file with any of these."""
 
 
 @contextmanager
@@ -18,19 +22,42 @@ def opened(path: Path) -> Iterator[h5py.File]:
     """The file, open for reading; whatever damage makes h5py raise in the block becomes one error.
 
     Raises:
-        DataError: missing, not HDF5, cut short, or damaged.
+        DataError: missing, a folder, not HDF5, cut short, or damaged.
     """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; give the HDF5 file in it")
     if not path.is_file():
         raise DataError(f"there is no file {path}; check the path")
     try:
         with h5py.File(path, "r") as file:
             yield file
-    # h5py tells of a damaged place in a file with any of these.
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    except DAMAGE as error:
         raise DataError(
             f"cannot read {path}: {error}; it is damaged, cut short or no HDF5 file, copy or "
             "download it again"
         ) from error
+
+
+def usable(names: Sequence[str], read: Callable[[str], Result]) -> Iterator[Result]:
+    """What `read` gives of every name, but for those parts of a file that are damaged.
+
+    For what is looked for in all episodes before one is read: whoever reads a damaged one is told.
+
+    Raises:
+        DataError: the first error, if there is nothing else.
+    """
+    first_error: Exception | None = None
+    found = False
+    for name in names:
+        try:
+            result = read(name)
+        except (DataError, *DAMAGE) as error:
+            first_error = first_error or error
+            continue
+        found = True
+        yield result
+    if first_error is not None and not found:
+        raise first_error
 
 
 def member_group(parent: h5py.Group, name: str, fix: str) -> h5py.Group:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,7 +19,53 @@ from softflow.progress import ProgressReporter
 
 IMPORTED = "imported"
 """Metadata key: which episode of which file or folder this one was."""
+OPTIONS = "import_options"
+"""Metadata key: the options that made it what it is, where they are not the usual ones."""
 Outcome = Literal["unknown", "success", "failure"]
+
+
+class Prepared:
+    """A source whose episodes are read as they are to be stored.
+
+    Args:
+        source: the dataset.
+        env_id: the environment to evaluate policies in, if there is one for this data.
+        unlabelled: what episodes without rewards are taken for; success earns 1 at the last step.
+        image_size: (height, width) to bring all cameras to; None leaves them as they are.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        env_id: str = "",
+        unlabelled: Outcome = "unknown",
+        image_size: tuple[int, int] | None = None,
+    ) -> None:
+        self.path = source.path
+        self._source, self._image_size = source, image_size
+        self._unlabelled: Outcome = unlabelled
+        spec = replace(source.spec, env_id=env_id or source.spec.env_id)
+        self.spec = spec if image_size is None else _with_image_size(spec, image_size)
+
+    def episodes(self) -> list[str]:
+        """The source's."""
+        return self._source.episodes()
+
+    def read(self, name: str) -> Episode:
+        """An episode, with the outcome and the image size that were asked for.
+
+        Raises:
+            DataError: as the source, or it does not fit into memory.
+        """
+        try:
+            episode = taken_as(self._source.read(name), self._unlabelled)
+            return episode if self._image_size is None else _resized(episode, self._image_size)
+        except MemoryError as error:
+            raise DataError(
+                f"{self.path}, {name} does not fit into memory; cut the recording into shorter "
+                "episodes, or take fewer or smaller cameras"
+            ) from error
 
 
 def import_into(
@@ -29,50 +77,128 @@ def import_into(
     unlabelled: Outcome = "unknown",
     skip_bad: bool = False,
     image_size: tuple[int, int] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> int:
     """Copy what is not there yet into a store, new or existing; an interrupted import goes on.
 
     Args:
         source: the dataset.
-        store_path: the store; several sources may fill one, if they hold the same kind of data.
+        store_path: the store; several sources may fill one, if they hold the same kind of data. A
+            new one is made with the first episode.
         progress: told after every episode.
-        env_id: the environment to evaluate policies in, if there is one for this data.
-        unlabelled: what episodes without rewards are taken for; success earns 1 at the last step.
+        env_id, unlabelled, image_size: as in `Prepared`.
         skip_bad: leave unusable episodes out, and say why, instead of stopping.
-        image_size: (height, width) to bring all cameras to; None leaves them as they are.
+        options: what else, other than usual, decides what the episodes hold. It is kept in their
+            metadata: going on with other options would mix two kinds of episodes.
 
     Returns:
         How many episodes were imported now.
 
     Raises:
-        DataError: the store holds data of another kind, or an episode is unusable.
+        DataError: the store holds data of another kind or episodes of this source that were
+            imported with other options, an episode is unusable, or all of them are.
     """
+    prepared = Prepared(source, env_id=env_id, unlabelled=unlabelled, image_size=image_size)
+    said = {} if unlabelled == "unknown" else {"unlabelled": unlabelled}
+    with ExitStack() as stack:
+        target = _Target(store_path, prepared, {**said, **(options or {})}, stack)
+        return _copy(prepared, target, progress, skip_bad)
+
+
+class _Target:
+    """The store to fill: opened for writing if it is there, else made with the first episode.
+
+    So a mistake in the options, which no episode survives, leaves no store behind to be deleted.
+    """
+
+    def __init__(
+        self, path: Path, source: Prepared, options: dict[str, Any], stack: ExitStack
+    ) -> None:
+        self._path, self._spec, self._options, self._stack = path, source.spec, options, stack
+        # Relative paths mean other files elsewhere, or the same one by another name.
+        self._origin = str(source.path.resolve())
+        self._store: EpisodeStore | None = None
+        self._there: set[str] = set()
+        if (path / "store.json").exists():
+            self._require_same_bounds(EpisodeStore.open(path).spec)
+            self._store = stack.enter_context(EpisodeStore.open_or_create(path, source.spec))
+            self._there = self._imported(self._store)
+
+    def _require_same_bounds(self, there: DataSpec) -> None:
+        """Say why, where the bounds of the actions are all that has changed."""
+        differing = there.differences(self._spec)
+        if differing and all(line.startswith(("action_low", "action_high")) for line in differing):
+            told = "\n  ".join(differing)
+            raise DataError(
+                f"the actions of {self._origin} have other bounds than those in the store "
+                f"'{self._path}':\n  {told}\nWhere a format does not tell bounds, they are the "
+                "range of the data, which more recordings widen. Import all of it into another "
+                "folder (--out); for a rosbag, give action_low and action_high in the mapping"
+            )
+
+    def _imported(self, store: EpisodeStore) -> set[str]:
+        """What is there of all sources; raises if that of this one came with other options."""
+        known = [s.metadata for s in store.summaries() if IMPORTED in s.metadata]
+        for metadata in known:
+            before = metadata.get(OPTIONS, {})
+            if metadata[IMPORTED].startswith(f"{self._origin}: ") and before != self._options:
+                raise DataError(
+                    f"the store '{self._path}' has episodes of {self._origin} that were imported "
+                    f"with {_told(before)}, now it is {_told(self._options)}; give the same "
+                    "options to go on, or another folder as --out"
+                )
+        return {metadata[IMPORTED] for metadata in known}
+
+    def holds(self, name: str) -> bool:
+        """Whether an episode of the source was imported before."""
+        return self._called(name) in self._there
+
+    def append(self, episode: Episode, name: str) -> None:
+        """Store an episode."""
+        # An exported episode tells of an earlier import.
+        episode.metadata.pop(OPTIONS, None)
+        episode.metadata[IMPORTED] = self._called(name)
+        if self._options:
+            episode.metadata[OPTIONS] = self._options
+        episode.validate(self._spec, f"{self._origin}, {name}")
+        if self._store is None:
+            self._store = self._stack.enter_context(EpisodeStore.create(self._path, self._spec))
+        self._store.append(episode)
+
+    def _called(self, name: str) -> str:
+        return f"{self._origin}: {name}"
+
+
+def _copy(source: Prepared, target: _Target, progress: ProgressReporter, skip_bad: bool) -> int:
     names = source.episodes()
-    spec = replace(source.spec, env_id=env_id or source.spec.env_id)
-    if image_size is not None:
-        spec = _with_image_size(spec, image_size)
-    origin = str(source.path)
-    imported = 0
-    with EpisodeStore.open_or_create(store_path, spec) as store:
-        there = {summary.metadata.get(IMPORTED) for summary in store.summaries()}
-        missing = [name for name in names if f"{origin}: {name}" not in there]
-        progress.begin("import", len(names), len(names) - len(missing))
-        for done, name in enumerate(missing, len(names) - len(missing) + 1):
-            try:
-                episode = taken_as(source.read(name), unlabelled)
-                if image_size is not None:
-                    episode = _resized(episode, image_size)
-                episode.metadata[IMPORTED] = f"{origin}: {name}"
-                store.append(episode)
-                imported += 1
-            except DataError as error:
-                if not skip_bad:
-                    raise DataError(
-                        f"{error} (--skip-bad goes on without such episodes)"
-                    ) from error
-                progress.say(f"left out {name}: {error}")
-            progress.advance(done, name)
+    missing = [name for name in names if not target.holds(name)]
+    imported, first = 0, len(names) - len(missing)
+    progress.begin("import", len(names), first)
+    for done, name in enumerate(missing, first + 1):
+        try:
+            # No name for the episode here: it would keep it while the next one is read.
+            target.append(source.read(name), name)
+            imported += 1
+        except DataError as error:
+            if not skip_bad:
+                raise DataError(f"{error} (--skip-bad goes on without such episodes)") from error
+            progress.say(f"left out {name}: {error}")
+        progress.advance(done, name)
+    left_out = len(missing) - imported
+    if left_out and left_out == len(names):
+        raise DataError(f"{source.path}: none of its {left_out} episodes can be used, see above")
+    if left_out:
+        progress.say(f"left out {left_out} of {len(names)} episodes")
     return imported
+
+
+def _told(options: Mapping[str, Any]) -> str:
+    """--whole and --unlabelled success, or nothing like that."""
+    words = [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+        for name, value in sorted(options.items())
+    ]
+    return " and ".join(words) or "the usual options"
 
 
 def _with_image_size(spec: DataSpec, size: tuple[int, int]) -> DataSpec:

@@ -19,14 +19,18 @@ from softflow.data.batch import IMAGE_PREFIX, OBSERVATION_PREFIX, DataSpec, Epis
 from softflow.errors import DataError
 from softflow.formats.lerobot_extras import Extras
 from softflow.formats.lerobot_layout import Layout, Place, component_names
+from softflow.formats.lerobot_rows import EpisodeRows
 from softflow.formats.lerobot_tables import (
+    TIME_COLUMN,
     action_range,
     episode_rows,
     numbers,
     pictures,
     require_columns,
+    require_steady_time,
 )
 from softflow.formats.lerobot_video import read_clip
+from softflow.progress import ProgressReporter, SilentProgress
 
 REWARD, DONE, SUCCESS = "next.reward", "next.done", "next.success"
 TERMINATED, TRUNCATED = "next.terminated", "next.truncated"
@@ -65,21 +69,29 @@ class LeRobotSource:
         cameras: features to take, such as "observation.images.front" or "front"; all that are
             observations when None.
         end_at_success: cut an episode behind its first `next.success` and terminate it there.
+        progress: told of each table while the range of the actions is looked for.
 
     Raises:
         DataError: not such a dataset, of another version, or damaged; names the file and the fix.
     """
 
     def __init__(
-        self, path: Path, *, cameras: Sequence[str] | None = None, end_at_success: bool = True
+        self,
+        path: Path,
+        *,
+        cameras: Sequence[str] | None = None,
+        end_at_success: bool = True,
+        progress: ProgressReporter | None = None,
     ) -> None:
         self.path, self._end_at_success = path, end_at_success
+        self._progress = progress or SilentProgress()
         self._layout = Layout.of(path)
         self._features = self._layout.features
         self._states = self._layout.states
         self._cameras = self._chosen_cameras(cameras)
         self._places = self._layout.places(list(self._cameras))
         self._tasks = self._layout.tasks()
+        self._rows = EpisodeRows()
         self._extras = Extras.of(path)
         self.spec = self._spec()
 
@@ -104,8 +116,9 @@ class LeRobotSource:
         where = f"{place.table}, {name}"
         inside = [key for key in self._cameras if key not in place.clips]
         required = [*self._states, *inside, "action"]
-        table = episode_rows(place, [*required, *OUTCOMES, "task_index"])
+        table = episode_rows(self._rows, place, [*required, *OUTCOMES, "task_index", TIME_COLUMN])
         require_columns(table, required, where)
+        require_steady_time(table, self._layout.fps, where)
         observations = self._observations(table, place, where)
         actions = self._numbers(table, "action", where)
         outcome = self._outcome(table, where)
@@ -148,8 +161,8 @@ class LeRobotSource:
         size = int(np.prod(self._features["action"]["shape"]))
         if self._extras is not None:
             return self._extras.spec_for(shapes, size)
-        tables = dict.fromkeys(place.table for place in self._places.values())
-        low, high = action_range(iter(tables), size)
+        tables = list(dict.fromkeys(place.table for place in self._places.values()))
+        low, high = action_range(tables, size, self._progress)
         named = {
             key: component_names(self._features[key].get("names"))
             for key in (*self._states, "action")

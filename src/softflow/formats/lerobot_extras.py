@@ -26,7 +26,8 @@ from softflow.data.batch import DataSpec, Episode, is_image_key
 from softflow.data.files import read_json, write_json
 from softflow.errors import DataError, StoreError
 from softflow.formats.lerobot_layout import Place, damage_named
-from softflow.formats.lerobot_tables import numbers, picture, rows_of
+from softflow.formats.lerobot_rows import EpisodeRows
+from softflow.formats.lerobot_tables import numbers, picture
 
 FOLDER = Path("meta/softflow")
 FORMAT_VERSION = 1
@@ -53,6 +54,7 @@ class Extras:
 
     def __init__(self, folder: Path, spec: DataSpec) -> None:
         self._folder, self._file, self._spec = folder, folder / "episodes.parquet", spec
+        self._rows = EpisodeRows()
 
     @classmethod
     def of(cls, path: Path) -> Extras | None:
@@ -105,7 +107,7 @@ class Extras:
         """
         keys = spec.observation_shapes
         columns = ["length", "terminated", "success", "metadata", *(FINAL + key for key in keys)]
-        table = rows_of(self._file, place.index, columns)
+        table = self._rows.read(self._file, place.index, columns)
         where = f"{self._file}, {place.name}"
         with damage_named(self._file):
             if table.num_rows != 1 or table.column("length")[0].as_py() != place.length:

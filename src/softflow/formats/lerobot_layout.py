@@ -40,10 +40,12 @@ class Clip:
     Args:
         path: the file.
         start_s: when in the file the stretch begins; None: it is the whole file.
+        end_s: when it ends; None: when the episode does.
     """
 
     path: Path
     start_s: float | None = None
+    end_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,8 @@ class Layout:
             info = read_json(file)
         except StoreError as error:
             raise DataError(
-                f"{path} is not a LeRobot dataset: {error}; give the folder with meta/ and data/ "
-                "in it"
+                f"{path} is not a LeRobot dataset: {str(error).rstrip('.')}; give the folder with "
+                "meta/ and data/ in it"
             ) from error
         with damage_named(file):
             version = str(info["codebase_version"])
@@ -199,9 +201,9 @@ class Layout:
                 names = pq.read_schema(file).names
                 wanted = [name for name in names if not name.startswith("stats/")]
                 for row in pq.read_table(file, columns=wanted).to_pylist():
-                    yield self._shared_place(row, videos, file)
+                    yield self._shared_place(row, videos)
 
-    def _shared_place(self, row: dict[str, Any], videos: list[str], file: Path) -> Place:
+    def _shared_place(self, row: dict[str, Any], videos: list[str]) -> Place:
         def in_chunk(kind: str, prefix: str, **more: str) -> Path:
             chunk, number = int(row[f"{prefix}/chunk_index"]), int(row[f"{prefix}/file_index"])
             return self._file(kind, chunk_index=chunk, file_index=number, **more)
@@ -210,13 +212,7 @@ class Layout:
         clips: dict[str, Clip] = {}
         for key in videos:
             start, end = (float(row[f"videos/{key}/{end}_timestamp"]) for end in ("from", "to"))
-            if abs((end - start) * self.fps - length) >= 1:
-                raise DataError(
-                    f"{file}, episode {index}: '{key}' lasts from {start:.4f} to {end:.4f} s, "
-                    f"{(end - start) * self.fps:.2f} frames at {self.fps:g} Hz, but the episode "
-                    f"has {length} rows; record it again, or leave this camera out"
-                )
-            clips[key] = Clip(in_chunk("video", f"videos/{key}", video_key=key), start)
+            clips[key] = Clip(in_chunk("video", f"videos/{key}", video_key=key), start, end)
         tasks = tuple(row.get("tasks") or ())
         return Place(index, length, in_chunk("data", "data"), tasks, clips)
 

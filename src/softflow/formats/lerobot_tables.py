@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,55 +15,23 @@ from PIL import Image
 
 from softflow.errors import DataError
 from softflow.formats.lerobot_layout import Place, damage_named
+from softflow.formats.lerobot_rows import EpisodeRows
+from softflow.progress import ProgressReporter
 
-EPISODE_COLUMN = "episode_index"
+TIME_COLUMN = "timestamp"
+ACTION_ROWS = 1 << 16
+"""Rows of actions read together."""
 
 
-def episode_rows(place: Place, wanted: Sequence[str]) -> pa.Table:
+def episode_rows(rows: EpisodeRows, place: Place, wanted: Sequence[str]) -> pa.Table:
     """The rows of an episode, of those wanted columns that its table has.
 
     Raises:
         DataError: the file is missing or damaged, or rows are missing or twice there.
     """
-    table = rows_of(place.table, place.index, [*wanted, "frame_index"])
+    table = rows.read(place.table, place.index, [*wanted, "frame_index"])
     _require_whole(table, place)
     return table
-
-
-def rows_of(path: Path, index: int, wanted: Sequence[str] = ()) -> pa.Table:
-    """The rows of `path` with this episode_index, all columns or those wanted that are there.
-
-    Only the row groups that may hold them are read. LeRobot writes one for each episode.
-
-    Raises:
-        DataError: the file is missing, damaged, or without episode_index.
-    """
-    with damage_named(path), pq.ParquetFile(path) as file:
-        there = file.schema_arrow.names
-        if EPISODE_COLUMN not in there:
-            raise DataError(
-                f"{path} has no column '{EPISODE_COLUMN}' (it has {there}); download it again"
-            )
-        columns = [key for key in there if not wanted or key in (*wanted, EPISODE_COLUMN)]
-        groups = [
-            file.read_row_group(group, columns=columns)
-            for group in range(file.num_row_groups)
-            if _may_hold(file.metadata.row_group(group), index)
-        ]
-        if not groups:
-            return file.schema_arrow.empty_table()
-        table = pa.concat_tables(groups)
-        return table.filter(pa.array(np.asarray(table.column(EPISODE_COLUMN)) == index))
-
-
-def _may_hold(group: pq.RowGroupMetaData, index: int) -> bool:
-    """False when the statistics of a row group say that the episode is not in it."""
-    for number in range(group.num_columns):
-        column = group.column(number)
-        if column.path_in_schema == EPISODE_COLUMN and column.statistics is not None:
-            known = column.statistics
-            return not known.has_min_max or known.min <= index <= known.max
-    return True
 
 
 def _require_whole(table: pa.Table, place: Place) -> None:
@@ -82,6 +51,31 @@ def _require_whole(table: pa.Table, place: Place) -> None:
                 f"{where}: row {wrong[0]} has frame_index {frames[wrong[0]]:.0f}; rows are missing "
                 "or out of order, download the file again"
             )
+
+
+def require_steady_time(table: pa.Table, fps: float, where: str) -> None:
+    """Raise unless a column "timestamp", if there is one, rises by about a frame from row to row.
+
+    Frames of a video are found by counting: a row twice, or one left out, would shift them.
+
+    Raises:
+        DataError: it stands still, falls or leaps; names the row.
+    """
+    column = table.column(TIME_COLUMN) if TIME_COLUMN in table.column_names else None
+    if column is None or not pa.types.is_floating(column.type):
+        return
+    # Not by way of float32, in which seconds since 1970 would not move at all.
+    times_s = np.asarray(column, np.float64)
+    frames = np.diff(times_s) * fps
+    wrong = np.flatnonzero(~(np.abs(frames - 1) <= 0.5))
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"{where}: 'timestamp' goes from {times_s[row]:.4f} s in row {row} to "
+            f"{times_s[row + 1]:.4f} s in row {row + 1}, {frames[row]:.2f} frames at {fps:g} Hz "
+            f"({len(wrong)} such places); rows are missing or there twice: record the episode "
+            "again, or leave it out"
+        )
 
 
 def require_columns(table: pa.Table, wanted: Sequence[str], where: str) -> None:
@@ -163,21 +157,34 @@ def picture(data: bytes, shape: tuple[int, ...], where: str) -> np.ndarray:
     return pixels
 
 
-def action_range(tables: Iterator[Path], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest finite action [A] of some tables, one row group in memory.
+def action_range(
+    tables: Sequence[Path], size: int, progress: ProgressReporter
+) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest finite action [A] of some tables, `ACTION_ROWS` rows in memory.
 
-    Raises:
-        DataError: a table is missing or damaged, or has no column "action".
+    A table that cannot be read is passed over: whoever reads its episodes is told.
     """
     low, high = np.full(size, np.inf), np.full(size, -np.inf)
-    for path in tables:
-        with damage_named(path), pq.ParquetFile(path) as file:
-            for group in range(file.num_row_groups):
-                table = file.read_row_group(group, columns=["action"])
-                require_columns(table, ["action"], str(path))
-                actions = numbers(table, "action", (size,), str(path))
+    progress.begin("range of actions", len(tables))
+    for done, path in enumerate(tables, 1):
+        with suppress(DataError):
+            for actions in _actions(path, size):
                 finite = np.isfinite(actions)
                 low = np.minimum(low, np.where(finite, actions, np.inf).min(0, initial=np.inf))
                 high = np.maximum(high, np.where(finite, actions, -np.inf).max(0, initial=-np.inf))
+        progress.advance(done, path.name)
     seen = np.isfinite(low)
     return np.where(seen, low, 0.0), np.where(seen, high, 0.0)
+
+
+def _actions(path: Path, size: int) -> Iterator[np.ndarray]:
+    """float32 [rows, A], piece by piece.
+
+    Raises:
+        DataError: the table is missing or damaged, or has no column "action".
+    """
+    with damage_named(path), pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(ACTION_ROWS, columns=["action"]):
+            table = pa.Table.from_batches([batch])
+            require_columns(table, ["action"], str(path))
+            yield numbers(table, "action", (size,), str(path))

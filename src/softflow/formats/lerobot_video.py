@@ -28,6 +28,7 @@ def read_clip(clip: Clip, fps: float, frames: np.ndarray) -> None:
         DataError: the video is missing or damaged, has too few or (a whole file) too many frames,
             one of another size, or none within half a frame of that second.
     """
+    _require_length(clip, fps, len(frames))
     count = 0
     with damage_named(clip.path), av.open(str(clip.path)) as container:
         for time_s, frame in _timed(container, clip, fps):
@@ -46,6 +47,18 @@ def read_clip(clip: Clip, fps: float, frames: np.ndarray) -> None:
             f"{clip.path}: {found} frames{where}, but the episode has {len(frames)} rows; the "
             "video was cut or belongs to another episode, download it again or leave this camera "
             "out"
+        )
+
+
+def _require_length(clip: Clip, fps: float, steps: int) -> None:
+    if clip.start_s is None or clip.end_s is None:
+        return
+    count = (clip.end_s - clip.start_s) * fps
+    if abs(count - steps) >= 1:
+        raise DataError(
+            f"{clip.path}: meta/episodes says the episode lasts from {clip.start_s:.4f} to "
+            f"{clip.end_s:.4f} s of it, {count:.2f} frames at {fps:g} Hz, but it has {steps} rows; "
+            "record it again, or leave this camera out"
         )
 
 

@@ -20,7 +20,7 @@ from softflow.data.batch import IMAGE_PREFIX, STATE_KEY, DataSpec, Episode
 from softflow.data.files import read_json
 from softflow.errors import DataError
 from softflow.formats.frames import rgb_shape
-from softflow.formats.hdf5 import member_array, member_group, opened, place_of
+from softflow.formats.hdf5 import member_array, member_group, opened, place_of, usable
 from softflow.formats.minari_pictures import is_camera, pictures
 from softflow.formats.outcome import SUCCESS_INFOS, episode_of, range_of_actions
 from softflow.formats.rates import control_rate
@@ -49,15 +49,15 @@ class MinariSource:
         self, path: Path, *, control_hz: float | None = None, end_at_success: bool = True
     ) -> None:
         self.path, self._end_at_success = _main_data(path), end_at_success
-        facts = _facts(self.path.parent)
-        self._environment = _environment(facts)
+        self._environment, bounds = _described_by(self.path.parent / "metadata.json")
         with opened(self.path) as file:
             self._names = _episodes(file)
             low, high = range_of_actions(
-                ((f"{path}, {name}", _actions(file, name)) for name in self._names),
-                _action_bounds(facts),
+                usable(self._names, lambda name: (f"{path}, {name}", _actions(file, name))),
+                bounds,
             )
-            shapes, names = self._described(_leaves(file, self._names[0]))
+            first = usable(self._names, lambda name: self._described(_leaves(file, name)))
+            shapes, names = next(first)
         rate = control_rate(control_hz, self._environment, str(self.path))
         self.spec = DataSpec(shapes, len(low), tuple(low), tuple(high), rate, names=names)
 
@@ -163,10 +163,14 @@ def _facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _environment(facts: dict[str, Any]) -> str:
-    """What the environment is called, or else the dataset."""
-    spec = _embedded(facts, "env_spec")
-    return str(spec.get("id") or facts.get("dataset_id") or "")
+def _described_by(file: Path) -> tuple[str, tuple[np.ndarray, np.ndarray] | None]:
+    """What metadata.json says: what the environment is called, or else the dataset; its bounds."""
+    facts = _facts(file.parent)
+    try:
+        name = _embedded(facts, "env_spec").get("id") or facts.get("dataset_id") or ""
+        return str(name), _action_bounds(facts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{file} is damaged ({error}); download the dataset again") from error
 
 
 def _action_bounds(facts: dict[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
@@ -174,7 +178,9 @@ def _action_bounds(facts: dict[str, Any]) -> tuple[np.ndarray, np.ndarray] | Non
     space = _embedded(facts, "action_space")
     if space.get("type") != "Box":
         return None
-    low, high = (np.asarray(space[side], np.float64) for side in ("low", "high"))
+    if not {"low", "high"} <= space.keys():
+        raise ValueError("'action_space' lacks low or high")
+    low, high = (np.asarray(space[side], np.float64).reshape(-1) for side in ("low", "high"))
     return (low, high) if np.isfinite(low).all() and np.isfinite(high).all() else None
 
 
@@ -182,10 +188,8 @@ def _embedded(facts: dict[str, Any], key: str) -> dict[str, Any]:
     """A JSON object that metadata.json holds as text."""
     try:
         value = json.loads(facts.get(key) or "{}")
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"metadata.json: '{key}' is not JSON ({error}); download the dataset again"
-        ) from error
+    except ValueError as error:
+        raise ValueError(f"'{key}' is not JSON: {error}") from error
     return value if isinstance(value, dict) else {}
 
 

@@ -54,6 +54,9 @@ def range_of_actions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The action space: `bounds`, wider where the data is wider; None takes what the data spans.
 
+    The first episode with vectors for actions says how many components there are; another one that
+    has more or fewer is passed over here, and told of when it is read.
+
     Args:
         parts: where they lie, for messages, and the actions [T, A] of one episode after the other.
         bounds: lowest and highest value per component, or one number for -bounds to bounds.
@@ -62,29 +65,37 @@ def range_of_actions(
         float64 [A] each.
 
     Raises:
-        DataError: actions that are no vectors, or of different lengths.
+        DataError: no episode has actions that are vectors, or the bounds are of another length.
     """
     low = high = np.zeros(0)
+    misfit = ""
     for where, values in parts:
         actions = np.asarray(values, np.float32)
-        if actions.ndim != 2 or (low.size and actions.shape[1] != low.size):
-            raise DataError(
-                f"{where}: actions have shape {actions.shape}, expected [steps, "
-                f"{low.size or 'components'}]; softflow needs a continuous action vector, the same "
-                "in every episode"
-            )
+        if actions.ndim != 2 or actions.shape[1] != (low.size or actions.shape[1]):
+            misfit = misfit or f"{where}: actions have shape {actions.shape}"
+            continue
         if low.size == 0:
-            low, high = _first_bounds(bounds, actions.shape[1])
+            low, high = _first_bounds(bounds, actions.shape[1], where)
         # NaN and infinity are told of when that episode is read.
         finite = np.isfinite(actions)
         low = np.minimum(low, np.min(actions, axis=0, initial=np.inf, where=finite))
         high = np.maximum(high, np.max(actions, axis=0, initial=-np.inf, where=finite))
+    if low.size == 0:
+        raise DataError(
+            f"{misfit or 'there are no actions'}, expected [steps, components]; softflow needs a "
+            "continuous action vector"
+        )
     return np.where(np.isfinite(low), low, 0.0), np.where(np.isfinite(high), high, 0.0)
 
 
 def _first_bounds(
-    bounds: tuple[np.ndarray, np.ndarray] | float | None, action_dim: int
+    bounds: tuple[np.ndarray, np.ndarray] | float | None, action_dim: int, where: str
 ) -> tuple[np.ndarray, np.ndarray]:
+    if isinstance(bounds, tuple) and {len(bound) for bound in bounds} != {action_dim}:
+        raise DataError(
+            f"{where}: actions have {action_dim} components, the dataset's action space has "
+            f"{len(bounds[0])}; download it again"
+        )
     least = bounds[0] if isinstance(bounds, tuple) else np.inf if bounds is None else -bounds
     most = bounds[1] if isinstance(bounds, tuple) else -np.inf if bounds is None else bounds
     return np.broadcast_to(least, (action_dim,)), np.broadcast_to(most, (action_dim,))

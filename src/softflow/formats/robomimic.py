@@ -20,7 +20,14 @@ import numpy as np
 
 from softflow.data.batch import DataSpec, Episode
 from softflow.errors import DataError
-from softflow.formats.hdf5 import as_text, member_array, member_group, opened, place_of
+from softflow.formats.hdf5 import (
+    as_text,
+    member_array,
+    member_group,
+    opened,
+    place_of,
+    usable,
+)
 from softflow.formats.outcome import episode_of, range_of_actions
 from softflow.formats.rates import control_rate
 from softflow.formats.robomimic_observations import LEAVE_OUT, Observations
@@ -83,13 +90,19 @@ class RobomimicSource:
             self._attributes = foreign_attributes(data, leave_out=added)
             self._masks = self._read_masks(file)
             self._names = self._demonstrations(data, filter_key)
-            first = self._demonstration(file, self._names[0])
-            self._observations = Observations(first, self._record, state_keys, cameras)
+            self._observations = next(
+                usable(
+                    self._names,
+                    lambda name: Observations(
+                        self._demonstration(file, name), self._record, state_keys, cameras
+                    ),
+                )
+            )
             environment = self._environment(data)
             self._environment_name = str(environment.get("env_name") or data.attrs.get("env", ""))
             self._has_success_reward = environment.get("type") != GYM_TYPE
             rate = self._control_rate(environment, control_hz)
-            actions = (self._actions(file, name) for name in self._names)
+            actions = usable(self._names, lambda name: self._actions(file, name))
             self.spec = self._spec(*range_of_actions(actions, ROBOSUITE_BOUND), rate)
 
     def episodes(self) -> list[str]:

@@ -59,6 +59,8 @@ class Observations:
         """Key of the store -> observations; depth images and the like only if asked for."""
         if absent := [key for key in wanted if key not in there]:
             raise DataError(f"{place_of(first)} has no observation '{absent[0]}'; it has {there}")
+        if twice := [key for key in wanted if wanted.count(key) > 1]:
+            raise DataError(f"--state-keys names '{twice[0]}' twice; give each observation once")
         if wanted:
             return {STATE_KEY: wanted}
         if flat := tuple(key for key in there if _array(first, f"obs/{key}").ndim <= 2):
@@ -128,8 +130,11 @@ class Observations:
             result[key] = np.concatenate(values)
         for key, camera in self._cameras.items():
             frames = _array(group, f"obs/{camera}")
-            both = [np.asarray(frames), np.asarray(_array(group, f"{final}/{camera}")[-1:])]
-            result[key] = rgb_frames(np.concatenate(both), place_of(frames))
+            # Frames are large: they are read to where they stay, the final one included.
+            both = np.empty((len(frames) + 1, *frames.shape[1:]), frames.dtype)
+            frames.read_direct(both, dest_sel=np.s_[:-1])
+            both[-1:] = _last_frame(_array(group, f"{final}/{camera}"), both.shape[1:])
+            result[key] = rgb_frames(both, place_of(frames))
         return result
 
     def _state(
@@ -155,6 +160,15 @@ def _chosen_cameras(
         raise DataError(f"{place_of(first)} has no camera '{absent[0]}'; it has {there or 'none'}")
     chosen = there if wanted is None else wanted
     return {IMAGE_PREFIX + name.removesuffix(IMAGE_SUFFIX): name for name in chosen}
+
+
+def _last_frame(frames: h5py.Dataset, shape: tuple[int, ...]) -> np.ndarray:
+    """[1, ...]; a DataError if it is of another size than those before."""
+    if frames.shape[1:] != shape:
+        raise DataError(
+            f"{place_of(frames)} has frames of {frames.shape[1:]}, 'obs' of {shape}; {LEAVE_OUT}"
+        )
+    return np.asarray(frames[-1:])
 
 
 def _array(group: h5py.Group, name: str) -> h5py.Dataset:

@@ -12,7 +12,9 @@ and ends with the first that stops; T+1 observations are taken at the control ra
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,50 @@ from softflow.errors import DataError
 from softflow.formats.resampling import control_times
 from softflow.formats.rosbag_episodes import EpisodeRange, find_ranges
 from softflow.formats.rosbag_mapping import RosbagMapping, SignalMap
-from softflow.formats.rosbag_reader import find_bags, opened
+from softflow.formats.rosbag_reader import (
+    Recording,
+    find_bags,
+    opened,
+    require_whole_recording,
+)
 from softflow.formats.rosbag_report import RecordingReport, make_report
 from softflow.formats.rosbag_samples import Entry, SignalReader, first_values, sample
 from softflow.formats.rosbag_timing import BagTiming, Event, scan
 from softflow.formats.rosbag_yaml import load_mapping
+from softflow.progress import ProgressReporter, SilentProgress
+
+Shapes = dict[str, tuple[int, ...]]
+BAGS_TRIED = 5
+"""Bags to look at for one that is whole, before the mapping is to blame."""
+
+
+@dataclass
+class Survey:
+    """What was found in all bags.
+
+    Args:
+        parts: bag -> names of its episodes; those of unusable bags are missing.
+        low, high: smallest and largest value of each action component, float32 [A].
+        error: what was wrong with the first unusable bag.
+    """
+
+    parts: dict[str, list[str]] = field(default_factory=dict)
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    error: DataError | None = None
+
+    def add(self, actions: np.ndarray, action_dim: int) -> None:
+        """Take in actions [T, A], but for those of a bag with other components."""
+        if actions.shape[1] == action_dim:
+            low, high = actions.min(axis=0), actions.max(axis=0)
+            self.low = low if self.low is None else np.minimum(self.low, low)
+            self.high = high if self.high is None else np.maximum(self.high, high)
+
+    def action_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """low and high; raises what was wrong if no bag was usable."""
+        if self.low is None or self.high is None:
+            raise self.error or DataError("the bags hold no actions; correct the mapping")
+        return self.low, self.high
 
 
 class RosbagSource:
@@ -39,20 +80,22 @@ class RosbagSource:
     Args:
         path: what `ros2 bag record` wrote, a `.mcap` or `.db3` file, or a folder of those.
         mapping: the YAML file, or what it says.
+        progress: told of each bag when all are read before the first episode: for the range of the
+            actions, and where the mapping cuts bags into episodes.
 
     Raises:
-        DataError: no bags there, the mapping is unusable, or the first bag does not have what it
+        DataError: no bags there, the mapping is unusable, or the first bags do not have what it
             maps; names the place and the fix.
     """
 
-    def __init__(self, path: Path, mapping: RosbagMapping | Path) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, mapping: RosbagMapping | Path, progress: ProgressReporter | None = None
+    ) -> None:
+        self.path, self._progress = path, progress or SilentProgress()
         self.mapping = load_mapping(mapping) if isinstance(mapping, Path) else mapping
         self._bags = find_bags(path)
         self._scanned: tuple[str, BagTiming] | None = None
-        self._spec: DataSpec | None = None
-        self._first = next(iter(self._bags))
-        self._shapes, self._names = self._look_at_first()
+        self._first, self._shapes, self._names = self._look_at_first()
         self._require_bounds()
 
     @property
@@ -60,21 +103,30 @@ class RosbagSource:
         """What the episodes hold. Without bounds in the mapping, reads the actions of all bags.
 
         Raises:
-            DataError: a bag is unusable.
+            DataError: no bag is usable.
         """
-        if self._spec is None:
-            self._spec = self._make_spec()
         return self._spec
+
+    @cached_property
+    def _spec(self) -> DataSpec:
+        shapes = {key: shape for key, shape in self._shapes.items() if key != "action"}
+        low, high = self.mapping.action_low, self.mapping.action_high
+        if low is None or high is None:
+            found_low, found_high = self._survey.action_range()
+            low = low or tuple(map(float, found_low))
+            high = high or tuple(map(float, found_high))
+        hz = self.mapping.control_hz
+        return DataSpec(shapes, len(low), low, high, hz, names=self._names)
 
     def episodes(self) -> list[str]:
         """Names in the order of the bags'. Where bags are cut into episodes, reads all their times.
 
-        Raises:
-            DataError: a bag is unusable.
+        A bag that is unusable then stands for its episodes: reading it says why.
         """
         if not self._is_cut:
             return list(self._bags)
-        return [name for names in self._cut_names.values() for name in names]
+        parts = self._survey.parts
+        return [name for bag in self._bags for name in parts.get(bag, [bag])]
 
     def read(self, name: str) -> Episode:
         """An episode; its rewards are those of the mapping's topics, or none.
@@ -135,11 +187,21 @@ class RosbagSource:
     def _is_cut(self) -> bool:
         return self.mapping.episodes is not None or self.mapping.on_gap == "split"
 
-    def _look_at_first(self) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[str, ...]]]:
-        """Shapes and component names by key, from the first bag."""
-        shapes: dict[str, tuple[int, ...]] = {}
+    def _look_at_first(self) -> tuple[str, Shapes, dict[str, tuple[str, ...]]]:
+        """The first usable bag, and its shapes and component names by key."""
+        first_error: DataError | None = None
+        for bag in list(self._bags)[:BAGS_TRIED]:
+            try:
+                return bag, *self._look_at(bag)
+            except DataError as error:
+                first_error = first_error or error
+        assert first_error is not None  # there is a bag
+        raise first_error
+
+    def _look_at(self, bag: str) -> tuple[Shapes, dict[str, tuple[str, ...]]]:
+        shapes: Shapes = {}
         names: dict[str, tuple[str, ...]] = {}
-        with opened(self._bags[self._first], self.mapping.message_definitions) as recording:
+        with self._opened(bag) as recording:
             found = first_values(recording, self.mapping)
             groups = {**self.mapping.observations, "action": self.mapping.action}
             for key, signals in groups.items():
@@ -152,6 +214,14 @@ class RosbagSource:
             shapes |= {key: found[camera].shape for key, camera in self.mapping.cameras.items()}
         return shapes, names
 
+    @contextmanager
+    def _opened(self, bag: str) -> Iterator[Recording]:
+        path = self._bags[bag]
+        if path.is_file() and path != self.path:
+            require_whole_recording(path)
+        with opened(path, self.mapping.message_definitions) as recording:
+            yield recording
+
     def _require_bounds(self) -> None:
         for option in ("action_low", "action_high"):
             bound, count = getattr(self.mapping, option), self._shapes["action"][0]
@@ -162,36 +232,37 @@ class RosbagSource:
                 )
 
     @cached_property
-    def _cut_names(self) -> dict[str, list[str]]:
-        """Bag → names of its episodes."""
-        return {bag: list(self._parts(bag)) for bag in self._bags}
+    def _survey(self) -> Survey:
+        """One pass over all bags: their episodes and, without bounds in the mapping, actions."""
+        found = Survey()
+        ranged = self.mapping.action_low is None or self.mapping.action_high is None
+        self._progress.begin("look through the bags", len(self._bags))
+        for done, bag in enumerate(self._bags):
 
-    def _make_spec(self) -> DataSpec:
-        shapes = {key: shape for key, shape in self._shapes.items() if key != "action"}
-        low, high = self.mapping.action_low, self.mapping.action_high
-        if low is None or high is None:
-            found_low, found_high = self._action_range()
-            low = low or tuple(map(float, found_low))
-            high = high or tuple(map(float, found_high))
-        hz = self.mapping.control_hz
-        return DataSpec(shapes, len(low), low, high, hz, names=self._names)
+            def tell(what: str, done: int = done, bag: str = bag) -> None:
+                self._progress.advance(done, f"{bag} {what}")
 
-    def _action_range(self) -> tuple[np.ndarray, np.ndarray]:
-        """Smallest and largest value of each action component over all episodes."""
-        extremes = [(actions.min(axis=0), actions.max(axis=0)) for actions in self._all_actions()]
-        lows, highs = zip(*extremes, strict=True)
-        return np.min(lows, axis=0), np.max(highs, axis=0)
+            try:
+                parts = self._parts(bag, lambda count, tell=tell: tell(f"({count:,} messages)"))
+                found.parts[bag] = list(parts)
+                for number, part in enumerate(parts.values() if ranged else ()):
+                    tell(f"(actions of episode {number})")
+                    found.add(self._actions(bag, part), self._shapes["action"][0])
+            except DataError as error:
+                # Whoever reads its episodes is told.
+                found.error = found.error or error
+            self._progress.advance(done + 1, bag)
+        return found
 
-    def _all_actions(self) -> Iterator[np.ndarray]:
-        for bag in self._bags:
-            timing = self._timing(bag)
-            for part in self._parts(bag).values():
-                at = control_times(part.start_ns, part.end_ns, self.mapping.control_hz)[:-1]
-                values = self._sampled(bag, timing, self.mapping.action, at)
-                yield _joined(values, self.mapping.action)
+    def _actions(self, bag: str, part: EpisodeRange) -> np.ndarray:
+        """float32 [T, A]."""
+        at = control_times(part.start_ns, part.end_ns, self.mapping.control_hz)[:-1]
+        values = self._sampled(bag, self._timing(bag), self.mapping.action, at)
+        return _joined(values, self.mapping.action)
 
     def _place(self, name: str) -> tuple[str, EpisodeRange]:
-        bag = name.rpartition("/")[0] if self._is_cut else name
+        is_part = self._is_cut and name not in self._bags
+        bag = name.rpartition("/")[0] if is_part else name
         parts = self._parts(bag) if bag in self._bags else {}
         if name not in parts:
             raise DataError(
@@ -199,24 +270,28 @@ class RosbagSource:
             )
         return bag, parts[name]
 
-    def _parts(self, bag: str) -> dict[str, EpisodeRange]:
+    def _parts(
+        self, bag: str, on_messages: Callable[[int], None] = lambda count: None
+    ) -> dict[str, EpisodeRange]:
         """The episodes of a bag by name."""
-        ranges, _ = find_ranges(self._timing(bag), self.mapping)
+        ranges, _ = find_ranges(self._timing(bag, on_messages), self.mapping)
         if not self._is_cut:
             return {bag: ranges[0]}
         return {f"{bag}/{i:03d}": part for i, part in enumerate(ranges)}
 
-    def _timing(self, bag: str) -> BagTiming:
+    def _timing(
+        self, bag: str, on_messages: Callable[[int], None] = lambda count: None
+    ) -> BagTiming:
         """The times of a bag; those of the last one are kept."""
         if self._scanned is None or self._scanned[0] != bag:
-            with opened(self._bags[bag], self.mapping.message_definitions) as recording:
-                self._scanned = bag, scan(recording, self.mapping)
+            with self._opened(bag) as recording:
+                self._scanned = bag, scan(recording, self.mapping, on_messages)
         return self._scanned[1]
 
     def _sampled(
         self, bag: str, timing: BagTiming, entries: tuple[Entry, ...], at: np.ndarray
     ) -> dict[Entry, np.ndarray]:
-        with opened(self._bags[bag], self.mapping.message_definitions) as recording:
+        with self._opened(bag) as recording:
             return sample(recording, timing, entries, at)
 
     # ---- rewards and success ----------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -169,6 +170,20 @@ class RosbagMapping:
             "episodes": self.episodes,
         }
         return {role: event for role, event in roles.items() if event is not None}
+
+    @property
+    def fingerprint(self) -> str:
+        """Eight letters that change with whatever decides what an episode holds."""
+        same = replace(
+            self,
+            observations=dict(sorted(self.observations.items())),
+            cameras=dict(sorted(self.cameras.items())),
+            # These are in the spec, or say where to find the same thing.
+            action_low=None,
+            action_high=None,
+            message_definitions=(),
+        )
+        return hashlib.sha256(repr(same).encode()).hexdigest()[:8]
 
     @property
     def topics(self) -> tuple[str, ...]:

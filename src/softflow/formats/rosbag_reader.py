@@ -38,7 +38,7 @@ def find_bags(path: Path) -> dict[str, Path]:
     A folder with `metadata.yaml` is a bag, and so is every other `.mcap` or `.db3` file.
 
     Raises:
-        DataError: there is none, or a recording was cut off before its metadata was written.
+        DataError: there is none.
     """
     if not path.exists():
         raise DataError(f"there is no '{path}'; give a bag or a folder of bags")
@@ -49,7 +49,6 @@ def find_bags(path: Path) -> dict[str, Path]:
         if file.name == METADATA:
             found[file.parent.relative_to(path).as_posix()] = file.parent
         elif file.suffix in STORAGE_SUFFIXES and not (file.parent / METADATA).exists():
-            _require_whole_recording(file)
             found[file.relative_to(path).as_posix()] = file
     if not found:
         raise DataError(
@@ -59,8 +58,12 @@ def find_bags(path: Path) -> dict[str, Path]:
     return {name: found[name] for name in sorted(found, key=_with_numbers)}
 
 
-def _require_whole_recording(file: Path) -> None:
-    """Raise for `run/run_0.mcap` without metadata: ros2 bag record names its files like that."""
+def require_whole_recording(file: Path) -> None:
+    """Refuse `run/run_0.mcap` without metadata: ros2 bag record names its files like that.
+
+    Raises:
+        DataError: the recording was cut off before its metadata was written.
+    """
     if re.fullmatch(rf"{re.escape(file.resolve().parent.name)}_\d+", file.stem):
         raise DataError(
             f"'{file.parent}' has no {METADATA}, which ros2 bag record writes when it ends: the "

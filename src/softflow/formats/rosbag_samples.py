@@ -196,11 +196,19 @@ class _Numbers(_Collector):
         super().__init__(recording, timing, entry, at)
         self._signal = SignalReader(recording, entry)
         self._belongs = Membership(recording, entry.stream)
+        self._wanted = self._neighbours()
         self._stamps: list[int] = []
         self._values: list[np.ndarray] = []
 
+    def _neighbours(self) -> set[int]:
+        """The stamps before and behind each time: no other message of a fast topic is decoded."""
+        times = self.times.times_ns
+        before = np.searchsorted(times, self._at, side="right") - 1
+        around = np.clip(np.concatenate([before, before + 1]), 0, len(times) - 1)
+        return set(times[around].tolist())
+
     def wants(self, stamp_ns: int) -> bool:
-        return self._start <= stamp_ns <= self._end
+        return stamp_ns in self._wanted
 
     def add(self, stamp_ns: int, message: RawMessage, decoded: object) -> None:
         if not self._belongs(message, decoded):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +26,8 @@ from softflow.formats.rosbag_mapping import (
     Stream,
 )
 from softflow.formats.rosbag_reader import RawMessage, Recording
+
+MESSAGES_TOLD = 10_000
 
 
 class Event(NamedTuple):
@@ -123,8 +125,17 @@ def latency_ns(entry: SignalMap | CameraMap) -> int:
 # ---- reading times --------------------------------------------------------------------------
 
 
-def scan(recording: Recording, mapping: RosbagMapping) -> BagTiming:
+def scan(
+    recording: Recording,
+    mapping: RosbagMapping,
+    on_messages: Callable[[int], None] = lambda count: None,
+) -> BagTiming:
     """Read the times of all messages, and the events, in one pass; images stay undecoded.
+
+    Args:
+        recording: the bag.
+        mapping: what is taken from it.
+        on_messages: called every `MESSAGES_TOLD` messages with their number until then.
 
     Raises:
         DataError: a topic is missing, empty or damaged, or the clocks do not belong together.
@@ -137,7 +148,9 @@ def scan(recording: Recording, mapping: RosbagMapping) -> BagTiming:
         for role, event in mapping.events.items()
     ]
     events: dict[EventRole, list[Event]] = {role: [] for role in mapping.events}
-    for message in recording.messages(mapping.topics):
+    for count, message in enumerate(recording.messages(mapping.topics)):
+        if count % MESSAGES_TOLD == 0:
+            on_messages(count)
         received = message.receive_ns
         stamp = recording.stamp_ns(message) if mapping.clock == "header" else 0
         for stream, times in streams.items():

@@ -296,9 +296,9 @@ def replaced(messages: list[Any], topic: str, number: int, message: Any) -> list
 
 
 def test_nan_says_topic_time_and_component(tmp_path: Path, ros: Any) -> None:
-    bad = ros.joints(["j0", "j1"], [0.0, np.nan], 0.42)
-    bag = ros.write(tmp_path / "run", replaced(recording(ros), "/joint_states", 42, bad))
-    refused(bag, "/joint_states, received 0.420000 s", "'position', component 0 is nan", "repair")
+    bad = ros.joints(["j0", "j1"], [0.0, np.nan], 0.4)
+    bag = ros.write(tmp_path / "run", replaced(recording(ros), "/joint_states", 40, bad))
+    refused(bag, "/joint_states, received 0.400000 s", "'position', component 0 is nan", "repair")
 
 
 def test_nan_outside_the_episode_does_not_matter(tmp_path: Path, ros: Any) -> None:

@@ -1,0 +1,61 @@
+"""Stores with everything that a RoboMimic file has a place for, and has not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from softflow.data.batch import DataSpec, Episode
+from softflow.data.episode_store import EpisodeStore
+from softflow.formats.robomimic_export import export_robomimic
+from softflow.progress import SilentProgress
+
+STATE, TOUCH = "observation.state", "observation.touch"
+FRONT, WRIST = "observation.images.front", "observation.images.wrist_image"
+
+RICH = DataSpec(
+    {
+        STATE: (6,),
+        "observation.phase": (1,),
+        "observation.object": (2,),
+        TOUCH: (2, 3),
+        FRONT: (8, 10, 3),
+        WRIST: (8, 10, 3),
+    },
+    2,
+    (-1.0, -0.25),
+    (1.0, 2.0),
+    12.5,
+    "cube-single-task1",
+    {
+        STATE: ("object.0", "object.1", "arm/x", "height", "eef.1", "."),
+        "observation.object": ("object.0", "object.1"),
+        "action": ("turn", "grip"),
+    },
+)
+"""Everything a store can hold that a RoboMimic file has no place of its own for."""
+
+
+def episode_of(spec: DataSpec, steps: int, seed: int, **facts: Any) -> Episode:
+    rng = np.random.default_rng(seed)
+    observations: dict[str, np.ndarray] = {
+        key: rng.normal(size=(steps + 1, *spec.observation_shapes[key])).astype(np.float32)
+        for key in spec.state_keys
+    }
+    for key in spec.image_keys:
+        shape = (steps + 1, *spec.observation_shapes[key])
+        observations[key] = rng.integers(0, 256, shape, dtype=np.uint8)
+    facts = {"terminated": False, "truncated": True, "success": False, "metadata": {}} | facts
+    return Episode(
+        observations,
+        rng.uniform(spec.action_low, spec.action_high, (steps, spec.action_dim)).astype(np.float32),
+        rng.normal(size=steps).astype(np.float32),
+        **facts,
+    )
+
+
+def exported(store: EpisodeStore, path: Path, **options: Any) -> Path:
+    assert export_robomimic(store, path, SilentProgress(), **options) == len(store)
+    return path
