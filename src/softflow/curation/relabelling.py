@@ -73,18 +73,9 @@ def plan(store: EpisodeStore, labels: Mapping[int, Label]) -> list[Change]:
         history = store.labels(index)
         if history and _says(history[-1]) == _says(label):
             continue
-        recorded = store.episode(index, with_images=False, labelled=False)
-        label.applied_to(recorded, f"episode {index}")
-        as_recorded = EpisodeSummary(
-            index,
-            recorded.length,
-            recorded.success,
-            recorded.terminated,
-            recorded.truncated,
-            recorded.return_,
-            recorded.metadata,
-        )
-        after = label.summarised(as_recorded)
+        recorded = store.summary(index, labelled=False)
+        label.rewards(recorded.length, f"episode {index}")
+        after = label.summarised(recorded)
         changes.append(Change(index, label, store.summary(index), after))
     return changes
 

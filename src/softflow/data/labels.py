@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -175,30 +176,29 @@ class LabelFolder:
             raise StoreError(
                 f"cannot make '{self.path}': {error.strerror}; make the store writable for you"
             ) from error
-        revision = max((_revision(path) for path in self._files().get(number, [])), default=-1) + 1
+        revision = self._next_revision(number)
         path = self.path / f"episode_{number:06d}.{revision:03d}.{secrets.token_hex(4)}.json"
         write_json(path, {"format_version": LABEL_VERSION, **asdict(label)})
         return path
 
-    def history(self, number: int) -> list[Label]:
-        """Every label of an episode, the oldest first.
+    def _next_revision(self, number: int) -> int:
+        """Looked up anew, because others may have labelled; only the names are read."""
+        start = f"episode_{number:06d}."
+        names = [name for name in os.listdir(self.path) if name.startswith(start)]
+        own = [self.path / name for name in names if _LABEL_NAME.fullmatch(name)]
+        return max(map(_revision, own), default=-1) + 1
 
-        Raises:
-            StoreError: a label file is damaged, or of a newer format.
+    def files(self) -> dict[int, list[Path]]:
+        """The label files of every labelled episode, the oldest first.
+
+        One look into the folder for all episodes: a look for each takes minutes with thousands.
         """
-        return [read_label(path) for path in self._files().get(number, [])]
-
-    def newest(self) -> dict[int, Path]:
-        """The file of the newest label of every labelled episode."""
-        return {number: files[-1] for number, files in self._files().items()}
-
-    def _files(self) -> dict[int, list[Path]]:
         found: dict[int, list[Path]] = {}
-        for path in sorted(self.path.glob("episode_*.json")) if self.path.exists() else []:
-            if match := _LABEL_NAME.fullmatch(path.name):
-                found.setdefault(int(match.group(1)), []).append(path)
-        for files in found.values():
-            files.sort(key=lambda path: (_revision(path), path.name))
+        for name in os.listdir(self.path) if self.path.exists() else []:
+            if match := _LABEL_NAME.fullmatch(name):
+                found.setdefault(int(match.group(1)), []).append(self.path / name)
+        for paths in found.values():
+            paths.sort(key=lambda path: (_revision(path), path.name))
         return found
 
 
