@@ -98,6 +98,27 @@ def test_help_explains_every_option(data: Say, name: str) -> None:
     assert "--no-" not in out
 
 
+def test_help_behind_a_list_of_stores(data: Say) -> None:
+    status, out, _ = data("merge", "out", "one", "two", "--help")
+    assert status == 0
+    assert "Folder of the new store" in out
+
+
+def test_a_stop_by_the_keyboard_says_what_is_there(
+    data: Say, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EpisodeStore, "episode", stop)
+    status, _, errors = data("validate", store)
+    assert status == 130
+    assert "Stopped. Nothing was written." in errors
+    status, _, errors = data("merge", tmp_path / "out", store)
+    assert status == 130
+    assert "the same command goes on" in errors
+
+
 def test_an_unknown_command_suggests_the_nearest(data: Say) -> None:
     status, _, errors = data("inspekt", "x")
     assert status == 2

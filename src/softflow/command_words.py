@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from softflow.errors import ConfigError
+
+InPath = Annotated[Path, tyro.conf.Positional]
+"""A file or folder that a command reads, given without the name of an option."""
+StorePath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
+"""An episode store."""
+OutPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+"""What a command writes."""
 
 
 def require_command(name: str, known: Iterable[str], prefix: str = "") -> None:

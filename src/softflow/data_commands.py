@@ -6,6 +6,7 @@ optional package is imported in the function.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -65,14 +66,20 @@ def run(words: list[str]) -> int:
         }
         print(overview("softflow data", "bring in, look into, check and prepare episodes", does))
         return 0
-    name = words[0]
+    name, rest = words[0], words[1:]
     require_command(name, (*FORMAT_COMMANDS, *COMMANDS), "data ")
-    if name in FORMAT_COMMANDS:
-        return FORMAT_COMMANDS[name](words[1:])
-    options, do = COMMANDS[name]
-    # A switch is off unless named: no --no-write in the help.
-    config = (tyro.conf.FlagCreatePairsOff,)
-    return do(tyro.cli(options, args=words[1:], prog=f"softflow data {name}", config=config)) or 0
+    try:
+        if name in FORMAT_COMMANDS:
+            return FORMAT_COMMANDS[name](rest)
+        options, do = COMMANDS[name]
+        # Behind a list of stores tyro's help would have nothing to say.
+        rest = ["--help"] if {"-h", "--help"} & set(rest) else rest
+        # A switch is off unless named: no --no-write in the help.
+        config = (tyro.conf.FlagCreatePairsOff,)
+        return do(tyro.cli(options, args=rest, prog=f"softflow data {name}", config=config)) or 0
+    except KeyboardInterrupt:
+        print(f"\nStopped. {_AFTER_A_STOP.get(name, _NOTHING_WRITTEN)}", file=sys.stderr)
+        return 130
 
 
 def inspect(options: Inspect) -> None:
@@ -286,6 +293,15 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "plot": (Plot, plot),
 }
 """Every command but two: its options and what does it."""
+
+_NOTHING_WRITTEN = "Nothing was written."
+_GOES_ON = "What was copied is there, whole; the same command goes on from it."
+_AFTER_A_STOP = {
+    "import": _GOES_ON,
+    "merge": _GOES_ON,
+    "filter": _GOES_ON,
+    "relabel": "Labels written so far count; the same command writes those that are missing.",
+}
 
 FORMAT_COMMANDS = {"import": run_import, "export": run_export}
 """The two that need a format next."""

@@ -8,10 +8,9 @@ from typing import Annotated
 
 import tyro
 
+from softflow.command_words import OutPath, StorePath
 from softflow.curation.rate_limits import USUAL_SIGMAS
 from softflow.errors import ConfigError
-
-StorePath = Annotated[Path, tyro.conf.Positional]
 
 
 @dataclass(frozen=True)
@@ -76,10 +75,13 @@ class Merge:
     Interrupted, the same command goes on. Each copy knows its origin (metadata "copied_from").
     """
 
-    out: StorePath
+    out: OutPath
     """Folder of the new store."""
-    stores: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Episode stores that hold the same keys at the same rate."""
+    stores: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="STORE [STORE ...]")
+    ]
+    """Episode stores that hold the same keys at the same rate. Where the bounds of their actions
+    differ, the new store has the wider ones."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Filter:
 
     store: StorePath
     """The episode store to choose from; it is only read."""
-    out: StorePath
+    out: OutPath
     """Folder of the new store."""
     success: bool = False
     """Keep the successes."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -187,15 +188,18 @@ def reading(path: Path) -> Iterator[None]:
                 f"cannot read episode file '{path}': {error.strerror}; check permissions, open "
                 "files and the disk."
             ) from error
-        raise damaged(path, f"{type(error).__name__}: {error}") from error
+        what = f"{type(error).__name__}: {error}"
+        if not zipfile.is_zipfile(path):
+            what = f"{path.stat().st_size:,} bytes that do not end as a zip file does"
+        raise damaged(path, what) from error
 
 
 def damaged(path: Path, what: str) -> DamagedEpisodeError:
     """The error that says what is wrong with an episode file, and what to do."""
     return DamagedEpisodeError(
         f"episode file '{path}' is damaged ({what}); copy it again from the machine that recorded "
-        "it, or run EpisodeStore.open(path, writable=True).verify(), which moves damaged episodes "
-        "to set_aside/ so that the others can be used."
+        "it, or go on without it: `softflow data filter STORE OUT --drop-invalid` copies the "
+        "episodes that are whole."
     )
 
 

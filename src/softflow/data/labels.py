@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -184,9 +183,9 @@ class LabelFolder:
     def _next_revision(self, number: int) -> int:
         """Looked up anew, because others may have labelled; only the names are read."""
         start = f"episode_{number:06d}."
-        names = [name for name in os.listdir(self.path) if name.startswith(start)]
-        own = [self.path / name for name in names if _LABEL_NAME.fullmatch(name)]
-        return max(map(_revision, own), default=-1) + 1
+        paths = [path for path in self.path.iterdir() if path.name.startswith(start)]
+        own = [_revision(path) for path in paths if _LABEL_NAME.fullmatch(path.name)]
+        return max(own, default=-1) + 1
 
     def files(self) -> dict[int, list[Path]]:
         """The label files of every labelled episode, the oldest first.
@@ -194,9 +193,9 @@ class LabelFolder:
         One look into the folder for all episodes: a look for each takes minutes with thousands.
         """
         found: dict[int, list[Path]] = {}
-        for name in os.listdir(self.path) if self.path.exists() else []:
-            if match := _LABEL_NAME.fullmatch(name):
-                found.setdefault(int(match.group(1)), []).append(self.path / name)
+        for path in self.path.iterdir() if self.path.exists() else []:
+            if match := _LABEL_NAME.fullmatch(path.name):
+                found.setdefault(int(match.group(1)), []).append(path)
         for paths in found.values():
             paths.sort(key=lambda path: (_revision(path), path.name))
         return found
