@@ -312,6 +312,9 @@ def test_relabel_from_a_table_only_shows_until_told_to_write(
     assert [s.success for s in opened.summaries()] == [False, True, True, False, True, False]
     _, out, _ = data(*words)
     assert out == "0 labels to write; --write does it\n"
+    status, _, errors = data(*words, "--episodes", 1)
+    assert status == 2
+    assert "leave --episodes out" in errors
 
 
 def test_relabel_by_a_rule_and_back(data: Say, store: Path) -> None:
@@ -331,11 +334,28 @@ def test_relabel_by_a_rule_and_back(data: Say, store: Path) -> None:
     assert opened.summary(2).length < 22
 
 
+def test_relabel_all_as_successes_and_undo(data: Say, store: Path) -> None:
+    words = ("relabel", store, "--success-at-end", "--annotator", "anna", "--write", "--show", 1)
+    status, out, _ = data(*words)
+    assert status == 0
+    assert out.splitlines()[1:] == [
+        "… and 5 more (--show)",
+        "6 labels written",
+        "successes of 6 episodes: 3 before, 6 with these labels",
+    ]
+    assert "anna       6/6 = 100 %" in data("inspect", store)[1]
+    status, out, _ = data("relabel", store, "--undo", "anna", "--write")
+    assert "successes of 6 episodes: 6 before, 3 with these labels" in out
+    status, _, errors = data("relabel", store, "--undo", "anna")
+    assert status == 2
+    assert "no label by 'anna' counts" in errors
+
+
 def test_relabel_needs_one_way_to_label(data: Say, store: Path) -> None:
     for words in ((), ("--clear", "--success-when", "action[0]>0")):
         status, _, errors = data("relabel", store, *words)
         assert status == 2
-        assert "--success-when or --failure-when, --clear" in errors
+        assert "--success-at-end, --undo ANNOTATOR, --clear" in errors
     status, _, errors = data("relabel", store, "--success-when", "action[7]>0")
     assert status == 2
     assert "give 0 to 1 or one of dx, grip" in errors

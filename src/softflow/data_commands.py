@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,15 @@ from softflow.curation.conditions import parse_condition
 from softflow.curation.copying import Copied, copy_episodes
 from softflow.curation.copying import merge as merge_stores
 from softflow.curation.episode_checks import CheckSettings
-from softflow.curation.problems import Problem
+from softflow.curation.problems import Problem, alike_together
 from softflow.curation.rate_limits import parse_max_rates
 from softflow.curation.relabelling import (
     labels_by_rule,
+    labels_without,
+    last_step_of,
     plan,
     read_label_table,
+    successes_at_end,
     withdrawn_labels,
     write_changes,
 )
@@ -106,10 +109,11 @@ def validate(options: Validate) -> int:
     with _progress() as progress:
         problems = _problems(store, settings, options.usual_sigmas, progress)
     problems.sort(key=lambda problem: problem.severity)
-    for problem in problems[: options.show]:
+    lines = alike_together(problems)
+    for problem in lines[: options.show]:
         print(problem)
-    if len(problems) > options.show:
-        print(f"… and {len(problems) - options.show} more (--show, --json)")
+    if len(lines) > options.show:
+        print(f"… and {len(lines) - options.show} more (--show, --json)")
     print(_verdict(problems, len(store)))
     if options.json is not None:
         write_json(options.json, [problem.to_json() for problem in problems])
@@ -226,31 +230,61 @@ def _invalid(store: EpisodeStore, progress: ConsoleProgress) -> dict[int, str]:
 def relabel(options: Relabel) -> None:
     """Show what changes, and write it if asked."""
     store = EpisodeStore.open(options.store)
-    changes = plan(store, _labels(options, store))
-    for change in changes:
-        print(change)
+    with _progress() as progress:
+        changes = plan(store, _labels(options, store, progress))
+        before = sum(summary.success for summary in store.summaries())
+        for change in changes[: options.show]:
+            print(change)
+        if len(changes) > options.show:
+            print(f"… and {len(changes) - options.show} more (--show)")
+        if options.write and changes:
+            progress.begin("write", len(changes))
+            advance = progress.advance
+            write_changes(store, changes, lambda done: advance(done))
+    after = before + sum(int(c.after.success) - int(c.before.success) for c in changes)
     done = "written" if options.write else "to write; --write does it"
-    if options.write:
-        write_changes(store, changes)
     print(f"{len(changes)} labels {done}")
+    if changes:
+        print(f"successes of {len(store)} episodes: {before} before, {after} with these labels")
 
 
-def _labels(options: Relabel, store: EpisodeStore) -> dict[int, Label]:
+def _labels(options: Relabel, store: EpisodeStore, progress: ConsoleProgress) -> dict[int, Label]:
     """The labels asked for.
 
     Raises:
         ConfigError: not exactly one way was chosen.
     """
     by_rule = options.success_when is not None or options.failure_when is not None
-    if (options.table is not None) + by_rule + options.clear != 1:
+    ways = (options.table is not None, by_rule, options.success_at_end, options.undo is not None)
+    if sum(ways) + options.clear != 1:
         raise ConfigError(
-            "say what to label by one of --table FILE, --success-when or --failure-when, --clear"
+            "say what to label by one of --table FILE, --success-when or --failure-when, "
+            "--success-at-end, --undo ANNOTATOR, --clear"
         )
     if options.table is not None:
-        return read_label_table(options.table, options.annotator)
+        if options.episodes:
+            raise ConfigError("--table names its episodes; leave --episodes out, or those rows")
+        return read_label_table(options.table, options.annotator, last_step_of(store))
     indices = options.episodes or range(len(store))
     if options.clear:
         return withdrawn_labels(store, indices, options.annotator or "softflow data relabel")
+    if options.undo is not None:
+        return labels_without(store, indices, options.undo)
+    if options.success_at_end:
+        return successes_at_end(store, indices, options.annotator, options.reward)
+    return _labels_by_rule(options, store, _counted(indices, progress))
+
+
+def _counted(indices: Sequence[int], progress: ConsoleProgress) -> Iterator[int]:
+    progress.begin("read", len(indices))
+    for done, index in enumerate(indices, 1):
+        yield index
+        progress.advance(done)
+
+
+def _labels_by_rule(
+    options: Relabel, store: EpisodeStore, indices: Iterable[int]
+) -> dict[int, Label]:
     texts = {"success when": options.success_when, "failure when": options.failure_when}
     rule = ", ".join(f"{name} {text}" for name, text in texts.items() if text is not None)
     success, failure = (

@@ -39,7 +39,7 @@ class Validate:
     observation.state[3]=1.5 or action=20. Faster is an error."""
     usual_sigmas: float = USUAL_SIGMAS
     """Where no --max-rate is given, a state that changes faster than this many robust standard
-    deviations of its changes, and than 3 times their 99.5 % quantile, is a warning; 0: never."""
+    deviations of its changes, and than 4 times their 99.5 % quantile, is a warning; 0: never."""
     frozen_s: float = 1.0
     """A camera may show the same frame for this many seconds while the state moves."""
     idle_s: float = 2.0
@@ -51,7 +51,7 @@ class Validate:
     strict: bool = False
     """Warnings count as errors for the exit status."""
     show: int = 100
-    """Problems to print; --json has all of them."""
+    """Lines to print; what episodes share is one line. --json has every problem by itself."""
     json: Path | None = None
     """File to write all problems to."""
 
@@ -120,15 +120,15 @@ class Filter:
 class Relabel:
     """Write labels beside the episodes, which stay as they are; without --write, only show them.
 
-    Give a table, or conditions, or --clear. A label replaces the rewards of its episode; success
-    and failure end it at their step.
+    Give a table, or conditions, or --success-at-end, --undo or --clear. A label replaces the
+    rewards of its episode; success and failure end it at their step.
     """
 
     store: StorePath
     """The episode store; it may be in use."""
     table: Path | None = None
     """CSV or JSON with the columns episode,step,kind,value,annotator; kind is success, failure,
-    reward or none."""
+    reward or none. Only episode and kind are needed: a success without step is one at the end."""
     success_when: str | None = None
     """End in success where this first holds, such as "observation.state[3]>0.5 and action[6]<0"."""
     failure_when: str | None = None
@@ -137,14 +137,20 @@ class Relabel:
     """A condition must hold for this many seconds before it counts."""
     reward: float = 1.0
     """Reward of the step of success."""
+    success_at_end: bool = False
+    """The episodes succeeded with their last step; say with --annotator who vouches for it."""
+    undo: str | None = None
+    """Take back what this annotator said: the label before counts again, or the recording."""
     clear: bool = False
-    """Take the labels back: the recording counts again. Older labels stay readable."""
+    """Take all labels back: the recording counts again. Older labels stay readable."""
     episodes: tuple[int, ...] = ()
-    """Only these episodes, for conditions and --clear; by default all."""
+    """Only these episodes; by default all. A table names its own."""
     annotator: str = ""
     """Who says so; by default the condition itself, or what the table says."""
     write: bool = False
     """Write the labels."""
+    show: int = 20
+    """Changes to print."""
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def store_overview(store: EpisodeStore) -> str:
     width = max(map(len, facts))
     lines = [f"  {name.ljust(width)}  {value}" for name, value in facts.items()]
     parts = [f"{store.path}", "\n".join(lines), _keys_table(store)]
-    parts += [_group_table(summaries, key) for key in ("operator", "source")]
+    parts += [_group_table(summaries, key) for key in ("operator", "source", "annotator")]
     return "\n\n".join(filter(None, parts))
 
 

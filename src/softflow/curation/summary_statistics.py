@@ -72,7 +72,8 @@ class RowStatistics:
 
     def result(self, key: str, names: tuple[str, ...]) -> KeyStatistics:
         """The statistics of all rows so far, at least one."""
-        quantiles = np.quantile(self._sample.rows.astype(np.float64), QUANTILES, axis=0)
+        with np.errstate(invalid="ignore"):
+            quantiles = np.quantile(self._sample.rows.astype(np.float64), QUANTILES, axis=0)
         std = np.sqrt(self._squares / self.count)
         numbers = (self.low, self.high, self.mean, std, quantiles)
         return KeyStatistics(key, names, self.count, *numbers, self._sample.exact)
