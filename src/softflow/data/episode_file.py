@@ -183,15 +183,27 @@ def reading(path: Path) -> Iterator[None]:
                 f"episode file '{path}' is gone; copy it back, or open the store again to go on "
                 "without it."
             ) from error
-        if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
+        if refused := _system_error(error):
             raise StoreError(
-                f"cannot read episode file '{path}': {error.strerror}; check permissions, open "
+                f"cannot read episode file '{path}': {refused.strerror}; check permissions, open "
                 "files and the disk."
             ) from error
         what = f"{type(error).__name__}: {error}"
         if not zipfile.is_zipfile(path):
             what = f"{path.stat().st_size:,} bytes that do not end as a zip file does"
         raise damaged(path, what) from error
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """What the system refused, if that is behind an error; a file it hides is not damaged.
+
+    Closing a zip file that could not be opened raises again, so the refusal may lie deeper.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
+            return error
+        error = error.__context__
+    return None
 
 
 def damaged(path: Path, what: str) -> DamagedEpisodeError:
