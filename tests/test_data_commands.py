@@ -144,7 +144,7 @@ def test_inspect_shows_the_store(data: Say, store: Path) -> None:
     flat = " ".join(out.split())
     for part in (
         "episodes 6",
-        "steps 118 at 10 Hz",  # 20 + 4 + 22 + 23 + 24 + 25
+        "steps 118 at 10 Hz, 11.8 s",  # 20 + 4 + 22 + 23 + 24 + 25
         "success 4/6 = 67 % (95 % interval 30–90 %)",
         "labels 1 labelled afterwards, 0 not labelled",
         "environment toy",
@@ -238,6 +238,20 @@ def test_validate_takes_rates(data: Say, store: Path) -> None:
     assert "(dx), the limit is 15 [jump]" in out
     assert "(grip), the limit" not in out
     assert data("validate", store, "--max-rate", "action")[0] == 2
+
+
+def test_validate_refuses_what_cannot_be_meant_before_it_reads(data: Say, store: Path) -> None:
+    for words, hint in (
+        (("--ignore", "jumps"), "no check 'jumps'; choose from"),
+        (("--usual-sigmas", "nan"), "--usual-sigmas is nan"),
+    ):
+        status, out, errors = data("validate", store, *words)
+        assert (status, out) == (2, "")
+        assert hint in errors
+        assert "usual rates" not in errors
+    break_one(store)
+    _, out, _ = data("validate", store, "--show", -3)
+    assert out.startswith("… and ")
 
 
 # ---- merge, filter ------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ from softflow.curation.relabelling import (
 )
 from softflow.curation.selection import Rules, decide, parse_where
 from softflow.curation.summary_statistics import key_statistics
-from softflow.curation.validation import store_rates, validate_store
+from softflow.curation.validation import require_checks, store_rates, validate_store
 from softflow.data.batch import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files import write_json
@@ -106,19 +106,25 @@ def validate(options: Validate) -> int:
         min_length=options.min_length,
         ignore=frozenset(options.ignore),
     )
+    require_checks(settings.ignore)
     with _progress() as progress:
         problems = _problems(store, settings, options.usual_sigmas, progress)
     problems.sort(key=lambda problem: problem.severity)
-    lines = alike_together(problems)
-    for problem in lines[: options.show]:
-        print(problem)
-    if len(lines) > options.show:
-        print(f"… and {len(lines) - options.show} more (--show, --json)")
+    _print_some(alike_together(problems), options.show, "--show, --json")
     print(_verdict(problems, len(store)))
     if options.json is not None:
         write_json(options.json, [problem.to_json() for problem in problems])
     bad = any(problem.severity == "error" or options.strict for problem in problems)
     return 1 if bad else 0
+
+
+def _print_some(lines: Sequence[object], show: int, more: str) -> None:
+    """The first lines, and how many others there are."""
+    show = max(show, 0)
+    for line in lines[:show]:
+        print(line)
+    if len(lines) > show:
+        print(f"… and {len(lines) - show} more ({more})")
 
 
 def _problems(
@@ -233,10 +239,7 @@ def relabel(options: Relabel) -> None:
     with _progress() as progress:
         changes = plan(store, _labels(options, store, progress))
         before = sum(summary.success for summary in store.summaries())
-        for change in changes[: options.show]:
-            print(change)
-        if len(changes) > options.show:
-            print(f"… and {len(changes) - options.show} more (--show)")
+        _print_some(changes, options.show, "--show")
         if options.write and changes:
             progress.begin("write", len(changes))
             advance = progress.advance

@@ -55,6 +55,10 @@ class Validate:
     json: Path | None = None
     """File to write all problems to."""
 
+    def __post_init__(self) -> None:
+        if not self.usual_sigmas >= 0:
+            raise ConfigError(f"--usual-sigmas is {self.usual_sigmas}; give a number, 0 for never")
+
 
 @dataclass(frozen=True)
 class Stats:
@@ -95,7 +99,7 @@ class Filter:
     success: bool = False
     """Keep the successes."""
     failure: bool = False
-    """Keep those without success."""
+    """Keep those without success; what nobody labelled is neither."""
     operator: tuple[str, ...] = ()
     """Keep these operators."""
     source: tuple[str, ...] = ()

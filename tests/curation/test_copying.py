@@ -226,6 +226,10 @@ def test_what_is_not_known_is_not_kept() -> None:
     bare = replace(SUMMARY, metadata={}, success=False)
     rules = Rules(success=True, operators=("anna",), where=(("a.b", "1"),))
     assert list(rules.reasons(bare)) == ["no success", "no operator known", "a.b is not 1"]
+    unlabelled = replace(bare, metadata={"unlabelled": True})
+    assert list(Rules(success=False).reasons(unlabelled)) == ["not labelled"]
+    told = replace(bare, metadata={"unlabelled": True, "annotator": "anna"})
+    assert list(Rules(success=False).reasons(told)) == []
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,11 @@ def read_label(path: Path) -> Label:
         ) from error
 
 
+def outcome_known(metadata: Mapping[str, Any]) -> bool:
+    """Whether anything says how an episode went: its recording, or a label since then."""
+    return "annotator" in metadata or not metadata.get("unlabelled")
+
+
 def label_from_json(value: Mapping[str, Any]) -> Label:
     """A label from its JSON form."""
     events = tuple(Event(**event) for event in value["events"])
