@@ -98,6 +98,27 @@ def test_help_explains_every_option(data: Say, name: str) -> None:
     assert "--no-" not in out
 
 
+def test_help_behind_a_list_of_stores(data: Say) -> None:
+    status, out, _ = data("merge", "out", "one", "two", "--help")
+    assert status == 0
+    assert "Folder of the new store" in out
+
+
+def test_a_stop_by_the_keyboard_says_what_is_there(
+    data: Say, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EpisodeStore, "episode", stop)
+    status, _, errors = data("validate", store)
+    assert status == 130
+    assert "Stopped. Nothing was written." in errors
+    status, _, errors = data("merge", tmp_path / "out", store)
+    assert status == 130
+    assert "the same command goes on" in errors
+
+
 def test_an_unknown_command_suggests_the_nearest(data: Say) -> None:
     status, _, errors = data("inspekt", "x")
     assert status == 2
@@ -123,7 +144,7 @@ def test_inspect_shows_the_store(data: Say, store: Path) -> None:
     flat = " ".join(out.split())
     for part in (
         "episodes 6",
-        "steps 118 at 10 Hz",  # 20 + 4 + 22 + 23 + 24 + 25
+        "steps 118 at 10 Hz, 11.8 s",  # 20 + 4 + 22 + 23 + 24 + 25
         "success 4/6 = 67 % (95 % interval 30–90 %)",
         "labels 1 labelled afterwards, 0 not labelled",
         "environment toy",
@@ -219,6 +240,20 @@ def test_validate_takes_rates(data: Say, store: Path) -> None:
     assert data("validate", store, "--max-rate", "action")[0] == 2
 
 
+def test_validate_refuses_what_cannot_be_meant_before_it_reads(data: Say, store: Path) -> None:
+    for words, hint in (
+        (("--ignore", "jumps"), "no check 'jumps'; choose from"),
+        (("--usual-sigmas", "nan"), "--usual-sigmas is nan"),
+    ):
+        status, out, errors = data("validate", store, *words)
+        assert (status, out) == (2, "")
+        assert hint in errors
+        assert "usual rates" not in errors
+    break_one(store)
+    _, out, _ = data("validate", store, "--show", -3)
+    assert out.startswith("… and ")
+
+
 # ---- merge, filter ------------------------------------------------------------------------------
 
 
@@ -291,6 +326,9 @@ def test_relabel_from_a_table_only_shows_until_told_to_write(
     assert [s.success for s in opened.summaries()] == [False, True, True, False, True, False]
     _, out, _ = data(*words)
     assert out == "0 labels to write; --write does it\n"
+    status, _, errors = data(*words, "--episodes", 1)
+    assert status == 2
+    assert "leave --episodes out" in errors
 
 
 def test_relabel_by_a_rule_and_back(data: Say, store: Path) -> None:
@@ -310,11 +348,28 @@ def test_relabel_by_a_rule_and_back(data: Say, store: Path) -> None:
     assert opened.summary(2).length < 22
 
 
+def test_relabel_all_as_successes_and_undo(data: Say, store: Path) -> None:
+    words = ("relabel", store, "--success-at-end", "--annotator", "anna", "--write", "--show", 1)
+    status, out, _ = data(*words)
+    assert status == 0
+    assert out.splitlines()[1:] == [
+        "… and 5 more (--show)",
+        "6 labels written",
+        "successes of 6 episodes: 3 before, 6 with these labels",
+    ]
+    assert "anna       6/6 = 100 %" in data("inspect", store)[1]
+    status, out, _ = data("relabel", store, "--undo", "anna", "--write")
+    assert "successes of 6 episodes: 6 before, 3 with these labels" in out
+    status, _, errors = data("relabel", store, "--undo", "anna")
+    assert status == 2
+    assert "no label by 'anna' counts" in errors
+
+
 def test_relabel_needs_one_way_to_label(data: Say, store: Path) -> None:
     for words in ((), ("--clear", "--success-when", "action[0]>0")):
         status, _, errors = data("relabel", store, *words)
         assert status == 2
-        assert "--success-when or --failure-when, --clear" in errors
+        assert "--success-at-end, --undo ANNOTATOR, --clear" in errors
     status, _, errors = data("relabel", store, "--success-when", "action[7]>0")
     assert status == 2
     assert "give 0 to 1 or one of dx, grip" in errors

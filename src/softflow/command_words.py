@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from softflow.errors import ConfigError
+
+InPath = Annotated[Path, tyro.conf.Positional]
+"""A file or folder that a command reads, given without the name of an option."""
+StorePath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
+"""An episode store."""
+OutPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+"""What a command writes."""
 
 
 def require_command(name: str, known: Iterable[str], prefix: str = "") -> None:
@@ -37,3 +48,12 @@ def overview(prog: str, what: str, commands: Mapping[str, str]) -> str:
 def first_line(options: type) -> str:
     """What a command does: the first line of its options' docstring."""
     return (options.__doc__ or "").splitlines()[0]
+
+
+def print_some(lines: Sequence[object], show: int, more: str = "") -> None:
+    """Print the first lines, and how many others there are, with the options that show them."""
+    show = max(show, 0)
+    for line in lines[:show]:
+        print(line)
+    if len(lines) > show:
+        print(f"… and {len(lines) - show} more{f' ({more})' if more else ''}")

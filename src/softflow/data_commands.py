@@ -6,8 +6,9 @@ optional package is imported in the function.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,23 +16,32 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from softflow.command_words import asks_for_help, first_line, overview, require_command
+from softflow.command_words import (
+    asks_for_help,
+    first_line,
+    overview,
+    print_some,
+    require_command,
+)
 from softflow.curation.conditions import parse_condition
 from softflow.curation.copying import Copied, copy_episodes
 from softflow.curation.copying import merge as merge_stores
 from softflow.curation.episode_checks import CheckSettings
-from softflow.curation.problems import Problem, verdict
+from softflow.curation.problems import Problem, alike_together, verdict
 from softflow.curation.rate_limits import parse_max_rates
 from softflow.curation.relabelling import (
     labels_by_rule,
+    labels_without,
+    last_step_of,
     plan,
     read_label_table,
+    successes_at_end,
     withdrawn_labels,
     write_changes,
 )
 from softflow.curation.selection import Rules, decide, parse_where
 from softflow.curation.summary_statistics import key_statistics
-from softflow.curation.validation import store_rates, validate_store
+from softflow.curation.validation import require_checks, store_rates, validate_store
 from softflow.data.batch import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files import write_json
@@ -65,14 +75,20 @@ def run(words: list[str]) -> int:
         }
         print(overview("softflow data", "bring in, look into, check and prepare episodes", does))
         return 0
-    name = words[0]
+    name, rest = words[0], words[1:]
     require_command(name, (*FORMAT_COMMANDS, *COMMANDS), "data ")
-    if name in FORMAT_COMMANDS:
-        return FORMAT_COMMANDS[name](words[1:])
-    options, do = COMMANDS[name]
-    # A switch is off unless named: no --no-write in the help.
-    config = (tyro.conf.FlagCreatePairsOff,)
-    return do(tyro.cli(options, args=words[1:], prog=f"softflow data {name}", config=config)) or 0
+    try:
+        if name in FORMAT_COMMANDS:
+            return FORMAT_COMMANDS[name](rest)
+        options, do = COMMANDS[name]
+        # Behind a list of stores tyro's help would have nothing to say.
+        rest = ["--help"] if {"-h", "--help"} & set(rest) else rest
+        # A switch is off unless named: no --no-write in the help.
+        config = (tyro.conf.FlagCreatePairsOff,)
+        return do(tyro.cli(options, args=rest, prog=f"softflow data {name}", config=config)) or 0
+    except KeyboardInterrupt:
+        print(f"\nStopped. {_AFTER_A_STOP.get(name, _NOTHING_WRITTEN)}", file=sys.stderr)
+        return 130
 
 
 def inspect(options: Inspect) -> None:
@@ -96,13 +112,11 @@ def validate(options: Validate) -> int:
         min_length=options.min_length,
         ignore=frozenset(options.ignore),
     )
+    require_checks(settings.ignore)
     with _progress() as progress:
         problems = _problems(store, settings, options.usual_sigmas, progress)
     problems.sort(key=lambda problem: problem.severity)
-    for problem in problems[: options.show]:
-        print(problem)
-    if len(problems) > options.show:
-        print(f"… and {len(problems) - options.show} more (--show, --json)")
+    print_some(alike_together(problems), options.show, "--show, --json")
     print(verdict(problems, len(store)))
     if options.json is not None:
         write_json(options.json, [problem.to_json() for problem in problems])
@@ -205,31 +219,58 @@ def _invalid(store: EpisodeStore, progress: ConsoleProgress) -> dict[int, str]:
 def relabel(options: Relabel) -> None:
     """Show what changes, and write it if asked."""
     store = EpisodeStore.open(options.store)
-    changes = plan(store, _labels(options, store))
-    for change in changes:
-        print(change)
+    with _progress() as progress:
+        changes = plan(store, _labels(options, store, progress))
+        before = sum(summary.success for summary in store.summaries())
+        print_some(changes, options.show, "--show")
+        if options.write and changes:
+            progress.begin("write", len(changes))
+            advance = progress.advance
+            write_changes(store, changes, lambda done: advance(done))
+    after = before + sum(int(c.after.success) - int(c.before.success) for c in changes)
     done = "written" if options.write else "to write; --write does it"
-    if options.write:
-        write_changes(store, changes)
     print(f"{len(changes)} labels {done}")
+    if changes:
+        print(f"successes of {len(store)} episodes: {before} before, {after} with these labels")
 
 
-def _labels(options: Relabel, store: EpisodeStore) -> dict[int, Label]:
+def _labels(options: Relabel, store: EpisodeStore, progress: ConsoleProgress) -> dict[int, Label]:
     """The labels asked for.
 
     Raises:
         ConfigError: not exactly one way was chosen.
     """
     by_rule = options.success_when is not None or options.failure_when is not None
-    if (options.table is not None) + by_rule + options.clear != 1:
+    ways = (options.table is not None, by_rule, options.success_at_end, options.undo is not None)
+    if sum(ways) + options.clear != 1:
         raise ConfigError(
-            "say what to label by one of --table FILE, --success-when or --failure-when, --clear"
+            "say what to label by one of --table FILE, --success-when or --failure-when, "
+            "--success-at-end, --undo ANNOTATOR, --clear"
         )
     if options.table is not None:
-        return read_label_table(options.table, options.annotator)
+        if options.episodes:
+            raise ConfigError("--table names its episodes; leave --episodes out, or those rows")
+        return read_label_table(options.table, options.annotator, last_step_of(store))
     indices = options.episodes or range(len(store))
     if options.clear:
         return withdrawn_labels(store, indices, options.annotator or "softflow data relabel")
+    if options.undo is not None:
+        return labels_without(store, indices, options.undo)
+    if options.success_at_end:
+        return successes_at_end(store, indices, options.annotator, options.reward)
+    return _labels_by_rule(options, store, _counted(indices, progress))
+
+
+def _counted(indices: Sequence[int], progress: ConsoleProgress) -> Iterator[int]:
+    progress.begin("read", len(indices))
+    for done, index in enumerate(indices, 1):
+        yield index
+        progress.advance(done)
+
+
+def _labels_by_rule(
+    options: Relabel, store: EpisodeStore, indices: Iterable[int]
+) -> dict[int, Label]:
     texts = {"success when": options.success_when, "failure when": options.failure_when}
     rule = ", ".join(f"{name} {text}" for name, text in texts.items() if text is not None)
     success, failure = (
@@ -272,6 +313,15 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "plot": (Plot, plot),
 }
 """Every command but two: its options and what does it."""
+
+_NOTHING_WRITTEN = "Nothing was written."
+_GOES_ON = "What was copied is there, whole; the same command goes on from it."
+_AFTER_A_STOP = {
+    "import": _GOES_ON,
+    "merge": _GOES_ON,
+    "filter": _GOES_ON,
+    "relabel": "Labels written so far count; the same command writes those that are missing.",
+}
 
 FORMAT_COMMANDS = {"import": run_import, "export": run_export}
 """The two that need a format next."""

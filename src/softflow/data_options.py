@@ -8,10 +8,9 @@ from typing import Annotated
 
 import tyro
 
+from softflow.command_words import OutPath, StorePath
 from softflow.curation.rate_limits import USUAL_SIGMAS
 from softflow.errors import ConfigError
-
-StorePath = Annotated[Path, tyro.conf.Positional]
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Validate:
     observation.state[3]=1.5 or action=20. Faster is an error."""
     usual_sigmas: float = USUAL_SIGMAS
     """Where no --max-rate is given, a state that changes faster than this many robust standard
-    deviations of its changes, and than 3 times their 99.5 % quantile, is a warning; 0: never."""
+    deviations of its changes, and than 4 times their 99.5 % quantile, is a warning; 0: never."""
     frozen_s: float = 1.0
     """A camera may show the same frame for this many seconds while the state moves."""
     idle_s: float = 2.0
@@ -52,9 +51,13 @@ class Validate:
     strict: bool = False
     """Warnings count as errors for the exit status."""
     show: int = 100
-    """Problems to print; --json has all of them."""
+    """Lines to print; what episodes share is one line. --json has every problem by itself."""
     json: Path | None = None
     """File to write all problems to."""
+
+    def __post_init__(self) -> None:
+        if not self.usual_sigmas >= 0:
+            raise ConfigError(f"--usual-sigmas is {self.usual_sigmas}; give a number, 0 for never")
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,13 @@ class Merge:
     Interrupted, the same command goes on. Each copy knows its origin (metadata "copied_from").
     """
 
-    out: StorePath
+    out: OutPath
     """Folder of the new store."""
-    stores: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Episode stores that hold the same keys at the same rate."""
+    stores: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="STORE [STORE ...]")
+    ]
+    """Episode stores that hold the same keys at the same rate. Where the bounds of their actions
+    differ, the new store has the wider ones."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +94,12 @@ class Filter:
 
     store: StorePath
     """The episode store to choose from; it is only read."""
-    out: StorePath
+    out: OutPath
     """Folder of the new store."""
     success: bool = False
     """Keep the successes."""
     failure: bool = False
-    """Keep those without success."""
+    """Keep those without success; what nobody labelled is neither."""
     operator: tuple[str, ...] = ()
     """Keep these operators."""
     source: tuple[str, ...] = ()
@@ -118,15 +124,15 @@ class Filter:
 class Relabel:
     """Write labels beside the episodes, which stay as they are; without --write, only show them.
 
-    Give a table, or conditions, or --clear. A label replaces the rewards of its episode; success
-    and failure end it at their step.
+    Give a table, or conditions, or --success-at-end, --undo or --clear. A label replaces the
+    rewards of its episode; success and failure end it at their step.
     """
 
     store: StorePath
     """The episode store; it may be in use."""
     table: Path | None = None
     """CSV or JSON with the columns episode,step,kind,value,annotator; kind is success, failure,
-    reward or none."""
+    reward or none. Only episode and kind are needed: a success without step is one at the end."""
     success_when: str | None = None
     """End in success where this first holds, such as "observation.state[3]>0.5 and action[6]<0"."""
     failure_when: str | None = None
@@ -135,14 +141,20 @@ class Relabel:
     """A condition must hold for this many seconds before it counts."""
     reward: float = 1.0
     """Reward of the step of success."""
+    success_at_end: bool = False
+    """The episodes succeeded with their last step; say with --annotator who vouches for it."""
+    undo: str | None = None
+    """Take back what this annotator said: the label before counts again, or the recording."""
     clear: bool = False
-    """Take the labels back: the recording counts again. Older labels stay readable."""
+    """Take all labels back: the recording counts again. Older labels stay readable."""
     episodes: tuple[int, ...] = ()
-    """Only these episodes, for conditions and --clear; by default all."""
+    """Only these episodes; by default all. A table names its own."""
     annotator: str = ""
     """Who says so; by default the condition itself, or what the table says."""
     write: bool = False
     """Write the labels."""
+    show: int = 20
+    """Changes to print."""
 
 
 @dataclass(frozen=True)

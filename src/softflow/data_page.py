@@ -16,6 +16,7 @@ from string import Template
 from softflow.curation.summary_statistics import KeyStatistics
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files import write_bytes
+from softflow.data.labels import outcome_known
 from softflow.data_charts import (
     action_histograms,
     coverage,
@@ -26,7 +27,6 @@ from softflow.data_charts import (
     success_by_group,
 )
 from softflow.data_page_record import OUTCOMES, DataRecord, Thumbnails, gather, outcome_of
-from softflow.data_tables import outcome_known
 from softflow.errors import DataError
 from softflow.figures import png_bytes
 from softflow.metrics import wilson_interval

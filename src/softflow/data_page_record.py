@@ -17,7 +17,7 @@ from softflow.data.batch import DataSpec, Episode
 from softflow.data.episode_file import EpisodeSummary
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.frame_cache import FrameCache
-from softflow.data_tables import outcome_known
+from softflow.data.labels import outcome_known
 from softflow.progress import ProgressReporter
 
 MOST_EPISODES = 2_000

@@ -6,7 +6,7 @@ import json
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from softflow.data.batch import is_image_key
 from softflow.data.episode_file import EpisodeSummary
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files import read_json
+from softflow.data.labels import outcome_known
 from softflow.metrics import wilson_interval
 
 _GROUPS_SHOWN = 12
@@ -48,6 +49,13 @@ def bytes_text(size: int) -> str:
     return f"{size} B"
 
 
+def time_text(seconds: float) -> str:
+    """A time span for people: 34.2 s, 21.0 min, 3.25 hours."""
+    if seconds < 90:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 5400 else f"{seconds / 3600:.3g} hours"
+
+
 def success_text(successes: int, episodes: int) -> str:
     """Successes with their rate and its 95 % Wilson interval."""
     if not episodes:
@@ -57,11 +65,6 @@ def success_text(successes: int, episodes: int) -> str:
     return (
         f"{successes}/{episodes} = {rate:.0f} % (95 % interval {100 * low:.0f}–{100 * high:.0f} %)"
     )
-
-
-def outcome_known(metadata: Mapping[str, Any]) -> bool:
-    """Whether anything says how an episode went: its recording, or a label since then."""
-    return "annotator" in metadata or not metadata.get("unlabelled")
 
 
 def success_by(summaries: Sequence[EpisodeSummary], key: str) -> list[tuple[str, int, int]]:
@@ -84,7 +87,7 @@ def store_overview(store: EpisodeStore) -> str:
     spec = store.spec
     facts = {
         "episodes": f"{len(store)}",
-        "steps": f"{steps:,} at {spec.control_hz:g} Hz, {steps / spec.control_hz / 3600:.3g} hours",
+        "steps": f"{steps:,} at {spec.control_hz:g} Hz, {time_text(steps / spec.control_hz)}",
         "success": success_text(sum(s.success for s in known), len(known)),
         "labels": f"{labelled} labelled afterwards, {len(summaries) - len(known)} not labelled",
         "environment": spec.env_id or "unknown",
@@ -97,7 +100,7 @@ def store_overview(store: EpisodeStore) -> str:
     width = max(map(len, facts))
     lines = [f"  {name.ljust(width)}  {value}" for name, value in facts.items()]
     parts = [f"{store.path}", "\n".join(lines), _keys_table(store)]
-    parts += [_group_table(summaries, key) for key in ("operator", "source")]
+    parts += [_group_table(summaries, key) for key in ("operator", "source", "annotator")]
     return "\n\n".join(filter(None, parts))
 
 

@@ -14,9 +14,15 @@ from typing import TYPE_CHECKING, Any
 import tyro
 from rich.console import Console
 
-from softflow.command_words import asks_for_help, first_line, overview, require_command
+from softflow.command_words import (
+    asks_for_help,
+    first_line,
+    overview,
+    print_some,
+    require_command,
+)
 from softflow.curation.episode_checks import CheckSettings
-from softflow.curation.problems import verdict
+from softflow.curation.problems import alike_together, verdict
 from softflow.curation.rate_limits import USUAL_SIGMAS
 from softflow.curation.validation import source_rates, validate_source
 from softflow.data.episode_store import EpisodeStore
@@ -109,10 +115,7 @@ def _check(source: Source, options: Import, progress: ConsoleProgress) -> int:
     settings = CheckSettings(usual_rate=rates)
     found = validate_source(prepared, settings, sigmas=0, on_progress=lambda done: advance(done))
     problems = sorted(found, key=lambda problem: problem.severity)
-    for problem in problems[:PROBLEMS_SHOWN]:
-        print(problem)
-    if len(problems) > PROBLEMS_SHOWN:
-        print(f"… and {len(problems) - PROBLEMS_SHOWN} more")
+    print_some(alike_together(problems), PROBLEMS_SHOWN)
     print(f"{options.path}: {verdict(problems, count)}")
     return int(any(problem.severity == "error" for problem in problems))
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import tyro
-
+from softflow.command_words import InPath, OutPath, StorePath
 from softflow.errors import ConfigError
-
-PositionalPath = Annotated[Path, tyro.conf.Positional]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Import:
     """What every import has."""
 
-    path: PositionalPath
+    path: InPath
     """The file or folder to read; it is not changed."""
     out: Path | None = None
     """Episode store to fill, new or existing; an interrupted import goes on. Needed to import."""
@@ -101,9 +98,9 @@ class ImportRosbag(Import):
 class ExportLerobot:
     """A LeRobot v3.0 dataset, with rewards and success."""
 
-    store: PositionalPath
+    store: StorePath
     """The episode store."""
-    out: PositionalPath
+    out: OutPath
     """Folder to write; it appears when all of it is there."""
     cameras_as: Literal["video", "images"] = "video"
     """H.264 video is small and slightly lossy; images are PNG and exact."""
@@ -115,7 +112,7 @@ class ExportLerobot:
 class ExportRobomimic:
     """A RoboMimic HDF5 file, with masks train, valid and success."""
 
-    store: PositionalPath
+    store: StorePath
     """The episode store."""
-    out: PositionalPath
+    out: OutPath
     """File to write, such as task.hdf5."""

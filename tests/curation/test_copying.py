@@ -147,6 +147,20 @@ def test_what_is_unknown_in_one_store_comes_from_the_other(
     assert common_spec([bare, named]) == named.spec
 
 
+def test_bounds_taken_from_two_recordings_become_the_wider_ones(
+    make_store: StoreMaker, image_spec: DataSpec, tmp_path: Path
+) -> None:
+    """Importers take them from the data, so two days of one robot never have the same."""
+    size = image_spec.action_dim
+    low = replace(image_spec, action_low=(-2.0,) * size, action_high=(1.0,) * size)
+    high = replace(image_spec, action_low=(-1.0,) * size, action_high=(1.5,) * size)
+    stores = [make_store("a", 1, spec=low), make_store("b", 1, seed=3, spec=high)]
+    assert merge(stores, tmp_path / "out") == Copied(2, 0, 0)
+    spec = EpisodeStore.open(tmp_path / "out").spec
+    assert (spec.action_low, spec.action_high) == ((-2.0,) * size, (1.5,) * size)
+    assert merge(stores, tmp_path / "out") == Copied(0, 2, 0)
+
+
 def test_a_merge_that_cannot_be_meant(make_store: StoreMaker, tmp_path: Path) -> None:
     store, other = make_store("a", 1), make_store("b", 1, seed=3)
     for stores, out, hint in (
@@ -212,6 +226,10 @@ def test_what_is_not_known_is_not_kept() -> None:
     bare = replace(SUMMARY, metadata={}, success=False)
     rules = Rules(success=True, operators=("anna",), where=(("a.b", "1"),))
     assert list(rules.reasons(bare)) == ["no success", "no operator known", "a.b is not 1"]
+    unlabelled = replace(bare, metadata={"unlabelled": True})
+    assert list(Rules(success=False).reasons(unlabelled)) == ["not labelled"]
+    told = replace(bare, metadata={"unlabelled": True, "annotator": "anna"})
+    assert list(Rules(success=False).reasons(told)) == []
 
 
 @pytest.mark.parametrize(

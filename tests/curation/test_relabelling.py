@@ -12,8 +12,11 @@ import pytest
 from softflow.curation.conditions import parse_condition
 from softflow.curation.relabelling import (
     labels_by_rule,
+    labels_without,
+    last_step_of,
     plan,
     read_label_table,
+    successes_at_end,
     withdrawn_labels,
     write_changes,
 )
@@ -119,6 +122,47 @@ def test_a_table_of_something_else(tmp_path: Path, name: str, content: str, hint
     with pytest.raises(DataError) as error:
         read_label_table(path)
     assert hint in str(error.value)
+
+
+def test_a_success_without_a_step_is_one_at_the_end(store: EpisodeStore, tmp_path: Path) -> None:
+    path = rows(tmp_path / "labels.csv", "episode,kind\n0,success\n1,none\n")
+    labels = read_label_table(path, "anna", last_step_of(store))
+    assert events(labels) == {0: [(LENGTH - 1, "success", 1.0)], 1: []}
+    for line, hint in (
+        ("2,failure", "a failure ends the episode and needs its step"),
+        ("9,success", "no episode 9"),
+    ):
+        path.write_text(f"episode,kind\n{line}\n")
+        with pytest.raises((DataError, StoreError), match=hint):
+            read_label_table(path, "anna", last_step_of(store))
+
+
+def test_demonstrations_that_all_succeed(store: EpisodeStore) -> None:
+    write_changes(store, plan(store, successes_at_end(store, [1, 2], "anna", 5.0)))
+    assert [s.success for s in store.summaries()] == [True, True, True]
+    assert store.episode(2).rewards.tolist() == [0] * (LENGTH - 1) + [5]
+    assert store.newest_label(0) is None
+    with pytest.raises(DataError, match="name of its annotator"):
+        successes_at_end(store, [1], "")
+
+
+def test_what_one_annotator_said_is_taken_back(store: EpisodeStore) -> None:
+    """A wrong rule over the labels of a person: theirs count again, and so does the recording."""
+    store.label(1, Label("anna", (Event(6, "success", 1.0),)))
+    for index in range(2):
+        store.label(index, Label("rule", (Event(1, "failure"),)))
+    store.label(2, Label("bert", ()))
+    with pytest.raises(DataError, match=r"no label by 'rul' counts in .*are by bert, rule"):
+        labels_without(store, range(3), "rul")
+    done: list[int] = []
+    write_changes(store, plan(store, labels_without(store, range(3), "rule")), done.append)
+    assert done == [1, 2]
+    assert store.newest_label(0) is None
+    assert [store.summary(i).length for i in range(3)] == [LENGTH, 7, LENGTH]
+    assert [store.labels(i)[-1].annotator for i in (1, 2)] == ["anna", "bert"]
+    # What was undone stays undone when the label below it goes as well.
+    write_changes(store, plan(store, labels_without(store, range(3), "anna")))
+    assert store.newest_label(1) is None
 
 
 def test_a_missing_table(tmp_path: Path) -> None:

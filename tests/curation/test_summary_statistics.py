@@ -136,3 +136,13 @@ def test_a_constant_component_and_too_short_episodes_have_no_correlation() -> No
     assert np.isnan(found[:, 1]).all()
     assert np.isfinite(found[: 31 - LEAST_PAIRS, 0]).all()
     assert np.isnan(found[31 - LEAST_PAIRS :, 0]).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_infinity_spoils_its_own_component_without_a_warning() -> None:
+    statistics = RowStatistics(2)
+    for value in (np.inf, 1.0):
+        statistics.add(np.array([[value, 1.0], [0.0, 3.0]], np.float32))
+    found = statistics.result("action", ("x", "y"))
+    assert np.isnan(found.std[0])
+    assert (found.mean[1], found.std[1]) == (2.0, 1.0)

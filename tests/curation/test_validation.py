@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from softflow.curation.episode_checks import EPISODE_CHECKS, CheckSettings
-from softflow.curation.problems import Problem, runs_of
+from softflow.curation.problems import Problem, alike_together, runs_of
 from softflow.curation.rate_limits import parse_max_rates, usual_rates
 from softflow.curation.validation import CHECK_NAMES, validate
 from softflow.data.batch import Episode
@@ -85,6 +85,29 @@ def test_a_jump_beyond_what_is_usual_is_a_warning() -> None:
     problem = only(broken(change))
     assert (problem.severity, *place(problem)) == ("warning", "jump", "3", STATE, 40, 40)
     assert "(z), usual are up to" in problem.message
+
+
+def test_a_jump_of_many_components_is_one_problem_that_names_the_worst() -> None:
+    """A bumped robot moves all of its state at once: one line to read, not one a component."""
+
+    def change(episode: Episode) -> None:
+        episode.observations[STATE][40:, 0] += 2
+        episode.observations[STATE][41:, 2] += 9
+
+    problem = only(broken(change))
+    assert (problem.step, problem.last_step, problem.component) == (40, 41, None)
+    assert problem.message.startswith("components 0, 2; 2 changes by ")
+    assert "per second (z), usual are up to" in problem.message
+
+
+def test_what_episodes_share_is_one_line() -> None:
+    told = [Problem("warning", "missing-label", str(i), "label it") for i in (0, 1, 2, 7)]
+    other = Problem("warning", "too-short", "1", "9 control steps, fewer than 10")
+    lines = [str(problem) for problem in alike_together([*told[:2], other, *told[2:]])]
+    assert lines == ["warning: episodes 0–2, 7: label it [missing-label]", str(other)]
+    named = [Problem("error", "damaged-file", name, "torn") for name in ("demo_1", "demo_2")]
+    assert [p.episode for p in alike_together(named)] == ["demo_1, demo_2"]
+    assert alike_together([told[3]]) == [told[3]]
 
 
 def test_a_jump_beyond_a_given_rate_is_an_error() -> None:

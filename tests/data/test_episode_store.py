@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import resource
 import shutil
 import warnings
 import zipfile
@@ -16,6 +18,7 @@ from zarr.storage import ZipStore
 
 from softflow.data.batch import DataSpec, Episode
 from softflow.data.chunk_sampler import ChunkDataset, ChunkSpec
+from softflow.data.episode_file import DamagedEpisodeError
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError, StoreError
 
@@ -237,7 +240,7 @@ def test_writer_sets_truncated_files_aside_and_goes_on(
     for size in (0, 1, 100, len(content) // 2, len(content) - 1):
         filled.episode_path(1).write_bytes(content[:size])
         for access in (filled.episode, filled.summary):
-            with pytest.raises(StoreError, match=r"episode_000001\.zarr\.zip' is damaged"):
+            with pytest.raises(StoreError, match=rf"0001\.zarr\.zip' is damaged \({size:,} bytes"):
                 access(1)
     with pytest.warns(UserWarning, match=r"set aside: .*episode_000001\.zarr\.zip"):
         writer = EpisodeStore.open(filled.path, writable=True)
@@ -246,6 +249,23 @@ def test_writer_sets_truncated_files_aside_and_goes_on(
         assert writer.append(make_episode(image_spec, seed=8)) == 3
         assert writer.episode_path(3).name == "episode_000004.zarr.zip"
     assert (filled.path / "set_aside" / "episode_000001.zarr.zip").exists()
+
+
+def test_what_the_system_refuses_is_not_damaged(filled: EpisodeStore) -> None:
+    """A writer sets damaged files aside; one that cannot be opened just now must stay."""
+    filled.episode(0)
+    next_file = os.open(os.devnull, os.O_RDONLY)
+    os.close(next_file)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_file, hard))
+    try:
+        for access in (filled.episode, filled.summary):
+            with pytest.raises(StoreError, match="Too many open files") as error:
+                access(1)
+            assert not isinstance(error.value, DamagedEpisodeError)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert filled.episode(1).length
 
 
 def test_file_name_of_a_set_aside_episode_is_not_used_again(

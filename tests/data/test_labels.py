@@ -84,6 +84,24 @@ def test_other_readers_see_a_label_after_a_refresh(store: EpisodeStore) -> None:
     assert reader.summary(1).success
 
 
+def test_the_history_is_as_old_as_the_newest_label_that_is_known(store: EpisodeStore) -> None:
+    """The folder is looked into once: with thousands of labels a look for each took minutes."""
+    store.label(1, Label("anna", (Event(2, "failure"),)))
+    EpisodeStore.open(store.path).label(1, Label("ben", ()))
+    assert [label.annotator for label in store.labels(1)] == ["anna"]
+    assert store.newest_label(1) == store.labels(1)[-1]
+    store.label(1, Label("carla", ()))
+    store.refresh()
+    assert [label.annotator for label in store.labels(1)] == ["anna", "ben", "carla"]
+
+
+def test_a_label_needs_only_what_a_summary_says(store: EpisodeStore) -> None:
+    assert store.summary(0, labelled=False).success
+    store.label(0, Label("anna", (Event(2, "failure"),)))
+    assert not store.summary(0).success
+    assert store.summary(0, labelled=False).success
+
+
 def test_labelling_needs_no_writer_lock(
     store: EpisodeStore, make_episode: Callable[..., Episode]
 ) -> None:
@@ -201,6 +219,7 @@ def test_annotators_at_once_lose_nothing(store: EpisodeStore) -> None:
     for person in people:
         person.join(60)
     assert [person.exitcode for person in people] == [0, 0, 0]
+    store.refresh()
     history = store.labels(0)
     for name in ("anna", "ben", "carla"):
         steps = [label.events[0].step for label in history if label.annotator == name]

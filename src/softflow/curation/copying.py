@@ -43,13 +43,17 @@ class Copied:
 def common_spec(stores: Sequence[EpisodeStore]) -> DataSpec:
     """What a merged store holds: the first store's spec, with the names and environment of all.
 
+    Bounds of the actions are the widest of all stores: importers take them from the data where the
+    format has none, so two recordings of one robot rarely agree.
+
     Raises:
         DataError: two stores hold different data; names each differing field.
     """
     common = stores[0].spec
     lines: list[str] = []
     for store in stores[1:]:
-        differences = common.differences(store.spec)
+        common, spec = _within_the_same_bounds(common, store.spec)
+        differences = common.differences(spec)
         lines += [f"'{stores[0].path}' and '{store.path}': {line}" for line in differences]
         if not differences:
             names = {**store.spec.names, **common.names}
@@ -61,6 +65,16 @@ def common_spec(stores: Sequence[EpisodeStore]) -> DataSpec:
             + "\nMerge those that fit, or import their sources again with equal keys and rates."
         )
     return common
+
+
+def _within_the_same_bounds(one: DataSpec, other: DataSpec) -> tuple[DataSpec, DataSpec]:
+    """Both, with the lower low and the higher high of the two; as they are if sizes differ."""
+    if one.action_dim != other.action_dim:
+        return one, other
+    low = tuple(map(min, one.action_low, other.action_low))
+    high = tuple(map(max, one.action_high, other.action_high))
+    wide = (replace(spec, action_low=low, action_high=high) for spec in (one, other))
+    return next(wide), next(wide)
 
 
 def merge(

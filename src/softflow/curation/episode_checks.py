@@ -178,15 +178,21 @@ def _too_fast(
     subject: Subject, key: str, rates: np.ndarray, limits: np.ndarray, severity: str
 ) -> Iterator[Problem]:
     over = np.isfinite(rates) & (rates > limits)
-    for component in np.flatnonzero(over.any(axis=0)).tolist():
-        for first, last in runs_of(over[:, component]):
-            worst = float(rates[first : last + 1, component].max())
-            limit = "the limit is" if severity == "error" else "usual are up to"
-            name = subject.called(key, component)
-            text = f"changes by {worst:.4g} per second{name}, {limit} {limits[component]:.4g}"
-            place = {"key": key, "step": first + 1, "component": component}
-            place["last_step"] = last + 1
-            yield (subject.error if severity == "error" else subject.warning)("jump", text, **place)
+    limit = "the limit is" if severity == "error" else "usual are up to"
+    for first, last in runs_of(np.asarray(over.any(axis=1))):
+        within = over[first : last + 1]
+        components = np.flatnonzero(within.any(axis=0)).tolist()
+        fastest = np.where(within, rates[first : last + 1], 0).max(axis=0)
+        worst = max(components, key=lambda component: fastest[component] / limits[component])
+        one = worst if len(components) == 1 else None
+        where = f"components {listed(components)}; {worst}" if one is None else ""
+        text = (
+            f"{where} changes by {fastest[worst]:.4g} per second{subject.called(key, worst)}, "
+            f"{limit} {limits[worst]:.4g}"
+        )
+        place = {"key": key, "step": first + 1, "last_step": last + 1, "component": one}
+        report = subject.error if severity == "error" else subject.warning
+        yield report("jump", text.strip(), **place)
 
 
 def frozen_camera(subject: Subject) -> Iterator[Problem]:

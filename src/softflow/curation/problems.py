@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -40,7 +40,9 @@ class Problem:
     def place(self) -> str:
         """Where it is, for people: episode 12, 'action', steps 3–7, component 2."""
         # Foreign episodes bring a name, such as demo_3; those of a store are numbers.
-        called = f"episode {self.episode}" if self.episode.isdecimal() else self.episode
+        numbered = self.episode[:1].isdecimal()
+        many = "s" * (numbered and any(sign in self.episode for sign in ",–"))
+        called = f"episode{many} {self.episode}" if numbered else self.episode
         parts = [called or "all episodes"]
         parts += [f"'{self.key}'"] * bool(self.key)
         if self.step is not None:
@@ -72,6 +74,27 @@ def verdict(problems: Sequence[Problem], episodes: int) -> str:
     )
 
 
+def alike_together(problems: Iterable[Problem]) -> list[Problem]:
+    """One problem for those that differ in nothing but the episode: "episodes 0–4, 7".
+
+    200 episodes without a label are one line to read, not 200 that hide the next problem.
+    """
+    groups: dict[Problem, list[str]] = {}
+    for problem in problems:
+        groups.setdefault(replace(problem, episode=""), []).append(problem.episode)
+    return [replace(problem, episode=_names(names)) for problem, names in groups.items()]
+
+
+def _names(names: Sequence[str]) -> str:
+    """Names of episodes; neighbouring numbers as a range."""
+    if len(names) < 2 or not all(name.isdigit() for name in names):
+        return listed(names)
+    numbers = sorted({int(name) for name in names})
+    flags = np.zeros(numbers[-1] + 1, np.bool_)
+    flags[numbers] = True
+    return listed([str(a) if a == b else f"{a}–{b}" for a, b in runs_of(flags)])
+
+
 def runs_of(flags: np.ndarray) -> list[tuple[int, int]]:
     """First and last index of every stretch of True in `flags` `[T]`."""
     edges = np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))
@@ -79,7 +102,7 @@ def runs_of(flags: np.ndarray) -> list[tuple[int, int]]:
     return [(int(a), int(b) - 1) for a, b in zip(first, behind, strict=True)]
 
 
-def listed(numbers: Sequence[int], most: int = 8) -> str:
+def listed(numbers: Sequence[int | str], most: int = 8) -> str:
     """Numbers as text, cut off after `most`: 0, 1, 2 and 61 more."""
     shown = ", ".join(map(str, numbers[:most]))
     more = len(numbers) - most

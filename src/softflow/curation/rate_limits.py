@@ -14,7 +14,7 @@ from softflow.errors import DataError
 USUAL_SIGMAS = 20.0
 MAD_TO_STD = 1.4826
 """Median absolute value to standard deviation, for a normal distribution about 0."""
-BULK_QUANTILE, BULK_FACTOR = 0.995, 3.0
+BULK_QUANTILE, BULK_FACTOR = 0.995, 4.0
 GLITCH_CHANGES = 4
 """Changes that two glitches make, there and back: too few to decide what is usual."""
 
@@ -54,7 +54,7 @@ def usual_rates(
     """The rate beyond which a state changes faster than it usually does.
 
     Of each component's non-zero changes from step to step: `sigmas` robust standard deviations
-    (1.4826 times the median size), but at least 3 times what 99.5 % of them stay below (of fewer
+    (1.4826 times the median size), but at least 4 times what 99.5 % of them stay below (of fewer
     than 800 changes: all but the 4 largest), so that something which rests most of the time and
     then moves, or a switch, is no jump. Actions have no such limit, for commands do jump.
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,11 @@ from softflow.errors import DataError
 COLUMNS = ("episode", "step", "kind", "value", "annotator")
 NOTHING = "none"
 """The kind of a row that says: looked at, nothing happened."""
+
+OnWritten = Callable[[int], None]
+"""Called with the number of labels written."""
+LastStep = Callable[[int], int]
+"""The last recorded control step of an episode, by its index."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +78,9 @@ def plan(store: EpisodeStore, labels: Mapping[int, Label]) -> list[Change]:
         history = store.labels(index)
         if history and _says(history[-1]) == _says(label):
             continue
-        recorded = store.episode(index, with_images=False, labelled=False)
-        label.applied_to(recorded, f"episode {index}")
-        as_recorded = EpisodeSummary(
-            index,
-            recorded.length,
-            recorded.success,
-            recorded.terminated,
-            recorded.truncated,
-            recorded.return_,
-            recorded.metadata,
-        )
-        after = label.summarised(as_recorded)
+        recorded = store.summary(index, labelled=False)
+        label.rewards(recorded.length, f"episode {index}")
+        after = label.summarised(recorded)
         changes.append(Change(index, label, store.summary(index), after))
     return changes
 
@@ -93,14 +89,22 @@ def _says(label: Label) -> tuple[Any, ...]:
     return label.annotator, label.events, label.withdrawn
 
 
-def write_changes(store: EpisodeStore, changes: Iterable[Change]) -> None:
+def write_changes(
+    store: EpisodeStore, changes: Sequence[Change], on_written: OnWritten = lambda done: None
+) -> None:
     """Write planned labels; each is on the disk, whole, before the next.
+
+    Args:
+        store: what they were planned for.
+        changes: what `plan` made.
+        on_written: called with the number of labels that are safely there.
 
     Raises:
         StoreError: the disk refuses; the same plan can be made again, and holds what is missing.
     """
-    for change in changes:
+    for done, change in enumerate(changes, 1):
         store.label(change.index, change.label)
+        on_written(done)
 
 
 def labels_by_rule(
@@ -154,6 +158,61 @@ def labels_by_rule(
     return labels
 
 
+def last_step_of(store: EpisodeStore) -> LastStep:
+    """The last recorded control step of each episode; raises StoreError if there is no such one."""
+    return lambda index: store.summary(index, labelled=False).length - 1
+
+
+def successes_at_end(
+    store: EpisodeStore, indices: Iterable[int], annotator: str, reward: float = 1.0
+) -> dict[int, Label]:
+    """For each episode a label that it succeeded with its last step, as demonstrations do.
+
+    Raises:
+        DataError: there is no annotator, or the reward is not finite.
+        StoreError: an episode cannot be read.
+    """
+    last = last_step_of(store)
+    return {i: Label(annotator, (Event(last(i), "success", reward),)) for i in indices}
+
+
+def labels_without(store: EpisodeStore, indices: Iterable[int], annotator: str) -> dict[int, Label]:
+    """Labels that take back what one annotator said, where that counts now.
+
+    The newest label by somebody else counts again; without one, the recording does.
+
+    Raises:
+        DataError: no episode has a newest label by this annotator; says whose there are.
+        StoreError: a label cannot be read.
+    """
+    labels: dict[int, Label] = {}
+    others: set[str] = set()
+    for index in indices:
+        history = store.labels(index)
+        if not history or history[-1].annotator != annotator:
+            others |= {label.annotator for label in history[-1:] if not label.withdrawn}
+            continue
+        kept = [label for label in _standing(history) if label.annotator != annotator]
+        by = f"softflow data relabel --undo {annotator}"
+        # Said again, so that the newest label counts as ever.
+        labels[index] = replace(kept[-1], created="") if kept else Label(by, (), withdrawn=True)
+    if not labels:
+        known = f"labels that count are by {', '.join(sorted(others))}" if others else "none counts"
+        raise DataError(f"no label by '{annotator}' counts in '{store.path}'; {known}")
+    return labels
+
+
+def _standing(history: Iterable[Label]) -> list[Label]:
+    """A history without what was undone: a label said again takes back those after its first."""
+    standing: list[Label] = []
+    for label in history:
+        said = [_says(other) for other in standing]
+        if _says(label) in said:
+            del standing[said.index(_says(label)) :]
+        standing.append(label)
+    return standing
+
+
 def withdrawn_labels(
     store: EpisodeStore, indices: Iterable[int], annotator: str
 ) -> dict[int, Label]:
@@ -165,16 +224,19 @@ def withdrawn_labels(
     }
 
 
-def read_label_table(path: Path, annotator: str = "") -> dict[int, Label]:
+def read_label_table(
+    path: Path, annotator: str = "", last_step: LastStep | None = None
+) -> dict[int, Label]:
     """Labels from a table with the columns `COLUMNS`, one event a row.
 
     A `.json` file holds a list of objects, any other file is CSV with a header. `kind` is success
     (value 1 unless given), failure (0), reward (must be given) or none: looked at, nothing
-    happened. Rows of one episode become one label.
+    happened. Rows of one episode become one label. A success without a step is one at the end.
 
     Args:
         path: the table.
         annotator: of rows that name none.
+        last_step: where episodes end; without it every success needs its step.
 
     Raises:
         DataError: a row cannot be used; names it.
@@ -184,7 +246,7 @@ def read_label_table(path: Path, annotator: str = "") -> dict[int, Label]:
     annotators: dict[int, str] = {}
     for number, row in enumerate(_rows(path), start=1):
         where = f"'{path}', row {number}"
-        index, event = _event(row, where)
+        index, event = _event(row, where, last_step)
         events.setdefault(index, []).extend([event] if event else [])
         name = str(row.get("annotator") or annotator)
         if annotators.setdefault(index, name) != name:
@@ -218,7 +280,9 @@ def _rows(path: Path) -> Sequence[Mapping[str, Any]]:
     return rows
 
 
-def _event(row: Mapping[str, Any], where: str) -> tuple[int, Event | None]:
+def _event(
+    row: Mapping[str, Any], where: str, last_step: LastStep | None
+) -> tuple[int, Event | None]:
     """The episode of a row, and what happened."""
     kind = str(row["kind"] or NOTHING).strip()
     index = _whole(row["episode"], "episode", where)
@@ -232,11 +296,24 @@ def _event(row: Mapping[str, Any], where: str) -> tuple[int, Event | None]:
         raise DataError(f"{where}: a reward needs a value")
     try:
         number = float(value) if told else float(kind == "success")  # type: ignore[arg-type]
-        return index, Event(_whole(row.get("step"), "step", where), kind, number)  # type: ignore[arg-type]
+        return index, Event(_step(row, index, where, last_step), kind, number)  # type: ignore[arg-type]
     except ValueError as error:
         raise DataError(f"{where}: value {value!r} is no number") from error
     except DataError as error:
         raise DataError(f"{where}: {str(error).removeprefix(where + ': ')}") from error
+
+
+def _step(row: Mapping[str, Any], index: int, where: str, last_step: LastStep | None) -> int:
+    """The step of a row; of a success that names none, the last of the episode."""
+    kind, step = str(row["kind"]).strip(), row.get("step")
+    if step not in (None, "") or kind not in ("success", "failure"):
+        return _whole(step, "step", where)
+    if kind == "failure":
+        raise DataError(
+            f"{where}: a failure ends the episode and needs its step; '{NOTHING}' says that there "
+            "was no success, and keeps the end that was recorded"
+        )
+    return _whole(step, "step", where) if last_step is None else last_step(index)
 
 
 def _whole(value: Any, name: str, where: str) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from softflow.data.episode_file import EpisodeSummary
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.labels import outcome_known
 from softflow.errors import DataError
 
 _MISSING = object()
@@ -19,7 +20,7 @@ class Rules:
     """What an episode must be to be kept; the empty rules keep everything.
 
     Args:
-        success: True keeps successes, False the others, None both.
+        success: True keeps successes, False failures, None both and those of which nobody said.
         operators: keep these values of the metadata "operator"; empty keeps all.
         sources: the same for "source".
         min_length, max_length: control steps; None for no limit.
@@ -43,7 +44,9 @@ class Rules:
 
     def reasons(self, summary: EpisodeSummary) -> Iterator[str]:
         """Why an episode is dropped, in a few words each; nothing if it is kept."""
-        if self.success is not None and summary.success != self.success:
+        if self.success is not None and not outcome_known(summary.metadata):
+            yield "not labelled"
+        elif self.success is not None and summary.success != self.success:
             yield "no success" if self.success else "a success"
         for key, wanted in (("operator", self.operators), ("source", self.sources)):
             if wanted and str(summary.metadata.get(key, "")) not in wanted:

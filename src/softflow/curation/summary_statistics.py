@@ -61,14 +61,19 @@ class RowStatistics:
         count, mean = len(rows), rows.mean(axis=0)
         self.low = np.minimum(self.low, rows.min(axis=0))
         self.high = np.maximum(self.high, rows.max(axis=0))
-        total, apart = self.count + count, mean - self.mean
-        self._squares += ((rows - mean) ** 2).sum(axis=0) + apart**2 * self.count * count / total
-        self.mean = self.mean + apart * count / total
+        total = self.count + count
+        # Infinity in the data makes the numbers of its component NaN, which is said there.
+        with np.errstate(invalid="ignore"):
+            apart = mean - self.mean
+            squares = ((rows - mean) ** 2).sum(axis=0)
+            self._squares += squares + apart**2 * self.count * count / total
+            self.mean = self.mean + apart * count / total
         self.count = total
 
     def result(self, key: str, names: tuple[str, ...]) -> KeyStatistics:
         """The statistics of all rows so far, at least one."""
-        quantiles = np.quantile(self._sample.rows.astype(np.float64), QUANTILES, axis=0)
+        with np.errstate(invalid="ignore"):
+            quantiles = np.quantile(self._sample.rows.astype(np.float64), QUANTILES, axis=0)
         std = np.sqrt(self._squares / self.count)
         numbers = (self.low, self.high, self.mean, std, quantiles)
         return KeyStatistics(key, names, self.count, *numbers, self._sample.exact)

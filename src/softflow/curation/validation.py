@@ -6,7 +6,7 @@ what they tell apart, is in `episode_checks` and `dataset_checks`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
@@ -29,6 +29,16 @@ OnProgress = Callable[[int], None]
 """Called with the number of episodes done."""
 
 
+def require_checks(names: Collection[str]) -> None:
+    """Raise unless these are names of checks.
+
+    Raises:
+        DataError: one is not; says which there are.
+    """
+    if unknown := sorted(set(names) - set(CHECK_NAMES)):
+        raise DataError(f"no check {unknown[0]!r}; choose from {', '.join(CHECK_NAMES)}")
+
+
 class Examination:
     """The checks of one dataset, fed episode by episode.
 
@@ -41,8 +51,7 @@ class Examination:
     """
 
     def __init__(self, spec: DataSpec, settings: CheckSettings) -> None:
-        if unknown := sorted(settings.ignore - set(CHECK_NAMES)):
-            raise DataError(f"no check {unknown[0]!r}; choose from {', '.join(CHECK_NAMES)}")
+        require_checks(settings.ignore)
         self.spec, self.settings = spec, settings
         kept = [name for name in DATASET_CHECKS if name not in settings.ignore]
         self._across = [DATASET_CHECKS[name]() for name in kept]

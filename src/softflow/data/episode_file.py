@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -182,20 +183,35 @@ def reading(path: Path) -> Iterator[None]:
                 f"episode file '{path}' is gone; copy it back, or open the store again to go on "
                 "without it."
             ) from error
-        if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
+        if refused := _system_error(error):
             raise StoreError(
-                f"cannot read episode file '{path}': {error.strerror}; check permissions, open "
+                f"cannot read episode file '{path}': {refused.strerror}; check permissions, open "
                 "files and the disk."
             ) from error
-        raise damaged(path, f"{type(error).__name__}: {error}") from error
+        what = f"{type(error).__name__}: {error}"
+        if not zipfile.is_zipfile(path):
+            what = f"{path.stat().st_size:,} bytes that do not end as a zip file does"
+        raise damaged(path, what) from error
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """What the system refused, if that is behind an error; a file it hides is not damaged.
+
+    Closing a zip file that could not be opened raises again, so the refusal may lie deeper.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
+            return error
+        error = error.__context__
+    return None
 
 
 def damaged(path: Path, what: str) -> DamagedEpisodeError:
     """The error that says what is wrong with an episode file, and what to do."""
     return DamagedEpisodeError(
         f"episode file '{path}' is damaged ({what}); copy it again from the machine that recorded "
-        "it, or run EpisodeStore.open(path, writable=True).verify(), which moves damaged episodes "
-        "to set_aside/ so that the others can be used."
+        "it, or go on without it: `softflow data filter STORE OUT --drop-invalid` copies the "
+        "episodes that are whole."
     )
 
 

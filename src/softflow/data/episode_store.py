@@ -47,7 +47,7 @@ class EpisodeStore:
         self._numbers: list[int] = []
         self._summaries: dict[int, EpisodeSummary] = {}
         self._labels = LabelFolder(path)
-        self._label_files: dict[int, Path] = {}
+        self._label_files: dict[int, list[Path]] = {}
         if lock is not None:
             self._set_leftovers_aside()
         self.refresh()
@@ -199,13 +199,19 @@ class EpisodeStore:
             )
         return self._file(self._numbers[index])
 
-    def summary(self, index: int) -> EpisodeSummary:
+    def summary(self, index: int, labelled: bool = True) -> EpisodeSummary:
         """Length, outcome, return and metadata of an episode; its arrays are not read.
+
+        Args:
+            index: 0 … len−1.
+            labelled: as its newest label has it; False tells what was recorded.
 
         Raises:
             StoreError: as `episode`.
         """
         path = self.episode_path(index)
+        if not labelled:
+            return read_summary(path, index)
         if index not in self._summaries:
             summary = read_summary(path, index)
             label = self.newest_label(index)
@@ -224,15 +230,20 @@ class EpisodeStore:
             StoreError: as `episode`, or the disk refuses.
         """
         where = str(self.episode_path(index))
-        label.applied_to(self.episode(index, with_images=False, labelled=False), where)
+        label.rewards(self.summary(index, labelled=False).length, where)
         number = self._numbers[index]
-        self._label_files[number] = self._labels.add(number, label)
+        path = self._labels.add(number, label)
+        self._label_files.setdefault(number, []).append(path)
         self._summaries.pop(index, None)
 
     def labels(self, index: int) -> list[Label]:
-        """Every label of an episode, the oldest first; the last one counts."""
+        """Every label of an episode, the oldest first; the last one counts.
+
+        Raises:
+            StoreError: no such index, or a label file is damaged or of a newer format.
+        """
         self.episode_path(index)
-        return self._labels.history(self._numbers[index])
+        return [read_label(path) for path in self._label_files.get(self._numbers[index], [])]
 
     def newest_label(self, index: int) -> Label | None:
         """The label of an episode that counts; None without one, or after it was withdrawn.
@@ -241,8 +252,8 @@ class EpisodeStore:
             StoreError: no such index, or the label file is damaged.
         """
         self.episode_path(index)
-        file = self._label_files.get(self._numbers[index])
-        label = read_label(file) if file else None
+        files = self._label_files.get(self._numbers[index])
+        label = read_label(files[-1]) if files else None
         return None if label is None or label.withdrawn else label
 
     def refresh(self) -> int:
@@ -254,7 +265,7 @@ class EpisodeStore:
         last = self._numbers[-1] if self._numbers else -1
         new = sorted(n for n in _numbers_in(self.path / "episodes") if n > last)
         self._numbers.extend(new)
-        labels = self._labels.newest()
+        labels = self._labels.files()
         if labels != self._label_files:
             self._label_files, self._summaries = labels, {}
         return len(new)

@@ -175,30 +175,29 @@ class LabelFolder:
             raise StoreError(
                 f"cannot make '{self.path}': {error.strerror}; make the store writable for you"
             ) from error
-        revision = max((_revision(path) for path in self._files().get(number, [])), default=-1) + 1
+        revision = self._next_revision(number)
         path = self.path / f"episode_{number:06d}.{revision:03d}.{secrets.token_hex(4)}.json"
         write_json(path, {"format_version": LABEL_VERSION, **asdict(label)})
         return path
 
-    def history(self, number: int) -> list[Label]:
-        """Every label of an episode, the oldest first.
+    def _next_revision(self, number: int) -> int:
+        """Looked up anew, because others may have labelled; only the names are read."""
+        start = f"episode_{number:06d}."
+        paths = [path for path in self.path.iterdir() if path.name.startswith(start)]
+        own = [_revision(path) for path in paths if _LABEL_NAME.fullmatch(path.name)]
+        return max(own, default=-1) + 1
 
-        Raises:
-            StoreError: a label file is damaged, or of a newer format.
+    def files(self) -> dict[int, list[Path]]:
+        """The label files of every labelled episode, the oldest first.
+
+        One look into the folder for all episodes: a look for each takes minutes with thousands.
         """
-        return [read_label(path) for path in self._files().get(number, [])]
-
-    def newest(self) -> dict[int, Path]:
-        """The file of the newest label of every labelled episode."""
-        return {number: files[-1] for number, files in self._files().items()}
-
-    def _files(self) -> dict[int, list[Path]]:
         found: dict[int, list[Path]] = {}
-        for path in sorted(self.path.glob("episode_*.json")) if self.path.exists() else []:
+        for path in self.path.iterdir() if self.path.exists() else []:
             if match := _LABEL_NAME.fullmatch(path.name):
                 found.setdefault(int(match.group(1)), []).append(path)
-        for files in found.values():
-            files.sort(key=lambda path: (_revision(path), path.name))
+        for paths in found.values():
+            paths.sort(key=lambda path: (_revision(path), path.name))
         return found
 
 
@@ -226,6 +225,11 @@ def read_label(path: Path) -> Label:
             f"'{path}' is damaged ({error!r}); remove it, then the label before it counts again, "
             "and label the episode anew"
         ) from error
+
+
+def outcome_known(metadata: Mapping[str, Any]) -> bool:
+    """Whether anything says how an episode went: its recording, or a label since then."""
+    return "annotator" in metadata or not metadata.get("unlabelled")
 
 
 def label_from_json(value: Mapping[str, Any]) -> Label:

@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 from softflow.data.batch import DataSpec, Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files import sync_to_disk, write_json
+from softflow.data.labels import outcome_known
 from softflow.errors import DataError, StoreError
 from softflow.formats.lerobot_extras import ExtrasWriter
 from softflow.formats.lerobot_files import DataFiles, VideoFiles
@@ -212,10 +213,7 @@ class _Dataset:
 
 def _is_labelled(store: EpisodeStore) -> bool:
     """Whether anybody, or anything, said of any episode how it went."""
-    return any(
-        not summary.metadata.get("unlabelled") or "annotator" in summary.metadata
-        for summary in store.summaries()
-    )
+    return any(outcome_known(summary.metadata) for summary in store.summaries())
 
 
 def _features(
