@@ -9,7 +9,7 @@ import importlib.metadata
 import platform
 import shlex
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,20 +18,21 @@ import tyro
 
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files import read_json, write_json
-from softflow.data.preprocessing import require_same_spec
+from softflow.data.preprocessing import require_same_spec, successful_episodes
 from softflow.envs.demonstrations import OperatorTally, collect_demonstrations
 from softflow.errors import ConfigError
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import last_checkpoint, weights_identity
+from softflow.option_types import OPTION_TYPES
 from softflow.presets import demo as demo_preset
 from softflow.presets import preset, small
 from softflow.progress import ConsoleProgress
 from softflow.report import write_report
 from softflow.training.config import STAGES, StageName, TrainingConfig
 from softflow.training.evaluation import evaluate
-from softflow.training.persistence import read_run_facts
+from softflow.training.persistence import config_from_json, read_run_facts
 from softflow.training.rollouts import RolloutPool
-from softflow.training.run import Run
+from softflow.training.run import HELD_OUT_EVERY, Run
 from softflow.training.stages import run_stages
 
 
@@ -120,16 +121,19 @@ class Report:
 def run(name: str, words: list[str]) -> None:
     """Parse the words after a command's name and do it."""
     if name == "demo":
-        demo(tyro.cli(Demo, args=words, prog="softflow demo"))
+        demo(tyro.cli(Demo, args=words, prog="softflow demo", registry=OPTION_TYPES))
     elif name == "collect":
         collect(tyro.cli(Collect, args=words, prog="softflow collect"))
     elif name == "train":
-        train(_parse_train(words))
+        options = _parse_train(words)
+        train(options)
+        print(f"policy: {options.run / 'checkpoints' / 'last'}")
+        print(f"report: {options.run / 'report.html'}")
     elif name == "evaluate":
         evaluate_checkpoint(tyro.cli(Evaluate, args=words, prog="softflow evaluate"))
     else:
-        options = tyro.cli(Report, args=words, prog="softflow report")
-        print(f"report: {write_report(options.run)}")
+        folder = tyro.cli(Report, args=words, prog="softflow report").run
+        print(f"report: {write_report(folder)}")
 
 
 def _parse_train(words: list[str]) -> Train:
@@ -139,7 +143,9 @@ def _parse_train(words: list[str]) -> Train:
     else:
         name = "small"
     default = Train(dataset=tyro.MISSING, run=tyro.MISSING, config=preset(name))
-    return tyro.cli(Train, args=words, default=default, prog=f"softflow train {name}")
+    return tyro.cli(
+        Train, args=words, default=default, prog=f"softflow train {name}", registry=OPTION_TYPES
+    )
 
 
 def demo(options: Demo) -> None:
@@ -207,7 +213,7 @@ def train(options: Train) -> None:
     """Run the stages, then write the report; also after an error or Ctrl-C, with what there is."""
     dataset = EpisodeStore.open(options.dataset)
     if not dataset.spec.env_id:
-        options = _without_environment(options)
+        options = _without_environment(options, len(successful_episodes(dataset)))
     _write_identity(options, dataset)
     with ConsoleProgress() as progress, RolloutPool(options.config.num_workers) as pool:
         if options.config.eval_episodes or "online_rl" in options.stages:
@@ -222,7 +228,7 @@ def train(options: Train) -> None:
             write_report(options.run)
 
 
-def _without_environment(options: Train) -> Train:
+def _without_environment(options: Train, num_successes: int) -> Train:
     """Training on data of which no simulator is known: nothing is evaluated.
 
     Raises:
@@ -235,7 +241,13 @@ def _without_environment(options: Train) -> Train:
             f"train the other stages (--stages {offline}), or name the environment when importing "
             "(--env-id)"
         )
-    print("this data names no environment: no success rates, but held-out likelihood (report.html)")
+    held_out = f"likelihood is measured on every {HELD_OUT_EVERY}th success, kept out of training"
+    if num_successes <= HELD_OUT_EVERY:
+        held_out = (
+            f"with {num_successes} successful episodes none is kept out to measure likelihood on "
+            f"(from {HELD_OUT_EVERY + 1} on)"
+        )
+    print(f"this data names no environment: no success rates; {held_out}")
     config = replace(options.config, eval_episodes=0, round_eval_episodes=0)
     return replace(options, config=config)
 
@@ -244,6 +256,12 @@ def evaluate_checkpoint(options: Evaluate) -> None:
     """Measure one checkpoint."""
     checkpoint = options.checkpoint.resolve()  # `last` may move on while this runs
     config, spec, position = read_run_facts(checkpoint)
+    if not spec.env_id:
+        raise ConfigError(
+            f"'{checkpoint}' was trained on data that names no environment, so there is none to "
+            "measure success in; its report shows likelihoods, or name the environment when "
+            "importing the data (--env-id) and train again"
+        )
     stage = position["stage"]
     rule = options.rule
     if rule == "auto":
@@ -280,6 +298,7 @@ FREE_TO_CHANGE = frozenset(
         "checkpoint_interval_s",
         "eval_episodes",
         "round_eval_episodes",
+        "data.prefetch_workers",
     }
 )
 """Settings that may differ when a run is continued: they do not change what it learns."""
@@ -300,6 +319,8 @@ def _write_identity(options: Train, dataset: EpisodeStore) -> None:
         **asdict(options.config),
     }
     there = _learned_from(options.run)
+    if there:
+        there = _with_new_settings(there, str(options.run / "config.json"))
     if differences := _differences(there, config) if there else []:
         raise ConfigError(
             f"{options.run} holds a run of another configuration:\n  "
@@ -323,17 +344,30 @@ def _write_identity(options: Train, dataset: EpisodeStore) -> None:
     _write_versions(options.run / "versions.json", keep=bool(there))
 
 
+def _with_new_settings(there: dict[str, Any], where: str) -> dict[str, Any]:
+    """config.json of an earlier softflow with the settings that came since, at their defaults.
+
+    A new setting's default does what was done before there was one.
+
+    Raises:
+        CheckpointError: it holds a setting that is gone; names it.
+    """
+    names = [item.name for item in fields(TrainingConfig)]
+    known = {name: there[name] for name in names if name in there}
+    return there | asdict(config_from_json(TrainingConfig, known, where))
+
+
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:
     """Lines naming each setting that differs; lists and tuples compare as JSON does."""
+    if where in FREE_TO_CHANGE:
+        return []
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = [key for key in {**old, **new} if key not in FREE_TO_CHANGE]
         return [
             line
-            for key in keys
+            for key in {**old, **new}
             for line in _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
         ]
-    if isinstance(new, tuple):
-        new = list(new)
+    old, new = (list(value) if isinstance(value, tuple) else value for value in (old, new))
     return [] if old == new else [f"{where}: there {old!r}, now {new!r}"]
 
 
