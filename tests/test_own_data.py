@@ -130,6 +130,40 @@ def test_online_rl_without_an_environment_is_refused(
     assert not (tmp_path / "r").exists()
 
 
+def test_without_an_environment_likelihood_is_what_is_told(
+    tmp_path: Path, tiny_imitation: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And where the policy is; `evaluate` says why it cannot."""
+    file, store, run = d4rl_file(tmp_path / "x.hdf5"), tmp_path / "s", tmp_path / "r"
+    say(f"data import d4rl {file} --out {store} --control-hz 20")
+    words = f"train small --dataset {store} --run {run}".split()
+    assert main([*words, *tiny_imitation]) == 0
+    said = capsys.readouterr().out
+    assert "with 3 successful episodes none is kept out to measure likelihood on" in said
+    assert f"policy: {run / 'checkpoints' / 'last'}\nreport: {run / 'report.html'}" in said
+    page = (run / "report.html").read_text()
+    assert "Success is not measured: its data names no environment." in page
+    assert "incomplete" not in page
+    assert main(["evaluate", str(run / "checkpoints" / "last")]) == 2
+    assert "names no environment, so there is none to measure success in" in capsys.readouterr().err
+    assert not (run / "evaluations").exists()
+
+
+def test_many_demonstrations_without_an_environment(
+    tmp_path: Path, tiny_imitation: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, store, run = d4rl_file(tmp_path / "x.hdf5"), tmp_path / "s", tmp_path / "r"
+    for number in range(7):
+        copy = tmp_path / f"x{number}.hdf5"
+        copy.write_bytes(file.read_bytes())
+        say(f"data import d4rl {copy} --out {store} --control-hz 20")
+    assert main([*f"train small --dataset {store} --run {run}".split(), *tiny_imitation]) == 0
+    said = capsys.readouterr().out
+    assert "likelihood is measured on every 20th success, kept out of training" in said
+    assert "bits per dimension on held-out demonstrations" in said
+    assert "Bits per dimension on held-out demonstrations" in (run / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

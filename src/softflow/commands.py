@@ -5,24 +5,18 @@ The options are frozen dataclasses; their docstrings are the text of --help.
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-import shlex
-import sys
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import torch
 import tyro
 
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.files import read_json, write_json
 from softflow.data.preprocessing import require_same_spec, successful_episodes
 from softflow.envs.demonstrations import OperatorTally, collect_demonstrations
 from softflow.errors import ConfigError
 from softflow.models.action_selection import SelectionConfig
-from softflow.models.checkpoint import last_checkpoint, weights_identity
+from softflow.models.checkpoint import weights_identity
 from softflow.option_types import OPTION_TYPES
 from softflow.presets import demo as demo_preset
 from softflow.presets import preset, small
@@ -30,7 +24,8 @@ from softflow.progress import ConsoleProgress
 from softflow.report import write_report
 from softflow.training.config import STAGES, StageName, TrainingConfig
 from softflow.training.evaluation import evaluate
-from softflow.training.persistence import config_from_json, read_run_facts
+from softflow.training.identity import learned_from, write_identity
+from softflow.training.persistence import read_run_facts
 from softflow.training.rollouts import RolloutPool
 from softflow.training.run import HELD_OUT_EVERY, Run
 from softflow.training.stages import run_stages
@@ -167,20 +162,12 @@ def demo(options: Demo) -> None:
 
 def _require_same_demonstrations(options: Demo) -> None:
     """Refuse before anything is collected: a store never shrinks, so it could not be undone."""
-    there = _learned_from(options.run).get("dataset_episodes", options.demonstrations)
+    there = learned_from(options.run).get("dataset_episodes", options.demonstrations)
     if there != options.demonstrations:
         raise ConfigError(
             f"{options.run} has learned from {there} demonstrations, not {options.demonstrations}; "
             f"continue it with --demonstrations {there}, or choose another --run folder"
         )
-
-
-def _learned_from(run: Path) -> dict[str, Any]:
-    """config.json of a run that has a checkpoint; empty before, when nothing can be lost."""
-    if last_checkpoint(run / "checkpoints") is None:
-        return {}
-    path = run / "config.json"
-    return read_json(path) if path.exists() else {}
 
 
 def collect(options: Collect) -> None:
@@ -214,7 +201,7 @@ def train(options: Train) -> None:
     dataset = EpisodeStore.open(options.dataset)
     if not dataset.spec.env_id:
         options = _without_environment(options, len(successful_episodes(dataset)))
-    _write_identity(options, dataset)
+    write_identity(options.run, options.dataset, dataset, options.stages, options.config)
     with ConsoleProgress() as progress, RolloutPool(options.config.num_workers) as pool:
         if options.config.eval_episodes or "online_rl" in options.stages:
             spec = dataset.spec
@@ -288,112 +275,3 @@ def evaluate_checkpoint(options: Evaluate) -> None:
             robot_steps=position["robot_steps"],
             progress=progress,
         )
-
-
-FREE_TO_CHANGE = frozenset(
-    {
-        "stages",
-        "num_workers",
-        "device",
-        "checkpoint_interval_s",
-        "eval_episodes",
-        "round_eval_episodes",
-        "data.prefetch_workers",
-    }
-)
-"""Settings that may differ when a run is continued: they do not change what it learns."""
-
-
-def _write_identity(options: Train, dataset: EpisodeStore) -> None:
-    """config.json and versions.json of the run folder; refuses another configuration.
-
-    Raises:
-        ConfigError: the folder holds a run of another configuration; names the differences.
-    """
-    config = {
-        "dataset": str(options.dataset),
-        "data_spec": dataset.spec.to_json(),
-        "dataset_episodes": len(dataset),
-        "dataset_steps": sum(summary.length for summary in dataset.summaries()),
-        "stages": options.stages,
-        **asdict(options.config),
-    }
-    there = _learned_from(options.run)
-    if there:
-        there = _with_new_settings(there, str(options.run / "config.json"))
-    if differences := _differences(there, config) if there else []:
-        raise ConfigError(
-            f"{options.run} holds a run of another configuration:\n  "
-            + "\n  ".join(differences)
-            + "\nChoose another --run folder, or the same settings to continue this one."
-        )
-    for name in ("eval_episodes", "round_eval_episodes"):
-        before = there.get(name, config[name])
-        if before != config[name]:
-            print(
-                f"{name} is now {config[name]}, before {before}: what is measured already "
-                "stays; `softflow evaluate` measures a checkpoint again"
-            )
-    try:
-        options.run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot make the run folder {options.run}: {error.strerror}; choose another --run"
-        ) from error
-    write_json(options.run / "config.json", config)
-    _write_versions(options.run / "versions.json", keep=bool(there))
-
-
-def _with_new_settings(there: dict[str, Any], where: str) -> dict[str, Any]:
-    """config.json of an earlier softflow with the settings that came since, at their defaults.
-
-    A new setting's default does what was done before there was one.
-
-    Raises:
-        CheckpointError: it holds a setting that is gone; names it.
-    """
-    names = [item.name for item in fields(TrainingConfig)]
-    known = {name: there[name] for name in names if name in there}
-    return there | asdict(config_from_json(TrainingConfig, known, where))
-
-
-def _differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """Lines naming each setting that differs; lists and tuples compare as JSON does."""
-    if where in FREE_TO_CHANGE:
-        return []
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            line
-            for key in {**old, **new}
-            for line in _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
-        ]
-    old, new = (list(value) if isinstance(value, tuple) else value for value in (old, new))
-    return [] if old == new else [f"{where}: there {old!r}, now {new!r}"]
-
-
-def _write_versions(path: Path, keep: bool) -> None:
-    """What runs from now on; with `keep`, what ran before stays under "earlier"."""
-    now = _versions()
-    old = read_json(path) if keep and path.exists() else dict(now)
-    earlier = old.pop("earlier", [])
-    if old != now:
-        earlier.append(old)
-    write_json(path, now | ({"earlier": earlier} if earlier else {}))
-
-
-def _versions() -> dict[str, Any]:
-    """What the numbers of a run depend on besides configuration and data."""
-    packages = ("softflow", "torch", "numpy", "ogbench", "mujoco", "gymnasium", "zarr")
-    return {
-        "command": shlex.join(["softflow", *sys.argv[1:]]),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "torch_threads": torch.get_num_threads(),
-    } | {name: _version(name) for name in packages}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
