@@ -55,7 +55,7 @@ class DataConfig:
         weights_field: metadata of the episodes that tells their source, such as operator.
         prefetch_workers: threads that prepare batches while the networks are updated; the result
             does not depend on it. 0 prepares each when it is needed, which takes below a
-            millisecond for states in memory; 1 hides the reading of data on a slow disk.
+            millisecond for states in memory; 1 may help if the data lies on a slow disk.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
