@@ -124,7 +124,7 @@ def _decompressing(sampler: ChunkSampler) -> Callable[[], object]:
     episodes = np.searchsorted(ends, windows, side="right")
     steps = windows - (ends - dataset.episode_lengths)[episodes]
     after = np.minimum(steps + spec.execution_horizon, dataset.episode_lengths[episodes])
-    pieces: list[tuple[PieceTable, bytes]] = []
+    pieces: list[tuple[PieceTable, memoryview]] = []
     for episode in np.unique(episodes):
         which = episodes == episode
         path = store.episode_path(int(episode))

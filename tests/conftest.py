@@ -30,6 +30,19 @@ def shared_data() -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def tiny_imitation() -> list[str]:
+    """Options of `softflow train small` for three updates of a very small policy."""
+    words = (
+        "--stages imitation --imitation.num-updates 3 --imitation.batch-size 8 "
+        "--model.flow.num-layers 2 --model.flow.dim 16 --model.flow.mlp-dim 16 "
+        "--model.flow.head-hidden-dim 16 --model.encoder.token-dim 16 "
+        "--model.encoder.hidden-dim 16 --model.critic.dim 16 --model.critic.mlp-dim 16 "
+        "--model.chunk.chunk-length 4 --model.chunk.execution-horizon 4"
+    )
+    return list[str](words.split())
+
+
 Colours = set[object]
 ColoursOf = Callable[[Path, int, float], Colours]
 

@@ -339,6 +339,24 @@ def test_evaluate_needs_a_checkpoint(softflow: Say, tmp_path: Path) -> None:
     assert is_clear_refusal(answer, "is not a checkpoint", "RUN/checkpoints/last")
 
 
+def test_a_warning_is_shown_without_the_line_of_source(tmp_path: Path) -> None:
+    spec = replace(SPEC, env_id="")
+    still = replace(episode(), actions=np.full((8, 2), 0.25, np.float32))
+    store = make_store(tmp_path / "still", still, spec=spec)
+    command = [sys.executable, "-c", "import sys; from softflow.cli import main; sys.exit(main())"]
+    words = ["train", "small", "--dataset", store, "--run", tmp_path / "run", *TINY]
+    done = subprocess.run(
+        [*command, *map(str, words), "--stages", "imitation"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line for line in done.stderr.splitlines() if "constant" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"careful: '{store}': action components 0, 1 are constant")
+    assert "UserWarning" not in done.stderr
+
+
 def test_report_needs_a_run(softflow: Say, tmp_path: Path) -> None:
     assert is_clear_refusal(softflow("report", tmp_path / "nothing"), "no run folder")
 

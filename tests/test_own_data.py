@@ -6,6 +6,7 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -17,27 +18,29 @@ from softflow.data.episode_store import EpisodeStore
 
 FIXTURES = Path(__file__).parent / "formats" / "fixtures"
 EXAMPLE = Path(__file__).parents[1] / "examples" / "import_adroit_door.py"
-TINY = (
-    "--stages imitation --imitation.num-updates 3 --imitation.batch-size 8 "
-    "--model.flow.num-layers 2 --model.flow.dim 16 --model.flow.mlp-dim 16 "
-    "--model.flow.head-hidden-dim 16 --model.encoder.token-dim 16 --model.encoder.hidden-dim 16 "
-    "--model.critic.dim 16 --model.critic.mlp-dim 16 --model.chunk.chunk-length 4 "
-    "--model.chunk.execution-horizon 4"
-)
+
+
+Train = Callable[[Path, Path], None]
 
 
 def say(words: str) -> None:
     assert main(words.split()) == 0
 
 
-def train(store: Path, run: Path) -> None:
+@pytest.fixture
+def train(tiny_imitation: list[str]) -> Train:
     """The second command; a checkpoint shows that it ended well."""
-    say(f"train small --dataset {store} --run {run} {TINY}")
-    assert (run / "checkpoints" / "last").exists()
-    assert (run / "report.html").exists()
+
+    def run_it(store: Path, run: Path) -> None:
+        words = f"train small --dataset {store} --run {run}".split()
+        assert main([*words, *tiny_imitation]) == 0
+        assert (run / "checkpoints" / "last").exists()
+        assert (run / "report.html").exists()
+
+    return run_it
 
 
-def test_robomimic(tmp_path: Path) -> None:
+def test_robomimic(tmp_path: Path, train: Train) -> None:
     file = next(iter(sorted(FIXTURES.glob("robomimic*.hdf5"))))
     say(f"data import robomimic {file} --out {tmp_path / 'store'} --unlabelled success")
     train(tmp_path / "store", tmp_path / "run")
@@ -57,7 +60,7 @@ def d4rl_file(path: Path) -> Path:
     return path
 
 
-def test_d4rl(tmp_path: Path) -> None:
+def test_d4rl(tmp_path: Path, train: Train) -> None:
     file = d4rl_file(tmp_path / "reach.hdf5")
     say(f"data import d4rl {file} --out {tmp_path / 'store'} --control-hz 20")
     store = EpisodeStore.open(tmp_path / "store")
@@ -65,17 +68,18 @@ def test_d4rl(tmp_path: Path) -> None:
     train(tmp_path / "store", tmp_path / "run")
 
 
-def test_minari(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_minari(tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody opens the door in these two recordings; a rule says what shall count instead."""
     dataset, store = FIXTURES / "minari_adroit_door", tmp_path / "store"
     say(f"data import minari {dataset} --out {store}")
-    assert main(f"train small --dataset {store} --run {tmp_path / 'run'} {TINY}".split()) == 2
+    words = f"train small --dataset {store} --run {tmp_path / 'run'} --stages imitation"
+    assert main(words.split()) == 2
     assert "softflow data relabel" in capsys.readouterr().err
     say(f"data relabel {store} --success-when observation.state[28]>-9 --write")
     train(store, tmp_path / "run")
 
 
-def test_lerobot_out_and_in_again(tmp_path: Path) -> None:
+def test_lerobot_out_and_in_again(tmp_path: Path, train: Train) -> None:
     file = d4rl_file(tmp_path / "reach.hdf5")
     say(f"data import d4rl {file} --out {tmp_path / 'store'} --control-hz 20")
     say(f"data export lerobot {tmp_path / 'store'} {tmp_path / 'lerobot'}")
@@ -124,6 +128,40 @@ def test_online_rl_without_an_environment_is_refused(
     assert main(["train", "--dataset", str(tmp_path / "s"), "--run", str(tmp_path / "r")]) == 2
     assert "names no environment, and online_rl collects episodes" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+def test_without_an_environment_likelihood_is_what_is_told(
+    tmp_path: Path, tiny_imitation: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And where the policy is; `evaluate` says why it cannot."""
+    file, store, run = d4rl_file(tmp_path / "x.hdf5"), tmp_path / "s", tmp_path / "r"
+    say(f"data import d4rl {file} --out {store} --control-hz 20")
+    words = f"train small --dataset {store} --run {run}".split()
+    assert main([*words, *tiny_imitation]) == 0
+    said = capsys.readouterr().out
+    assert "with 3 successful episodes none is kept out to measure likelihood on" in said
+    assert f"policy: {run / 'checkpoints' / 'last'}\nreport: {run / 'report.html'}" in said
+    page = (run / "report.html").read_text()
+    assert "Success is not measured: its data names no environment." in page
+    assert "incomplete" not in page
+    assert main(["evaluate", str(run / "checkpoints" / "last")]) == 2
+    assert "names no environment, so there is none to measure success in" in capsys.readouterr().err
+    assert not (run / "evaluations").exists()
+
+
+def test_many_demonstrations_without_an_environment(
+    tmp_path: Path, tiny_imitation: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, store, run = d4rl_file(tmp_path / "x.hdf5"), tmp_path / "s", tmp_path / "r"
+    for number in range(7):
+        copy = tmp_path / f"x{number}.hdf5"
+        copy.write_bytes(file.read_bytes())
+        say(f"data import d4rl {copy} --out {store} --control-hz 20")
+    assert main([*f"train small --dataset {store} --run {run}".split(), *tiny_imitation]) == 0
+    said = capsys.readouterr().out
+    assert "likelihood is measured on every 20th success, kept out of training" in said
+    assert "bits per dimension on held-out demonstrations" in said
+    assert "Bits per dimension on held-out demonstrations" in (run / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

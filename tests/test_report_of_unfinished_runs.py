@@ -14,7 +14,15 @@ from softflow.errors import StoreError
 from softflow.metrics import MetricLogger
 from softflow.report import write_report
 
-from .report_run import EVALUATIONS, Page, make_run, write_diagnostics, write_evaluation
+from .report_run import (
+    EVALUATIONS,
+    Page,
+    make_run,
+    write_config,
+    write_diagnostics,
+    write_evaluation,
+    write_metrics,
+)
 
 
 def test_a_repeated_report_replaces_the_old_one(tmp_path: Path) -> None:
@@ -99,6 +107,34 @@ def test_one_stage_asked_for_is_a_complete_run(tmp_path: Path) -> None:
     write_json(path / "config.json", config)
     write_report(path)
     assert "incomplete" not in Page.read(path).text
+
+
+@pytest.mark.parametrize(
+    ("env_id", "headline"),
+    [
+        ("", "Success is not measured: its data names no environment."),
+        ("cube-single", "Success is not measured: not asked."),
+    ],
+)
+def test_a_run_that_is_not_evaluated_is_complete_at_the_end_of_its_stages(
+    tmp_path: Path, env_id: str, headline: str
+) -> None:
+    """Data without an environment: likelihood on held-out demonstrations is what is known."""
+    stages = ["imitation", "critic_warmup"]
+    write_config(tmp_path)
+    changes = {"stages": stages, "eval_episodes": 0, "env_id": env_id}
+    config = json.loads((tmp_path / "config.json").read_text()) | changes
+    write_json(tmp_path / "config.json", config)
+    write_metrics(tmp_path, set(stages))
+    write_diagnostics(tmp_path, "imitation", 0)
+    write_report(tmp_path)
+    text = Page.read(tmp_path).text
+    assert headline in text
+    assert "lower is better: −1.9 after Imitation." in text
+    assert "Not ended: Critic warm-up." in text
+    write_diagnostics(tmp_path, "critic_warmup", 1)
+    write_report(tmp_path)
+    assert "incomplete" not in Page.read(tmp_path).text
 
 
 def test_no_folder_is_an_error(tmp_path: Path) -> None:

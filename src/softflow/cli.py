@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from softflow.command_words import asks_for_help, require_command
@@ -35,6 +36,7 @@ COMMANDS = ("demo", "collect", "train", "evaluate", "report", "data")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the `softflow` command; returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    warnings.formatwarning = _warning
     if asks_for_help(words):
         print(EXAMPLES)
         return 0
@@ -55,6 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nsoftflow: {_file_problem(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> str:
+    """What a user should know, without the line of source that says it."""
+    kind = "" if category is UserWarning else f"{category.__name__}: "
+    return f"careful: {kind}{message}\n"
 
 
 def _file_problem(error: OSError) -> str:

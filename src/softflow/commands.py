@@ -5,33 +5,29 @@ The options are frozen dataclasses; their docstrings are the text of --help.
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-import shlex
-import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import torch
 import tyro
 
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.files import read_json, write_json
-from softflow.data.preprocessing import require_same_spec
+from softflow.data.preprocessing import require_same_spec, successful_episodes
 from softflow.envs.demonstrations import OperatorTally, collect_demonstrations
 from softflow.errors import ConfigError
 from softflow.models.action_selection import SelectionConfig
-from softflow.models.checkpoint import last_checkpoint, weights_identity
+from softflow.models.checkpoint import weights_identity
+from softflow.option_types import OPTION_TYPES
 from softflow.presets import demo as demo_preset
 from softflow.presets import preset, small
 from softflow.progress import ConsoleProgress
 from softflow.report import write_report
 from softflow.training.config import STAGES, StageName, TrainingConfig
 from softflow.training.evaluation import evaluate
+from softflow.training.identity import learned_from, write_identity
 from softflow.training.persistence import read_run_facts
 from softflow.training.rollouts import RolloutPool
-from softflow.training.run import Run
+from softflow.training.run import HELD_OUT_EVERY, Run
 from softflow.training.stages import run_stages
 
 
@@ -120,16 +116,19 @@ class Report:
 def run(name: str, words: list[str]) -> None:
     """Parse the words after a command's name and do it."""
     if name == "demo":
-        demo(tyro.cli(Demo, args=words, prog="softflow demo"))
+        demo(tyro.cli(Demo, args=words, prog="softflow demo", registry=OPTION_TYPES))
     elif name == "collect":
         collect(tyro.cli(Collect, args=words, prog="softflow collect"))
     elif name == "train":
-        train(_parse_train(words))
+        options = _parse_train(words)
+        train(options)
+        print(f"policy: {options.run / 'checkpoints' / 'last'}")
+        print(f"report: {options.run / 'report.html'}")
     elif name == "evaluate":
         evaluate_checkpoint(tyro.cli(Evaluate, args=words, prog="softflow evaluate"))
     else:
-        options = tyro.cli(Report, args=words, prog="softflow report")
-        print(f"report: {write_report(options.run)}")
+        folder = tyro.cli(Report, args=words, prog="softflow report").run
+        print(f"report: {write_report(folder)}")
 
 
 def _parse_train(words: list[str]) -> Train:
@@ -139,7 +138,9 @@ def _parse_train(words: list[str]) -> Train:
     else:
         name = "small"
     default = Train(dataset=tyro.MISSING, run=tyro.MISSING, config=preset(name))
-    return tyro.cli(Train, args=words, default=default, prog=f"softflow train {name}")
+    return tyro.cli(
+        Train, args=words, default=default, prog=f"softflow train {name}", registry=OPTION_TYPES
+    )
 
 
 def demo(options: Demo) -> None:
@@ -161,20 +162,12 @@ def demo(options: Demo) -> None:
 
 def _require_same_demonstrations(options: Demo) -> None:
     """Refuse before anything is collected: a store never shrinks, so it could not be undone."""
-    there = _learned_from(options.run).get("dataset_episodes", options.demonstrations)
+    there = learned_from(options.run).get("dataset_episodes", options.demonstrations)
     if there != options.demonstrations:
         raise ConfigError(
             f"{options.run} has learned from {there} demonstrations, not {options.demonstrations}; "
             f"continue it with --demonstrations {there}, or choose another --run folder"
         )
-
-
-def _learned_from(run: Path) -> dict[str, Any]:
-    """config.json of a run that has a checkpoint; empty before, when nothing can be lost."""
-    if last_checkpoint(run / "checkpoints") is None:
-        return {}
-    path = run / "config.json"
-    return read_json(path) if path.exists() else {}
 
 
 def collect(options: Collect) -> None:
@@ -207,8 +200,8 @@ def train(options: Train) -> None:
     """Run the stages, then write the report; also after an error or Ctrl-C, with what there is."""
     dataset = EpisodeStore.open(options.dataset)
     if not dataset.spec.env_id:
-        options = _without_environment(options)
-    _write_identity(options, dataset)
+        options = _without_environment(options, len(successful_episodes(dataset)))
+    write_identity(options.run, options.dataset, dataset, options.stages, options.config)
     with ConsoleProgress() as progress, RolloutPool(options.config.num_workers) as pool:
         if options.config.eval_episodes or "online_rl" in options.stages:
             spec = dataset.spec
@@ -222,7 +215,7 @@ def train(options: Train) -> None:
             write_report(options.run)
 
 
-def _without_environment(options: Train) -> Train:
+def _without_environment(options: Train, num_successes: int) -> Train:
     """Training on data of which no simulator is known: nothing is evaluated.
 
     Raises:
@@ -235,7 +228,13 @@ def _without_environment(options: Train) -> Train:
             f"train the other stages (--stages {offline}), or name the environment when importing "
             "(--env-id)"
         )
-    print("this data names no environment: no success rates, but held-out likelihood (report.html)")
+    held_out = f"likelihood is measured on every {HELD_OUT_EVERY}th success, kept out of training"
+    if num_successes <= HELD_OUT_EVERY:
+        held_out = (
+            f"with {num_successes} successful episodes none is kept out to measure likelihood on "
+            f"(from {HELD_OUT_EVERY + 1} on)"
+        )
+    print(f"this data names no environment: no success rates; {held_out}")
     config = replace(options.config, eval_episodes=0, round_eval_episodes=0)
     return replace(options, config=config)
 
@@ -244,6 +243,12 @@ def evaluate_checkpoint(options: Evaluate) -> None:
     """Measure one checkpoint."""
     checkpoint = options.checkpoint.resolve()  # `last` may move on while this runs
     config, spec, position = read_run_facts(checkpoint)
+    if not spec.env_id:
+        raise ConfigError(
+            f"'{checkpoint}' was trained on data that names no environment, so there is none to "
+            "measure success in; its report shows likelihoods, or name the environment when "
+            "importing the data (--env-id) and train again"
+        )
     stage = position["stage"]
     rule = options.rule
     if rule == "auto":
@@ -270,96 +275,3 @@ def evaluate_checkpoint(options: Evaluate) -> None:
             robot_steps=position["robot_steps"],
             progress=progress,
         )
-
-
-FREE_TO_CHANGE = frozenset(
-    {
-        "stages",
-        "num_workers",
-        "device",
-        "checkpoint_interval_s",
-        "eval_episodes",
-        "round_eval_episodes",
-    }
-)
-"""Settings that may differ when a run is continued: they do not change what it learns."""
-
-
-def _write_identity(options: Train, dataset: EpisodeStore) -> None:
-    """config.json and versions.json of the run folder; refuses another configuration.
-
-    Raises:
-        ConfigError: the folder holds a run of another configuration; names the differences.
-    """
-    config = {
-        "dataset": str(options.dataset),
-        "data_spec": dataset.spec.to_json(),
-        "dataset_episodes": len(dataset),
-        "dataset_steps": sum(summary.length for summary in dataset.summaries()),
-        "stages": options.stages,
-        **asdict(options.config),
-    }
-    there = _learned_from(options.run)
-    if differences := _differences(there, config) if there else []:
-        raise ConfigError(
-            f"{options.run} holds a run of another configuration:\n  "
-            + "\n  ".join(differences)
-            + "\nChoose another --run folder, or the same settings to continue this one."
-        )
-    for name in ("eval_episodes", "round_eval_episodes"):
-        before = there.get(name, config[name])
-        if before != config[name]:
-            print(
-                f"{name} is now {config[name]}, before {before}: what is measured already "
-                "stays; `softflow evaluate` measures a checkpoint again"
-            )
-    try:
-        options.run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot make the run folder {options.run}: {error.strerror}; choose another --run"
-        ) from error
-    write_json(options.run / "config.json", config)
-    _write_versions(options.run / "versions.json", keep=bool(there))
-
-
-def _differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """Lines naming each setting that differs; lists and tuples compare as JSON does."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [key for key in {**old, **new} if key not in FREE_TO_CHANGE]
-        return [
-            line
-            for key in keys
-            for line in _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
-        ]
-    if isinstance(new, tuple):
-        new = list(new)
-    return [] if old == new else [f"{where}: there {old!r}, now {new!r}"]
-
-
-def _write_versions(path: Path, keep: bool) -> None:
-    """What runs from now on; with `keep`, what ran before stays under "earlier"."""
-    now = _versions()
-    old = read_json(path) if keep and path.exists() else dict(now)
-    earlier = old.pop("earlier", [])
-    if old != now:
-        earlier.append(old)
-    write_json(path, now | ({"earlier": earlier} if earlier else {}))
-
-
-def _versions() -> dict[str, Any]:
-    """What the numbers of a run depend on besides configuration and data."""
-    packages = ("softflow", "torch", "numpy", "ogbench", "mujoco", "gymnasium", "zarr")
-    return {
-        "command": shlex.join(["softflow", *sys.argv[1:]]),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "torch_threads": torch.get_num_threads(),
-    } | {name: _version(name) for name in packages}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

@@ -87,6 +87,8 @@ def _name(record: RunRecord) -> str:
 def _headline(record: RunRecord) -> tuple[str, str]:
     """The result in one sentence (HTML), and what qualifies it (text)."""
     finals = [e for stage in STAGES if (e := record.final(stage))]
+    if not finals and not record.measures_success():
+        return _without_success_rate(record)
     if not finals:
         return "Nothing has been evaluated yet.", "The first evaluation follows imitation."
     first, last = finals[0], finals[-1]
@@ -102,6 +104,21 @@ def _headline(record: RunRecord) -> tuple[str, str]:
         count = f"{first.num_episodes} evaluation episodes each"
     under = f"95 % intervals {interval_text(first)} and {interval_text(last)}: {verdict}. {count}."
     return sentence, under
+
+
+def _without_success_rate(record: RunRecord) -> tuple[str, str]:
+    """Why no episode was run, and what is known instead."""
+    why = "its data names no environment" if not find_key(record.config, "env_id") else "not asked"
+    bits = [
+        (STAGES[d.stage], d.numbers["held_out_bits_per_dim"])
+        for d in record.diagnostics
+        if d.stage in STAGES and "held_out_bits_per_dim" in d.numbers
+    ]
+    under = "No demonstration is held out of training to measure likelihood on."
+    if bits:
+        each = ", ".join(f"{number(value)} after {stage}" for stage, value in bits)
+        under = f"Bits per dimension on held-out demonstrations, lower is better: {each}."
+    return f"Success is not measured: {why}.", under
 
 
 def _rate(evaluation: Evaluation) -> str:

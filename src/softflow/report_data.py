@@ -114,21 +114,27 @@ class RunRecord:
             return list(STAGES)
         return [stage for stage in STAGES if stage in planned]
 
+    def measures_success(self) -> bool:
+        """Whether episodes are run to evaluate this run; not so on data without an environment."""
+        return self.config.get("eval_episodes") != 0
+
     def missing(self) -> list[str]:
         """What a complete run would hold and this one does not (yet), in words."""
-        evaluated = {evaluation.label for evaluation in self.evaluations}
-        stages = [STAGES[stage] for stage in self.planned_stages() if stage not in evaluated]
+        measured = self.measures_success()
+        done = {item.label for item in (self.evaluations if measured else self.diagnostics)}
+        stages = [STAGES[stage] for stage in self.planned_stages() if stage not in done]
         parts = {
             "configuration": self.config,
             "versions": self.versions,
             "metrics": self.metrics,
             "diagnostics": self.diagnostics,
-            "videos": self.videos,
         }
         absent = [name for name, part in parts.items() if not part]
+        if measured and not self.videos:
+            absent.append("videos")
         lacking: list[str] = []
         if stages:
-            lacking.append(f"Not evaluated: {', '.join(stages)}.")
+            lacking.append(f"Not {'evaluated' if measured else 'ended'}: {', '.join(stages)}.")
         if absent:
             lacking.append(f"Not in the run folder: {', '.join(absent)}.")
         return lacking + self.problems

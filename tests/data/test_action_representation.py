@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from softflow.data.action_representation import ActionRepresentation, QuaternionOrder
 from softflow.data.batch import STATE_KEY, DataSpec
-from softflow.errors import ConfigError
+from softflow.errors import ConfigError, DataError
 
 # Action: gripper, pose (3 + 4), two joints. State: two joints, something else, the pose.
 POSE, POSE_STATE = tuple(range(1, 8)), tuple(range(3, 10))
@@ -96,6 +96,7 @@ def test_the_current_pose_is_the_origin() -> None:
         ({"delta": (0, 1), "delta_state": (0,)}, "actions.delta names 2 components"),
         ({"pose": (0, 1, 2), "pose_state": (0, 1, 2)}, "a pose has 7"),
         ({"delta": (0, 0), "delta_state": (0, 1)}, "component 0 is named twice"),
+        ({"pose": POSE, "pose_state": (0, 1, 2, 3, 4, 5, 5)}, "different components of the state"),
         ({"quaternion": "zyxw"}, 'actions.quaternion is "zyxw"'),
     ],
 )
@@ -114,3 +115,54 @@ def test_components_that_the_data_has_not_are_refused() -> None:
     blind = DataSpec({"observation.images.front": (8, 8, 3)}, 2, (-1, -1), (1, 1), 10.0)
     with pytest.raises(ConfigError, match=r"need a one-dimensional observation.state"):
         ActionRepresentation((0,), (2,)).require_fit(blind)
+
+
+def test_components_that_are_no_quaternion_are_named() -> None:
+    """Positions, or angles, taken for an orientation would train without any sign of it."""
+    actions, states = example(np.random.default_rng(0), "wxyz")
+    kind, action, state = representation("wxyz"), actions[0], states[[0, 0, 0, 0, 0]]
+    kind.require_quaternions(action, state * 1.0, "episode 3")
+    kind.require_quaternions(action * 1.05, state * 0.95, "episode 3")
+    state = state.copy()
+    state[2, 6:10] = 0
+    with pytest.raises(
+        DataError,
+        match=r"episode 3, step 2: components \[6, 7, 8, 9\] of observation.state are no "
+        r"quaternion, their length is 0 instead of 1",
+    ):
+        kind.require_quaternions(action, state, "episode 3")
+    wrong = ActionRepresentation((), (), (0, 1, 2, 3, 4, 5, 6), POSE_STATE)
+    with pytest.raises(DataError, match=r"components \[3, 4, 5, 6\] of action are no quaternion"):
+        wrong.require_quaternions(action, states[[0, 0, 0, 0, 0]], "episode 3")
+
+
+def test_a_recording_whose_quaternions_are_not_quite_of_length_one() -> None:
+    """What comes back is the rotation that was recorded, of length one."""
+    actions, states = example(np.random.default_rng(1), "xyzw")
+    scaled_actions, scaled_states = actions.copy(), states.copy()
+    scaled_actions[..., 4:8] *= 1.05
+    scaled_states[..., 6:10] *= 0.95
+    kind = representation("xyzw")
+    exact = kind.encode(torch.tensor(actions), torch.tensor(states))
+    scaled = kind.encode(torch.tensor(scaled_actions), torch.tensor(scaled_states))
+    torch.testing.assert_close(scaled, exact, rtol=0, atol=1e-12)
+    back = kind.decode(scaled, torch.tensor(scaled_states))[..., 4:8]
+    torch.testing.assert_close(back.norm(dim=-1), torch.ones(3, 4, dtype=torch.float64))
+
+
+def test_two_arms_in_float32_each_in_its_own_frame() -> None:
+    """By hand: the left arm is turned a quarter about z, the right one half about x."""
+    half = 0.5**0.5
+    left = [1.0, 2.0, 3.0, half, 0.0, 0.0, half]
+    right = [-1.0, 0.0, 0.5, 0.0, 1.0, 0.0, 0.0]
+    kind = ActionRepresentation(pose=tuple(range(14)), pose_state=(*range(7, 14), *range(7)))
+    state = torch.tensor([right + left])
+    # Both arms move 0.1 along the x axis of the room, and keep their orientation.
+    action = torch.tensor([[left + right]])
+    action[..., 0] += 0.1
+    action[..., 7] += 0.1
+    seen = kind.encode(action, state)[0, 0]
+    expected = [0.0, -0.1, 0.0, 1, 0, 0, 0, 0.1, 0.0, 0.0, 1, 0, 0, 0]
+    torch.testing.assert_close(seen, torch.tensor(expected), rtol=0, atol=3e-7)
+    back = kind.decode(kind.encode(action, state), state)
+    torch.testing.assert_close(back, action, rtol=0, atol=5e-7)

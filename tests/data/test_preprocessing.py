@@ -104,6 +104,18 @@ def test_moving_actions_give_no_warning(store: EpisodeStore) -> None:
         assert compute_statistics(store).constant_actions == ()
 
 
+def test_several_constant_actions_are_one_warning(tmp_path: Path) -> None:
+    spec = DataSpec({"observation.state": (1,)}, 3, (-1.0,) * 3, (1.0,) * 3, 10.0)
+    actions = np.array([[0.5, 0.1, -1], [0.5, 0.2, -1]], np.float32)
+    states = {"observation.state": np.zeros((3, 1), np.float32)}
+    with EpisodeStore.create(tmp_path / "store", spec) as store:
+        store.append(Episode(states, actions, np.zeros(2, np.float32), True, False, True))
+        with pytest.warns(UserWarning, match="components 0, 2 are constant") as caught:
+            compute_statistics(store)
+    assert len(caught) == 1
+    assert "(0.5, -1) in all 1 episodes; the policy will always output these" in str(caught[0])
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_action_round_trip_with_constant_component(dtype: torch.dtype) -> None:
     normalizer = ActionNormalizer(statistics([-2.0, 0.1, 0.0], [4.0, 0.1, 1e-3])).to(dtype)

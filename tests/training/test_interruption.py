@@ -63,9 +63,10 @@ def errors_after(process: subprocess.Popen[str], disturb: Callable[[], None]) ->
     ("words", "reached"),
     [
         (("--imitation.num-updates", "100000"), has_trained),
+        (("--imitation.num-updates", "100000", "--data.prefetch-workers", "2"), has_trained),
         (("--imitation.num-updates", "1", "--eval-episodes", "500"), has_played),
     ],
-    ids=["training", "evaluating"],
+    ids=["training", "training with batches prepared ahead", "evaluating"],
 )
 def test_ctrl_c_says_how_to_go_on(
     demonstrations: Path, tmp_path: Path, words: tuple[str, ...], reached: Callable[[Path], bool]

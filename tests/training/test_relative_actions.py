@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import RunMaker
 from point_world import tiny_config
 
 from softflow.data.action_representation import ActionRepresentation
@@ -22,8 +22,10 @@ from softflow.models.checkpoint import last_checkpoint
 from softflow.training.config import TrainingConfig
 from softflow.training.learner import build_policy
 from softflow.training.persistence import load_selector
+from softflow.training.run import Run
 from softflow.training.stages import run_stages
 
+RunMaker = Callable[..., Run]
 RELATIVE = ActionRepresentation(delta=(0, 1), delta_state=(0, 1))
 
 

@@ -10,13 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from softflow.data.batch import STATE_KEY, DataSpec
-from softflow.errors import ConfigError
+from softflow.errors import ConfigError, DataError
 
 POSE_SIZE = 7
+LENGTH_TOLERANCE = 0.1
+"""How far from 1 the length of a recorded quaternion may be: rounding, but no other quantity."""
 QuaternionOrder = Literal["wxyz", "xyzw"]
 _Convert = Callable[[Tensor, Tensor], Tensor]
 
@@ -60,6 +63,13 @@ class ActionRepresentation:
                 f"actions.pose names {len(self.pose)} components; a pose has {POSE_SIZE}: "
                 "x, y, z and a quaternion"
             )
+        for start in range(0, len(self.pose), POSE_SIZE):
+            frame = self.pose_state[start : start + POSE_SIZE]
+            if len(set(frame)) < POSE_SIZE:
+                raise ConfigError(
+                    f"actions.pose_state names {frame} for one pose; name {POSE_SIZE} different "
+                    "components of the state"
+                )
         chosen = self.delta + self.pose
         if twice := sorted({i for i in chosen if chosen.count(i) > 1}):
             raise ConfigError(f"actions: component {twice[0]} is named twice; name it once")
@@ -99,6 +109,36 @@ class ActionRepresentation:
                 raise ConfigError(
                     f"actions.{name} names component {outside[0]}; the data has 0 to {size - 1}"
                 )
+
+    def require_quaternions(self, actions: np.ndarray, state: np.ndarray, where: str) -> None:
+        """Raise unless the quaternions of every pose have length 1, nearly.
+
+        A pose of other components would train without any sign of it. (Whether w stands first or
+        last cannot be told from the numbers.)
+
+        Args:
+            actions: `[T, A]`.
+            state: `[T+1, n]`, the newest `observation.state` of each step.
+            where: the episode, for messages.
+
+        Raises:
+            DataError: names step, components and length.
+        """
+        for key, array, pose in (
+            ("action", actions, self.pose),
+            (STATE_KEY, state, self.pose_state),
+        ):
+            for start in range(0, len(pose), POSE_SIZE):
+                columns = list(pose[start + 3 : start + POSE_SIZE])
+                lengths = np.linalg.norm(array[:, columns].astype(np.float64), axis=1)
+                wrong = np.flatnonzero(abs(lengths - 1) > LENGTH_TOLERANCE)
+                if wrong.size:
+                    raise DataError(
+                        f"{where}, step {wrong[0]}: components {columns} of {key} are no "
+                        f"quaternion, their length is {lengths[wrong[0]]:.3g} instead of 1; name "
+                        "position and quaternion in --model.actions.pose and pose-state, or leave "
+                        "such episodes out (softflow data filter)"
+                    )
 
     def encode(self, actions: Tensor, state: Tensor) -> Tensor:
         """Absolute to relative.

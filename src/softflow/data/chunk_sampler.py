@@ -9,7 +9,7 @@ import numpy as np
 from softflow.data.chunk_batch import ChunkBatch, ChunkSpec
 from softflow.data.chunk_dataset import ChunkDataset
 from softflow.data.preprocessing import require_same_spec
-from softflow.data.window_draws import SourceWeights, WeightedWindows
+from softflow.data.window_draws import SourceWeights, WindowDraws
 from softflow.errors import ConfigError, DataError
 
 __all__ = [
@@ -66,10 +66,7 @@ class ChunkSampler:
         self.batch_size = batch_size
         self.seed = seed
         self.stream = stream
-        self.weights = weights
-        self._weighted: WeightedWindows | None = None
-        if weights is not None and dataset.num_windows:
-            self._weighted = WeightedWindows(dataset, weights)
+        self._draws = WindowDraws(dataset, weights)
 
     @property
     def data_version(self) -> int:
@@ -83,15 +80,8 @@ class ChunkSampler:
             DataError: the dataset is empty, or grew by a source without a weight.
         """
         _require_windows(self.dataset, self.stream)
-        return self.dataset.gather(self._draw(_generator(self.seed, self.stream, update_step)))
-
-    def _draw(self, generator: np.random.Generator) -> np.ndarray:
-        if self.weights is None:
-            return generator.integers(self.dataset.num_windows, size=self.batch_size)
-        weighted = self._weighted
-        if weighted is None or weighted.num_windows != self.dataset.num_windows:
-            self._weighted = weighted = WeightedWindows(self.dataset, self.weights)
-        return weighted.draw(generator, self.batch_size)
+        generator = _generator(self.seed, self.stream, update_step)
+        return self.dataset.gather(self._draws.draw(generator, self.batch_size))
 
 
 class MixtureSampler:
@@ -105,6 +95,11 @@ class MixtureSampler:
         batch_size: B.
         offline_ratio: ρ in [0, 1].
         seed, stream: as in `ChunkSampler`.
+        weights: how often the offline rows come from each source; None draws all windows alike.
+
+    Raises:
+        ConfigError: a number is out of range, or the datasets have different lengths of a decision.
+        DataError: the datasets or the weights do not fit.
     """
 
     def __init__(
@@ -115,6 +110,7 @@ class MixtureSampler:
         offline_ratio: float,
         seed: int,
         stream: str,
+        weights: SourceWeights | None = None,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; it must be ≥ 1.")
@@ -137,6 +133,7 @@ class MixtureSampler:
         self.offline_ratio = offline_ratio
         self.seed = seed
         self.stream = stream
+        self._draws = (WindowDraws(offline, weights), WindowDraws(online))
 
     @property
     def data_version(self) -> tuple[int, int]:
@@ -159,10 +156,10 @@ class MixtureSampler:
         generator = _generator(self.seed, self.stream, update_step)
         counts = (self.num_offline, self.batch_size - self.num_offline)
         parts: list[ChunkBatch] = []
-        for dataset, count, role in zip(
-            (self.offline, self.online), counts, ("offline", "online"), strict=True
+        for dataset, draws, count, role in zip(
+            (self.offline, self.online), self._draws, counts, ("offline", "online"), strict=True
         ):
             if count:
                 _require_windows(dataset, role)
-                parts.append(dataset.gather(generator.integers(dataset.num_windows, size=count)))
+                parts.append(dataset.gather(draws.draw(generator, count)))
         return ChunkBatch.concatenate(parts)

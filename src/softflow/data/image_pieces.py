@@ -90,7 +90,7 @@ class PieceTable:
             self.intact[piece] = True
         return payload
 
-    def decode(self, payload: bytes | memoryview) -> np.ndarray:
+    def decode(self, payload: memoryview) -> np.ndarray:
         """The frames of a compressed piece."""
         return np.frombuffer(decompress(payload), np.uint8).reshape(-1, *self.frame_shape)
 

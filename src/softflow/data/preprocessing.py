@@ -168,7 +168,8 @@ def compute_statistics(
             they are relative to its observation.
 
     Raises:
-        DataError: there is no episode to count, or one holds a NaN or infinity.
+        DataError: there is no episode to count, one holds a NaN or infinity, or what the
+            representation takes for a quaternion is none.
     """
     indices = require_episodes(store) if episodes is None else list(episodes)
     if not indices:
@@ -186,6 +187,9 @@ def compute_statistics(
             running.add(episode.observations[key])
         action.add(episode.actions)
         if not representation.is_absolute:
+            representation.require_quaternions(
+                episode.actions, episode.observations[STATE_KEY], f"'{store.path}', episode {index}"
+            )
             relative.add(_seen_from_observations(episode, representation, window_length))
         num_steps += episode.length
     statistics = DatasetStatistics(
@@ -218,14 +222,19 @@ def _require_finite(store: EpisodeStore, index: int, episode: Episode) -> None:
 
 
 def _warn_of_constant_actions(statistics: DatasetStatistics, store: EpisodeStore) -> None:
-    for component in statistics.constant_actions:
-        warnings.warn(
-            f"'{store.path}': action component {component} is constant "
-            f"({statistics.action.minimum[component]:.6g}) in all {statistics.num_episodes} "
-            "episodes; the policy will always output that value. Record data that moves it, or "
-            "leave it out of the action space.",
-            stacklevel=3,
-        )
+    constant = list(statistics.constant_actions)
+    if not constant:
+        return
+    several = len(constant) > 1
+    values = ", ".join(f"{value:.6g}" for value in statistics.action.minimum[constant])
+    warnings.warn(
+        f"'{store.path}': action component{'s' * several} {', '.join(map(str, constant))} "
+        f"{'are' if several else 'is'} constant ({values}) in all {statistics.num_episodes} "
+        f"episodes; the policy will always output {'these values' if several else 'that value'}. "
+        f"Record data that moves {'them' if several else 'it'}, or leave "
+        f"{'them' if several else 'it'} out of the action space.",
+        stacklevel=3,
+    )
 
 
 class StateNormalizer(nn.Module):

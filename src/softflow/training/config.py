@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from softflow.data.action_representation import ActionRepresentation
-from softflow.data.chunk_sampler import ChunkSpec
+from softflow.data.chunk_sampler import ChunkSpec, SourceWeights
 from softflow.errors import ConfigError
 from softflow.models.chunk_critic import CriticConfig
 from softflow.models.coupling import FlowConfig
@@ -15,6 +16,8 @@ from softflow.models.observation_encoder import EncoderConfig
 
 StageName = Literal["imitation", "critic_warmup", "offline_rl", "online_rl"]
 STAGES: tuple[StageName, ...] = ("imitation", "critic_warmup", "offline_rl", "online_rl")
+
+MAX_PREFETCH_WORKERS = 64
 
 
 def _require(condition: bool, message: str) -> None:
@@ -38,6 +41,42 @@ class ModelConfig:
             f"model.encoder.token_dim {self.encoder.token_dim} must equal "
             f"model.critic.dim {self.critic.dim}: the critic reads the encoder's tokens",
         )
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How the batches of every stage are drawn and prepared.
+
+    Attributes:
+        weights: share of the offline rows that each source gets, such as teleop=2 policy=1; inside
+            a source all windows are alike. A name is what the metadata of the episodes says, or a
+            folder or file in the path that it says. Every source needs one; weight 0 leaves it out
+            of the batches, though not of the statistics. Not given, all windows are alike.
+        weights_field: metadata of the episodes that tells their source, such as operator.
+        prefetch_workers: threads that prepare batches while the networks are updated; the result
+            does not depend on it. 0 prepares each when it is needed, which takes below a
+            millisecond for states in memory; 1 may help if the data lies on a slow disk.
+    """
+
+    weights: Mapping[str, float] = field(default_factory=dict)
+    weights_field: str = "source"
+    prefetch_workers: int = 0
+
+    def __post_init__(self) -> None:
+        numbers = {str(name): float(weight) for name, weight in self.weights.items()}
+        object.__setattr__(self, "weights", numbers)
+        _require(bool(self.weights_field), "data.weights_field is empty; name a metadata field")
+        _require(
+            0 <= self.prefetch_workers <= MAX_PREFETCH_WORKERS,
+            f"data.prefetch_workers is {self.prefetch_workers}; must lie in "
+            f"[0, {MAX_PREFETCH_WORKERS}]",
+        )
+        _ = self.source_weights
+
+    @property
+    def source_weights(self) -> SourceWeights | None:
+        """The weights as samplers take them; None draws all windows alike."""
+        return SourceWeights(self.weights, self.weights_field) if self.weights else None
 
 
 @dataclass(frozen=True)
@@ -169,6 +208,7 @@ class TrainingConfig:
         critic_warmup: stage II.
         offline_rl: stage III.
         online_rl: stage IV.
+        data: how batches are drawn and prepared.
         discount: gamma per control step (App. C2).
         tau: Polyak factor of the target critic (App. C2).
         weight_decay: of AdamW (App. C2).
@@ -191,6 +231,7 @@ class TrainingConfig:
     critic_warmup: CriticStageConfig
     offline_rl: RLConfig
     online_rl: OnlineConfig
+    data: DataConfig = field(default_factory=DataConfig)
     discount: float = 0.997
     tau: float = 0.05
     weight_decay: float = 1e-4

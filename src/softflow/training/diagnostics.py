@@ -35,6 +35,9 @@ def diagnose(run: Run, label: StageName) -> None:
         torch.manual_seed(run.config.seed)
         write_json(path, measure(run, label))
     numbers = read_json(path)
+    if "held_out_bits_per_dim" in numbers:
+        bits = numbers["held_out_bits_per_dim"]
+        run.progress.say(f"{label}: {bits:.3f} bits per dimension on held-out demonstrations")
     run.record({name: value for name, value in numbers.items() if isinstance(value, float)})
     if run.config.eval_episodes and not (run.folder / "videos" / f"{label}.mp4").exists():
         _film(run, label)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ import torch
 from torch import Tensor
 
 from softflow.data.batch import STATE_KEY
-from softflow.data.chunk_sampler import ChunkDataset
+from softflow.data.chunk_sampler import ChunkBatch, ChunkDataset, SourceWeights
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files import read_json
+from softflow.data.prefetch import Prefetcher, Sampler
 from softflow.data.preprocessing import (
     compute_statistics,
     require_episodes,
@@ -75,6 +77,8 @@ class Run:
         self.spec = self.offline_store.spec
         require_episodes(self.offline_store)
         self.config.model.actions.require_fit(self.spec)
+        if weights := config.data.source_weights:
+            weights.require_fit(self.offline_store)
         chunk = config.model.chunk
         self.statistics = compute_statistics(
             self.offline_store,
@@ -132,6 +136,39 @@ class Run:
             offline=False,
             with_images=False,
         )
+
+    def weights(self, stage: StageName, data: ChunkDataset) -> SourceWeights | None:
+        """How often a stage draws from each source of its offline data; None: all windows alike.
+
+        Raises:
+            DataError: every source that this stage learns from has weight 0.
+        """
+        weights = self.config.data.source_weights
+        if weights is None:
+            return None
+        kept = weights.among(data)
+        if gone := sorted(name for name in weights.weights if name not in kept.weights):
+            self.progress.say(
+                f"{stage}: no episode of {weights.field} {', '.join(gone)} to learn from; "
+                "the others share that weight"
+            )
+        return kept
+
+    @contextmanager
+    def batches(
+        self, stage: StageName, sampler: Sampler[ChunkBatch], stop: int
+    ) -> Iterator[Sampler[ChunkBatch] | Prefetcher[ChunkBatch]]:
+        """The batches of a stage up to update `stop`, prepared ahead if the configuration says so.
+
+        The threads that do it are gone at the end of the block, however that is left.
+        """
+        workers = self.config.data.prefetch_workers
+        if workers == 0 or self.has_done(stage, stop):
+            yield sampler
+            return
+        first = self.update_step if self.stage == stage else 0
+        with Prefetcher(sampler, first, stop, num_workers=workers, depth=2 * workers) as ahead:
+            yield ahead
 
     def _value_support(self) -> ValueSupport:
         returns = [

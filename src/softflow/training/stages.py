@@ -18,27 +18,39 @@ from softflow.training.run import Run
 def imitation(run: Run) -> None:
     """I. Maximise the likelihood of the successful demonstrations (Eq. 8) -> pi_theta0."""
     stage = run.config.imitation
-    sampler = ChunkSampler(run.demonstrations(), stage.batch_size, run.config.seed, "imitation")
-    for update in run.updates("imitation", stage, 0, stage.num_updates):
-        run.log(run.learner.imitation_update(sampler.batch(update)))
+    data = run.demonstrations()
+    sampler = ChunkSampler(
+        data, stage.batch_size, run.config.seed, "imitation", run.weights("imitation", data)
+    )
+    with run.batches("imitation", sampler, stage.num_updates) as batches:
+        for update in run.updates("imitation", stage, 0, stage.num_updates):
+            run.log(run.learner.imitation_update(batches.batch(update)))
 
 
 def critic_warmup(run: Run) -> None:
     """II. Learn the value of the frozen pi_theta0 on all offline data (Eq. 7)."""
     stage = run.config.critic_warmup
-    sampler = ChunkSampler(run.offline_data(), stage.batch_size, run.config.seed, "critic_warmup")
-    for update in run.updates("critic_warmup", stage, 0, stage.num_updates):
-        run.log(run.learner.critic_update(sampler.batch(update), stage))
+    data = run.offline_data()
+    sampler = ChunkSampler(
+        data, stage.batch_size, run.config.seed, "critic_warmup", run.weights("critic_warmup", data)
+    )
+    with run.batches("critic_warmup", sampler, stage.num_updates) as batches:
+        for update in run.updates("critic_warmup", stage, 0, stage.num_updates):
+            run.log(run.learner.critic_update(batches.batch(update), stage))
 
 
 def offline_rl(run: Run) -> None:
     """III. Critic as above; policy maximises Q - lambda * imitation loss, all offline."""
     stage = run.config.offline_rl
-    sampler = ChunkSampler(run.offline_data(), stage.batch_size, run.config.seed, "offline_rl")
-    for update in run.updates("offline_rl", stage, 0, stage.num_updates):
-        batch = sampler.batch(update)
-        critic_metrics = run.learner.critic_update(batch, stage)
-        run.log(critic_metrics | run.learner.actor_update(batch, stage, stage.bc_coef))
+    data = run.offline_data()
+    sampler = ChunkSampler(
+        data, stage.batch_size, run.config.seed, "offline_rl", run.weights("offline_rl", data)
+    )
+    with run.batches("offline_rl", sampler, stage.num_updates) as batches:
+        for update in run.updates("offline_rl", stage, 0, stage.num_updates):
+            batch = batches.batch(update)
+            critic_metrics = run.learner.critic_update(batch, stage)
+            run.log(critic_metrics | run.learner.actor_update(batch, stage, stage.bc_coef))
 
 
 def online_rl(run: Run) -> None:
@@ -48,6 +60,7 @@ def online_rl(run: Run) -> None:
     """
     stage = run.config.online_rl
     offline = run.offline_data()
+    weights = run.weights("online_rl", offline)
     for round_index in range(stage.num_rounds):
         first = round_index * stage.num_updates
         stop = first + stage.num_updates
@@ -55,13 +68,20 @@ def online_rl(run: Run) -> None:
         run.collect(round_index, stage.episodes_per_round, first)
         online = run.online_data((round_index + 1) * stage.episodes_per_round)
         sampler = MixtureSampler(
-            offline, online, stage.batch_size, stage.offline_ratio, run.config.seed, "online_rl"
+            offline,
+            online,
+            stage.batch_size,
+            stage.offline_ratio,
+            run.config.seed,
+            "online_rl",
+            weights,
         )
         bc_coef = stage.bc_coef * stage.bc_decay**round_index
-        for update in run.updates("online_rl", stage, first, stop):
-            batch = sampler.batch(update)
-            critic_metrics = run.learner.critic_update(batch, stage)
-            run.log(critic_metrics | run.learner.actor_update(batch, stage, bc_coef))
+        with run.batches("online_rl", sampler, stop) as batches:
+            for update in run.updates("online_rl", stage, first, stop):
+                batch = batches.batch(update)
+                critic_metrics = run.learner.critic_update(batch, stage)
+                run.log(critic_metrics | run.learner.actor_update(batch, stage, bc_coef))
         if run.update_step == stop:
             label = f"online_rl_round_{round_index + 1:02d}"
             run.evaluate(label, "online_rl", run.config.round_eval_episodes)

@@ -23,11 +23,6 @@ action:
 action_low: [0]
 action_high: [100]
 """
-TINY = (
-    "--stages imitation --imitation.num-updates 3 --imitation.batch-size 8 "
-    "--model.flow.num-layers 2 --model.flow.dim 16 --model.flow.mlp-dim 16 "
-    "--model.encoder.token-dim 16 --model.critic.dim 16"
-)
 
 
 @pytest.fixture
@@ -44,14 +39,15 @@ def bags(tmp_path: Path, ros: Any) -> Path:
     return tmp_path / "bags"
 
 
-def test_two_commands_train_a_policy(bags: Path, tmp_path: Path) -> None:
+def test_two_commands_train_a_policy(bags: Path, tmp_path: Path, tiny_imitation: list[str]) -> None:
     store, run = tmp_path / "store", tmp_path / "run"
     words = f"data import rosbag {bags} --mapping {tmp_path / 'mapping.yaml'} --out {store}"
     assert main([*words.split(), "--unlabelled", "success"]) == 0
     opened = EpisodeStore.open(store)
     assert [summary.success for summary in opened.summaries()] == [True, True]
     assert opened.episode(0).length == 20
-    assert main(f"train small --dataset {store} --run {run} {TINY}".split()) == 0
+    train = f"train small --dataset {store} --run {run}".split()
+    assert main([*train, *tiny_imitation]) == 0
     assert (run / "checkpoints" / "last").exists()
 
 

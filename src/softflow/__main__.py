@@ -1,0 +1,8 @@
+"""`python -m softflow`, the same as `softflow`."""
+
+import sys
+
+from softflow.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
