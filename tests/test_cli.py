@@ -180,26 +180,6 @@ def test_help_of_train_shows_the_numbers_of_the_preset(softflow: Say, name: str)
     assert f"train {name}" in out
 
 
-@pytest.mark.parametrize("words", [[], ["data"]])
-def test_help_does_not_wait_for_torch(words: list[str]) -> None:
-    main = f"from softflow.cli import main; main({words})"
-    script = f"import sys; {main}; print('torch' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines()[-1] == "False"
-
-
-def test_help_cut_short_by_its_reader_ends_quietly() -> None:
-    script = "import sys; from softflow.cli import main; sys.exit(main(['demo', '--help']))"
-    command = [sys.executable, "-c", script]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout
-        assert process.stderr
-        process.stdout.close()
-        assert process.stderr.read() == b""
-
-
 # ---- words that do not exist --------------------------------------------------------------------
 
 
