@@ -62,12 +62,26 @@ def test_differences_name_every_field_with_both_values(spec: DataSpec) -> None:
     for part in (
         "observation_shapes['observation.state']: (3,) and (4,)",
         "action_dim: 2 and 1",
-        "action_low: (-1.0, -1.0) and (-1.0,)",
-        "action_high: (1.0, 1.0) and (1.0,)",
         "control_hz: 20.0 and 10.0",
         "env_id: 'toy' and 'other'",
     ):
         assert part in text
+
+
+def test_differing_bounds_and_names_are_told_by_component() -> None:
+    names = {"action": tuple("abcde")}
+    shapes = {"observation.state": (2,)}
+    one = DataSpec(shapes, 5, (-1.0,) * 5, (1.0,) * 5, 20.0, names=names)
+    low = (-1.0, -0.125, -1.0, -1.0, -1.0)
+    other = DataSpec(shapes, 5, low, (2.0,) * 5, 20.0, names={"action": tuple("abcdE")})
+    assert one.differences(other) == [
+        "action_low[1]: -1 and -0.125",
+        "action_high[0]: 1 and 2",
+        "action_high[1]: 1 and 2",
+        "action_high[2]: 1 and 2",
+        "action_high: 2 more",
+        "names['action'][4]: 'e' and 'E'",
+    ]
 
 
 def test_missing_key_is_a_difference(spec: DataSpec, image_spec: DataSpec) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -125,7 +125,8 @@ class DataSpec:
     def differences(self, other: DataSpec) -> list[str]:
         """One line per differing field with both values; empty when the two fit together.
 
-        An empty `env_id` means "unknown" and fits every other one.
+        Bounds and names are compared where there are as many on both sides. An empty `env_id` means
+        "unknown" and fits every other one.
         """
         lines = [
             f"observation_shapes['{key}']: {ours} and {theirs}"
@@ -135,14 +136,13 @@ class DataSpec:
         ]
         if self.action_dim != other.action_dim:
             lines.append(f"action_dim: {self.action_dim} and {other.action_dim}")
-        for name in ("action_low", "action_high", "control_hz"):
-            ours, theirs = getattr(self, name), getattr(other, name)
-            # Bounds often pass through float32 on one side only.
-            if np.shape(ours) != np.shape(theirs) or not np.allclose(ours, theirs, 1e-6, 1e-6):
-                lines.append(f"{name}: {ours} and {theirs}")
+        else:
+            for name in ("action_low", "action_high"):
+                lines += _differing(name, getattr(self, name), getattr(other, name))
+        if not math.isclose(self.control_hz, other.control_hz, rel_tol=1e-6):
+            lines.append(f"control_hz: {self.control_hz} and {other.control_hz}")
         for key in sorted(self.names.keys() & other.names.keys()):
-            if self.names[key] != other.names[key]:
-                lines.append(f"names['{key}']: {self.names[key]} and {other.names[key]}")
+            lines += _differing(f"names['{key}']", self.names[key], other.names[key])
         if self.env_id and other.env_id and self.env_id != other.env_id:
             lines.append(f"env_id: '{self.env_id}' and '{other.env_id}'")
         return lines
@@ -173,6 +173,28 @@ class DataSpec:
                 "it was damaged or written by another version of softflow."
             )
         return cls(**value)
+
+
+def _differing(what: str, ours: Sequence[Any], theirs: Sequence[Any], most: int = 3) -> list[str]:
+    """The first components in which two values of a length differ, and how many more do."""
+    if len(ours) != len(theirs):
+        return []
+    pairs = [
+        (i, a, b) for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if not _same(a, b)
+    ]
+    lines = [f"{what}[{i}]: {_shown(a)} and {_shown(b)}" for i, a, b in pairs[:most]]
+    return lines + [f"{what}: {len(pairs) - most} more"] * (len(pairs) > most)
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    """Equal, but for rounding: bounds often pass through float32 on one side only."""
+    if isinstance(ours, str) or isinstance(theirs, str):
+        return ours == theirs
+    return math.isclose(ours, theirs, rel_tol=1e-6, abs_tol=1e-6)
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else f"{value:.6g}"
 
 
 @dataclass(frozen=True, eq=False)
