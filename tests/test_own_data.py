@@ -68,6 +68,25 @@ def test_d4rl(tmp_path: Path, train: Train) -> None:
     train(tmp_path / "store", tmp_path / "run")
 
 
+def test_who_was_told_of_success_is_not_asked_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, file = tmp_path / "store", d4rl_file(tmp_path / "reach.hdf5")
+    with h5py.File(file, "r+") as silent:
+        del silent["rewards"], silent["infos"]
+        silent["rewards"] = np.zeros(36, np.float32)
+    say(f"data import d4rl {file} --out {store} --control-hz 20")
+    told = capsys.readouterr().out
+    assert "3 say nothing of success" in told
+    advised = told[told.index("softflow data relabel") :].splitlines()[0]
+    say(advised.removeprefix("softflow ").replace("YOU", "anna"))
+    say(f"data export robomimic {store} {tmp_path / 'out.hdf5'}")
+    say(f"data import robomimic {tmp_path / 'out.hdf5'} --out {tmp_path / 'again'}")
+    told = capsys.readouterr().out
+    assert "3 successful" in told
+    assert "say nothing" not in told
+
+
 def test_minari(tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody opens the door in these two recordings; a rule says what shall count instead."""
     dataset, store = FIXTURES / "minari_adroit_door", tmp_path / "store"

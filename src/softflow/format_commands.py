@@ -26,6 +26,7 @@ from softflow.curation.problems import alike_together, verdict
 from softflow.curation.rate_limits import USUAL_SIGMAS
 from softflow.curation.validation import source_rates, validate_source
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.labels import outcome_known
 from softflow.errors import ConfigError, DataError
 from softflow.format_options import (
     ExportLerobot,
@@ -148,12 +149,12 @@ def _imported_line(out: Path, number: int) -> str:
     store = EpisodeStore.open(out)
     summaries = store.summaries()
     successes = sum(summary.success for summary in summaries)
-    unknown = sum(bool(summary.metadata.get("unlabelled")) for summary in summaries)
+    unknown = sum(not outcome_known(summary.metadata) for summary in summaries)
     line = f"{out}: {number} episodes imported, {len(store)} in all, {successes} successful"
     if unknown:
         line += (
-            f"\n{unknown} say nothing of success: `softflow data relabel` tells, or import again "
-            "elsewhere with --unlabelled success"
+            f"\n{unknown} say nothing of success; if all succeeded: "
+            f"softflow data relabel {out} --success-at-end --annotator YOU --write"
         )
     train = f"softflow train small --dataset {out} --run runs/{out.name}"
     return line + (f"\nnext: {train} --stages imitation" if successes else "")
