@@ -16,6 +16,7 @@ from softflow.data.episode_file import write_episode_file
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
 from softflow.data_commands import COMMANDS
+from softflow.data_tables import names_text
 
 STATE, CAMERA = "observation.state", "observation.images.front"
 SPEC = DataSpec(
@@ -155,6 +156,12 @@ def test_inspect_shows_the_store(data: Say, store: Path) -> None:
         "anna 1/3 = 33 %",
     ):
         assert part in flat, part
+
+
+def test_numbered_components_are_one_word() -> None:
+    names = ("eef.0", "eef.1", "eef.2", "width", "joint.1", "joint.3", "q.9", "q.10", "q", "1")
+    assert names_text(names) == "eef.0–2, width, joint.1, joint.3, q.9–10, q, 1"
+    assert names_text(()) == ""
 
 
 def test_inspect_lists_episodes_and_shows_one(data: Say, store: Path) -> None:

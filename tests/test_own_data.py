@@ -79,7 +79,7 @@ def test_who_was_told_of_success_is_not_asked_again(
     told = capsys.readouterr().out
     assert "3 say nothing of success" in told
     advised = told[told.index("softflow data relabel") :].splitlines()[0]
-    say(advised.removeprefix("softflow ").replace("YOU", "anna"))
+    say(advised.removeprefix("softflow ").replace("YOUR_NAME", "anna"))
     say(f"data export robomimic {store} {tmp_path / 'out.hdf5'}")
     say(f"data import robomimic {tmp_path / 'out.hdf5'} --out {tmp_path / 'again'}")
     told = capsys.readouterr().out

@@ -232,7 +232,7 @@ def _without_environment(options: Train, num_successes: int) -> Train:
     if num_successes <= HELD_OUT_EVERY:
         held_out = (
             f"with {num_successes} successful episodes none is kept out to measure likelihood on "
-            f"(from {HELD_OUT_EVERY + 1} on)"
+            f"(it takes {HELD_OUT_EVERY + 1})"
         )
     print(f"this data names no environment: no success rates; {held_out}")
     config = replace(options.config, eval_episodes=0, round_eval_episodes=0)

@@ -104,6 +104,19 @@ def store_overview(store: EpisodeStore) -> str:
     return "\n\n".join(filter(None, parts))
 
 
+def names_text(names: Sequence[str]) -> str:
+    """Names of components on one line: numbered ones as "qpos.0–8"."""
+    runs: list[list[str]] = []
+    for name in names:
+        stem, _, number = runs[-1][-1].rpartition(".") if runs else ("", "", "")
+        if stem and number.isdecimal() and name == f"{stem}.{int(number) + 1}":
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    texts = [run[0] + (f"–{run[-1].rpartition('.')[2]}" if run[1:] else "") for run in runs]
+    return ", ".join(texts)
+
+
 def _size_on_disk(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
@@ -114,9 +127,9 @@ def _keys_table(store: EpisodeStore) -> str:
     for key in sorted(spec.observation_shapes):
         shape = " x ".join(map(str, spec.observation_shapes[key])) or "1"
         kind = "uint8" if is_image_key(key) else "float32"
-        rows.append([key, shape, kind, ", ".join(spec.names.get(key, ()))])
+        rows.append([key, shape, kind, names_text(spec.names.get(key, ()))])
     bounds = f"from {min(spec.action_low):g} to {max(spec.action_high):g}"
-    names = ", ".join(spec.names.get("action", ())) or bounds
+    names = names_text(spec.names.get("action", ())) or bounds
     rows.append(["action", str(spec.action_dim), "float32", names])
     return aligned(rows)
 

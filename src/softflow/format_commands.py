@@ -25,8 +25,9 @@ from softflow.curation.episode_checks import CheckSettings
 from softflow.curation.problems import alike_together, verdict
 from softflow.curation.rate_limits import USUAL_SIGMAS
 from softflow.curation.validation import source_rates, validate_source
+from softflow.data.batch import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.labels import outcome_known
+from softflow.data.labels import outcome_known, vouch
 from softflow.errors import ConfigError, DataError
 from softflow.format_options import (
     ExportLerobot,
@@ -61,26 +62,45 @@ def run_import(words: list[str]) -> int:
             print(_recording_reports(options, progress))
             return 0
         if options.check:
-            return _check(open_source(options, progress), options, progress)
-        line = _import(open_source, options, progress)
+            return _check(_opened(open_source, options, progress, words[0]), options, progress)
+        if options.out is None:
+            raise ConfigError("give --out, the episode store to fill, or --check to import nothing")
+        source = _opened(open_source, options, progress, words[0])
+        line = _import(source, options, options.out, progress)
     print(line)
     return 0
 
 
-def _import(
+def _opened(
     open_source: Callable[[Any, ConsoleProgress], Source],
     options: Import,
     progress: ConsoleProgress,
-) -> str:
+    asked: str,
+) -> Source:
+    """The dataset; a path that is of another format says of which.
+
+    Raises:
+        DataError: it cannot be opened, with what to do instead where the path tells.
+    """
+    from softflow.formats.recognising import advice
+
+    if not options.path.exists():
+        raise DataError(f"there is no {options.path}; check the path")
+    try:
+        return open_source(options, progress)
+    except DataError as error:
+        if hint := advice(options.path, asked):
+            raise DataError(f"{error}\n{hint}") from error
+        raise
+
+
+def _import(source: Source, options: Import, out: Path, progress: ConsoleProgress) -> str:
     """Fill the store; what came of it."""
     from softflow.formats.importing import import_into
 
-    if options.out is None:
-        raise ConfigError("give --out, the episode store to fill, or --check to import nothing")
-    source = open_source(options, progress)
     number = import_into(
         source,
-        options.out,
+        out,
         progress,
         env_id=options.env_id,
         unlabelled=options.unlabelled,
@@ -88,7 +108,7 @@ def _import(
         image_size=options.image_size,
         options=_telling_options(options, source),
     )
-    return _imported_line(options.out, number)
+    return _imported_line(out, number)
 
 
 def _telling_options(options: Import, source: Any) -> dict[str, Any]:
@@ -146,6 +166,8 @@ def _parsed(kind: type, prog: str, words: list[str]) -> Any:
 
 def _imported_line(out: Path, number: int) -> str:
     """What came of it, and what may come next."""
+    from softflow.formats.robomimic_observations import SIMULATOR_NAME
+
     store = EpisodeStore.open(out)
     summaries = store.summaries()
     successes = sum(summary.success for summary in summaries)
@@ -153,8 +175,15 @@ def _imported_line(out: Path, number: int) -> str:
     line = f"{out}: {number} episodes imported, {len(store)} in all, {successes} successful"
     if unknown:
         line += (
-            f"\n{unknown} say nothing of success; if all succeeded: "
-            f"softflow data relabel {out} --success-at-end --annotator YOU --write"
+            f"\n{unknown} say nothing of success, and imitation learns from successes only; if "
+            f"they are demonstrations:\n      {vouch(out)}"
+        )
+    elif not successes:
+        line += "\nimitation learns from successes only: add episodes, or softflow data relabel"
+    if f"{SIMULATOR_NAME}.0" in store.spec.names.get(STATE_KEY, ()):
+        line += (
+            "\nthis file has no observations: the state is the simulator's own, which no robot "
+            "sees; robomimic's dataset_states_to_obs.py extracts observations"
         )
     train = f"softflow train small --dataset {out} --run runs/{out.name}"
     return line + (f"\nnext: {train} --stages imitation" if successes else "")

@@ -24,7 +24,8 @@ class Import:
     env_id: str = ""
     """Environment of this data, such as cube-single; without one nothing can be evaluated."""
     unlabelled: Literal["unknown", "success", "failure"] = "unknown"
-    """What recordings without rewards are taken for; success earns 1 at the last step."""
+    """What recordings that say nothing of success are taken for; both replace their rewards,
+    success by 1 at the last step."""
     image_size: tuple[int, int] | None = None
     """Height and width to bring all cameras to, such as 224 224: the store keeps frames without
     loss, which is large. They stay as they are if not given."""
@@ -43,7 +44,7 @@ class ImportRobomimic(Import):
     state_keys: tuple[str, ...] = ()
     """Observations that make up the state, in this order; all low-dimensional ones if not given."""
     cameras: tuple[str, ...] | None = None
-    """Cameras to take, such as agentview_image; all if not given."""
+    """Cameras to take, such as agentview_image; all if not given, none if nothing follows."""
     whole: bool = False
     """Keep the steps behind the first success."""
 
@@ -53,7 +54,8 @@ class ImportLerobot(Import):
     """A LeRobot dataset on this disk, v2.1 or v3.0."""
 
     cameras: tuple[str, ...] | None = None
-    """Cameras to take, such as observation.images.front; all if not given."""
+    """Cameras to take, such as observation.images.front; all if not given, none if nothing
+    follows."""
     whole: bool = False
     """Keep the steps behind the first success."""
 

@@ -309,8 +309,9 @@ def test_episodes_that_nobody_labelled() -> None:
     marked = smooth(50)
     marked.metadata["unlabelled"] = True
     labelled = replace(smooth(51, success=False), metadata={"source": "z", "annotator": "anna"})
+    vouched = replace(smooth(52, success=False), metadata={"source": "y", "outcome_from": "bag"})
     rest = [smooth(seed, success=seed % 2 > 0) for seed in range(60, 66)]
-    problems = found([*rest, *other, marked, labelled])
+    problems = found([*rest, *other, marked, labelled, vouched])
     assert {p.check for p in problems} == {"missing-label"}
     assert [p.episode for p in problems] == ["9", "6", "7", "8"]
     assert "'unlabelled'" in problems[1].message

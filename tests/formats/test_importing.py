@@ -267,8 +267,8 @@ def test_an_episode_too_large_for_memory_says_what_to_do(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("robomimic FOLDER --check", "is a folder; give the HDF5 file in it"),
-        ("d4rl FOLDER --check", "is a folder; give the HDF5 file in it"),
+        ("robomimic FOLDER --check", "is a folder; give an HDF5 file"),
+        ("d4rl FOLDER --check", "is a folder; give an HDF5 file"),
         ("d4rl FILE --check --max-episode-steps 0", "--max-episode-steps is 0; give 1 or more"),
         ("robomimic FILE --check --state-keys qpos qpos", "names 'qpos' twice"),
         ("lerobot FOLDER --check", "check the path; give the folder with meta/ and data/ in it"),
@@ -282,3 +282,56 @@ def test_a_slip_is_told(
     said = words.replace("FOLDER", str(tmp_path / "folder")).replace("FILE", str(file))
     assert say(*said.split()) == 2
     assert message in capsys.readouterr().err
+
+
+# ---- a path of another format ----------------------------------------------------------------
+
+
+def test_the_error_of_a_wrong_importer_names_the_right_one(
+    tmp_path: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("files", "flat"):
+        (tmp_path / folder).mkdir()
+    file, store = write(tmp_path / "files" / "demo.hdf5"), tmp_path / "store"
+    flat = tmp_path / "flat" / "hopper.hdf5"
+    with h5py.File(flat, "w") as content:
+        content["observations"], content["actions"] = np.zeros((4, 2)), np.zeros((4, 1))
+    assert say("robomimic", file, "--out", store) == 0
+    for importer, path, told in (
+        ("d4rl", file, f"softflow data import robomimic {file}"),
+        ("minari", file, f"softflow data import robomimic {file}"),
+        ("robomimic", flat, f"softflow data import d4rl {flat}"),
+        ("robomimic", dataset, f"softflow data import lerobot {dataset}"),
+        ("lerobot", store, f"train with --dataset {store}"),
+        ("robomimic", file.parent, f"it holds demo.hdf5: softflow data import robomimic {file}"),
+        ("lerobot", dataset.parent, f"softflow data import lerobot {dataset}"),
+        ("robomimic", tmp_path / "nothing", f"there is no {tmp_path / 'nothing'}; check the path"),
+    ):
+        capsys.readouterr()
+        assert say(importer, path, "--check") == 2
+        assert told in capsys.readouterr().err, (importer, path)
+
+
+def test_a_damaged_file_is_not_taken_for_another_format(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / "demo.hdf5")
+    file.write_bytes(file.read_bytes()[:-100])
+    assert say("d4rl", file, "--check") == 2
+    assert "looks like" not in capsys.readouterr().err
+
+
+def test_what_an_import_leaves_to_do_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """robosuite's own files say nothing of success, and hold the simulator's state only."""
+    file, store = tmp_path / "demo.hdf5", tmp_path / "store"
+    with h5py.File(file, "w") as content:
+        content.create_group("data").attrs["env"] = "Lift"
+        content["data/demo_0/states"], content["data/demo_0/actions"] = np.eye(12), np.eye(12)
+    assert say("robomimic", file, "--out", store, "--control-hz", "20") == 0
+    said = capsys.readouterr().out
+    assert "the state is the simulator's own" in said
+    (command,) = [line.strip() for line in said.splitlines() if "relabel" in line]
+    assert main(command.split()[1:]) == 0
+    assert [s.success for s in EpisodeStore.open(store).summaries()] == [True]

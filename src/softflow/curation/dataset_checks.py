@@ -112,7 +112,8 @@ class ConstantComponents:
 class MissingLabels:
     """Episodes of which nobody said how they went.
 
-    An importer marks them with the metadata "unlabelled". Without that mark an episode with neither
+    An importer marks them with the metadata "unlabelled", and those of which somebody did with
+    "outcome_from". Without such a mark an episode with neither
     reward nor success nor label is taken for a failure if others of the same source have any, and
     for unlabelled if none has.
     """
@@ -125,7 +126,7 @@ class MissingLabels:
         """A warning for a marked episode; the others wait for the rest of their source."""
         episode = subject.episode
         source = str(episode.metadata.get("source", ""))
-        if "annotator" in episode.metadata:
+        if "annotator" in episode.metadata or "outcome_from" in episode.metadata:
             return
         if episode.metadata.get("unlabelled"):
             text = "neither reward nor success was recorded; label it (softflow data relabel)"

@@ -336,7 +336,7 @@ def _read_spec(path: Path) -> DataSpec:
     if not file.exists():
         raise StoreError(
             f"'{path}' is not an episode store (no store.json); check the path, or create one "
-            "with `softflow collect`."
+            "with `softflow data import` or `softflow collect`."
         )
     content = read_json(file)
     if not isinstance(content, dict) or "format_version" not in content or "spec" not in content:

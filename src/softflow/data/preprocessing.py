@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from softflow.data.action_representation import ActionRepresentation
 from softflow.data.batch import STATE_KEY, DataSpec, Episode, require_finite
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.labels import vouch
 from softflow.errors import ConfigError, DataError
 
 CONSTANT_RANGE = 1e-6
@@ -342,8 +343,8 @@ def require_successes(store: EpisodeStore) -> list[int]:
     if not successes:
         raise DataError(
             f"none of the {len(indices)} episodes in '{store.path}' is marked success, and "
-            "imitation learns from successful ones only; add successful demonstrations, or "
-            "say which do (softflow data relabel)."
+            "imitation learns from successful ones only; add successful demonstrations, or say "
+            f"which are: {vouch(store.path)}"
         )
     return successes
 

@@ -25,7 +25,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
         DataError: missing, a folder, not HDF5, cut short, or damaged.
     """
     if path.is_dir():
-        raise DataError(f"{path} is a folder; give the HDF5 file in it")
+        raise DataError(f"{path} is a folder; give an HDF5 file")
     if not path.is_file():
         raise DataError(f"there is no file {path}; check the path")
     try:

@@ -30,7 +30,8 @@ class Prepared:
     Args:
         source: the dataset.
         env_id: the environment to evaluate policies in, if there is one for this data.
-        unlabelled: what episodes without rewards are taken for; success earns 1 at the last step.
+        unlabelled: what episodes that say nothing of success are taken for; both replace their
+            rewards, success by 1 at the last step.
         image_size: (height, width) to bring all cameras to; None leaves them as they are.
     """
 
@@ -218,7 +219,10 @@ def _resized(episode: Episode, size: tuple[int, int]) -> Episode:
 
 
 def taken_as(episode: Episode, outcome: Outcome) -> Episode:
-    """An episode without rewards, with an outcome that somebody vouches for; others unchanged."""
+    """An episode that says nothing of success, with an outcome that somebody vouches for.
+
+    Its rewards are replaced. Episodes that tell how they went stay as they are.
+    """
     if outcome == "unknown" or not episode.metadata.get("unlabelled"):
         return episode
     success = outcome == "success"

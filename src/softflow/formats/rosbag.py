@@ -322,6 +322,8 @@ class RosbagSource:
             rewards[succeeded[0]] = 1.0
         if self.mapping.reward is None and self.mapping.success is None:
             metadata["unlabelled"] = True
+        elif events.get("reward") or events.get("success"):
+            metadata["outcome_from"] = "the recording's events"
         length = len(actions)
         if succeeded and self.mapping.end_at_success:
             length = succeeded[0] + 1

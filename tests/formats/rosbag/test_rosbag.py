@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from rosbags.rosbag2 import CompressionFormat, CompressionMode
 
+from softflow.curation.validation import validate_store
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
 from softflow.formats.importing import import_into
@@ -192,6 +193,23 @@ def test_rewards_come_at_their_control_step(tmp_path: Path, ros: Any) -> None:
     imported = source(bag, reward={"topic": "/reward", "field": "data"})
     # The last one came after the last observation.
     assert imported.read("run").rewards.tolist() == [1, 0, 0, 2.5, 4, 0, 0, 0, 0, 8]
+
+
+def test_a_verdict_of_failure_is_an_outcome_and_silence_is_not(tmp_path: Path, ros: Any) -> None:
+    marks = [(0.0, True), (1.0, False), (1.5, True), (2.5, False)]
+    events = [("/episode", t, ros.flag(value)) for t, value in marks]
+    bag = ros.write(tmp_path / "run", [*ramp(ros, 3.0), *events, ("/won", 2.0, ros.flag(False))])
+    imported = source(
+        bag, episodes={"topic": "/episode"}, success={"topic": "/won", "field": "data"}
+    )
+    silent, failed = (imported.read(name) for name in imported.episodes())
+    assert not failed.success
+    assert "outcome_from" in failed.metadata
+    assert "outcome_from" not in silent.metadata
+    store = tmp_path / "store"
+    import_into(imported, store, SilentProgress())
+    found = list(validate_store(EpisodeStore.open(store)))
+    assert [p.episode for p in found if p.check == "missing-label"] == ["0"]
 
 
 def test_success_may_leave_the_episode_whole(tmp_path: Path, ros: Any) -> None:

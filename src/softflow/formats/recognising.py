@@ -1,0 +1,80 @@
+"""Which format a path most likely holds: for the error that a wrong importer gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+
+from softflow.formats.hdf5 import DAMAGE
+
+HDF5_ENDINGS = (".hdf5", ".h5")
+BAG_ENDINGS = (".mcap", ".db3")
+_NAMED = 3
+
+
+def advice(path: Path, asked: str) -> str:
+    """What to do instead with a path that the importer `asked` for cannot read; "" if unknown.
+
+    Reads names only, never data, and raises nothing.
+    """
+    try:
+        if (path / "store.json").is_file():
+            return f"{path} is an episode store already: train with --dataset {path}"
+        found = _format_of(path)
+        if found not in ("", asked):
+            return f"it looks like {found} data: softflow data import {found} {path}"
+        return "" if found else _inside(path)
+    except DAMAGE:
+        return ""
+
+
+def _format_of(path: Path) -> str:
+    """The importer's name, or "" where nothing tells."""
+    if path.is_file():
+        return "rosbag" if path.suffix in BAG_ENDINGS else _hdf5_format(path)
+    if (path / "meta" / "info.json").is_file():
+        return "lerobot"
+    if any((path / name).is_file() for name in ("main_data.hdf5", "data/main_data.hdf5")):
+        return "minari"
+    return "rosbag" if _holds_bags(path) else ""
+
+
+def _hdf5_format(path: Path) -> str:
+    if not h5py.is_hdf5(path):
+        return ""
+    with h5py.File(path, "r") as file:
+        if isinstance(file.get("data"), h5py.Group):
+            return "robomimic"
+        if isinstance(file.get("episode_0"), h5py.Group):
+            return "minari"
+        flat = ("observations", "actions")
+        return "d4rl" if all(isinstance(file.get(key), h5py.Dataset) for key in flat) else ""
+
+
+def _holds_bags(folder: Path) -> bool:
+    patterns = [f"{depth}*{ending}" for depth in ("", "*/") for ending in BAG_ENDINGS]
+    return any(True for pattern in patterns for _ in folder.glob(pattern))
+
+
+def _inside(folder: Path) -> str:
+    """Where to look in a folder that is no dataset itself, but holds some."""
+    files = sorted(_hdf5_files(folder))
+    if files and (first := _hdf5_format(files[0])):
+        more = len(files) - _NAMED
+        names = ", ".join(file.name for file in files[:_NAMED]) + (
+            f" and {more} more" if more > 0 else ""
+        )
+        one = "" if len(files) == 1 else ", then the others into the same --out"
+        return f"it holds {names}: softflow data import {first} {files[0]}{one}"
+    nested = sorted(folder.glob("*/data/main_data.hdf5")) + sorted(folder.glob("*/meta/info.json"))
+    nested += sorted(folder.glob("*/*/data/main_data.hdf5"))
+    if nested:
+        dataset = nested[0].parent.parent
+        return f"there is one below it: softflow data import {_format_of(dataset)} {dataset}"
+    return ""
+
+
+def _hdf5_files(folder: Path) -> Iterator[Path]:
+    return (file for ending in HDF5_ENDINGS for file in folder.glob(f"*{ending}"))
