@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from random_observations import random_observations
 
 from softflow.data.batch import DataSpec, Episode
 
@@ -35,17 +36,10 @@ def make_episode() -> EpisodeMaker:
 
     def make(spec: DataSpec, length: int = 7, seed: int = 0, success: bool = True) -> Episode:
         rng = np.random.default_rng(seed)
-        observations: dict[str, np.ndarray] = {
-            key: rng.normal(size=(length + 1, *spec.observation_shapes[key])).astype(np.float32)
-            for key in spec.state_keys
-        }
-        for key in spec.image_keys:
-            shape = (length + 1, *spec.observation_shapes[key])
-            observations[key] = rng.integers(0, 256, shape, dtype=np.uint8)
         rewards = np.zeros(length, np.float32)
         rewards[-1] = success
         return Episode(
-            observations=observations,
+            observations=random_observations(spec, length, rng),
             actions=rng.uniform(-1, 1, (length, spec.action_dim)).astype(np.float32),
             rewards=rewards,
             terminated=success,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from random_observations import random_observations
 
 from softflow.data.batch import DataSpec, Episode
 from softflow.data.episode_store import EpisodeStore
@@ -40,16 +41,9 @@ RICH = DataSpec(
 
 def episode_of(spec: DataSpec, steps: int, seed: int, **facts: Any) -> Episode:
     rng = np.random.default_rng(seed)
-    observations: dict[str, np.ndarray] = {
-        key: rng.normal(size=(steps + 1, *spec.observation_shapes[key])).astype(np.float32)
-        for key in spec.state_keys
-    }
-    for key in spec.image_keys:
-        shape = (steps + 1, *spec.observation_shapes[key])
-        observations[key] = rng.integers(0, 256, shape, dtype=np.uint8)
     facts = {"terminated": False, "truncated": True, "success": False, "metadata": {}} | facts
     return Episode(
-        observations,
+        random_observations(spec, steps, rng),
         rng.uniform(spec.action_low, spec.action_high, (steps, spec.action_dim)).astype(np.float32),
         rng.normal(size=steps).astype(np.float32),
         **facts,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from softflow.data.batch import DataSpec
+from softflow.data.batch import DataSpec, within_the_same_bounds
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Label
 from softflow.errors import DataError
@@ -52,7 +52,7 @@ def common_spec(stores: Sequence[EpisodeStore]) -> DataSpec:
     common = stores[0].spec
     lines: list[str] = []
     for store in stores[1:]:
-        common, spec = _within_the_same_bounds(common, store.spec)
+        common, spec = within_the_same_bounds(common, store.spec)
         differences = common.differences(spec)
         lines += [f"'{stores[0].path}' and '{store.path}': {line}" for line in differences]
         if not differences:
@@ -65,16 +65,6 @@ def common_spec(stores: Sequence[EpisodeStore]) -> DataSpec:
             + "\nMerge those that fit, or import their sources again with equal keys and rates."
         )
     return common
-
-
-def _within_the_same_bounds(one: DataSpec, other: DataSpec) -> tuple[DataSpec, DataSpec]:
-    """Both, with the lower low and the higher high of the two; as they are if sizes differ."""
-    if one.action_dim != other.action_dim:
-        return one, other
-    low = tuple(map(min, one.action_low, other.action_low))
-    high = tuple(map(max, one.action_high, other.action_high))
-    wide = (replace(spec, action_low=low, action_high=high) for spec in (one, other))
-    return next(wide), next(wide)
 
 
 def merge(

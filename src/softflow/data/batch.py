@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -173,6 +173,16 @@ class DataSpec:
                 "it was damaged or written by another version of softflow."
             )
         return cls(**value)
+
+
+def within_the_same_bounds(one: DataSpec, other: DataSpec) -> tuple[DataSpec, DataSpec]:
+    """Both, with the lower low and the higher high of the two; as they are if sizes differ."""
+    if one.action_dim != other.action_dim:
+        return one, other
+    low = tuple(map(min, one.action_low, other.action_low))
+    high = tuple(map(max, one.action_high, other.action_high))
+    wide = (replace(spec, action_low=low, action_high=high) for spec in (one, other))
+    return next(wide), next(wide)
 
 
 def _differing(what: str, ours: Sequence[Any], theirs: Sequence[Any], most: int = 3) -> list[str]:

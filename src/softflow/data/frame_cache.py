@@ -17,7 +17,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.data.image_pieces import PieceTable, piece_tables
 
 MAX_TABLE_BYTES = 64 * 1024**2
-"""Bound of what is remembered of where frames lie: 24 bytes a piece and 1 kB an episode."""
+"""Bound of what is remembered of where frames lie: 25 bytes a piece and 1 kB an episode."""
 _EPISODE_BYTES = 1024
 Name = TypeVar("Name")
 Value = TypeVar("Value")
@@ -87,7 +87,7 @@ class FrameCache:
         tables = self._tables.get(episode)
         if tables is None:
             tables = piece_tables(path, self._store.spec.image_keys)
-            size = sum(table.entries.nbytes for table in tables.values())
+            size = sum(table.entries.nbytes + table.intact.nbytes for table in tables.values())
             self._tables.put(episode, tables, _EPISODE_BYTES + size)
         return tables
 

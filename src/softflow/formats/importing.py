@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from softflow.data.batch import DataSpec, Episode, is_image_key
+from softflow.data.batch import DataSpec, Episode, is_image_key, within_the_same_bounds
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
 from softflow.formats.frames import resized
@@ -128,7 +128,8 @@ class _Target:
     def _require_same_bounds(self, there: DataSpec) -> None:
         """Say why, where the bounds of the actions are all that has changed."""
         differing = there.differences(self._spec)
-        if differing and all(line.startswith(("action_low", "action_high")) for line in differing):
+        widened, ours = within_the_same_bounds(there, self._spec)
+        if differing and not widened.differences(ours):
             told = "\n  ".join(differing)
             raise DataError(
                 f"the actions of {self._origin} have other bounds than those in the store "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from softflow.data.chunk_sampler import ChunkSampler, MixtureSampler
+from softflow.data.chunk_sampler import ChunkDataset, ChunkSampler, MixtureSampler
 from softflow.errors import NumericalError
 from softflow.training.config import STAGES, StageName
 from softflow.training.diagnostics import diagnose
@@ -18,10 +18,7 @@ from softflow.training.run import Run
 def imitation(run: Run) -> None:
     """I. Maximise the likelihood of the successful demonstrations (Eq. 8) -> pi_theta0."""
     stage = run.config.imitation
-    data = run.demonstrations()
-    sampler = ChunkSampler(
-        data, stage.batch_size, run.config.seed, "imitation", run.weights("imitation", data)
-    )
+    sampler = _sampler(run, "imitation", run.demonstrations(), stage.batch_size)
     with run.batches("imitation", sampler, stage.num_updates) as batches:
         for update in run.updates("imitation", stage, 0, stage.num_updates):
             run.log(run.learner.imitation_update(batches.batch(update)))
@@ -30,10 +27,7 @@ def imitation(run: Run) -> None:
 def critic_warmup(run: Run) -> None:
     """II. Learn the value of the frozen pi_theta0 on all offline data (Eq. 7)."""
     stage = run.config.critic_warmup
-    data = run.offline_data()
-    sampler = ChunkSampler(
-        data, stage.batch_size, run.config.seed, "critic_warmup", run.weights("critic_warmup", data)
-    )
+    sampler = _sampler(run, "critic_warmup", run.offline_data(), stage.batch_size)
     with run.batches("critic_warmup", sampler, stage.num_updates) as batches:
         for update in run.updates("critic_warmup", stage, 0, stage.num_updates):
             run.log(run.learner.critic_update(batches.batch(update), stage))
@@ -42,10 +36,7 @@ def critic_warmup(run: Run) -> None:
 def offline_rl(run: Run) -> None:
     """III. Critic as above; policy maximises Q - lambda * imitation loss, all offline."""
     stage = run.config.offline_rl
-    data = run.offline_data()
-    sampler = ChunkSampler(
-        data, stage.batch_size, run.config.seed, "offline_rl", run.weights("offline_rl", data)
-    )
+    sampler = _sampler(run, "offline_rl", run.offline_data(), stage.batch_size)
     with run.batches("offline_rl", sampler, stage.num_updates) as batches:
         for update in run.updates("offline_rl", stage, 0, stage.num_updates):
             batch = batches.batch(update)
@@ -85,6 +76,11 @@ def online_rl(run: Run) -> None:
         if run.update_step == stop:
             label = f"online_rl_round_{round_index + 1:02d}"
             run.evaluate(label, "online_rl", run.config.round_eval_episodes)
+
+
+def _sampler(run: Run, stage: StageName, data: ChunkDataset, batch_size: int) -> ChunkSampler:
+    """Windows of the offline data that a stage learns from, weighted by source if asked."""
+    return ChunkSampler(data, batch_size, run.config.seed, stage, run.weights(stage, data))
 
 
 STAGE_FUNCTIONS: dict[StageName, Callable[[Run], None]] = {
