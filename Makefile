@@ -61,11 +61,11 @@ $(STAMP)-dev: $(REQUIREMENTS) | $(BIN)/pip
 	$(call install,train$(comma)sim$(comma)formats$(comma)dev,$(STAMP)-run $@)
 
 # Other projects' own readers, for the tests that compare with them; without one its tests skip.
-$(STAMP)-robomimic: tests/formats/robomimic_requirements.txt | $(STAMP)-dev
+$(STAMP)-robomimic: tests/support/robomimic_requirements.txt | $(STAMP)-dev
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --upgrade \
 	  --target $(VENV)/robomimic -r $< && touch $@ \
 	  || echo "robomimic's reader could not be installed; its tests will skip"
 
-$(STAMP)-lerobot: tests/formats/lerobot_requirements.txt tests/formats/lerobot_environment.py | $(STAMP)-dev
-	@$(BIN)/python tests/formats/lerobot_environment.py && touch $@ \
+$(STAMP)-lerobot: tests/support/lerobot_requirements.txt tests/support/lerobot_environment.py | $(STAMP)-dev
+	@$(BIN)/python tests/support/lerobot_environment.py && touch $@ \
 	  || echo "lerobot could not be installed; its tests will skip"

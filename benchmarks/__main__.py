@@ -27,8 +27,8 @@ from benchmarks import (
     update_time,
 )
 from benchmarks.measuring import Section, Spread
-from softflow.data.files import write_json
 from softflow.presets import preset
+from softflow.utils.files import write_json
 
 Name = Literal[
     "action_selection",

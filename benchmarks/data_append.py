@@ -13,9 +13,11 @@ from pathlib import Path
 
 from benchmarks.data_images import image_episode, image_store
 from benchmarks.measuring import Row, Section, measure
-from softflow.data.batch import Episode
-from softflow.data.chunk_sampler import ChunkDataset, ChunkSampler, ChunkSpec
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
+from softflow.sampling.chunk_dataset import ChunkDataset
+from softflow.sampling.chunk_sampler import ChunkSampler
 
 CASES = ((2, 84), (3, 224))
 

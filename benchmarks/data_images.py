@@ -11,10 +11,13 @@ import numpy as np
 
 from benchmarks.data_throughput import WORKERS, take_ahead
 from benchmarks.measuring import Row, Section, measure
-from softflow.data.batch import DataSpec, Episode
-from softflow.data.chunk_sampler import ChunkDataset, ChunkSampler, ChunkSpec
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.image_pieces import PieceTable, piece_tables
+from softflow.sampling.chunk_dataset import ChunkDataset
+from softflow.sampling.chunk_sampler import ChunkSampler
+from softflow.sampling.image_pieces import PieceTable, piece_tables
 
 CASES = ((2, 84), (3, 224))
 """Cameras, and pixels of their width and height."""

@@ -16,12 +16,12 @@ from benchmarks.data_images import image_store
 from benchmarks.measuring import Row, Section, measure
 from softflow.data.episode_store import EpisodeStore
 from softflow.formats.importing import import_into
-from softflow.formats.lerobot import LeRobotSource
-from softflow.formats.lerobot_export import export_lerobot
-from softflow.formats.robomimic import RobomimicSource
-from softflow.formats.robomimic_export import export_robomimic
+from softflow.formats.lerobot.export import export_lerobot
+from softflow.formats.lerobot.reading import LeRobotSource
+from softflow.formats.robomimic.export import export_robomimic
+from softflow.formats.robomimic.reading import RobomimicSource
 from softflow.formats.source import Source
-from softflow.progress import SilentProgress
+from softflow.utils.progress import SilentProgress
 
 CAMERAS, PIXELS = 2, 84
 

@@ -13,8 +13,10 @@ import numpy as np
 from benchmarks.data_throughput import state_store
 from benchmarks.measuring import Row, Section, Spread
 from benchmarks.synthetic import ACTION_DIM, STATE_DIM, state_spec
-from softflow.data.chunk_sampler import ChunkDataset, ChunkSampler, ChunkSpec
+from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.episode_store import EpisodeStore
+from softflow.sampling.chunk_dataset import ChunkDataset
+from softflow.sampling.chunk_sampler import ChunkSampler
 
 SIZES = (10_000, 100_000, 1_000_000)
 EPISODE_LENGTH = 1000

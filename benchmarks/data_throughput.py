@@ -13,11 +13,14 @@ from torch import Tensor
 
 from benchmarks.measuring import Row, Section, loops_for, measure
 from benchmarks.synthetic import ACTION_DIM, STATE_DIM, episode, state_spec
-from softflow.data.batch import DataSpec
-from softflow.data.chunk_sampler import ChunkBatch, ChunkDataset, ChunkSampler, ChunkSpec
-from softflow.data.columns import episode_bytes
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.prefetch import Prefetcher
+from softflow.sampling.chunk_batch import ChunkBatch
+from softflow.sampling.chunk_dataset import ChunkDataset
+from softflow.sampling.chunk_sampler import ChunkSampler
+from softflow.sampling.columns import episode_bytes
+from softflow.sampling.prefetch import Prefetcher
 
 ROBOTS = (
     (STATE_DIM, ACTION_DIM, ChunkSpec(5, 5), "cube-single"),

@@ -7,8 +7,8 @@ import torch
 
 from benchmarks.measuring import Row, Section, Spread, loops_for, measure
 from benchmarks.synthetic import statistics
-from softflow.data.batch import STATE_KEY
-from softflow.envs.contract import make_env
+from softflow.data.data_spec import STATE_KEY
+from softflow.envs.registry import make_env
 from softflow.models.action_selection import ChunkSelector, SelectionConfig, SelectionRule
 from softflow.models.value_distribution import ValueSupport
 from softflow.training.config import TrainingConfig

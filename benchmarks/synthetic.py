@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from softflow.data.batch import STATE_KEY, DataSpec, Episode
-from softflow.data.chunk_sampler import ChunkBatch, ChunkSpec
-from softflow.data.preprocessing import ArrayStatistics, DatasetStatistics
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.data_spec import STATE_KEY, DataSpec
+from softflow.data.episode import Episode
+from softflow.data.statistics import ArrayStatistics, DatasetStatistics
+from softflow.sampling.chunk_batch import ChunkBatch
 
 STATE_DIM = 28
 ACTION_DIM = 5

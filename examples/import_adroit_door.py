@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from softflow.data.batch import STATE_KEY, DataSpec, Episode
+from softflow.data.data_spec import STATE_KEY, DataSpec
+from softflow.data.episode import Episode
 from softflow.formats.importing import import_into
 from softflow.formats.source import repeated_last
-from softflow.progress import ConsoleProgress
+from softflow.utils.progress import ConsoleProgress
 
 DOOR_ANGLE = 28  # component of the observation, rad
 OPEN_RAD = 1.35  # AdroitHandDoor's own success

@@ -23,7 +23,7 @@ from matplotlib.figure import SubFigure
 from table import finals_of, pooled
 
 from softflow.data.episode_store import EpisodeStore
-from softflow.report_data import STAGES, RunRecord, read_run
+from softflow.pages.run_record import STAGES, RunRecord, read_run
 
 COLOURS = {
     "imitation": "#7b838e",

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from softflow.metrics import Interval, wilson_interval
-from softflow.report_data import STAGES, Evaluation, RunRecord, read_run
+from softflow.pages.run_record import STAGES, Evaluation, RunRecord, read_run
+from softflow.utils.metrics import Interval, wilson_interval
 
 
 def finals_of(records: Sequence[RunRecord], stage: str) -> list[Evaluation]:

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+pytest_plugins = ["toy_episodes"]
+
 # Tests run in several processes; more threads than cores only slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -24,13 +24,13 @@ from benchmarks import (
 )
 from benchmarks.matrix_products import PlainProducts, Product, record_products, total_flops
 from benchmarks.measuring import Section, Timings, measure
-from softflow.data.chunk_sampler import ChunkSpec
-from softflow.data.files import read_json
+from softflow.data.chunk_spec import ChunkSpec
 from softflow.models.chunk_critic import CriticConfig
 from softflow.models.coupling import FlowConfig
 from softflow.models.observation_encoder import EncoderConfig
 from softflow.presets import small
 from softflow.training.config import ModelConfig, TrainingConfig
+from softflow.utils.files import read_json
 
 
 @pytest.fixture

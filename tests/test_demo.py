@@ -14,7 +14,7 @@ from pathlib import Path
 
 from softflow.data.episode_store import EpisodeStore
 
-SCRIPT = str(Path(__file__).parent / "training" / "point_cli.py")
+SCRIPT = str(Path(__file__).parent / "support" / "point_cli.py")
 """The command line, which kills itself at the moment named in DIE_AT."""
 TINY = (
     "--demonstrations=3",

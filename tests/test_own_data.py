@@ -13,10 +13,10 @@ import h5py
 import numpy as np
 import pytest
 
-from softflow.cli import main
+from softflow.cli.main import main
 from softflow.data.episode_store import EpisodeStore
 
-FIXTURES = Path(__file__).parent / "formats" / "fixtures"
+FORMATS = Path(__file__).parent / "formats"
 EXAMPLE = Path(__file__).parents[1] / "examples" / "import_adroit_door.py"
 
 
@@ -41,7 +41,7 @@ def train(tiny_imitation: list[str]) -> Train:
 
 
 def test_robomimic(tmp_path: Path, train: Train) -> None:
-    file = next(iter(sorted(FIXTURES.glob("robomimic*.hdf5"))))
+    file = next(iter(sorted(FORMATS.glob("robomimic/fixtures/robomimic*.hdf5"))))
     say(f"data import robomimic {file} --out {tmp_path / 'store'} --unlabelled success")
     train(tmp_path / "store", tmp_path / "run")
 
@@ -89,7 +89,7 @@ def test_who_was_told_of_success_is_not_asked_again(
 
 def test_minari(tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody opens the door in these two recordings; a rule says what shall count instead."""
-    dataset, store = FIXTURES / "minari_adroit_door", tmp_path / "store"
+    dataset, store = FORMATS / "minari" / "fixtures" / "minari_adroit_door", tmp_path / "store"
     say(f"data import minari {dataset} --out {store}")
     words = f"train small --dataset {store} --run {tmp_path / 'run'} --stages imitation"
     assert main(words.split()) == 2
@@ -193,7 +193,7 @@ def test_many_demonstrations_without_an_environment(
     ],
 )
 def test_help_teaches(words: str, message: str) -> None:
-    command = "import sys; from softflow.cli import main; sys.exit(main())"
+    command = "import sys; from softflow.cli.main import main; sys.exit(main())"
     process = subprocess.run(
         [sys.executable, "-c", command, *words.split()],
         capture_output=True,
@@ -235,7 +235,7 @@ def test_a_bad_episode_stops_an_import_unless_it_may_be_left_out(
 
 
 def test_cameras_can_be_made_smaller(tmp_path: Path) -> None:
-    file = next(iter(sorted(FIXTURES.glob("robomimic*.hdf5"))))
+    file = next(iter(sorted(FORMATS.glob("robomimic/fixtures/robomimic*.hdf5"))))
     say(f"data import robomimic {file} --out {tmp_path / 'large'}")
     say(f"data import robomimic {file} --out {tmp_path / 'small'} --image-size 16 20")
     large, small = EpisodeStore.open(tmp_path / "large"), EpisodeStore.open(tmp_path / "small")

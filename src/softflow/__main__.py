@@ -2,7 +2,7 @@
 
 import sys
 
-from softflow.cli import main
+from softflow.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

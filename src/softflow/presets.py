@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from softflow.data.chunk_sampler import ChunkSpec
+from softflow.data.chunk_spec import ChunkSpec
 from softflow.errors import ConfigError
 from softflow.models.chunk_critic import CriticConfig
 from softflow.models.coupling import FlowConfig

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softflow.curation.conditions import parse_condition
-from softflow.data.batch import DataSpec, Episode
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode
 from softflow.errors import DataError
 
 STATE = "observation.state"

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_episodes import STATE, EpisodeMaker
 
 from softflow.curation.copying import COPIED_FROM, Copied, common_spec, copy_episodes, merge
 from softflow.curation.selection import Rules, decide, parse_where
-from softflow.data.batch import DataSpec, Episode
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode
 from softflow.data.episode_file import EpisodeSummary, write_episode_file
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
 from softflow.errors import DataError
-
-from .conftest import STATE, EpisodeMaker
 
 StoreMaker = Callable[..., EpisodeStore]
 

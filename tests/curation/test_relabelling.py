@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toy_episodes import STATE, EpisodeMaker
 
 from softflow.curation.conditions import parse_condition
 from softflow.curation.relabelling import (
@@ -20,12 +21,10 @@ from softflow.curation.relabelling import (
     withdrawn_labels,
     write_changes,
 )
-from softflow.data.batch import DataSpec
+from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
 from softflow.errors import DataError, StoreError
-
-from .conftest import STATE, EpisodeMaker
 
 LENGTH = 10
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toy_episodes import CAMERA, STATE, EpisodeMaker
 
 from softflow.curation.lag_correlation import LEAST_PAIRS, LagCorrelation
 from softflow.curation.row_sample import SAMPLE_VALUES, RowSample, sample_rows
 from softflow.curation.summary_statistics import QUANTILES, RowStatistics, key_statistics
-from softflow.data.batch import DataSpec, Episode
-
-from .conftest import CAMERA, STATE, EpisodeMaker
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode
 
 LENGTHS = (7, 1, 30, 12)
 

@@ -7,15 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from healthy import CAMERA, LENGTH, SPEC, STATE, good, smooth
 
 from softflow.curation.episode_checks import EPISODE_CHECKS, CheckSettings
 from softflow.curation.problems import Problem, alike_together, runs_of
 from softflow.curation.rate_limits import parse_max_rates, usual_rates
 from softflow.curation.validation import CHECK_NAMES, validate
-from softflow.data.batch import Episode
+from softflow.data.episode import Episode
 from softflow.errors import DataError
-
-from .healthy import CAMERA, LENGTH, SPEC, STATE, good, smooth
 
 
 def found(episodes: Sequence[Episode], **settings: object) -> list[Problem]:

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from healthy import CAMERA, SPEC, good, smooth
 
 from softflow.curation.validation import validate_source, validate_store
-from softflow.data.batch import Episode
+from softflow.data.episode import Episode
 from softflow.data.episode_file import write_episode_file
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
 from softflow.errors import DataError
-
-from .healthy import CAMERA, SPEC, good, smooth
 
 
 @pytest.fixture

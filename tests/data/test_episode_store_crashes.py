@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from softflow.data.batch import DataSpec, Episode
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import StoreError
 
@@ -38,7 +39,7 @@ COMMON = f"""
 import os, resource, signal, sys
 from pathlib import Path
 import numpy as np
-from softflow.data.batch import DataSpec, Episode
+from softflow.data.episode import DataSpec, Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import StoreError
 

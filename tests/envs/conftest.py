@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from softflow.envs.contract import make_env
-from softflow.envs.ogbench_manipulation import OGBenchManipulation
+from softflow.envs.ogbench.tasks import OGBenchManipulation
+from softflow.envs.registry import make_env
 
 SharedEnv = Callable[[str], OGBenchManipulation]
 

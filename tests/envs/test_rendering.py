@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from softflow.envs.ogbench_manipulation import OGBenchManipulation
+from softflow.envs.ogbench.tasks import OGBenchManipulation
 from softflow.envs.painter import ScenePainter
 from softflow.envs.rendering import SceneRenderer
 

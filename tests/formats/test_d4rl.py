@@ -15,7 +15,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
 from softflow.formats.d4rl import D4RLSource, stretches
 from softflow.formats.importing import import_into
-from softflow.progress import SilentProgress
+from softflow.utils.progress import SilentProgress
 
 STATE = "observation.state"
 LENGTHS = (4, 1, 6, 3)

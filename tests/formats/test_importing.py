@@ -14,19 +14,17 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from lerobot_datasets import change_info, table_path, write_v21
 from robomimic_files import edited, replace, write
 
-from softflow.cli import main
-from softflow.data.batch import DataSpec, Episode
+from softflow.cli.main import main
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
 from softflow.formats.importing import IMPORTED, OPTIONS, import_into
-from softflow.formats.robomimic import RobomimicSource
-from softflow.progress import SilentProgress
+from softflow.formats.robomimic.reading import RobomimicSource
+from softflow.utils.progress import SilentProgress
 
 SPEC = DataSpec({"observation.state": (2,)}, 1, (-1.0,), (1.0,), 10.0)
 
@@ -59,7 +57,7 @@ def test_a_file_by_another_spelling_is_the_same_file(
     assert names(store) == ["demo_0", "demo_1"] * 2
 
 
-IMPORT = "import sys; from softflow.cli import main; sys.exit(main())"
+IMPORT = "import sys; from softflow.cli.main import main; sys.exit(main())"
 
 
 def test_an_import_killed_at_any_moment_goes_on(tmp_path: Path) -> None:

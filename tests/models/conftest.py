@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from softflow.data.batch import STATE_KEY
-from softflow.data.chunk_sampler import ChunkSpec
-from softflow.data.preprocessing import ArrayStatistics, DatasetStatistics
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.data_spec import STATE_KEY
+from softflow.data.statistics import ArrayStatistics, DatasetStatistics
 from softflow.models.chunk_critic import CriticConfig, CriticEnsemble
 from softflow.models.coupling import FlowConfig
 from softflow.models.flow_policy import ActionFlow, FlowPolicy

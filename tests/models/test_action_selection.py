@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from softflow.data.chunk_sampler import ChunkSpec
-from softflow.data.preprocessing import DatasetStatistics
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.statistics import DatasetStatistics
 from softflow.errors import ConfigError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig, select_by_value
 from softflow.models.chunk_critic import CriticEnsemble

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from softflow.data.chunk_sampler import ChunkSpec
+from softflow.data.chunk_spec import ChunkSpec
 from softflow.errors import CheckpointError, StoreError
 from softflow.models.checkpoint import (
     FORMAT_VERSION,

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from softflow.data.chunk_sampler import ChunkSpec
-from softflow.data.preprocessing import DatasetStatistics
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.statistics import DatasetStatistics
 from softflow.errors import ConfigError
 from softflow.models.chunk_critic import ChunkCritic, CriticConfig, CriticEnsemble
 from softflow.models.observation_encoder import EncoderConfig

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from softflow.data.chunk_sampler import ChunkSpec
+from softflow.data.chunk_spec import ChunkSpec
 from softflow.models.flow_policy import ActionFlow, FlowPolicy, perturb, take_candidate
 
 MakeFlow = Callable[..., ActionFlow]

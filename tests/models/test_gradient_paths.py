@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from softflow.data.chunk_sampler import ChunkSpec
-from softflow.data.preprocessing import DatasetStatistics
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.statistics import DatasetStatistics
 from softflow.models.chunk_critic import CriticEnsemble
 from softflow.models.coupling import FlowConfig
 from softflow.models.flow_policy import FlowPolicy

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from softflow.data.batch import STATE_KEY
-from softflow.data.preprocessing import DatasetStatistics
+from softflow.data.data_spec import STATE_KEY
+from softflow.data.statistics import DatasetStatistics
 from softflow.errors import ConfigError
 from softflow.models.observation_encoder import EncoderConfig, ObservationEncoder
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from softflow.data.chunk_sampler import ChunkSpec
+from softflow.data.chunk_spec import ChunkSpec
 from softflow.models.action_selection import ChunkSelector, SelectionConfig, select_by_value
 from softflow.models.bijections import (
     at_least_float32,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,20 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-# The support modules beside this file are imported by tests and by worker processes alike.
-sys.path.insert(0, str(Path(__file__).parent))
-
 from point_world import LocalPool, tiny_config, write_demonstrations
 
-from softflow.data.chunk_sampler import ChunkBatch, ChunkDataset
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.preprocessing import compute_statistics
+from softflow.data.statistics import compute_statistics
 from softflow.models.value_distribution import ValueSupport
-from softflow.progress import SilentProgress
+from softflow.sampling.chunk_batch import ChunkBatch
+from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training.config import TrainingConfig
 from softflow.training.learner import Learner
 from softflow.training.run import Run
+from softflow.utils.progress import SilentProgress
 
 OUTCOMES = tuple(index % 7 != 3 for index in range(26))
 """22 successful demonstrations, so that one of them is held out, and 4 failures."""

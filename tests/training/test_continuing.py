@@ -21,14 +21,15 @@ from point_world import (
 from rich.console import Console
 from runs_compared import as_overrides
 
-from softflow.cli import main
-from softflow.data.batch import STATE_KEY, DataSpec, Episode
+from softflow.cli.main import main
+from softflow.data.data_spec import STATE_KEY, DataSpec
+from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
-from softflow.metrics import read_metrics
-from softflow.progress import ConsoleProgress, SilentProgress
 from softflow.training.config import TrainingConfig
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
+from softflow.utils.metrics import read_metrics
+from softflow.utils.progress import ConsoleProgress, SilentProgress
 
 RunMaker = Callable[..., Run]
 CAMERA = "observation.images.front"

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from point_world import ENV_ID, LocalPool, point_spec, tiny_config
 
-from softflow.data.chunk_sampler import ChunkSampler
 from softflow.data.episode_store import EpisodeStore
 from softflow.models.action_selection import SelectionConfig
-from softflow.progress import SilentProgress
+from softflow.sampling.chunk_sampler import ChunkSampler
 from softflow.training.evaluation import EvaluationResult, episode_seed, evaluate
 from softflow.training.rollouts import RolloutPool, RolloutResult, RolloutTask
 from softflow.training.run import Run
+from softflow.utils.progress import SilentProgress
 
 RunMaker = Callable[..., Run]
 NUM_EPISODES = 8

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from runs_compared import as_overrides
 
-SCRIPT = str(Path(__file__).parent / "point_cli.py")
+SCRIPT = str(Path(__file__).parents[1] / "support" / "point_cli.py")
 DEADLINE_S = 120.0
 
 

@@ -19,8 +19,8 @@ from learner_updates import (
     weights,
 )
 
-from softflow.data.chunk_sampler import ChunkBatch
 from softflow.errors import NumericalError
+from softflow.sampling.chunk_batch import ChunkBatch
 
 
 def poisoned(batch: ChunkBatch, field: str, value: float) -> ChunkBatch:

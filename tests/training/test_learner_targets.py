@@ -19,7 +19,7 @@ from learner_updates import (
 )
 from torch import Tensor
 
-from softflow.data.chunk_sampler import ChunkBatch
+from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.learner import Learner
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from softflow.data.chunk_sampler import ChunkBatch
 from softflow.models.value_distribution import HLGauss, ValueSupport
+from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.learner import Learner
 from softflow.training.losses import (
     actor_loss,

@@ -14,12 +14,11 @@ import torch
 from point_world import PointWorld, point_spec, tiny_config, write_demonstrations
 from torch import Tensor
 
-from softflow.data.batch import STATE_KEY
-from softflow.data.chunk_sampler import ChunkBatch
+from softflow.data.data_spec import STATE_KEY
 from softflow.errors import CheckpointError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.models.checkpoint import read_checkpoint, write_checkpoint
-from softflow.progress import SilentProgress
+from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.config import TrainingConfig
 from softflow.training.learner import Learner
 from softflow.training.persistence import (
@@ -29,6 +28,7 @@ from softflow.training.persistence import (
     restore_learner,
 )
 from softflow.training.run import Run
+from softflow.utils.progress import SilentProgress
 
 LearnerMaker = Callable[..., Learner]
 BatchMaker = Callable[..., ChunkBatch]

@@ -14,11 +14,13 @@ from point_world import demonstration, point_spec, tiny_config
 from runs_compared import differences, everything_that_lasts
 from test_reproducibility import train
 
-from softflow.cli import main
-from softflow.data.batch import STATE_KEY
-from softflow.data.chunk_sampler import ChunkBatch, ChunkDataset, ChunkSampler
+from softflow.cli.main import main
+from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import ConfigError, StoreError
+from softflow.sampling.chunk_batch import ChunkBatch
+from softflow.sampling.chunk_dataset import ChunkDataset
+from softflow.sampling.chunk_sampler import ChunkSampler
 from softflow.training.config import DataConfig, TrainingConfig
 from softflow.training.run import Run
 from softflow.training.stages import run_stages

@@ -18,19 +18,20 @@ import torch
 from point_world import LocalPool, demonstration, point_spec, tiny_config, write_demonstrations
 from runs_compared import as_overrides
 
-from softflow.cli import main
-from softflow.data.batch import STATE_KEY, DataSpec, Episode
+from softflow.cli.main import main
+from softflow.data.data_spec import STATE_KEY, DataSpec
+from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import NumericalError, SoftflowError
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import read_checkpoint
-from softflow.progress import SilentProgress
 from softflow.training.evaluation import evaluate
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
+from softflow.utils.progress import SilentProgress
 
 RunMaker = Callable[..., Run]
-SCRIPT = str(Path(__file__).parent / "point_cli.py")
+SCRIPT = str(Path(__file__).parents[1] / "support" / "point_cli.py")
 
 
 def write_store(path: Path, spec: DataSpec, *episodes: Episode) -> Path:

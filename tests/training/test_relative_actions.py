@@ -11,14 +11,14 @@ import pytest
 import torch
 from point_world import tiny_config
 
-from softflow.data.action_representation import ActionRepresentation
-from softflow.data.batch import STATE_KEY
-from softflow.data.chunk_sampler import ChunkDataset
+from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.preprocessing import DatasetStatistics, compute_statistics
+from softflow.data.statistics import DatasetStatistics, compute_statistics
 from softflow.errors import ConfigError
+from softflow.models.action_representation import ActionRepresentation
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.models.checkpoint import last_checkpoint
+from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training.config import TrainingConfig
 from softflow.training.learner import build_policy
 from softflow.training.persistence import load_selector
@@ -36,7 +36,7 @@ def relative_config() -> TrainingConfig:
 
 def test_statistics_count_every_action_of_every_window(demonstrations: Path) -> None:
     store = EpisodeStore.open(demonstrations)
-    statistics = compute_statistics(store, representation=RELATIVE, window_length=5)
+    statistics = compute_statistics(store, seen_actions=RELATIVE.seen_actions(5))
     seen = []
     for index in range(len(store)):
         episode = store.episode(index)
@@ -59,7 +59,7 @@ def test_statistics_count_every_action_of_every_window(demonstrations: Path) -> 
 
 def test_data_comes_back_and_lies_inside_the_support(demonstrations: Path) -> None:
     store = EpisodeStore.open(demonstrations)
-    statistics = compute_statistics(store, representation=RELATIVE, window_length=5)
+    statistics = compute_statistics(store, seen_actions=RELATIVE.seen_actions(5))
     policy = build_policy(relative_config().model, statistics)
     dataset = ChunkDataset(store, relative_config().model.chunk)
     batch = dataset.gather(np.arange(dataset.num_windows))
@@ -72,7 +72,7 @@ def test_data_comes_back_and_lies_inside_the_support(demonstrations: Path) -> No
 def test_a_chunk_moves_with_the_robot(demonstrations: Path) -> None:
     """A fresh flow ignores the observation, so the chosen chunk differs by the pose alone."""
     store = EpisodeStore.open(demonstrations)
-    statistics = compute_statistics(store, representation=RELATIVE, window_length=5)
+    statistics = compute_statistics(store, seen_actions=RELATIVE.seen_actions(5))
     # Here the point's range of actions shall not cut the difference off.
     wide = replace(statistics.action, minimum=np.full(2, -100.0), maximum=np.full(2, 100.0))
     statistics = replace(statistics, action=wide)

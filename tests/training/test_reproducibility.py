@@ -17,12 +17,12 @@ import torch
 from point_world import LocalPool, tiny_config
 from runs_compared import as_overrides, differences, everything_that_lasts
 
-from softflow.progress import SilentProgress
 from softflow.training.config import TrainingConfig
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
+from softflow.utils.progress import SilentProgress
 
-SCRIPT = str(Path(__file__).parent / "point_cli.py")
+SCRIPT = str(Path(__file__).parents[1] / "support" / "point_cli.py")
 KILLS = (
     # (what it is doing, call number from … to, file system change from … to, or milliseconds)
     ("imitation", "imitation_update", (3, 30), "ms"),

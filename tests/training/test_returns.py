@@ -10,9 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softflow.data.batch import DataSpec, Episode
-from softflow.data.chunk_sampler import ChunkBatch, ChunkDataset, ChunkSpec
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
+from softflow.sampling.chunk_batch import ChunkBatch
+from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training.returns import decision_return, monte_carlo_returns, td_target
 
 STATE = "observation.state"

@@ -12,12 +12,13 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from softflow.data.batch import STATE_KEY
-from softflow.data.chunk_sampler import ChunkDataset, ChunkSpec
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.contract import RobotEnv, data_spec
 from softflow.errors import DataError, NumericalError
 from softflow.models.action_selection import ChunkSelector
+from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training.rollouts import RolloutResult, run_episode
 
 NEUTRAL = -1.0

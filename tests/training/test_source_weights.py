@@ -16,11 +16,11 @@ from point_world import demonstration, point_spec, tiny_config
 from runs_compared import differences, everything_that_lasts
 from test_reproducibility import train
 
-from softflow.cli import main
-from softflow.data.chunk_sampler import ChunkSampler, MixtureSampler
+from softflow.cli.main import main
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import ConfigError, DataError
 from softflow.models.checkpoint import weights_identity
+from softflow.sampling.chunk_sampler import ChunkSampler, MixtureSampler
 from softflow.training.config import DataConfig, TrainingConfig
 from softflow.training.persistence import read_run_facts
 from softflow.training.run import Run

@@ -13,15 +13,15 @@ import torch
 from point_world import LocalPool, tiny_config, write_demonstrations
 from torch import Tensor, nn
 
-from softflow.data.chunk_sampler import ChunkBatch
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError, StoreError
-from softflow.progress import SilentProgress
+from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.config import STAGES, StageName, TrainingConfig
 from softflow.training.evaluation import episode_seed
 from softflow.training.learner import Learner
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
+from softflow.utils.progress import SilentProgress
 
 RunMaker = Callable[..., Run]
 STATE = "observation.state"

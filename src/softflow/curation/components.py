@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from softflow.data.batch import DataSpec, Episode, is_image_key
+from softflow.data.data_spec import DataSpec, is_image_key
+from softflow.data.episode import Episode
 from softflow.errors import DataError
 
 ACTION, REWARD = "action", "next.reward"

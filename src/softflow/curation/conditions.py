@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from softflow.curation.components import parse_component, rows_of
-from softflow.data.batch import DataSpec, Episode
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode
 from softflow.errors import DataError
 
 _COMPARE: dict[str, Callable[[np.ndarray, np.float32], np.ndarray]] = {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from softflow.data.batch import DataSpec, within_the_same_bounds
+from softflow.data.data_spec import DataSpec, within_the_same_bounds
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Label
 from softflow.errors import DataError

@@ -11,7 +11,7 @@ import numpy as np
 from softflow.curation.components import ACTION, REWARD, component_name
 from softflow.curation.episode_checks import Subject
 from softflow.curation.problems import Problem
-from softflow.data.batch import Episode
+from softflow.data.episode import Episode
 
 RARELY = 0.1
 """A component that moves elsewhere but rests in fewer than this share of episodes is suspicious."""

@@ -21,7 +21,8 @@ from softflow.curation.components import (
     rows_of,
 )
 from softflow.curation.problems import Problem, listed, runs_of
-from softflow.data.batch import ACTION_TOLERANCE, DataSpec, Episode
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import ACTION_TOLERANCE, Episode
 from softflow.errors import DataError
 
 TIME_NAMES = ("time", "time_s", "timestamp", "timestamps", "stamp")

@@ -8,7 +8,8 @@ import numpy as np
 
 from softflow.curation.components import component_sizes, fits, parse_component, rows_of
 from softflow.curation.row_sample import RowSample, sample_rows
-from softflow.data.batch import DataSpec, Episode
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode
 from softflow.errors import DataError
 
 USUAL_SIGMAS = 20.0

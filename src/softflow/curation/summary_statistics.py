@@ -9,7 +9,8 @@ import numpy as np
 
 from softflow.curation.components import REWARD, component_name, component_sizes, rows_of
 from softflow.curation.row_sample import RowSample, sample_rows
-from softflow.data.batch import DataSpec, Episode, is_image_key
+from softflow.data.data_spec import DataSpec, is_image_key
+from softflow.data.episode import Episode
 
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 CHANNELS = ("red", "green", "blue")

@@ -16,7 +16,8 @@ from softflow.curation.dataset_checks import DATASET_CHECKS
 from softflow.curation.episode_checks import EPISODE_CHECKS, CheckSettings, Subject
 from softflow.curation.problems import Problem
 from softflow.curation.rate_limits import USUAL_SIGMAS, usual_rates
-from softflow.data.batch import DataSpec, Episode
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError, StoreError
 

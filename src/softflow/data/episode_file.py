@@ -28,9 +28,10 @@ import zarr
 from zarr.codecs import ZstdCodec
 from zarr.storage import ZipStore
 
-from softflow.data.batch import OBSERVATION_PREFIX, DataSpec, Episode, is_image_key
-from softflow.data.files import written_whole
+from softflow.data.data_spec import OBSERVATION_PREFIX, DataSpec, is_image_key
+from softflow.data.episode import Episode
 from softflow.errors import StoreError
+from softflow.utils.files import written_whole
 
 FORMAT_VERSION = 2
 DATA, FINAL, ENDS = "data/", "meta/final/", "meta/episode_ends"

@@ -12,7 +12,8 @@ import warnings
 from pathlib import Path
 from types import TracebackType
 
-from softflow.data.batch import DataSpec, Episode
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode
 from softflow.data.episode_file import (
     FORMAT_VERSION,
     DamagedEpisodeError,
@@ -22,10 +23,10 @@ from softflow.data.episode_file import (
     read_summary,
     write_episode_file,
 )
-from softflow.data.files import TEMP_SUFFIX, read_json, sync_to_disk, write_json
 from softflow.data.labels import Label, LabelFolder, read_label
 from softflow.data.writer_lock import WriterLock
 from softflow.errors import DataError, StoreError
+from softflow.utils.files import TEMP_SUFFIX, read_json, sync_to_disk, write_json
 
 __all__ = ["EpisodeStore", "EpisodeSummary"]
 

@@ -23,10 +23,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from softflow.data.batch import Episode
+from softflow.data.episode import Episode
 from softflow.data.episode_file import EpisodeSummary
-from softflow.data.files import read_json, write_json
 from softflow.errors import DataError, StoreError
+from softflow.utils.files import read_json, write_json
 
 LABEL_VERSION = 1
 EventKind = Literal["success", "failure", "reward"]

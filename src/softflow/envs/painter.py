@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from softflow.envs.rendering import load_mujoco
+from softflow.envs.mujoco_loading import load_mujoco
 
 mujoco = load_mujoco()
 

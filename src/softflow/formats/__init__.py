@@ -1,1 +1,1 @@
-"""Other people's data, in and out: one file per format."""
+"""Other people's data, in and out: one folder or file per format."""

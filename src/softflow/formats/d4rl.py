@@ -16,7 +16,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from softflow.data.batch import STATE_KEY, DataSpec, Episode
+from softflow.data.data_spec import STATE_KEY, DataSpec
+from softflow.data.episode import Episode
 from softflow.errors import DataError
 from softflow.formats.hdf5 import member_array, opened
 from softflow.formats.outcome import SUCCESS_INFOS, episode_of, range_of_actions

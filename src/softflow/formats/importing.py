@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from softflow.data.batch import DataSpec, Episode, is_image_key, within_the_same_bounds
+from softflow.data.data_spec import DataSpec, is_image_key, within_the_same_bounds
+from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
 from softflow.formats.frames import resized
 from softflow.formats.source import Source
-from softflow.progress import ProgressReporter
+from softflow.utils.progress import ProgressReporter
 
 IMPORTED = "imported"
 """Metadata key: which episode of which file or folder this one was."""

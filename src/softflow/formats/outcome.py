@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from softflow.data.batch import Episode
+from softflow.data.episode import Episode
 from softflow.errors import DataError
 
 SUCCESS_INFOS = ("success", "is_success", "goal_achieved")

@@ -10,7 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from softflow.data.batch import DataSpec, Episode
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode
 from softflow.errors import DataError
 
 _NUMBERED = re.compile(r".*\.\d+", re.DOTALL)

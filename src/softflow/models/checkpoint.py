@@ -23,8 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from softflow.data.files import read_json, sha256_of, sync_to_disk, write_bytes, write_json
 from softflow.errors import CheckpointError, StoreError
+from softflow.utils.files import read_json, sha256_of, sync_to_disk, write_bytes, write_json
 
 FORMAT_VERSION = 1
 MANIFEST = "MANIFEST.json"

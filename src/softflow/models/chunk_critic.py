@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from softflow.data.chunk_sampler import ChunkSpec
-from softflow.data.preprocessing import DatasetStatistics
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.statistics import DatasetStatistics
 from softflow.errors import ConfigError
 from softflow.models.observation_encoder import EncoderConfig, ObservationEncoder
 from softflow.models.value_distribution import MIN_BINS, HLGauss, ValueSupport

@@ -10,10 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from softflow.data.action_representation import ActionRepresentation
-from softflow.data.batch import STATE_KEY
-from softflow.data.chunk_sampler import ChunkSpec
-from softflow.data.preprocessing import ActionNormalizer, DatasetStatistics
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.data_spec import STATE_KEY
+from softflow.data.statistics import DatasetStatistics
+from softflow.models.action_representation import ActionRepresentation
 from softflow.models.bijections import (
     at_least_float32,
     bound,
@@ -22,6 +22,7 @@ from softflow.models.bijections import (
     unbound,
 )
 from softflow.models.coupling import Coupling, FlowConfig
+from softflow.models.normalizers import ActionNormalizer
 from softflow.models.observation_encoder import EncoderConfig, ObservationEncoder
 from softflow.models.transformer import BlockCondition
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from softflow.data.batch import STATE_KEY
-from softflow.data.preprocessing import DatasetStatistics, StateNormalizer
+from softflow.data.data_spec import STATE_KEY
+from softflow.data.statistics import DatasetStatistics
 from softflow.errors import ConfigError
+from softflow.models.normalizers import StateNormalizer
 
 
 @dataclass(frozen=True)

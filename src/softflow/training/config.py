@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from softflow.data.action_representation import ActionRepresentation
-from softflow.data.chunk_sampler import ChunkSpec, SourceWeights
+from softflow.data.chunk_spec import ChunkSpec
 from softflow.errors import ConfigError
+from softflow.models.action_representation import ActionRepresentation
 from softflow.models.chunk_critic import CriticConfig
 from softflow.models.coupling import FlowConfig
 from softflow.models.observation_encoder import EncoderConfig
+from softflow.sampling.source_weights import SourceWeights
 
 StageName = Literal["imitation", "critic_warmup", "offline_rl", "online_rl"]
 STAGES: tuple[StageName, ...] = ("imitation", "critic_warmup", "offline_rl", "online_rl")

@@ -9,17 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from softflow.data.chunk_sampler import ChunkBatch, ChunkDataset
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.files import read_json, write_json
-from softflow.data.preprocessing import successful_episodes
 from softflow.models.flow_policy import perturb
+from softflow.sampling.chunk_batch import ChunkBatch
+from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training.config import StageName
 from softflow.training.evaluation import episode_seed
 from softflow.training.returns import monte_carlo_returns
 from softflow.training.rollouts import RolloutTask
 from softflow.training.run import Run
-from softflow.video import write_video
+from softflow.training.usable_episodes import successful_episodes
+from softflow.utils.files import read_json, write_json
+from softflow.utils.video import write_video
 
 MAX_WINDOWS = 512
 DIVERSITY_CANDIDATES = 32

@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from softflow.data.batch import DataSpec, Episode
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.files import write_json
-from softflow.metrics import wilson_interval
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import weights_identity
-from softflow.progress import ProgressReporter
 from softflow.training.rollouts import RolloutPool, RolloutTask
+from softflow.utils.files import write_json
+from softflow.utils.metrics import wilson_interval
+from softflow.utils.progress import ProgressReporter
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from softflow.data.chunk_sampler import ChunkBatch
-from softflow.data.preprocessing import DatasetStatistics
+from softflow.data.statistics import DatasetStatistics
 from softflow.errors import ConfigError, NumericalError
 from softflow.models.action_selection import select_by_value
 from softflow.models.chunk_critic import CriticEnsemble
 from softflow.models.flow_policy import FlowPolicy, perturb
 from softflow.models.value_distribution import ValueSupport
+from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.config import (
     CriticStageConfig,
     ModelConfig,

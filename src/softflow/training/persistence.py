@@ -10,9 +10,9 @@ import dacite
 import torch
 from torch import Tensor
 
-from softflow.data.batch import DataSpec
-from softflow.data.chunk_sampler import ChunkSpec
-from softflow.data.preprocessing import DatasetStatistics
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.data_spec import DataSpec
+from softflow.data.statistics import DatasetStatistics
 from softflow.errors import CheckpointError, SoftflowError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.models.checkpoint import CheckpointParts, load_weights, read_checkpoint

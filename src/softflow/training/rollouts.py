@@ -17,13 +17,15 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from softflow.data.batch import DataSpec, Episode, is_image_key, require_finite
-from softflow.data.chunk_sampler import ChunkSpec
-from softflow.envs.contract import RobotEnv, data_spec, make_env
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.data_spec import DataSpec, is_image_key
+from softflow.data.episode import Episode, require_finite
+from softflow.envs.contract import RobotEnv, data_spec
+from softflow.envs.registry import make_env
 from softflow.errors import NumericalError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.training.persistence import load_selector
-from softflow.worker_pool import WorkerPool
+from softflow.utils.worker_pool import WorkerPool
 
 
 @dataclass(frozen=True)

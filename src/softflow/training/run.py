@@ -18,19 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from softflow.data.batch import STATE_KEY
-from softflow.data.chunk_sampler import ChunkBatch, ChunkDataset, SourceWeights
+from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.files import read_json
-from softflow.data.prefetch import Prefetcher, Sampler
-from softflow.data.preprocessing import (
-    compute_statistics,
-    require_episodes,
-    require_successes,
-    successful_episodes,
-)
+from softflow.data.statistics import compute_statistics
 from softflow.errors import NumericalError, StoreError
-from softflow.metrics import MetricLogger, read_metrics
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import (
     last_checkpoint,
@@ -39,13 +30,24 @@ from softflow.models.checkpoint import (
     write_checkpoint,
 )
 from softflow.models.value_distribution import ValueSupport, support_from_returns
-from softflow.progress import ProgressReporter
+from softflow.sampling.chunk_batch import ChunkBatch
+from softflow.sampling.chunk_dataset import ChunkDataset
+from softflow.sampling.prefetch import Prefetcher, Sampler
+from softflow.sampling.source_weights import SourceWeights
 from softflow.training.config import STAGES, StageConfig, StageName, TrainingConfig
 from softflow.training.evaluation import episode_seed, evaluate, run_into_store
 from softflow.training.learner import Learner
 from softflow.training.persistence import learner_parts, restore_learner
 from softflow.training.returns import monte_carlo_returns
 from softflow.training.rollouts import RolloutPool, RolloutTask
+from softflow.training.usable_episodes import (
+    require_episodes,
+    require_successes,
+    successful_episodes,
+)
+from softflow.utils.files import read_json
+from softflow.utils.metrics import MetricLogger, read_metrics
+from softflow.utils.progress import ProgressReporter
 
 LOG_EVERY_UPDATES = 25
 KEEP_CHECKPOINTS = 2
@@ -82,8 +84,9 @@ class Run:
         chunk = config.model.chunk
         self.statistics = compute_statistics(
             self.offline_store,
-            representation=config.model.actions,
-            window_length=chunk.prefix_length + chunk.chunk_length,
+            seen_actions=config.model.actions.seen_actions(
+                chunk.prefix_length + chunk.chunk_length
+            ),
         )
         self.learner = Learner(config, self.statistics, self._value_support())
         self.online_store = EpisodeStore.open_or_create(folder / "online", self.spec)

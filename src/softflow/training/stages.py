@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from softflow.data.chunk_sampler import ChunkDataset, ChunkSampler, MixtureSampler
 from softflow.errors import NumericalError
+from softflow.sampling.chunk_dataset import ChunkDataset
+from softflow.sampling.chunk_sampler import ChunkSampler, MixtureSampler
 from softflow.training.config import STAGES, StageName
 from softflow.training.diagnostics import diagnose
 from softflow.training.run import Run

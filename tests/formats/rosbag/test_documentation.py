@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from softflow.formats.rosbag_yaml import parse_mapping
+from softflow.formats.rosbag.yaml import parse_mapping
 
 PAGE = Path(__file__).parents[3] / "docs" / "rosbag_mapping.md"
 

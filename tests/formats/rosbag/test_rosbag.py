@@ -18,9 +18,9 @@ from softflow.curation.validation import validate_store
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
 from softflow.formats.importing import import_into
-from softflow.formats.rosbag import RosbagSource
-from softflow.formats.rosbag_yaml import parse_mapping
-from softflow.progress import SilentProgress
+from softflow.formats.rosbag.reading import RosbagSource
+from softflow.formats.rosbag.yaml import parse_mapping
+from softflow.utils.progress import SilentProgress
 
 STATE = "observation.state"
 JOINTS = {"topic": "/joint_states", "field": "position", "names": ["j1", "j2"]}

@@ -16,8 +16,8 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from softflow.errors import DataError
-from softflow.formats.rosbag import RosbagSource
-from softflow.formats.rosbag_yaml import parse_mapping
+from softflow.formats.rosbag.reading import RosbagSource
+from softflow.formats.rosbag.yaml import parse_mapping
 
 STATE = "observation.state"
 CAMERA = "observation.images.wrist"

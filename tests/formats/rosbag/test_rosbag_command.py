@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from softflow.cli import main
+from softflow.cli.main import main
 from softflow.data.episode_store import EpisodeStore
-from softflow.formats.rosbag import RosbagSource
-from softflow.progress import SilentProgress
+from softflow.formats.rosbag.reading import RosbagSource
+from softflow.utils.progress import SilentProgress
 
 MAPPING = """
 control_hz: 10

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from softflow.formats.rosbag import RosbagSource
-from softflow.formats.rosbag_yaml import parse_mapping
+from softflow.formats.rosbag.reading import RosbagSource
+from softflow.formats.rosbag.yaml import parse_mapping
 
 CAMERA = "observation.images.wrist"
 

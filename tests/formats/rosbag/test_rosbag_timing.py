@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from softflow.errors import DataError
-from softflow.formats.rosbag import RosbagSource
-from softflow.formats.rosbag_report import TopicReport
-from softflow.formats.rosbag_yaml import parse_mapping
+from softflow.formats.rosbag.reading import RosbagSource
+from softflow.formats.rosbag.report import TopicReport
+from softflow.formats.rosbag.yaml import parse_mapping
 
 STATE = "observation.state"
 CAMERA = "observation.images.wrist"

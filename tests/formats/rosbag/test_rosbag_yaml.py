@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from softflow.errors import DataError
-from softflow.formats.rosbag_mapping import Stream
-from softflow.formats.rosbag_yaml import load_mapping, parse_mapping
+from softflow.formats.rosbag.mapping import Stream
+from softflow.formats.rosbag.yaml import load_mapping, parse_mapping
 
 TEXT = """
 control_hz: 20

@@ -1,0 +1,1 @@
+"""The command line: words and options on the outside, one function a command inside."""

@@ -1,0 +1,327 @@
+"""What each `softflow data` command does.
+
+A new command is a class of `data_options`, a function and a line in `COMMANDS`; what needs an
+optional package is imported in the function.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from softflow.cli.data_options import Filter, Inspect, Merge, Plot, Relabel, Stats, Validate
+from softflow.cli.format_commands import EXPORTS, IMPORTS, run_export, run_import
+from softflow.cli.words import (
+    asks_for_help,
+    first_line,
+    overview,
+    print_some,
+    require_command,
+)
+from softflow.curation.conditions import parse_condition
+from softflow.curation.copying import Copied, copy_episodes
+from softflow.curation.copying import merge as merge_stores
+from softflow.curation.episode_checks import CheckSettings
+from softflow.curation.problems import Problem, alike_together, verdict
+from softflow.curation.rate_limits import parse_max_rates
+from softflow.curation.relabelling import (
+    labels_by_rule,
+    labels_without,
+    last_step_of,
+    plan,
+    read_label_table,
+    successes_at_end,
+    withdrawn_labels,
+    write_changes,
+)
+from softflow.curation.selection import Rules, decide, parse_where
+from softflow.curation.summary_statistics import key_statistics
+from softflow.curation.validation import require_checks, store_rates, validate_store
+from softflow.data.episode import Episode
+from softflow.data.episode_store import EpisodeStore
+from softflow.data.labels import Label
+from softflow.errors import ConfigError
+from softflow.pages.data_tables import (
+    episode_details,
+    episode_numbers,
+    episode_numbers_table,
+    episode_table,
+    statistics_json,
+    statistics_tables,
+    store_overview,
+)
+from softflow.utils.files import write_json
+from softflow.utils.progress import ConsoleProgress
+
+
+def run(words: list[str]) -> int:
+    """Parse the words after `softflow data` and do it; returns the exit status.
+
+    Raises:
+        ConfigError: no such command.
+    """
+    if asks_for_help(words):
+        does = {
+            "import FORMAT": f"Read {', '.join(IMPORTS)} into an episode store.",
+            "export FORMAT": f"Write an episode store as {' or '.join(EXPORTS)}.",
+            **{name: first_line(options) for name, (options, _) in COMMANDS.items()},
+        }
+        print(overview("softflow data", "bring in, look into, check and prepare episodes", does))
+        return 0
+    name, rest = words[0], words[1:]
+    require_command(name, (*FORMAT_COMMANDS, *COMMANDS), "data ")
+    try:
+        if name in FORMAT_COMMANDS:
+            return FORMAT_COMMANDS[name](rest)
+        options, do = COMMANDS[name]
+        # Behind a list of stores tyro's help would have nothing to say.
+        rest = ["--help"] if {"-h", "--help"} & set(rest) else rest
+        # A switch is off unless named: no --no-write in the help.
+        config = (tyro.conf.FlagCreatePairsOff,)
+        return do(tyro.cli(options, args=rest, prog=f"softflow data {name}", config=config)) or 0
+    except KeyboardInterrupt:
+        print(f"\nStopped. {_AFTER_A_STOP.get(name, _NOTHING_WRITTEN)}", file=sys.stderr)
+        return 130
+
+
+def inspect(options: Inspect) -> None:
+    """Print tables."""
+    store = EpisodeStore.open(options.store)
+    if options.episode is not None:
+        print(episode_details(store, options.episode))
+        return
+    print(store_overview(store))
+    if options.episodes and len(store):
+        print(f"\n{episode_table(store)}")
+
+
+def validate(options: Validate) -> int:
+    """Print, and write, every problem; 1 if there are errors."""
+    store = EpisodeStore.open(options.store)
+    settings = CheckSettings(
+        max_rate=parse_max_rates(options.max_rate, store.spec),
+        frozen_s=options.frozen_s,
+        idle_s=options.idle_s,
+        min_length=options.min_length,
+        ignore=frozenset(options.ignore),
+    )
+    require_checks(settings.ignore)
+    with _progress() as progress:
+        problems = _problems(store, settings, options.usual_sigmas, progress)
+    problems.sort(key=lambda problem: problem.severity)
+    print_some(alike_together(problems), options.show, "--show, --json")
+    print(verdict(problems, len(store)))
+    if options.json is not None:
+        write_json(options.json, [problem.to_json() for problem in problems])
+    bad = any(problem.severity == "error" or options.strict for problem in problems)
+    return 1 if bad else 0
+
+
+def _problems(
+    store: EpisodeStore, settings: CheckSettings, sigmas: float, progress: ConsoleProgress
+) -> list[Problem]:
+    advance = progress.advance
+    if sigmas > 0 and "jump" not in settings.ignore:
+        progress.begin("usual rates", len(store))
+        rates = store_rates(store, sigmas, lambda done: advance(done))
+        settings = replace(settings, usual_rate=rates)
+    progress.begin("validate", len(store))
+    found = validate_store(store, settings, sigmas=0, on_progress=lambda done: advance(done))
+    return list(found)
+
+
+def stats(options: Stats) -> None:
+    """Print, and write, statistics."""
+    store = EpisodeStore.open(options.store)
+    with _progress() as progress:
+        progress.begin("read", len(store))
+        statistics = key_statistics(
+            _episodes(store, options.images, progress), store.spec, options.images
+        )
+    if not statistics:
+        print(f"{store.path} holds no episodes")
+        return
+    numbers = episode_numbers(store.summaries())
+    print(episode_numbers_table(numbers))
+    for table in statistics_tables(statistics):
+        print(f"\n{table}")
+    if options.json is not None:
+        write_json(options.json, {**numbers, "keys": statistics_json(statistics)})
+
+
+def _episodes(
+    store: EpisodeStore, with_images: bool, progress: ConsoleProgress
+) -> Iterator[Episode]:
+    for index in range(len(store)):
+        yield store.episode(index, with_images=with_images)
+        progress.advance(index + 1)
+
+
+def merge(options: Merge) -> None:
+    """Copy, and say how much."""
+    stores = [EpisodeStore.open(path) for path in options.stores]
+    with _progress() as progress:
+        progress.begin("merge", sum(map(len, stores)))
+        advance = progress.advance
+        copied = merge_stores(stores, options.out, lambda done: advance(done))
+    print(_copied_line(copied, options.out))
+
+
+def _copied_line(copied: Copied, out: Path) -> str:
+    there = f", {copied.there} were there already" if copied.there else ""
+    return f"{out}: {copied.copied} episodes copied{there}, {copied.labels} labels carried over"
+
+
+def filter_store(options: Filter) -> None:
+    """Choose, say why the others are dropped, and copy."""
+    store = EpisodeStore.open(options.store)
+    rules = Rules(
+        success=True if options.success else False if options.failure else None,
+        operators=options.operator,
+        sources=options.source,
+        min_length=options.min_length,
+        max_length=options.max_length,
+        where=tuple(parse_where(text) for text in options.where),
+    )
+    with _progress() as progress:
+        invalid = _invalid(store, progress) if options.drop_invalid else {}
+        decided = list(decide(store, rules, invalid))
+        kept = [index for index, reasons in decided if not reasons]
+        reasons = Counter(reason for _, reasons in decided for reason in reasons)
+        print(f"keeping {len(kept)} of {len(store)} episodes")
+        for reason, count in reasons.most_common():
+            print(f"  {count} dropped: {reason}")
+        if options.dry_run or not kept:
+            return
+        progress.begin("copy", len(kept))
+        advance = progress.advance
+        selection = [(store, index) for index in kept]
+        copied = copy_episodes(selection, options.out, store.spec, lambda done: advance(done))
+    print(_copied_line(copied, options.out))
+
+
+def _invalid(store: EpisodeStore, progress: ConsoleProgress) -> dict[int, str]:
+    """Episodes with errors, each with the checks that found them."""
+    checks: dict[int, list[str]] = {}
+    for problem in _problems(store, CheckSettings(), 0, progress):
+        if problem.severity == "error" and problem.episode:
+            checks.setdefault(int(problem.episode), []).append(problem.check)
+    return {i: f"invalid ({', '.join(dict.fromkeys(names))})" for i, names in checks.items()}
+
+
+def relabel(options: Relabel) -> None:
+    """Show what changes, and write it if asked."""
+    store = EpisodeStore.open(options.store)
+    with _progress() as progress:
+        changes = plan(store, _labels(options, store, progress))
+        before = sum(summary.success for summary in store.summaries())
+        print_some(changes, options.show, "--show")
+        if options.write and changes:
+            progress.begin("write", len(changes))
+            advance = progress.advance
+            write_changes(store, changes, lambda done: advance(done))
+    after = before + sum(int(c.after.success) - int(c.before.success) for c in changes)
+    done = "written" if options.write else "to write; --write does it"
+    print(f"{len(changes)} labels {done}")
+    if changes:
+        print(f"successes of {len(store)} episodes: {before} before, {after} with these labels")
+
+
+def _labels(options: Relabel, store: EpisodeStore, progress: ConsoleProgress) -> dict[int, Label]:
+    """The labels asked for.
+
+    Raises:
+        ConfigError: not exactly one way was chosen.
+    """
+    by_rule = options.success_when is not None or options.failure_when is not None
+    ways = (options.table is not None, by_rule, options.success_at_end, options.undo is not None)
+    if sum(ways) + options.clear != 1:
+        raise ConfigError(
+            "say what to label by one of --table FILE, --success-when or --failure-when, "
+            "--success-at-end, --undo ANNOTATOR, --clear"
+        )
+    if options.table is not None:
+        if options.episodes:
+            raise ConfigError("--table names its episodes; leave --episodes out, or those rows")
+        return read_label_table(options.table, options.annotator, last_step_of(store))
+    indices = options.episodes or range(len(store))
+    if options.clear:
+        return withdrawn_labels(store, indices, options.annotator or "softflow data relabel")
+    if options.undo is not None:
+        return labels_without(store, indices, options.undo)
+    if options.success_at_end:
+        return successes_at_end(store, indices, options.annotator, options.reward)
+    return _labels_by_rule(options, store, _counted(indices, progress))
+
+
+def _counted(indices: Sequence[int], progress: ConsoleProgress) -> Iterator[int]:
+    progress.begin("read", len(indices))
+    for done, index in enumerate(indices, 1):
+        yield index
+        progress.advance(done)
+
+
+def _labels_by_rule(
+    options: Relabel, store: EpisodeStore, indices: Iterable[int]
+) -> dict[int, Label]:
+    texts = {"success when": options.success_when, "failure when": options.failure_when}
+    rule = ", ".join(f"{name} {text}" for name, text in texts.items() if text is not None)
+    success, failure = (
+        parse_condition(text, store.spec) if text is not None else None for text in texts.values()
+    )
+    return labels_by_rule(
+        store,
+        indices,
+        options.annotator or rule,
+        success_when=success,
+        failure_when=failure,
+        hold_s=options.hold_s,
+        reward=options.reward,
+    )
+
+
+def plot(options: Plot) -> None:
+    """Write the page."""
+    from softflow.pages.data_page import write_page
+
+    store = EpisodeStore.open(options.store)
+    folder = options.store.resolve()
+    out = options.out or folder.with_name(f"{folder.name}.html")
+    with _progress() as progress:
+        print(f"page: {write_page(store, out, options.lags, progress)}")
+
+
+def _progress() -> ConsoleProgress:
+    """Progress beside the output, so that this can be piped."""
+    return ConsoleProgress(Console(stderr=True))
+
+
+COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
+    "inspect": (Inspect, inspect),
+    "validate": (Validate, validate),
+    "stats": (Stats, stats),
+    "merge": (Merge, merge),
+    "filter": (Filter, filter_store),
+    "relabel": (Relabel, relabel),
+    "plot": (Plot, plot),
+}
+"""Every command but two: its options and what does it."""
+
+_NOTHING_WRITTEN = "Nothing was written."
+_GOES_ON = "What was copied is there, whole; the same command goes on from it."
+_AFTER_A_STOP = {
+    "import": _GOES_ON,
+    "merge": _GOES_ON,
+    "filter": _GOES_ON,
+    "relabel": "Labels written so far count; the same command writes those that are missing.",
+}
+
+FORMAT_COMMANDS = {"import": run_import, "export": run_export}
+"""The two that need a format next."""

@@ -1,0 +1,298 @@
+"""What `softflow data import FORMAT` and `softflow data export FORMAT` do.
+
+A new format is a class of `format_options`, a function here and a line in `IMPORTS` or `EXPORTS`.
+Each imports its own packages, so that one needs only those of the formats one has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+from rich.console import Console
+
+from softflow.cli.format_options import (
+    ExportLerobot,
+    ExportRobomimic,
+    Import,
+    ImportD4rl,
+    ImportLerobot,
+    ImportMinari,
+    ImportRobomimic,
+    ImportRosbag,
+)
+from softflow.cli.words import (
+    asks_for_help,
+    first_line,
+    overview,
+    print_some,
+    require_command,
+)
+from softflow.curation.episode_checks import CheckSettings
+from softflow.curation.problems import alike_together, verdict
+from softflow.curation.rate_limits import USUAL_SIGMAS
+from softflow.curation.validation import source_rates, validate_source
+from softflow.data.data_spec import STATE_KEY
+from softflow.data.episode_store import EpisodeStore
+from softflow.data.labels import outcome_known, vouch
+from softflow.errors import ConfigError, DataError
+from softflow.formats.source import Source
+from softflow.utils.progress import ConsoleProgress
+
+if TYPE_CHECKING:
+    from softflow.formats.rosbag.reading import RosbagSource
+
+PROBLEMS_SHOWN = 100
+
+
+def run_import(words: list[str]) -> int:
+    """Parse the words after `softflow data import` and do it; returns the exit status."""
+    if asks_for_help(words):
+        formats = {name: first_line(options) for name, (options, _) in IMPORTS.items()}
+        print(overview("softflow data import", "read foreign data into an episode store", formats))
+        return 0
+    require_command(words[0], IMPORTS, "data import ")
+    kind, open_source = IMPORTS[words[0]]
+    options = _parsed(kind, f"softflow data import {words[0]}", words[1:])
+    with needed_packages(), ConsoleProgress(Console(stderr=True)) as progress:
+        if isinstance(options, ImportRosbag) and options.report:
+            print(_recording_reports(options, progress))
+            return 0
+        if options.check:
+            return _check(_opened(open_source, options, progress, words[0]), options, progress)
+        if options.out is None:
+            raise ConfigError("give --out, the episode store to fill, or --check to import nothing")
+        source = _opened(open_source, options, progress, words[0])
+        line = _import(source, options, options.out, progress)
+    print(line)
+    return 0
+
+
+def _opened(
+    open_source: Callable[[Any, ConsoleProgress], Source],
+    options: Import,
+    progress: ConsoleProgress,
+    asked: str,
+) -> Source:
+    """The dataset; a path that is of another format says of which.
+
+    Raises:
+        DataError: it cannot be opened, with what to do instead where the path tells.
+    """
+    from softflow.formats.recognising import advice
+
+    if not options.path.exists():
+        raise DataError(f"there is no {options.path}; check the path")
+    try:
+        return open_source(options, progress)
+    except DataError as error:
+        if hint := advice(options.path, asked):
+            raise DataError(f"{error}\n{hint}") from error
+        raise
+
+
+def _import(source: Source, options: Import, out: Path, progress: ConsoleProgress) -> str:
+    """Fill the store; what came of it."""
+    from softflow.formats.importing import import_into
+
+    number = import_into(
+        source,
+        out,
+        progress,
+        env_id=options.env_id,
+        unlabelled=options.unlabelled,
+        skip_bad=options.skip_bad,
+        image_size=options.image_size,
+        options=_telling_options(options, source),
+    )
+    return _imported_line(out, number)
+
+
+def _telling_options(options: Import, source: Any) -> dict[str, Any]:
+    """Those that change what an episode holds, and nothing that the store's spec would show."""
+    if isinstance(options, ImportRosbag):
+        return {"mapping": f"of fingerprint {source.mapping.fingerprint}"}
+    names = ("whole", "max_episode_steps")
+    return {name: value for name in names if (value := getattr(options, name, None))}
+
+
+def _check(source: Source, options: Import, progress: ConsoleProgress) -> int:
+    """Print every problem of foreign data as it would be imported; 1 if there are errors."""
+    from softflow.formats.importing import Prepared
+
+    prepared = Prepared(
+        source,
+        env_id=options.env_id,
+        unlabelled=options.unlabelled,
+        image_size=options.image_size,
+    )
+    count, advance = len(prepared.episodes()), progress.advance
+    progress.begin("usual rates", count)
+    rates = source_rates(prepared, USUAL_SIGMAS, lambda done: advance(done))
+    progress.begin("check", count)
+    settings = CheckSettings(usual_rate=rates)
+    found = validate_source(prepared, settings, sigmas=0, on_progress=lambda done: advance(done))
+    problems = sorted(found, key=lambda problem: problem.severity)
+    print_some(alike_together(problems), PROBLEMS_SHOWN)
+    print(f"{options.path}: {verdict(problems, count)}")
+    return int(any(problem.severity == "error" for problem in problems))
+
+
+def run_export(words: list[str]) -> int:
+    """Parse the words after `softflow data export` and do it; returns the exit status."""
+    if asks_for_help(words):
+        formats = {name: first_line(options) for name, (options, _) in EXPORTS.items()}
+        print(
+            overview("softflow data export", "write an episode store in a foreign format", formats)
+        )
+        return 0
+    require_command(words[0], EXPORTS, "data export ")
+    kind, write = EXPORTS[words[0]]
+    options = _parsed(kind, f"softflow data export {words[0]}", words[1:])
+    store = EpisodeStore.open(options.store)
+    with needed_packages(), ConsoleProgress(Console(stderr=True)) as progress:
+        write(options, store, progress)
+    print(f"{options.out}: {len(store)} episodes")
+    return 0
+
+
+def _parsed(kind: type, prog: str, words: list[str]) -> Any:
+    # A switch is off unless named: no --no-whole in the help.
+    return tyro.cli(kind, args=words, prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
+
+
+def _imported_line(out: Path, number: int) -> str:
+    """What came of it, and what may come next."""
+    from softflow.formats.robomimic.observations import SIMULATOR_NAME
+
+    store = EpisodeStore.open(out)
+    summaries = store.summaries()
+    successes = sum(summary.success for summary in summaries)
+    unknown = sum(not outcome_known(summary.metadata) for summary in summaries)
+    line = f"{out}: {number} episodes imported, {len(store)} in all, {successes} successful"
+    if unknown:
+        line += (
+            f"\n{unknown} say nothing of success, and imitation learns from successes only; if "
+            f"they are demonstrations:\n      {vouch(out)}"
+        )
+    elif not successes:
+        line += "\nimitation learns from successes only: add episodes, or softflow data relabel"
+    if f"{SIMULATOR_NAME}.0" in store.spec.names.get(STATE_KEY, ()):
+        line += (
+            "\nthis file has no observations: the state is the simulator's own, which no robot "
+            "sees; robomimic's dataset_states_to_obs.py extracts observations"
+        )
+    train = f"softflow train small --dataset {out} --run runs/{out.name}"
+    return line + (f"\nnext: {train} --stages imitation" if successes else "")
+
+
+def _robomimic(options: ImportRobomimic, _: ConsoleProgress) -> Source:
+    from softflow.formats.robomimic.reading import RobomimicSource
+
+    return RobomimicSource(
+        options.path,
+        filter_key=options.filter_key,
+        state_keys=options.state_keys,
+        cameras=options.cameras,
+        control_hz=options.control_hz,
+        end_at_success=not options.whole,
+    )
+
+
+def _lerobot(options: ImportLerobot, progress: ConsoleProgress) -> Source:
+    from softflow.formats.lerobot.reading import LeRobotSource
+
+    return LeRobotSource(
+        options.path,
+        cameras=options.cameras,
+        end_at_success=not options.whole,
+        progress=progress,
+    )
+
+
+def _minari(options: ImportMinari, _: ConsoleProgress) -> Source:
+    from softflow.formats.minari.reading import MinariSource
+
+    return MinariSource(
+        options.path, control_hz=options.control_hz, end_at_success=not options.whole
+    )
+
+
+def _d4rl(options: ImportD4rl, _: ConsoleProgress) -> Source:
+    from softflow.formats.d4rl import D4RLSource
+
+    return D4RLSource(
+        options.path,
+        control_hz=options.control_hz,
+        max_episode_steps=options.max_episode_steps,
+        end_at_success=not options.whole,
+    )
+
+
+def _rosbag(options: ImportRosbag, progress: ConsoleProgress) -> RosbagSource:
+    from softflow.formats.rosbag.reading import RosbagSource
+
+    return RosbagSource(options.path, options.mapping, progress)
+
+
+def _recording_reports(options: ImportRosbag, progress: ConsoleProgress) -> str:
+    source = _rosbag(options, progress)
+    progress.begin("report", len(source.bags))
+    tables: list[str] = []
+    for done, name in enumerate(source.bags, 1):
+        try:
+            tables.append(source.report(name).table())
+        except DataError as error:
+            tables.append(f"{name}: nothing to import\n{error}")
+        progress.advance(done, name)
+    return "\n\n".join(tables)
+
+
+def _to_lerobot(options: ExportLerobot, store: EpisodeStore, progress: ConsoleProgress) -> None:
+    from softflow.formats.lerobot.export import export_lerobot
+
+    export_lerobot(
+        store,
+        options.out,
+        progress,
+        cameras_as=options.cameras_as,
+        robot_type=options.robot_type,
+    )
+
+
+def _to_robomimic(options: ExportRobomimic, store: EpisodeStore, progress: ConsoleProgress) -> None:
+    from softflow.formats.robomimic.export import export_robomimic
+
+    export_robomimic(store, options.out, progress)
+
+
+@contextmanager
+def needed_packages() -> Iterator[None]:
+    """A missing package becomes an error that says how to install it.
+
+    Raises:
+        ConfigError: a package of the extra `formats` is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"this format needs the package '{error.name}'; install it with "
+            "pip install 'softflow[formats]'"
+        ) from error
+
+
+IMPORTS: dict[str, tuple[type[Import], Callable[[Any, ConsoleProgress], Source]]] = {
+    "robomimic": (ImportRobomimic, _robomimic),
+    "lerobot": (ImportLerobot, _lerobot),
+    "minari": (ImportMinari, _minari),
+    "d4rl": (ImportD4rl, _d4rl),
+    "rosbag": (ImportRosbag, _rosbag),
+}
+EXPORTS: dict[str, tuple[type, Callable[[Any, EpisodeStore, ConsoleProgress], None]]] = {
+    "lerobot": (ExportLerobot, _to_lerobot),
+    "robomimic": (ExportRobomimic, _to_robomimic),
+}

@@ -1,0 +1,120 @@
+"""The options of `softflow data import` and `export`: one dataclass a format, shown by --help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from softflow.cli.words import InPath, OutPath, StorePath
+from softflow.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """What every import has."""
+
+    path: InPath
+    """The file or folder to read; it is not changed."""
+    out: Path | None = None
+    """Episode store to fill, new or existing; an interrupted import goes on. Needed to import."""
+    check: bool = False
+    """Import nothing; list every problem with its episode, step and key, as `softflow data
+    validate` does of a store. Exit status 1 if there are errors."""
+    env_id: str = ""
+    """Environment of this data, such as cube-single; without one nothing can be evaluated."""
+    unlabelled: Literal["unknown", "success", "failure"] = "unknown"
+    """What recordings that say nothing of success are taken for; both replace their rewards,
+    success by 1 at the last step."""
+    image_size: tuple[int, int] | None = None
+    """Height and width to bring all cameras to, such as 224 224: the store keeps frames without
+    loss, which is large. They stay as they are if not given."""
+    skip_bad: bool = False
+    """Leave unusable episodes out, and say why, instead of stopping at the first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportRobomimic(Import):
+    """RoboMimic or robosuite HDF5, low-dimensional or with cameras, versions 0.1 to 1.5."""
+
+    filter_key: str | None = None
+    """Demonstrations of this `mask` only, such as train or better."""
+    control_hz: float | None = None
+    """Control steps per second; what the file says if not given."""
+    state_keys: tuple[str, ...] = ()
+    """Observations that make up the state, in this order; all low-dimensional ones if not given."""
+    cameras: tuple[str, ...] | None = None
+    """Cameras to take, such as agentview_image; all if not given, none if nothing follows."""
+    whole: bool = False
+    """Keep the steps behind the first success."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportLerobot(Import):
+    """A LeRobot dataset on this disk, v2.1 or v3.0."""
+
+    cameras: tuple[str, ...] | None = None
+    """Cameras to take, such as observation.images.front; all if not given, none if nothing
+    follows."""
+    whole: bool = False
+    """Keep the steps behind the first success."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportMinari(Import):
+    """A Minari dataset: its folder, or its main_data.hdf5."""
+
+    control_hz: float | None = None
+    """Control steps per second; what is known of the environment if not given."""
+    whole: bool = False
+    """Keep the steps behind the first success."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportD4rl(Import):
+    """A D4RL file: HDF5 with all episodes end to end."""
+
+    control_hz: float | None = None
+    """Control steps per second; what is known of the task in the file's name if not given."""
+    max_episode_steps: int | None = None
+    """Cut episodes after so many steps, for files that do not mark time limits."""
+    whole: bool = False
+    """Keep the steps behind the first success."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportRosbag(Import):
+    """rosbag2 recordings, MCAP or SQLite: a bag, or a folder of bags."""
+
+    mapping: Path
+    """YAML file that maps topics to keys; docs/rosbag_mapping.md has one to start from."""
+    report: bool = False
+    """Import nothing; print rates, gaps, lost messages and clock skew of every bag."""
+
+    def __post_init__(self) -> None:
+        if self.report and self.check:
+            raise ConfigError("--report and --check each look at the bags; give one of them")
+
+
+@dataclass(frozen=True)
+class ExportLerobot:
+    """A LeRobot v3.0 dataset, with rewards and success."""
+
+    store: StorePath
+    """The episode store."""
+    out: OutPath
+    """Folder to write; it appears when all of it is there."""
+    cameras_as: Literal["video", "images"] = "video"
+    """H.264 video is small and slightly lossy; images are PNG and exact."""
+    robot_type: str = "unknown"
+    """Name of the robot, for LeRobot's info.json."""
+
+
+@dataclass(frozen=True)
+class ExportRobomimic:
+    """A RoboMimic HDF5 file, with masks train, valid and success."""
+
+    store: StorePath
+    """The episode store."""
+    out: OutPath
+    """File to write, such as task.hdf5."""

@@ -1,0 +1,88 @@
+"""The command line: `softflow demo | collect | train | evaluate | report | data`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from softflow.cli.words import asks_for_help, require_command
+from softflow.errors import SoftflowError
+
+EXAMPLES = """\
+softflow — make a robot policy better with little robot time.
+
+  softflow demo                            the whole story on a simulated task (about 20 minutes)
+  softflow collect --env cube-single --out data/cube
+                                           scripted demonstrations, some of which fail
+  softflow train small --dataset data/cube --run runs/cube
+                                           the four stages; the same command continues a stopped run
+  softflow train small --dataset data/cube --run runs/cube2 --imitation.num-updates 5000
+                                           any number of the preset can be overridden
+  softflow evaluate runs/cube/checkpoints/last --episodes 200
+  softflow report runs/cube                write RUN/report.html
+  softflow data import lerobot PATH --out data/mine
+                                           other people's data in (and out: softflow data export)
+  softflow data validate data/cube         look into, check, merge, filter, label and plot episodes
+
+`softflow COMMAND --help` explains each.
+"""
+
+COMMANDS = ("demo", "collect", "train", "evaluate", "report", "data")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the `softflow` command; returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    warnings.formatwarning = _warning
+    if asks_for_help(words):
+        print(EXAMPLES)
+        return 0
+    try:
+        return _run(words[0], words[1:])
+    except SoftflowError as error:
+        print(f"\nsoftflow: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped. The same command continues from the last checkpoint.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # `softflow demo --help | head`: nobody reads on, and Python must not flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        print(f"\nsoftflow: {_file_problem(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> str:
+    """What a user should know, without the line of source that says it."""
+    kind = "" if category is UserWarning else f"{category.__name__}: "
+    return f"careful: {kind}{message}\n"
+
+
+def _file_problem(error: OSError) -> str:
+    """A full disk, a missing right, a folder that is a file: which file, and what to do."""
+    what = f"'{error.filename}': " if error.filename else ""
+    return (
+        f"{what}{error.strerror or error}. Free some space, correct the path or its permissions, "
+        "then run the same command again: it continues from what is safely on the disk."
+    )
+
+
+def _run(name: str, words: list[str]) -> int:
+    """Do a command; its exit status."""
+    require_command(name, COMMANDS)
+    # Imported here: `softflow --help` should not wait for torch, nor `softflow data`.
+    if name == "data":
+        from softflow.cli import data_commands
+
+        return data_commands.run(words)
+    from softflow.cli import run_commands
+
+    run_commands.run(name, words)
+    return 0

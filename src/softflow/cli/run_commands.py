@@ -1,0 +1,278 @@
+"""What each command of the command line does, and its options.
+
+The options are frozen dataclasses; their docstrings are the text of --help.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from softflow.cli.option_types import OPTION_TYPES
+from softflow.data.data_spec import require_same_spec
+from softflow.data.episode_store import EpisodeStore
+from softflow.envs.ogbench.demonstrations import OperatorTally, collect_demonstrations
+from softflow.errors import ConfigError
+from softflow.models.action_selection import SelectionConfig
+from softflow.models.checkpoint import weights_identity
+from softflow.pages.run_report import write_report
+from softflow.presets import demo as demo_preset
+from softflow.presets import preset, small
+from softflow.training.config import STAGES, StageName, TrainingConfig
+from softflow.training.evaluation import evaluate
+from softflow.training.persistence import read_run_facts
+from softflow.training.provenance import learned_from, write_identity
+from softflow.training.rollouts import RolloutPool
+from softflow.training.run import HELD_OUT_EVERY, Run
+from softflow.training.stages import run_stages
+from softflow.training.usable_episodes import successful_episodes
+from softflow.utils.progress import ConsoleProgress
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The main job on a simulated task: demonstrations, four stages, evaluation, report.
+
+    Interrupted at any moment, the same command goes on from there.
+    """
+
+    run: Path = Path("runs/demo")
+    """Folder of the run: data, checkpoints, metrics, report."""
+    env: str = "cube-single"
+    """Task: cube-single, cube-double, scene or puzzle-3x3, optionally with -task1 to -task5."""
+    demonstrations: int = 120
+    """Demonstrations to collect from the scripted operators."""
+    config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=demo_preset)
+    """The `demo` preset; override any number of it."""
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Collect demonstrations from scripted operators of different skill (some episodes fail)."""
+
+    out: Path
+    """Episode store to fill; episodes already there are kept."""
+    env: str = "cube-single"
+    """Task: cube-single, cube-double, scene or puzzle-3x3, optionally with -task1 to -task5."""
+    episodes: int = 120
+    """Demonstrations to have in the store at the end."""
+    seed: int = 0
+    """Episode i is the same for the same seed, whatever the number of workers."""
+    workers: int = 2
+    """Simulator processes."""
+    image_size: tuple[int, int] | None = None
+    """Height and width of a camera to record, such as 84 84; None records the state alone."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train on an episode store; any subset of the stages, continued where it was stopped."""
+
+    dataset: Path
+    """Episode store with the demonstrations (failures included)."""
+    run: Path
+    """Folder of the run; if it holds a run already, that run continues."""
+    stages: tuple[StageName, ...] = STAGES
+    """Stages to run, in the paper's order."""
+    config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=small)
+    """The preset; override any number of it, as in --offline-rl.bc-coef 0.03."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Success rate of a checkpoint with a 95 % interval; every episode is kept."""
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """Checkpoint folder, for example RUN/checkpoints/last."""
+    episodes: int = 100
+    """Episodes to run."""
+    seed: int = 0
+    """Same seed, same episodes, same result."""
+    rule: Literal["auto", "value", "likelihood"] = "auto"
+    """How a chunk is chosen: by critic, by likelihood, or what the checkpoint's stage uses."""
+    candidates: int = 0
+    """Chunks sampled a decision; 0 takes the configuration's number."""
+    workers: int = 2
+    """Simulator processes."""
+    out: Path | None = None
+    """Folder for the result; by default RUN/evaluations/extra."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("episodes", 1), ("workers", 1), ("seed", 0), ("candidates", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"--{name} is {getattr(self, name)}; it must be >= {least}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the self-contained HTML report of a run, also of one still running."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The run folder."""
+
+
+def run(name: str, words: list[str]) -> None:
+    """Parse the words after a command's name and do it."""
+    if name == "demo":
+        demo(tyro.cli(Demo, args=words, prog="softflow demo", registry=OPTION_TYPES))
+    elif name == "collect":
+        collect(tyro.cli(Collect, args=words, prog="softflow collect"))
+    elif name == "train":
+        options = _parse_train(words)
+        train(options)
+        print(f"policy: {options.run / 'checkpoints' / 'last'}")
+        print(f"report: {options.run / 'report.html'}")
+    elif name == "evaluate":
+        evaluate_checkpoint(tyro.cli(Evaluate, args=words, prog="softflow evaluate"))
+    else:
+        folder = tyro.cli(Report, args=words, prog="softflow report").run
+        print(f"report: {write_report(folder)}")
+
+
+def _parse_train(words: list[str]) -> Train:
+    """`train PRESET ...`: the preset decides the defaults that --help shows."""
+    if words and not words[0].startswith("-"):
+        name, words = words[0], words[1:]
+    else:
+        name = "small"
+    default = Train(dataset=tyro.MISSING, run=tyro.MISSING, config=preset(name))
+    return tyro.cli(
+        Train, args=words, default=default, prog=f"softflow train {name}", registry=OPTION_TYPES
+    )
+
+
+def demo(options: Demo) -> None:
+    """Demonstrations, four stages and the report, in one folder."""
+    _require_same_demonstrations(options)
+    store = options.run / "demonstrations"
+    collect(
+        Collect(
+            store,
+            options.env,
+            options.demonstrations,
+            options.config.seed,
+            options.config.num_workers,
+        )
+    )
+    train(Train(store, options.run, STAGES, options.config))
+    print(f"\nOpen the report in a browser: {(options.run / 'report.html').resolve()}")
+
+
+def _require_same_demonstrations(options: Demo) -> None:
+    """Refuse before anything is collected: a store never shrinks, so it could not be undone."""
+    there = learned_from(options.run).get("dataset_episodes", options.demonstrations)
+    if there != options.demonstrations:
+        raise ConfigError(
+            f"{options.run} has learned from {there} demonstrations, not {options.demonstrations}; "
+            f"continue it with --demonstrations {there}, or choose another --run folder"
+        )
+
+
+def collect(options: Collect) -> None:
+    """Fill an episode store with demonstrations and say how good they are."""
+    with ConsoleProgress() as progress:
+        progress.begin(f"demonstrate {options.env}", options.episodes)
+        tallies = collect_demonstrations(
+            options.env,
+            options.episodes,
+            options.seed,
+            options.out,
+            num_workers=options.workers,
+            image_size=options.image_size,
+            on_progress=lambda done, _, successes: progress.advance(
+                done, f"success {successes}/{done}"
+            ),
+        )
+        for tally in tallies:
+            progress.say(_tally_line(tally))
+
+
+def _tally_line(tally: OperatorTally) -> str:
+    return (
+        f"  operator {tally.operator:<10} {tally.successes}/{tally.episodes} succeed, "
+        f"in {tally.mean_success_length:.0f} control steps on average"
+    )
+
+
+def train(options: Train) -> None:
+    """Run the stages, then write the report; also after an error or Ctrl-C, with what there is."""
+    dataset = EpisodeStore.open(options.dataset)
+    if not dataset.spec.env_id:
+        options = _without_environment(options, len(successful_episodes(dataset)))
+    write_identity(options.run, options.dataset, dataset, options.stages, options.config)
+    with ConsoleProgress() as progress, RolloutPool(options.config.num_workers) as pool:
+        if options.config.eval_episodes or "online_rl" in options.stages:
+            spec = dataset.spec
+            theirs = pool.environment_spec(spec.env_id, spec.image_size)
+            require_same_spec(spec, theirs, f"the dataset '{options.dataset}'", "the environment")
+        run = Run(options.run, options.config, options.dataset, pool, progress)
+        try:
+            run_stages(run, options.stages)
+        finally:
+            run.close()
+            write_report(options.run)
+
+
+def _without_environment(options: Train, num_successes: int) -> Train:
+    """Training on data of which no simulator is known: nothing is evaluated.
+
+    Raises:
+        ConfigError: a stage needs robot episodes.
+    """
+    if "online_rl" in options.stages:
+        offline = " ".join(stage for stage in STAGES if stage != "online_rl")
+        raise ConfigError(
+            f"'{options.dataset}' names no environment, and online_rl collects episodes in one; "
+            f"train the other stages (--stages {offline}), or name the environment when importing "
+            "(--env-id)"
+        )
+    held_out = f"likelihood is measured on every {HELD_OUT_EVERY}th success, kept out of training"
+    if num_successes <= HELD_OUT_EVERY:
+        held_out = (
+            f"with {num_successes} successful episodes none is kept out to measure likelihood on "
+            f"(it takes {HELD_OUT_EVERY + 1})"
+        )
+    print(f"this data names no environment: no success rates; {held_out}")
+    config = replace(options.config, eval_episodes=0, round_eval_episodes=0)
+    return replace(options, config=config)
+
+
+def evaluate_checkpoint(options: Evaluate) -> None:
+    """Measure one checkpoint."""
+    checkpoint = options.checkpoint.resolve()  # `last` may move on while this runs
+    config, spec, position = read_run_facts(checkpoint)
+    if not spec.env_id:
+        raise ConfigError(
+            f"'{checkpoint}' was trained on data that names no environment, so there is none to "
+            "measure success in; its report shows likelihoods, or name the environment when "
+            "importing the data (--env-id) and train again"
+        )
+    stage = position["stage"]
+    rule = options.rule
+    if rule == "auto":
+        rule = "likelihood" if stage == "imitation" else "value"
+    candidates = options.candidates or config.execution_candidates
+    folder = options.out or checkpoint.parent.parent / "evaluations" / "extra"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{checkpoint.name}-{weights_identity(checkpoint)[:8]}"
+    with ConsoleProgress() as progress, RolloutPool(options.workers) as pool:
+        theirs = pool.environment_spec(spec.env_id, spec.image_size)
+        require_same_spec(spec, theirs, f"the checkpoint '{checkpoint}'", "the environment")
+        evaluate(
+            pool,
+            folder,
+            label=f"{name}-{rule}-{candidates}-seed{options.seed}-n{options.episodes}",
+            stage=stage,
+            checkpoint=checkpoint,
+            selection=SelectionConfig(candidates, config.sampling_std, rule),
+            spec=spec,
+            num_episodes=options.episodes,
+            seed=options.seed,
+            update_step=position["update_step"],
+            online_episodes=position["online_episodes"],
+            robot_steps=position["robot_steps"],
+            progress=progress,
+        )

@@ -1,0 +1,1 @@
+"""From decisions of a policy to actions of a robot. No torch, no clock."""

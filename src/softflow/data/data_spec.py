@@ -1,0 +1,217 @@
+"""What one store holds: observations, action space, rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from softflow.errors import DataError
+
+OBSERVATION_PREFIX = "observation."
+STATE_KEY = "observation.state"
+IMAGE_PREFIX = "observation.images."
+
+
+def is_image_key(key: str) -> bool:
+    """True for `observation.images.<camera>`: uint8 frames `[height, width, 3]`."""
+    return key.startswith(IMAGE_PREFIX)
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Shapes, action space and rate shared by all episodes of a store.
+
+    Args:
+        observation_shapes: key → shape of one observation; `observation.images.<camera>` is
+            uint8 `(height, width, 3)`, every other `observation.*` key is float32.
+        action_dim: number of action components A.
+        action_low, action_high: bounds per component, env units, finite.
+        control_hz: control steps per second.
+        env_id: environment the data comes from; empty when unknown.
+        names: what the components of "action" or of a one-dimensional observation are called,
+            for example {"action": ("x", "y", "gripper")}; a key without names is left out. Names
+            with a dot belong together: "eef_pos.0" to "eef_pos.2" came from one array.
+
+    Raises:
+        DataError: a field is unusable; the message names it and its value.
+    """
+
+    observation_shapes: dict[str, tuple[int, ...]]
+    action_dim: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    control_hz: float
+    env_id: str = ""
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shapes = {key: tuple(map(int, shape)) for key, shape in self.observation_shapes.items()}
+        object.__setattr__(self, "observation_shapes", shapes)
+        object.__setattr__(self, "action_low", tuple(map(float, self.action_low)))
+        object.__setattr__(self, "action_high", tuple(map(float, self.action_high)))
+        object.__setattr__(self, "control_hz", float(self.control_hz))
+        object.__setattr__(self, "names", {key: tuple(names) for key, names in self.names.items()})
+        self._check_observations()
+        self._check_actions()
+        self._check_names()
+        if not (math.isfinite(self.control_hz) and self.control_hz > 0):
+            raise DataError(f"DataSpec.control_hz is {self.control_hz}; give a rate above 0 Hz.")
+
+    def _check_observations(self) -> None:
+        if not self.observation_shapes:
+            raise DataError("DataSpec.observation_shapes is empty; a policy needs an observation.")
+        for key, shape in self.observation_shapes.items():
+            if not key.startswith(OBSERVATION_PREFIX) or "/" in key:
+                raise DataError(
+                    f"DataSpec.observation_shapes has the key '{key}'; name it "
+                    "'observation.state' or 'observation.images.<camera>', without '/'."
+                )
+            if any(size < 1 for size in shape):
+                raise DataError(f"DataSpec: '{key}' has shape {shape}; every size must be ≥ 1.")
+            if is_image_key(key) and (len(shape) != 3 or shape[2] != 3):
+                raise DataError(
+                    f"DataSpec: '{key}' has shape {shape}; an image is (height, width, 3)."
+                )
+
+    def _check_actions(self) -> None:
+        if self.action_dim < 1:
+            raise DataError(f"DataSpec.action_dim is {self.action_dim}; it must be ≥ 1.")
+        for name, bound in (("action_low", self.action_low), ("action_high", self.action_high)):
+            if len(bound) != self.action_dim:
+                raise DataError(
+                    f"DataSpec.{name} has {len(bound)} values for action_dim {self.action_dim}."
+                )
+            if not all(math.isfinite(value) for value in bound):
+                raise DataError(f"DataSpec.{name} is {bound}; every bound must be finite.")
+        for i, (low, high) in enumerate(zip(self.action_low, self.action_high, strict=True)):
+            if low > high:
+                raise DataError(f"DataSpec: action component {i} has low {low} above high {high}.")
+
+    def _check_names(self) -> None:
+        shapes = {**self.observation_shapes, "action": (self.action_dim,)}
+        for key, names in self.names.items():
+            if key not in shapes:
+                raise DataError(f"DataSpec.names has '{key}', which the data has not.")
+            if shapes[key] != (len(names),):
+                raise DataError(
+                    f"DataSpec.names['{key}'] has {len(names)} names for shape {shapes[key]}."
+                )
+
+    @property
+    def state_keys(self) -> tuple[str, ...]:
+        """Keys of the float32 observations, sorted."""
+        return tuple(sorted(key for key in self.observation_shapes if not is_image_key(key)))
+
+    @property
+    def image_keys(self) -> tuple[str, ...]:
+        """Keys of the uint8 camera observations, sorted."""
+        return tuple(sorted(key for key in self.observation_shapes if is_image_key(key)))
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """(height, width) of the cameras, None without one."""
+        for key in self.image_keys:
+            height, width, _ = self.observation_shapes[key]
+            return height, width
+        return None
+
+    def differences(self, other: DataSpec) -> list[str]:
+        """One line per differing field with both values; empty when the two fit together.
+
+        Bounds and names are compared where there are as many on both sides. An empty `env_id` means
+        "unknown" and fits every other one.
+        """
+        lines = [
+            f"observation_shapes['{key}']: {ours} and {theirs}"
+            for key in sorted(self.observation_shapes.keys() | other.observation_shapes.keys())
+            if (ours := self.observation_shapes.get(key, "missing"))
+            != (theirs := other.observation_shapes.get(key, "missing"))
+        ]
+        if self.action_dim != other.action_dim:
+            lines.append(f"action_dim: {self.action_dim} and {other.action_dim}")
+        else:
+            for name in ("action_low", "action_high"):
+                lines += _differing(name, getattr(self, name), getattr(other, name))
+        if not math.isclose(self.control_hz, other.control_hz, rel_tol=1e-6):
+            lines.append(f"control_hz: {self.control_hz} and {other.control_hz}")
+        for key in sorted(self.names.keys() & other.names.keys()):
+            lines += _differing(f"names['{key}']", self.names[key], other.names[key])
+        if self.env_id and other.env_id and self.env_id != other.env_id:
+            lines.append(f"env_id: '{self.env_id}' and '{other.env_id}'")
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able dictionary; `from_json` gives back an equal spec."""
+        return {
+            "observation_shapes": {k: list(s) for k, s in self.observation_shapes.items()},
+            "action_dim": self.action_dim,
+            "action_low": list(self.action_low),
+            "action_high": list(self.action_high),
+            "control_hz": self.control_hz,
+            "env_id": self.env_id,
+            "names": {key: list(names) for key, names in self.names.items()},
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> DataSpec:
+        """The inverse of `to_json`; names may be missing, as in older files.
+
+        Raises:
+            DataError: a field is missing, unknown or unusable.
+        """
+        known = {item.name for item in fields(cls)}
+        if value.keys() | {"names"} != known:
+            raise DataError(
+                f"DataSpec: the JSON has the fields {sorted(value)}, expected {sorted(known)}; "
+                "it was damaged or written by another version of softflow."
+            )
+        return cls(**value)
+
+
+def within_the_same_bounds(one: DataSpec, other: DataSpec) -> tuple[DataSpec, DataSpec]:
+    """Both, with the lower low and the higher high of the two; as they are if sizes differ."""
+    if one.action_dim != other.action_dim:
+        return one, other
+    low = tuple(map(min, one.action_low, other.action_low))
+    high = tuple(map(max, one.action_high, other.action_high))
+    wide = (replace(spec, action_low=low, action_high=high) for spec in (one, other))
+    return next(wide), next(wide)
+
+
+def require_same_spec(ours: DataSpec, theirs: DataSpec, our_name: str, their_name: str) -> None:
+    """Raise unless two stores, or a store and an environment, fit together.
+
+    Raises:
+        DataError: names each differing field with both values.
+    """
+    lines = ours.differences(theirs)
+    if lines:
+        raise DataError(
+            f"{our_name} and {their_name} do not fit together:\n  "
+            + "\n  ".join(lines)
+            + "\nUse data recorded with this environment, or the environment of this data."
+        )
+
+
+def _differing(what: str, ours: Sequence[Any], theirs: Sequence[Any], most: int = 3) -> list[str]:
+    """The first components in which two values of a length differ, and how many more do."""
+    if len(ours) != len(theirs):
+        return []
+    pairs = [
+        (i, a, b) for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if not _same(a, b)
+    ]
+    lines = [f"{what}[{i}]: {_shown(a)} and {_shown(b)}" for i, a, b in pairs[:most]]
+    return lines + [f"{what}: {len(pairs) - most} more"] * (len(pairs) > most)
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    """Equal, but for rounding: bounds often pass through float32 on one side only."""
+    if isinstance(ours, str) or isinstance(theirs, str):
+        return ours == theirs
+    return math.isclose(ours, theirs, rel_tol=1e-6, abs_tol=1e-6)
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else f"{value:.6g}"

@@ -1,0 +1,365 @@
+"""Operators: scripted people who demonstrate OGBench manipulation tasks, some better than others.
+
+An operator drives one of the oracles inside the `ogbench` package (planned trajectories, or a
+reactive rule) in the very environment that the policy will act in. What makes a demonstration
+mediocre is what people do wrong, not its label: they are slow, they stop to think, they aim beside
+the object, their hand shakes, they let go on the way, and after a failed attempt they try again
+until the time is up. `operator_mixture` states how often each operator demonstrates; its success
+rate is near the 59 % of the SOFT-FLOW paper (71 of 121 demonstrations, section V-B).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from softflow.data.episode import Episode
+from softflow.envs.contract import Observation
+from softflow.envs.ogbench.subgoals import Subgoal, next_subgoal
+from softflow.envs.ogbench.tasks import ACTION_DIM, OGBenchManipulation
+from softflow.errors import ConfigError
+
+MAX_ATTEMPT_S = 8.0
+"""A reactive operator who has not got there by then looks again and starts over."""
+NOTICE_S = 0.3
+"""How long a reactive operator's hand is shut on nothing before they see it and start over."""
+HAND_SHUT, HAND_OPEN = 0.9, 0.1
+"""OGBench's gripper opening exceeds the first with nothing in between; a cube stops it at 0.56."""
+OPEN_AND_RISE = np.array([0.0, 0.0, 1.0, 0.0, -1.0])
+ORACLE_MODULE = "ogbench.manipspace.oracles"
+
+
+@dataclass(frozen=True)
+class Operator:
+    """How one operator demonstrates. Ranges (low, high) are drawn once per episode.
+
+    Args:
+        name: goes into the episode's metadata.
+        oracle: `plan` follows a planned trajectory with its eyes closed until it ends; `markov`
+            reacts to what it sees in every step.
+        pace: plan: seconds per trajectory segment; markov: fraction of full arm speed.
+        noise_std: standard deviation of the shaking, in action units (the space is [-1, 1]).
+        noise_memory: correlation of the shaking between two steps, in [0, 1).
+        aim_std_m: error of where the operator believes the object to be, per attempt, x and y;
+            of a cube also in height, never too low.
+        place_std_m: the same for the target.
+        slips_per_s: how often, per second, the hand opens and jerks away.
+        slip_s: how long that lasts.
+        pauses_per_s: how often, per second, the operator stops to think.
+        pause_s: shortest and longest pause.
+    """
+
+    name: str
+    oracle: Literal["plan", "markov"]
+    pace: tuple[float, float]
+    noise_std: tuple[float, float] = (0.0, 0.0)
+    noise_memory: float = 0.5
+    aim_std_m: float = 0.0
+    place_std_m: float = 0.0
+    slips_per_s: float = 0.0
+    slip_s: float = 0.4
+    pauses_per_s: float = 0.0
+    pause_s: tuple[float, float] = (0.5, 2.0)
+
+    def __post_init__(self) -> None:
+        if self.oracle not in ("plan", "markov"):
+            raise ConfigError(f"operator {self.name!r}: oracle is {self.oracle!r}; plan or markov")
+        ranges = {"pace": self.pace, "noise_std": self.noise_std, "pause_s": self.pause_s}
+        for label, (low, high) in ranges.items():
+            if not 0.0 <= low <= high:
+                raise ConfigError(f"operator {self.name!r}: {label} {low}..{high} is no range >= 0")
+        if self.pace[0] <= 0.0 or (self.oracle == "markov" and self.pace[1] > 1.0):
+            raise ConfigError(
+                f"operator {self.name!r}: pace {self.pace}; give seconds (plan) or a "
+                "fraction of full speed (markov)"
+            )
+        if not 0.0 <= self.noise_memory < 1.0:
+            raise ConfigError(
+                f"operator {self.name!r}: noise_memory {self.noise_memory}, not [0, 1)"
+            )
+        rates = (self.slips_per_s, self.slip_s, self.pauses_per_s)
+        if min(self.aim_std_m, self.place_std_m, *rates) < 0.0:
+            raise ConfigError(
+                f"operator {self.name!r}: errors, slip rate and duration, pause rate are >= 0"
+            )
+
+    def adapted(self, errors: float, slowness: float) -> Operator:
+        """The same operator with all errors and the slowness multiplied by a factor each."""
+        factor = slowness if self.oracle == "plan" else 1.0 / slowness
+        return replace(
+            self,
+            pace=(self.pace[0] * factor, self.pace[1] * factor),
+            aim_std_m=self.aim_std_m * errors,
+            place_std_m=self.place_std_m * errors,
+            slips_per_s=self.slips_per_s * errors,
+        )
+
+
+_STEADY = Operator(
+    "steady", "plan", pace=(1.05, 1.35), noise_std=(0.03, 0.08),
+    aim_std_m=0.004, place_std_m=0.008, slips_per_s=0.01,
+)  # fmt: skip
+_HESITANT = Operator(
+    "hesitant", "markov", pace=(0.45, 0.65), noise_std=(0.03, 0.08),
+    aim_std_m=0.015, place_std_m=0.008, slips_per_s=0.01, pauses_per_s=0.35, pause_s=(0.5, 2.0),
+)  # fmt: skip
+_SLOW = Operator(
+    "slow", "markov", pace=(0.17, 0.27), noise_std=(0.03, 0.08),
+    aim_std_m=0.004, place_std_m=0.008, slips_per_s=0.01,
+)  # fmt: skip
+_CARELESS = Operator(
+    "careless", "markov", pace=(0.25, 0.4), noise_std=(0.1, 0.2),
+    aim_std_m=0.018, place_std_m=0.03, slips_per_s=0.1,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OperatorMixture:
+    """Who demonstrates how often: weights are normalised by whoever draws."""
+
+    operators: tuple[Operator, ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.operators or len(self.operators) != len(self.weights):
+            raise ConfigError(
+                f"mixture: {len(self.operators)} operators, {len(self.weights)} weights; give one "
+                "weight for each of at least one operator"
+            )
+        if min(self.weights) < 0.0 or not 0.0 < sum(self.weights) < float("inf"):
+            raise ConfigError(f"mixture: weights {self.weights}; give numbers >= 0, not all zero")
+
+    def draw(self, rng: np.random.Generator) -> Operator:
+        """One operator, with probability proportional to its weight."""
+        shares = np.asarray(self.weights) / np.sum(self.weights)
+        return self.operators[int(rng.choice(len(self.operators), p=shares))]
+
+
+# What a family asks of its operators beside cube-single: (error factor, slowness factor). Scenes
+# leave much time, puzzles little, and two cubes double the chances to fail.
+_FAMILY_DEMANDS = {
+    "cube-single": (1.0, 1.0),
+    "cube-double": (0.85, 1.0),
+    "scene": (1.4, 0.95),
+    "puzzle-3x3": (0.85, 0.67),
+}
+
+
+def operator_mixture(env_id: str) -> OperatorMixture:
+    """The mixture that demonstrates a task unless told otherwise: four people, equally often.
+
+    Successes measured on the default tasks, seed 0: cube-single 70 of 120 (58 %), cube-double 24 of
+    40 (60 %), scene 25 of 40 (62 %), puzzle-3x3 23 of 40 (58 %). Lengths of the successes, median
+    in control steps: 175, 365, 609, 370; the fastest oracle needs about 44, 107, 155, 140.
+    """
+    errors, slowness = _FAMILY_DEMANDS.get(env_id.split("-task")[0], (1.0, 1.0))
+    operators = (_STEADY, _HESITANT, _SLOW, _CARELESS)
+    adapted = tuple(operator.adapted(errors, slowness) for operator in operators)
+    return OperatorMixture(adapted, weights=(0.25, 0.25, 0.25, 0.25))
+
+
+@contextmanager
+def _seeded_global_numpy(rng: np.random.Generator) -> Iterator[None]:
+    """The oracles draw from numpy's global state: give them ours, then put theirs back."""
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.seed(int(rng.integers(2**32)))  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+
+
+class _Attempt:
+    """One try at one sub-goal: an oracle, and what the operator wrongly believes meanwhile."""
+
+    def __init__(
+        self,
+        env: OGBenchManipulation,
+        operator: Operator,
+        pace: float,
+        subgoal: Subgoal,
+        rng: np.random.Generator,
+    ) -> None:
+        self._subgoal, self._pace, self._reactive = subgoal, pace, operator.oracle == "markov"
+        self._aim_error = rng.normal(0.0, operator.aim_std_m, 3)
+        self._aim_error[2] = abs(self._aim_error[2]) if subgoal.kind == "cube" else 0.0
+        self._place_error = np.array([*rng.normal(0.0, operator.place_std_m, 2), 0.0])
+        self._oracle = _make_oracle(env, operator.oracle, subgoal.kind, pace)
+        self._steps_left = round(MAX_ATTEMPT_S * env.control_hz)
+        self._notice_steps = round(NOTICE_S * env.control_hz)
+        self._empty_steps = 0
+        truth = env.ground_truth()
+        self._opens_first = self._hand(truth) > HAND_SHUT
+        with _seeded_global_numpy(rng):
+            self._oracle.reset(None, self._beliefs(truth))
+
+    def _beliefs(self, truth: dict[str, Any]) -> dict[str, Any]:
+        """The simulator's information with the operator's two errors in it."""
+        seen = {**truth, **self._subgoal.targets}
+        kind = self._subgoal.kind
+        if kind == "cube":
+            _shift(seen, f"privileged/block_{self._subgoal.index}_pos", self._aim_error)
+            _shift(seen, "privileged/target_block_pos", self._place_error)
+        elif kind == "button":
+            _shift(seen, "privileged/target_button_top_pos", self._aim_error)
+        else:
+            _shift(seen, f"privileged/{kind}_handle_pos", self._aim_error)
+            _shift(seen, f"privileged/target_{kind}_handle_pos", self._aim_error)
+        return seen
+
+    def action(self, env: OGBenchManipulation) -> np.ndarray:
+        """The intended action [5], before shaking and slips."""
+        truth = env.ground_truth()
+        hand = self._hand(truth)
+        self._opens_first = self._opens_first and hand > HAND_OPEN
+        self._steps_left -= self._reactive
+        if self._opens_first:
+            return OPEN_AND_RISE
+        self._empty_steps = self._empty_steps + 1 if hand > HAND_SHUT else 0
+        intended = self._oracle.select_action(None, self._beliefs(truth))
+        if self._reactive:
+            intended[:4] *= self._pace
+        return intended
+
+    def _hand(self, truth: dict[str, Any]) -> float:
+        """How far the hand is shut, 0 to 1; 0 where nobody looks: only cubes are grasped."""
+        watched = self._reactive and self._subgoal.kind == "cube"
+        return float(truth["proprio/gripper_opening"][0]) if watched else 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether the operator looks up, sees how it went, and decides anew."""
+        gave_up = self._steps_left <= 0 or self._empty_steps >= self._notice_steps
+        return self._oracle.done or gave_up
+
+
+def _shift(info: dict[str, Any], key: str, error: np.ndarray) -> None:
+    info[key] = info[key] + error
+
+
+def _make_oracle(env: OGBenchManipulation, style: str, kind: str, pace: float) -> Any:
+    module = importlib.import_module(f"{ORACLE_MODULE}.{style}.{kind}_{style}")
+    oracle_class = getattr(module, f"{kind.title()}{style.title()}Oracle")
+    # The shaking is added to the executed action instead: it then has one place and one meaning.
+    arguments: dict[str, Any] = {"noise": 0.0, "segment_dt": pace} if style == "plan" else {}
+    if kind == "button":
+        arguments["gripper_always_closed"] = env.family == "puzzle-3x3"
+    return oracle_class(env=env.simulator, **arguments)
+
+
+class _Hand:
+    """What becomes of an intended action: correlated shaking, now and then a slip."""
+
+    def __init__(
+        self, operator: Operator, noise_std: float, control_hz: float, rng: np.random.Generator
+    ) -> None:
+        self._memory, self._std, self._rng = operator.noise_memory, noise_std, rng
+        self._slip_chance = operator.slips_per_s / control_hz
+        self._slip_steps = max(1, round(operator.slip_s * control_hz))
+        self._slip_left = 0
+        self._slip_action = np.zeros(ACTION_DIM)
+        self._pause_chance = operator.pauses_per_s / control_hz
+        self._shortest_pause, self._longest_pause = (
+            round(seconds * control_hz) for seconds in operator.pause_s
+        )
+        self._pause_left = 0
+        self._shake = self._rng.normal(0.0, self._std, ACTION_DIM)
+
+    def execute(self, intended: np.ndarray) -> np.ndarray:
+        """The action that is really sent, float32 [5] inside [-1, 1]."""
+        fresh = self._rng.normal(0.0, self._std, ACTION_DIM)
+        self._shake = self._memory * self._shake + np.sqrt(1.0 - self._memory**2) * fresh
+        action = self._interrupted(intended)
+        return np.clip(action + self._shake, -1.0, 1.0).astype(np.float32)
+
+    def _interrupted(self, intended: np.ndarray) -> np.ndarray:
+        """The intended action, unless a slip or a pause begins or goes on."""
+        if self._rng.uniform() < self._slip_chance:
+            self._slip_left = self._slip_steps
+            self._slip_action = np.array([*self._rng.uniform(-0.5, 0.5, 3), 0.0, -1.0])
+        elif self._rng.uniform() < self._pause_chance:
+            self._pause_left = int(
+                self._rng.integers(self._shortest_pause, self._longest_pause, endpoint=True)
+            )
+        self._slip_left, slips = max(0, self._slip_left - 1), self._slip_left > 0
+        self._pause_left, pauses = max(0, self._pause_left - 1), self._pause_left > 0
+        if slips:
+            return self._slip_action
+        return np.zeros(ACTION_DIM) if pauses else intended
+
+
+def demonstrate(env: OGBenchManipulation, operator: Operator, rng: np.random.Generator) -> Episode:
+    """One episode by one operator, until success or the time limit.
+
+    A pure function of the environment's id, the operator and the state of `rng`. The recorded
+    actions are the executed ones. Metadata: source, operator, style (what was drawn), seed (of the
+    environment), attempts.
+    """
+    env_seed = int(rng.integers(2**31))
+    pace, noise_std = (float(rng.uniform(*r)) for r in (operator.pace, operator.noise_std))
+    observation, _ = env.reset(seed=env_seed)
+    hand = _Hand(operator, noise_std, env.control_hz, rng)
+    record = _Record(observation)
+    attempt: _Attempt | None = None
+    attempts = 0
+    while not record.over:
+        if attempt is None or attempt.over:
+            subgoal = next_subgoal(env)
+            attempt = _Attempt(env, operator, pace, subgoal, rng) if subgoal else None
+            attempts += attempt is not None
+        intended = attempt.action(env) if attempt else env.neutral_action.astype(np.float64)
+        action = hand.execute(intended)
+        record.add(action, *env.step(action))
+    metadata = {
+        "source": "oracle",
+        "operator": operator.name,
+        "style": {"oracle": operator.oracle, "pace": pace, "noise_std": noise_std},
+        "seed": env_seed,
+        "attempts": attempts,
+    }
+    return record.episode(metadata)
+
+
+class _Record:
+    """Collects one episode step by step."""
+
+    def __init__(self, observation: Observation) -> None:
+        self._observations = [observation]
+        self._actions: list[np.ndarray] = []
+        self._rewards: list[float] = []
+        self._terminated = self._truncated = False
+
+    @property
+    def over(self) -> bool:
+        return self._terminated or self._truncated
+
+    def add(
+        self,
+        action: np.ndarray,
+        observation: Observation,
+        reward: float,
+        terminated: bool,
+        truncated: bool,
+        _info: dict[str, Any],
+    ) -> None:
+        self._actions.append(action)
+        self._observations.append(observation)
+        self._rewards.append(reward)
+        self._terminated, self._truncated = terminated, truncated
+
+    def episode(self, metadata: dict[str, Any]) -> Episode:
+        keys = self._observations[0].keys()
+        return Episode(
+            observations={k: np.stack([o[k] for o in self._observations]) for k in keys},
+            actions=np.stack(self._actions),
+            rewards=np.array(self._rewards, dtype=np.float32),
+            terminated=self._terminated,
+            truncated=self._truncated,
+            success=self._terminated,
+            metadata=metadata,
+        )

@@ -1,0 +1,1 @@
+"""RoboMimic and robosuite HDF5 in and out."""

@@ -1,0 +1,286 @@
+"""RoboMimic and robosuite HDF5, in: low-dimensional and image datasets of versions 0.1 to 1.5.
+
+data                    attributes: env_args (robomimic), env and env_info (robosuite), total
+data/demo_7             attributes: num_samples, model_file
+data/demo_7/actions     [T, A];  rewards, dones [T] (robomimic);  states [T, n] (simulator)
+data/demo_7/obs/KEY     [T, ...];  next_obs/KEY [T, ...]
+mask/NAME               names of the demonstrations that belong to a filter key
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import h5py
+import numpy as np
+
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode
+from softflow.errors import DataError
+from softflow.formats.hdf5 import (
+    as_text,
+    member_array,
+    member_group,
+    opened,
+    place_of,
+    usable,
+)
+from softflow.formats.outcome import episode_of, range_of_actions
+from softflow.formats.rates import control_rate
+from softflow.formats.robomimic.observations import LEAVE_OUT, Observations
+from softflow.formats.robomimic.record import (
+    ATTRIBUTE,
+    FOREIGN,
+    FileRecord,
+    foreign_attributes,
+    read_json_attribute,
+)
+from softflow.formats.source import require_equal_lengths
+
+ROBOSUITE_HZ = 20.0
+"""robosuite's own default, for files that do not say."""
+ROBOSUITE_BOUND = 1.0
+"""Its controllers take -1 to 1."""
+SUCCESS_REWARD = 1 - 1e-6
+"""robosuite gives 1 for success, a dense reward less until then."""
+GYM_TYPE = 2
+"""robomimic's number for gym environments, whose rewards say nothing about success."""
+
+
+class RobomimicSource:
+    """The demonstrations of one file, or those of a filter key.
+
+    Files that softflow exported come back as they were in the store. In others an episode is a
+    success from its first reward of 1 on or, where none is that high, from the first of its `dones`
+    that lies before the end.
+
+    Args:
+        path: the HDF5 file.
+        filter_key: a name in its `mask` group; None takes all demonstrations.
+        state_keys: observations that make up `observation.state`, in this order; all
+            low-dimensional ones when empty. Files without observations (robosuite's own) give the
+            simulator's state.
+        cameras: image observations to take, such as "agentview_image"; all when None.
+        control_hz: control steps a second; None takes what the file says.
+        end_at_success: cut an episode behind its first success and terminate it there, instead of
+            keeping the steps until the recording was stopped.
+
+    Raises:
+        DataError: not such a file, damaged, or without what was asked for; names what there is.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        filter_key: str | None = None,
+        state_keys: Sequence[str] = (),
+        cameras: Sequence[str] | None = None,
+        control_hz: float | None = None,
+        end_at_success: bool = True,
+    ) -> None:
+        self.path, self._end_at_success = path, end_at_success
+        with opened(path) as file:
+            data = member_group(file, "data", "is it a robomimic or robosuite file?")
+            self._record = FileRecord.read(data)
+            added = self._record.added if self._record else ()
+            self._attributes = foreign_attributes(data, leave_out=added)
+            self._masks = self._read_masks(file)
+            self._names = self._demonstrations(data, filter_key)
+            self._observations = next(
+                usable(
+                    self._names,
+                    lambda name: Observations(
+                        self._demonstration(file, name), self._record, state_keys, cameras
+                    ),
+                )
+            )
+            environment = self._environment(data)
+            self._environment_name = str(environment.get("env_name") or data.attrs.get("env", ""))
+            self._has_success_reward = environment.get("type") != GYM_TYPE
+            rate = self._control_rate(environment, control_hz)
+            actions = usable(self._names, lambda name: self._actions(file, name))
+            self.spec = self._spec(*range_of_actions(actions, ROBOSUITE_BOUND), rate)
+
+    def episodes(self) -> list[str]:
+        """demo_0, demo_1, … in the order of their numbers."""
+        return list(self._names)
+
+    def read(self, name: str) -> Episode:
+        """A demonstration; its rewards are the file's, or none where the file has none.
+
+        Raises:
+            DataError: something is missing, of another length, or NaN; names the place.
+        """
+        where = f"{self.path}, {name}"
+        with opened(self.path) as file:
+            group = self._demonstration(file, name)
+            if require_equal_lengths(self._lengths(group), where) == 0:
+                raise DataError(f"{where} has 0 steps; {LEAVE_OUT}")
+            if ATTRIBUTE in group.attrs:
+                episode = self._as_it_was(group, name)
+            else:
+                episode = self._recorded(group, name)
+        episode.validate(self.spec, where)
+        return episode
+
+    def _recorded(self, group: h5py.Group, name: str) -> Episode:
+        success = self._success(group)
+        return episode_of(
+            self._observations.read(group),
+            self._array(group, "actions"),
+            self._rewards(group),
+            success,
+            terminated=success is not None and bool(success.any()),
+            metadata=self._metadata(group, name),
+            end_at_success=self._end_at_success,
+        )
+
+    def _success(self, group: h5py.Group) -> np.ndarray | None:
+        """bool [T], or None where the file does not say."""
+        if "rewards" not in group or not self._has_success_reward:
+            return None
+        success = self._rewards(group) >= SUCCESS_REWARD
+        if "dones" in group and not success.any():
+            # `dones` may also be set at the end of every demonstration, whatever happened.
+            success[:-1] = _one_a_step(self._array(group, "dones"))[:-1] > 0
+        return success
+
+    def _as_it_was(self, group: h5py.Group, name: str) -> Episode:
+        """An episode that softflow exported."""
+        said = read_json_attribute(group, ATTRIBUTE)
+        if missing := {"terminated", "truncated", "success", "metadata"} - said.keys():
+            raise DataError(
+                f"{place_of(group)}: attribute '{ATTRIBUTE}' lacks {sorted(missing)}; delete that "
+                "attribute to import the demonstration as any other"
+            )
+        metadata = said["metadata"]
+        if FOREIGN in metadata:
+            metadata[FOREIGN] = self._metadata(group, name)[FOREIGN] | metadata[FOREIGN]
+        return Episode(
+            self._observations.read(group),
+            self._array(group, "actions").astype(np.float32),
+            self._rewards(group),
+            terminated=said["terminated"],
+            truncated=said["truncated"],
+            success=said["success"],
+            metadata=metadata,
+        )
+
+    def _metadata(self, group: h5py.Group, name: str) -> dict[str, Any]:
+        metadata: dict[str, Any] = {"source": str(self.path)}
+        if self._environment_name:
+            metadata["environment"] = self._environment_name
+        if keys := [key for key, names in self._masks.items() if name in names]:
+            metadata["filter_keys"] = keys
+        if not self._observations.has_next(group):
+            metadata["final_observation"] = "repeated"
+        metadata[FOREIGN] = {"data": self._attributes, "demo": foreign_attributes(group)}
+        return metadata
+
+    # ---- what the file holds ----------------------------------------------------------------
+
+    def _read_masks(self, file: h5py.File) -> dict[str, set[str]]:
+        if "mask" not in file:
+            return {}
+        masks = member_group(file, "mask", "rewrite the filter keys")
+        return {
+            key: {as_text(name) for name in np.asarray(mask).tolist()}
+            for key, mask in sorted(masks.items())
+            if isinstance(mask, h5py.Dataset) and mask.ndim == 1
+        }
+
+    def _demonstrations(self, data: h5py.Group, filter_key: str | None) -> list[str]:
+        names = [name for name in map(str, data) if isinstance(data[name], h5py.Group)]
+        names.sort(key=_number)
+        if filter_key is not None:
+            if filter_key not in self._masks:
+                raise DataError(
+                    f"{self.path} has no filter key '{filter_key}'; it has "
+                    f"{sorted(self._masks) or 'none'}"
+                )
+            wanted = self._masks[filter_key]
+            if absent := sorted(wanted - set(names), key=_number):
+                raise DataError(
+                    f"{self.path}: mask '{filter_key}' names {absent[0]}, which 'data' has not "
+                    f"({len(absent)} such names); the file was cut, take another filter key"
+                )
+            names = [name for name in names if name in wanted]
+        if not names:
+            which = f"filter key '{filter_key}'" if filter_key else "its group 'data'"
+            raise DataError(f"{self.path}: {which} holds no demonstrations; choose another")
+        return names
+
+    # ---- the spec ---------------------------------------------------------------------------
+
+    def _spec(self, low: np.ndarray, high: np.ndarray, control_hz: float) -> DataSpec:
+        shapes, names = self._observations.shapes, dict(self._observations.names)
+        if not self._record:
+            return DataSpec(shapes, len(low), tuple(low), tuple(high), control_hz, names=names)
+        theirs = self._record.spec
+        if "action" in theirs.names:
+            names["action"] = theirs.names["action"]
+        return replace(theirs, observation_shapes=shapes, control_hz=control_hz, names=names)
+
+    def _environment(self, data: h5py.Group) -> dict[str, Any]:
+        """Its name, type and arguments; robomimic and robosuite store them differently."""
+        if "env_args" in data.attrs:
+            return read_json_attribute(data, "env_args")
+        if "env_info" in data.attrs:
+            return {"env_kwargs": read_json_attribute(data, "env_info")}
+        return {}
+
+    def _control_rate(self, environment: dict[str, Any], given: float | None) -> float:
+        if given is not None:
+            return given
+        if self._record:
+            return self._record.spec.control_hz
+        rate = (environment.get("env_kwargs") or {}).get("control_freq")
+        if isinstance(rate, int | float):
+            return float(rate)
+        if self._has_success_reward:
+            return ROBOSUITE_HZ
+        return control_rate(None, self._environment_name, str(self.path))
+
+    # ---- arrays -----------------------------------------------------------------------------
+
+    def _lengths(self, group: h5py.Group) -> dict[str, int]:
+        """Steps of everything a demonstration has, as its arrays and its attribute tell them."""
+        lengths = {"actions": len(self._array(group, "actions"))}
+        if "num_samples" in group.attrs:
+            lengths["num_samples"] = int(cast("int", group.attrs["num_samples"]))
+        for key in ("rewards", "dones"):
+            if key in group:
+                lengths[key] = len(self._array(group, key))
+        return lengths | self._observations.lengths(group)
+
+    def _rewards(self, group: h5py.Group) -> np.ndarray:
+        """float32 [T]."""
+        if "rewards" not in group:
+            return np.zeros(len(self._array(group, "actions")), np.float32)
+        return _one_a_step(self._array(group, "rewards")).astype(np.float32)
+
+    def _array(self, group: h5py.Group, name: str) -> np.ndarray:
+        fix = f"every demonstration needs it: {LEAVE_OUT}"
+        return np.asarray(member_array(group, name, fix))
+
+    def _actions(self, file: h5py.File, name: str) -> tuple[str, np.ndarray]:
+        return f"{self.path}, {name}", self._array(self._demonstration(file, name), "actions")
+
+    def _demonstration(self, file: h5py.File, name: str) -> h5py.Group:
+        return member_group(file, f"data/{name}", LEAVE_OUT)
+
+
+def _one_a_step(values: np.ndarray) -> np.ndarray:
+    """[T] of [T] or [T, 1]."""
+    return values.reshape(len(values), -1)[:, 0]
+
+
+def _number(name: str) -> tuple[int, str]:
+    """demo_2 comes before demo_10."""
+    digits = re.findall(r"\d+", name)
+    return (int(digits[-1]) if digits else -1), name

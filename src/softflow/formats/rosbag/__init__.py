@@ -1,0 +1,1 @@
+"""rosbag2 (MCAP, SQLite) in: messages at any rate become control steps."""

@@ -1,0 +1,88 @@
+"""The pieces of HTML that the report is made of. Arguments are plain text unless said otherwise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from softflow.pages.run_charts import Figure
+
+
+def figure_html(figure: Figure, *, note_below: bool = False) -> str:
+    """A chart under its heading; the note stands between them, or below the chart."""
+    title = f"<h3>{escape(figure.title)}</h3>"
+    if note_below:
+        note = f'<figcaption class="below">{escape(figure.note)}</figcaption>'
+        return f"<figure>{title}{figure.svg}{note}</figure>"
+    note = f"<figcaption>{escape(figure.note)}</figcaption>" if figure.note else ""
+    return f"<figure>{title}{note}{figure.svg}</figure>"
+
+
+def table_html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table that scrolls sideways on a narrow screen; the cells are HTML."""
+    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return (
+        f'<div class="scroll"><table><thead><tr>{top}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def details_html(title: str, count: str, content: str) -> str:
+    """`content` (HTML) that opens on a click on its title."""
+    return (
+        f"<details><summary>{escape(title)} <span>{escape(count)}</span></summary>"
+        f"{content}</details>"
+    )
+
+
+def tree_html(title: str, tree: dict[str, Any]) -> str:
+    """Nested dictionaries as names and values under their first key; nothing if there are none."""
+    groups: dict[str, list[tuple[str, str]]] = {"": []}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            groups[key] = list(_leaves(value))
+        else:
+            groups[""].append((key, _text(value)))
+    count = sum(map(len, groups.values()))
+    if not count:
+        return ""
+    sections = "".join(_group(group, leaves) for group, leaves in groups.items() if leaves)
+    return details_html(title, f"{count} values", f'<div class="values">{sections}</div>')
+
+
+def _group(name: str, leaves: Sequence[tuple[str, str]]) -> str:
+    heading = f"<h3>{escape(name)}</h3>" if name else ""
+    rows = "".join(
+        f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in leaves
+    )
+    return f"<section>{heading}<dl>{rows}</dl></section>"
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return "–" if value is None else str(value)
+
+
+def number(value: float | None) -> str:
+    """Four digits, or a dash for what is unknown."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.4g}".replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """A time span for people: 34 s, 21 min, 1 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,273 @@
+"""The charts of the report, drawn from a run's record; a stage has one colour throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from softflow.pages.run_record import STAGES, Diagnostics, Evaluation, RunRecord
+from softflow.pages.svg import Binned, Chart, Frame, Scale, binned, compact, scale_of
+from softflow.utils.metrics import MetricSeries
+
+_RATE = Scale(0.0, 1.0)
+_QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_ROLLOUT_WINDOW = 20
+_CALIBRATION_BINS = 5
+_THIN_SPACE = "\u202f"  # never broken at the end of a line
+
+METRIC_NOTES: dict[str, tuple[str, str]] = {
+    "nll": ("Negative log-likelihood", "of the data's chunks, nats; lower is better"),
+    "q_actor": ("Q of the policy", "value of the policy's own chunks; higher is better"),
+    "critic_loss": ("Critic loss", "cross-entropy to the target; lower is better"),
+    "q_data": ("Q of the data", "value of the chunks that were executed"),
+    "q_target": ("Q target", "what the critic is trained towards"),
+    "td_error": ("TD error", "mean distance of Q from its target; lower is better"),
+    "actor_loss": ("Actor loss", "−Q + λ · NLL; lower is better"),
+    "candidate_value_spread": ("Candidate spread", "how far Q tells candidates apart (std)"),
+    "target_clipped_fraction": ("Clipped targets", "outside the critic's support; should be 0"),
+    "policy_grad_norm": ("Policy gradient norm", "before the optimiser's step"),
+    "critic_grad_norm": ("Critic gradient norm", "before the optimiser's step"),
+}
+"""Headings and explanations of the metrics that softflow logs, in the order of the report."""
+
+ROBOT_METRICS = ("q_actor", "td_error", "nll")
+"""What tells best whether robot steps help: the policy's value, its truth, and what is kept."""
+
+DIAGNOSTIC_NOTES: dict[str, tuple[str, str]] = {
+    "held_out_bits_per_dim": ("Held-out bits per dimension", "unseen episodes; lower fits better"),
+    "data_log_prob": ("Log-prob of the data", "nats per chunk; falls as RL moves away"),
+    "candidate_diversity": ("Candidate diversity", "spread of sampled chunks, normalised"),
+    "invertibility_error": ("Invertibility error", "largest |to_actions(to_latents(a)) − a|"),
+}
+"""Headings and explanations of the diagnostics shown as charts, in their order."""
+
+MEASURED_ONCE = frozenset({"success_rate", "interval_low", "interval_high", *DIAGNOSTIC_NOTES})
+"""Metrics logged when a stage or round is measured: shown with the stages, not as curves."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with its heading and the sentence under it."""
+
+    title: str
+    note: str
+    svg: str
+
+
+def percent(rate: float) -> str:
+    """A rate as a whole percentage: 0.923 → 92 %."""
+    return f"{100 * rate:.0f}{_THIN_SPACE}%"
+
+
+def interval_text(evaluation: Evaluation) -> str:
+    """The 95 % interval of an evaluation: 85–96 %."""
+    return f"{100 * evaluation.interval_low:.0f}–{percent(evaluation.interval_high)}"
+
+
+def describe(evaluation: Evaluation) -> str:
+    """An evaluation in one line, for tooltips."""
+    return (
+        f"{evaluation.label}: {percent(evaluation.success_rate)} ({interval_text(evaluation)}), "
+        f"{evaluation.num_episodes} episodes, {evaluation.robot_steps:,} robot steps"
+    )
+
+
+def success_by_stage(record: RunRecord) -> Figure | None:
+    """The last success rate of every stage as a dot with its 95 % interval."""
+    finals = [e for stage in STAGES if (e := record.final(stage))]
+    if not finals:
+        return None
+    frame = Frame(500, 48 * len(finals) + 34, left=122, right=122, top=4, bottom=30)
+    chart = Chart(_RATE, Scale(0, len(finals)), frame)
+    chart.axis_x(_QUARTERS, lines=True, unit=percent)
+    for row, evaluation in enumerate(reversed(finals)):
+        y, css = row + 0.5, evaluation.stage
+        low, high = evaluation.interval_low, evaluation.interval_high
+        chart.label(0, y, STAGES[css], f"name {css}", anchor="end", shift=(-12, 0))
+        chart.interval((low, high), (y, y), css)
+        chart.dot(evaluation.success_rate, y, css, radius=6, title=describe(evaluation))
+        chart.label(1, y, percent(evaluation.success_rate), "strong", shift=(12, 0))
+        chart.label(1, y, interval_text(evaluation), "quiet", shift=(58, 0))
+    text = "; ".join(describe(e) for e in finals)
+    episodes = {e.num_episodes for e in finals}
+    count = f"{episodes.pop()}" if len(episodes) == 1 else f"{min(episodes)} to {max(episodes)}"
+    note = f"Dot: success rate over {count} evaluation episodes. Bar: 95 % Wilson interval."
+    return Figure("Success after each stage", note, chart.svg(text))
+
+
+def success_by_robot_steps(record: RunRecord) -> Figure | None:
+    """Success against control steps on the robot, with the stages before it to compare with."""
+    online = {e.robot_steps: e for e in record.evaluations if e.stage == "online_rl"}
+    rollouts = record.rollouts
+    steps = np.cumsum(rollouts.length) if rollouts is not None else np.zeros(0, dtype=int)
+    last_step = max([0, *online, *steps[-1:].tolist()])
+    if last_step == 0:
+        return None
+    chart = Chart(Scale(0, last_step), _RATE, Frame(500, 226, right=124, bottom=30))
+    chart.axis_y(_QUARTERS, unit=percent)
+    chart.axis_x()
+    if rollouts is not None and len(steps) >= _ROLLOUT_WINDOW:
+        mean = np.convolve(rollouts.success, np.ones(_ROLLOUT_WINDOW) / _ROLLOUT_WINDOW, "valid")
+        chart.line(steps[_ROLLOUT_WINDOW - 1 :].tolist(), mean.tolist(), "online_rl thin")
+    before = [e for stage in ("imitation", "offline_rl") if (e := record.final(stage))]
+    for evaluation in before:
+        rate = evaluation.success_rate
+        chart.reference((0, last_step), (rate, rate), evaluation.stage)
+    path = [(0, before[-1].success_rate)] if before else []
+    path += [(e.robot_steps, e.success_rate) for e in online.values()]
+    if online:
+        chart.line([x for x, _ in path], [y for _, y in path], "online_rl")
+    for evaluation in online.values():
+        at = (evaluation.robot_steps, evaluation.robot_steps)
+        chart.interval(at, (evaluation.interval_low, evaluation.interval_high), "online_rl fine")
+        title = describe(evaluation)
+        chart.dot(at[0], evaluation.success_rate, "online_rl", radius=4.5, title=title)
+    _label_ends(chart, last_step, before + list(online.values())[-1:])
+    note = "Dots: evaluations with their 95 % interval. Dashed: the policy before any robot step."
+    if len(steps) >= _ROLLOUT_WINDOW:
+        note += f" Thin: the learning episodes themselves, mean of the last {_ROLLOUT_WINDOW}."
+    return Figure("Success against robot steps", note, chart.svg(note))
+
+
+def _label_ends(chart: Chart, x: float, evaluations: Sequence[Evaluation]) -> None:
+    """Name the lines at their right end, at least one line of text apart."""
+    gap, lowest = 0.085, -1.0
+    for evaluation in sorted(evaluations, key=lambda e: e.success_rate):
+        lowest = max(evaluation.success_rate, lowest + gap)
+        text = f"{STAGES[evaluation.stage]} {percent(evaluation.success_rate)}"
+        chart.label(x, lowest, text, f"name {evaluation.stage}", shift=(12, 0))
+
+
+def learning_curves(record: RunRecord) -> list[Figure]:
+    """One chart per metric over the updates of all stages, which are laid end to end."""
+    by_name: dict[str, list[MetricSeries]] = {}
+    for series in record.metrics:
+        if series.name in MEASURED_ONCE:
+            continue
+        by_name.setdefault(series.name, []).append(series)
+    known = [name for name in METRIC_NOTES if name in by_name]
+    others = [name for name in by_name if name not in METRIC_NOTES]
+    offsets = _stage_offsets(record.metrics)
+    return [_curve(name, _over_updates(by_name[name], offsets)) for name in known + others]
+
+
+def robot_curves(record: RunRecord) -> list[Figure]:
+    """`ROBOT_METRICS` of online RL against control steps on the robot; none before the first."""
+    online = {s.name: s for s in record.metrics if s.stage == "online_rl" and s.robot_steps.any()}
+    lines = {name: binned(s.robot_steps, s.value) for name, s in online.items()}
+    return [
+        _curve(name, [("online_rl", lines[name])], "against robot steps")
+        for name in ROBOT_METRICS
+        if name in lines
+    ]
+
+
+def _over_updates(
+    parts: Sequence[MetricSeries], offsets: dict[str, float]
+) -> list[tuple[str, Binned]]:
+    return [(p.stage, binned(p.update_step + offsets.get(p.stage, 0.0), p.value)) for p in parts]
+
+
+def _stage_offsets(metrics: Sequence[MetricSeries]) -> dict[str, float]:
+    """What to add to a stage's update steps so that the stages follow each other."""
+    offsets: dict[str, float] = {}
+    end = 0.0
+    for stage in STAGES:
+        steps = [series.update_step for series in metrics if series.stage == stage]
+        if not steps:
+            continue
+        first, last = min(s.min() for s in steps), max(s.max() for s in steps)
+        offsets[stage] = end if first < end else 0.0
+        end = offsets[stage] + last
+    return offsets
+
+
+def _curve(
+    name: str, lines: Sequence[tuple[str, Binned]], against: str = "over training"
+) -> Figure:
+    xs = np.concatenate([line.x for _, line in lines])
+    values = np.concatenate([line.mean for _, line in lines])
+    chart = Chart(Scale(0, max([1.0, *xs.tolist()])), scale_of(values), Frame())
+    chart.axis_y()
+    chart.axis_x()
+    for stage, line in lines:
+        chart.band(line.x.tolist(), line.low.tolist(), line.high.tolist(), stage)
+        chart.line(line.x.tolist(), line.mean.tolist(), stage)
+        if len(line.x) < 3:
+            for x, y in zip(line.x.tolist(), line.mean.tolist(), strict=True):
+                chart.dot(x, y, stage, radius=3)
+    title, note = METRIC_NOTES.get(name, (name.replace("_", " "), ""))
+    return Figure(title, note, chart.svg(f"{title} {against}"))
+
+
+def q_against_returns(record: RunRecord) -> Figure | None:
+    """Predicted values against what the episodes then returned, for the latest checkpoint."""
+    found = next((d for d in reversed(record.diagnostics) if _value_pairs(d) is not None), None)
+    pairs = _value_pairs(found) if found else None
+    if found is None or pairs is None:
+        return None
+    q, returns = pairs
+    both = np.concatenate(pairs)
+    scale = Scale(*_padded(float(both.min()), float(both.max())))
+    chart = Chart(scale, scale, Frame(430, 320, left=48, bottom=30))
+    chart.axis_y()
+    chart.axis_x()
+    chart.reference((scale.low, scale.high), (scale.low, scale.high))
+    for x, y in zip(q.tolist(), returns.tolist(), strict=True):
+        chart.dot(x, y, f"{found.stage} faint", radius=2.5)
+    groups = np.array_split(np.argsort(q, kind="stable"), min(_CALIBRATION_BINS, len(q)))
+    centres = [(float(q[g].mean()), float(returns[g].mean())) for g in groups]
+    chart.line([x for x, _ in centres], [y for _, y in centres], found.stage)
+    for x, y in centres:
+        chart.dot(x, y, found.stage, radius=5, title=f"mean Q {x:.3f}, mean return {y:.3f}")
+    note = _calibration_note(q, returns)
+    return Figure(f"Q against realised returns, {found.label}", note, chart.svg(note))
+
+
+def _value_pairs(diagnostics: Diagnostics) -> tuple[np.ndarray, np.ndarray] | None:
+    q = diagnostics.arrays.get("q_values", np.zeros(0))
+    returns = diagnostics.arrays.get("realised_returns", np.zeros(0))
+    if len(q) != len(returns) or len(q) < 2:
+        return None
+    finite = np.isfinite(q) & np.isfinite(returns)
+    return (q[finite], returns[finite]) if finite.sum() >= 2 else None
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    air = 0.05 * (high - low) or 0.5
+    return low - air, high + air
+
+
+def _calibration_note(q: np.ndarray, returns: np.ndarray) -> str:
+    bias = float((q - returns).mean())
+    side = "above" if bias >= 0 else "below"
+    note = f"{len(q)} decisions. On average Q lies {abs(bias):.3f} {side} the return"
+    if q.std() > 0 and returns.std() > 0:
+        note += f"; correlation {np.corrcoef(q, returns)[0, 1]:.2f}"
+    return note + ". Large dots: means of five groups of equal size; dashed: perfect calibration."
+
+
+def diagnostic_trends(record: RunRecord) -> list[Figure]:
+    """How each diagnostic went from checkpoint to checkpoint."""
+    figures: list[Figure] = []
+    for name, (title, note) in DIAGNOSTIC_NOTES.items():
+        points = [(d, d.numbers[name]) for d in record.diagnostics if name in d.numbers]
+        points = [(d, value) for d, value in points if np.isfinite(value)]
+        if points:
+            figures.append(Figure(title, note, _trend(title, points)))
+    return figures
+
+
+def _trend(title: str, points: Sequence[tuple[Diagnostics, float]]) -> str:
+    values = [value for _, value in points]
+    wide = min(values) > 0 and max(values) / min(values) > 30
+    frame = Frame(270, 120, left=46, right=48, bottom=12)
+    chart = Chart(Scale(-0.5, len(points) - 0.5), scale_of(values, log=wide, margin=0.2), frame)
+    chart.axis_y(chart.y.ticks(3))
+    chart.line(list(range(len(points))), values, "joined")
+    for x, (diagnostics, value) in enumerate(points):
+        chart.dot(x, value, diagnostics.stage, title=f"{diagnostics.label}: {value:.4g}")
+    chart.label(len(points) - 1, values[-1], compact(float(f"{values[-1]:.3g}")), shift=(9, 0))
+    return chart.svg(f"{title}: " + ", ".join(f"{d.label} {v:.4g}" for d, v in points))

@@ -1,0 +1,293 @@
+"""Reads a run folder for the report: complete, still running, or killed in the middle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode_store import EpisodeStore
+from softflow.errors import StoreError
+from softflow.utils.files import read_json
+from softflow.utils.metrics import MetricSeries, read_metrics, wilson_interval
+
+STAGES: dict[str, str] = {
+    "imitation": "Imitation",
+    "critic_warmup": "Critic warm-up",
+    "offline_rl": "Offline RL",
+    "online_rl": "Online RL",
+}
+"""The stages in their order (paper IV-D, Alg. 3), with the names shown to people."""
+
+
+_T = TypeVar("_T")
+_Staged = TypeVar("_Staged", "Evaluation", "Video")
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """One evaluation episode."""
+
+    seed: int
+    success: bool
+    length: int
+    return_: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One `evaluations/<label>.json`: rates and interval ends lie within [0, 1]."""
+
+    label: str
+    stage: str
+    update_step: int
+    online_episodes: int
+    robot_steps: int
+    num_episodes: int
+    success_rate: float
+    interval_low: float
+    interval_high: float
+    wall_time_s: float
+    episodes: tuple[EpisodeResult, ...]
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """One `diagnostics/<label>.json`: its finite numbers, and its flat lists of numbers."""
+
+    label: str
+    stage: str
+    numbers: dict[str, float]
+    arrays: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Video:
+    """One `videos/<label>.mp4`, with what `videos/<label>.json` says of that episode, if there."""
+
+    label: str
+    stage: str
+    path: Path
+    episode: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """The episodes in `online/`, in the order in which the robot made them; arrays [N]."""
+
+    spec: DataSpec
+    success: np.ndarray
+    length: np.ndarray
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything a run folder holds that the report shows, in the order of the stages."""
+
+    path: Path
+    config: dict[str, Any]
+    versions: dict[str, Any]
+    metrics: list[MetricSeries]
+    evaluations: list[Evaluation]
+    diagnostics: list[Diagnostics]
+    videos: list[Video]
+    rollouts: Rollouts | None
+    problems: list[str] = field(default_factory=list)
+
+    def final(self, stage: str) -> Evaluation | None:
+        """The evaluation that ends a stage, or the latest one within it so far."""
+        return _final(self.evaluations, stage)
+
+    def final_video(self, stage: str) -> Video | None:
+        """The video that ends a stage, or the latest one within it so far."""
+        return _final(self.videos, stage)
+
+    def planned_stages(self) -> list[str]:
+        """The stages this run was asked for (`stages` in its configuration; else all four)."""
+        planned = find_key(self.config, "stages")
+        if not isinstance(planned, list):
+            return list(STAGES)
+        return [stage for stage in STAGES if stage in planned]
+
+    def measures_success(self) -> bool:
+        """Whether episodes are run to evaluate this run; not so on data without an environment."""
+        return self.config.get("eval_episodes") != 0
+
+    def missing(self) -> list[str]:
+        """What a complete run would hold and this one does not (yet), in words."""
+        measured = self.measures_success()
+        done = {item.label for item in (self.evaluations if measured else self.diagnostics)}
+        stages = [STAGES[stage] for stage in self.planned_stages() if stage not in done]
+        parts = {
+            "configuration": self.config,
+            "versions": self.versions,
+            "metrics": self.metrics,
+            "diagnostics": self.diagnostics,
+        }
+        absent = [name for name, part in parts.items() if not part]
+        if measured and not self.videos:
+            absent.append("videos")
+        lacking: list[str] = []
+        if stages:
+            lacking.append(f"Not {'evaluated' if measured else 'ended'}: {', '.join(stages)}.")
+        if absent:
+            lacking.append(f"Not in the run folder: {', '.join(absent)}.")
+        return lacking + self.problems
+
+
+def read_run(run_dir: str | Path) -> RunRecord:
+    """Read a run folder; damaged files are named in `problems` instead of stopping the report.
+
+    Raises:
+        StoreError: if there is no such folder.
+    """
+    path = Path(run_dir)
+    if not path.is_dir():
+        raise StoreError(
+            f"no run folder at {path}; give the folder that `softflow train` or `softflow demo` "
+            "printed (it holds config.json and metrics.csv)"
+        )
+    problems: list[str] = []
+    evaluations = _read_all(path / "evaluations", _evaluation, problems)
+    steps = {e.label: (e.online_episodes, e.robot_steps, e.update_step) for e in evaluations}
+    videos = [_video(file) for file in sorted((path / "videos").glob("*.mp4"))]
+    return RunRecord(
+        path=path,
+        config=_read_object(path / "config.json", problems),
+        versions=_read_object(path / "versions.json", problems),
+        metrics=_read_metrics(path, problems),
+        evaluations=sorted(evaluations, key=lambda e: _order(e, steps)),
+        diagnostics=sorted(
+            _read_all(path / "diagnostics", _diagnostics, problems), key=lambda d: _order(d, steps)
+        ),
+        videos=sorted(videos, key=lambda v: _order(v, steps)),
+        rollouts=_read_rollouts(path / "online", problems),
+        problems=problems,
+    )
+
+
+def stage_of(label: str) -> str:
+    """The stage of a label: `online_rl_round_03` belongs to `online_rl`; unknown ones to none."""
+    return next((stage for stage in STAGES if label.startswith(stage)), "")
+
+
+def find_key(tree: Any, key: str) -> Any:
+    """The value of the first `key` in nested dictionaries (shallow ones first), or None."""
+    level = [tree]
+    while level:
+        for node in level:
+            if isinstance(node, dict) and key in node:
+                return node[key]
+        level = [child for node in level if isinstance(node, dict) for child in node.values()]
+    return None
+
+
+def _final(items: list[_Staged], stage: str) -> _Staged | None:
+    of_stage = [item for item in items if item.stage == stage]
+    return of_stage[-1] if of_stage else None
+
+
+def _order(
+    item: Evaluation | Diagnostics | Video, steps: dict[str, tuple[int, int, int]]
+) -> tuple[Any, ...]:
+    position = list(STAGES).index(item.stage) if item.stage in STAGES else len(STAGES)
+    is_final = item.label == item.stage
+    return position, is_final, steps.get(item.label, (0, 0, 0)), item.label
+
+
+def _read_object(path: Path, problems: list[str]) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        value = read_json(path)
+    except StoreError as error:
+        problems.append(str(error))
+        return {}
+    if not isinstance(value, dict):
+        problems.append(f"'{path}' is damaged: it is not a JSON object; remove it")
+        return {}
+    return value
+
+
+def _read_all(
+    folder: Path, parse: Callable[[str, dict[str, Any]], _T], problems: list[str]
+) -> list[_T]:
+    items: list[_T] = []
+    for file in sorted(folder.glob("*.json")):
+        value = _read_object(file, problems)
+        try:
+            if value:
+                items.append(parse(file.stem, value))
+        except (KeyError, TypeError, ValueError) as error:
+            problems.append(f"'{file}' cannot be used ({error!r}); remove it")
+    return items
+
+
+def _read_metrics(path: Path, problems: list[str]) -> list[MetricSeries]:
+    try:
+        return read_metrics(path)
+    except StoreError as error:
+        problems.append(str(error))
+        return []
+
+
+def _read_rollouts(path: Path, problems: list[str]) -> Rollouts | None:
+    if not path.exists():
+        return None
+    try:
+        with EpisodeStore.open(path) as store:
+            summaries = store.summaries()
+    except StoreError as error:
+        problems.append(str(error))
+        return None
+    success = np.array([summary.success for summary in summaries], dtype=bool)
+    length = np.array([summary.length for summary in summaries], dtype=np.int64)
+    return Rollouts(store.spec, success, length)
+
+
+def _evaluation(label: str, value: dict[str, Any]) -> Evaluation:
+    episodes = tuple(
+        EpisodeResult(
+            int(e["seed"]), bool(e["success"]), int(e["length"]), float(e.get("return", math.nan))
+        )
+        for e in value.get("episodes", [])
+    )
+    num_episodes = int(value.get("num_episodes", len(episodes)))
+    rate = float(value["success_rate"])
+    low, high = wilson_interval(round(rate * num_episodes), num_episodes)
+    return Evaluation(
+        label=label,
+        stage=str(value.get("stage") or stage_of(label)),
+        update_step=int(value.get("update_step", 0)),
+        online_episodes=int(value.get("online_episodes", 0)),
+        robot_steps=int(value.get("robot_steps", 0)),
+        num_episodes=num_episodes,
+        success_rate=rate,
+        interval_low=float(value.get("interval_low", low)),
+        interval_high=float(value.get("interval_high", high)),
+        wall_time_s=float(value.get("wall_time_s", 0.0)),
+        episodes=episodes,
+    )
+
+
+def _diagnostics(label: str, value: dict[str, Any]) -> Diagnostics:
+    numbers: dict[str, float] = {}
+    arrays: dict[str, np.ndarray] = {}
+    for name, entry in value.items():
+        if isinstance(entry, list):
+            array = np.asarray(entry)
+            if array.ndim == 1 and array.dtype.kind in "fiu":
+                arrays[name] = array.astype(float)
+        elif isinstance(entry, int | float) and not isinstance(entry, bool):
+            numbers[name] = float(entry)
+    return Diagnostics(label, str(value.get("stage") or stage_of(label)), numbers, arrays)
+
+
+def _video(path: Path) -> Video:
+    episode = _read_object(path.with_suffix(".json"), [])
+    return Video(path.stem, stage_of(path.stem), path, episode)

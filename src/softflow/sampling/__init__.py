@@ -1,0 +1,1 @@
+"""Windows of episodes as training batches: datasets, samplers, caches, prefetching."""

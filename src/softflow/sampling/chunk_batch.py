@@ -1,0 +1,93 @@
+"""Decisions with chunks and prefix as training batches.
+
+At control step t the policy sees the observation and P committed prefix actions a[t : t+P] and
+predicts the H actions a[t+P : t+P+H]. It acts for E ≤ H steps, then decides again (Sec. IV-A;
+Eq. 7 with P = 0 and E = H).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from softflow.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkBatch:
+    """B decisions. Env units: nothing is normalised. T is the length of the row's episode.
+
+    Args:
+        observation: key → `[B, history_length, ...]`, oldest first, padded at the episode's
+            start by repeating its first observation.
+        prefix_actions: `[B, P, A]`, a[t : t+P]; past the end the last action is repeated.
+        actions: `[B, H, A]`, a[t+P : t+P+H]; past the end the last action is repeated.
+        step_valid: `[B, H]` bool, that action really lies inside the episode.
+        rewards: `[B, E]`, r[t : t+E], zero after the end.
+        num_steps: `[B]` int64, control steps until the next decision, min(E, T − t).
+        next_observation: like `observation`, at t + num_steps.
+        next_prefix_actions: `[B, P, A]`, a[t+num_steps : +P], the last action repeated.
+        bootstrap_mask: `[B]` float32, 0 only if the episode terminated at t + num_steps.
+        is_offline: `[B]` bool, the row comes from the offline data.
+        episode_success: `[B]` bool, the row's episode succeeded.
+    """
+
+    observation: dict[str, Tensor]
+    prefix_actions: Tensor
+    actions: Tensor
+    step_valid: Tensor
+    rewards: Tensor
+    num_steps: Tensor
+    next_observation: dict[str, Tensor]
+    next_prefix_actions: Tensor
+    bootstrap_mask: Tensor
+    is_offline: Tensor
+    episode_success: Tensor
+
+    @property
+    def batch_size(self) -> int:
+        """B, the number of rows."""
+        return len(self.actions)
+
+    def to(self, device: torch.device | str) -> ChunkBatch:
+        """The same batch on `device`."""
+        moved: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, dict):
+                tensors = cast("dict[str, Tensor]", value)
+                moved[item.name] = {key: tensor.to(device) for key, tensor in tensors.items()}
+            else:
+                moved[item.name] = value.to(device)
+        return ChunkBatch(**moved)
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[ChunkBatch]) -> ChunkBatch:
+        """The rows of all batches, in order.
+
+        Raises:
+            DataError: no batches, or batches of different observation keys or row shapes.
+        """
+        if not batches:
+            raise DataError("ChunkBatch.concatenate got no batches; give at least one.")
+        joined: dict[str, Any] = {}
+        for item in fields(cls):
+            values = [getattr(batch, item.name) for batch in batches]
+            try:
+                if isinstance(values[0], dict):
+                    keys = values[0].keys() | {key for value in values for key in value}
+                    joined[item.name] = {
+                        key: torch.cat([v[key] for v in values]) for key in sorted(keys)
+                    }
+                else:
+                    joined[item.name] = torch.cat(values)
+            except (KeyError, RuntimeError) as error:
+                raise DataError(
+                    f"ChunkBatch.concatenate: '{item.name}' does not fit together ({error}); "
+                    "the datasets need the same observations, actions and ChunkSpec."
+                ) from error
+        return cls(**joined)

@@ -1,0 +1,177 @@
+"""Every decision window of chosen episodes, gathered into batches by number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.episode_store import EpisodeStore
+from softflow.errors import DataError
+from softflow.sampling.chunk_batch import ChunkBatch
+from softflow.sampling.columns import Columns, take_rows
+from softflow.sampling.flat_episodes import EpisodeTable, FlatEpisodes, Places
+from softflow.sampling.flat_loading import DEFAULT_RAM_BYTES, FlatLoader
+from softflow.sampling.frame_cache import FrameCache
+
+DEFAULT_IMAGE_CACHE_BYTES = 512 * 1024**2
+
+
+class ChunkDataset:
+    """Every decision window (t in 0 … T−1) of chosen episodes of a store.
+
+    Windows are numbered in the order their episodes were added, so growing a dataset or building
+    it at once with the same episodes gives the same numbering.
+
+    Memory: states, actions and rewards stay in RAM as float32 up to `ram_bytes` (twice that while
+    episodes are added); larger data is mapped from files beside the store, see `FlatLoader`. Images
+    are read on demand through a cache of at most `image_cache_bytes` decoded bytes. Batches are
+    the caller's.
+
+    Args:
+        store: where the episodes are.
+        chunk_spec: lengths of a decision.
+        episodes: indices into the store; all of them when None.
+        offline: what `is_offline` says of these rows.
+        with_images: whether batches hold the cameras too.
+        image_cache_bytes: bound of the decoded-image cache; unused without images.
+        ram_bytes: bound of the states, actions and rewards held in RAM.
+        cache_folder: where files to map may be written if not beside the episodes (read-only or
+            network stores).
+    """
+
+    def __init__(
+        self,
+        store: EpisodeStore,
+        chunk_spec: ChunkSpec,
+        *,
+        episodes: Sequence[int] | None = None,
+        offline: bool = True,
+        with_images: bool = True,
+        image_cache_bytes: int = DEFAULT_IMAGE_CACHE_BYTES,
+        ram_bytes: int = DEFAULT_RAM_BYTES,
+        cache_folder: Path | None = None,
+    ) -> None:
+        self.store = store
+        self.chunk_spec = chunk_spec
+        self.offline = offline
+        self._image_keys = store.spec.image_keys if with_images else ()
+        lengths = np.arange(chunk_spec.chunk_length + 1)[:, None]
+        self._triangle = np.arange(chunk_spec.chunk_length) < lengths
+        self._loader = FlatLoader(store, ram_bytes, cache_folder)
+        self._flat = FlatEpisodes(Columns.empty(store.spec), EpisodeTable.empty())
+        self._frames = FrameCache(store, image_cache_bytes)
+        self.add_episodes(range(len(store)) if episodes is None else episodes)
+
+    @property
+    def num_windows(self) -> int:
+        """Number of decision windows: the summed length of all episodes."""
+        return len(self._flat.windows)
+
+    @property
+    def num_episodes(self) -> int:
+        """Number of episodes added so far."""
+        return len(self._flat.table.length)
+
+    @property
+    def episode_indices(self) -> tuple[int, ...]:
+        """Store indices of the episodes, in the order they were added."""
+        return tuple(self._flat.table.store_index.tolist())
+
+    @property
+    def episode_lengths(self) -> np.ndarray:
+        """Windows of each episode `[num_episodes]`, in the order they were added."""
+        return self._flat.table.length
+
+    @property
+    def cached_image_bytes(self) -> int:
+        """Decoded image bytes held at the moment."""
+        return self._frames.num_bytes
+
+    def add_episodes(self, indices: Iterable[int]) -> None:
+        """Read more episodes of the store; each adds its T windows behind the present ones.
+
+        Raises:
+            StoreError: an episode is missing or damaged; nothing is added then.
+        """
+        self._flat = self._loader.load(self._flat, list(indices))
+
+    def add_new_episodes(self) -> int:
+        """Add every episode appended to the store behind the last one added here.
+
+        Returns:
+            How many were added.
+        """
+        self.store.refresh()
+        new = range(max(self.episode_indices, default=-1) + 1, len(self.store))
+        self.add_episodes(new)
+        return len(new)
+
+    def gather(self, window_indices: np.ndarray) -> ChunkBatch:
+        """The batch of these windows, one row each; see `ChunkBatch` for shapes.
+
+        Args:
+            window_indices: `[B]` integers in 0 … num_windows − 1.
+
+        Raises:
+            DataError: an index is out of range.
+        """
+        windows = np.asarray(window_indices, np.int64)
+        if windows.size and not 0 <= windows.min() <= windows.max() < self.num_windows:
+            raise DataError(
+                f"window indices {windows.min()} … {windows.max()} do not fit a dataset of "
+                f"{self.num_windows} windows; draw them below num_windows."
+            )
+        # One look: another thread may be adding episodes.
+        flat, spec = self._flat, self.chunk_spec
+        places = flat.places(windows)
+        chunk_start = places.step + spec.prefix_length
+        left = places.length - places.step
+        num_steps = np.minimum(spec.execution_horizon, left)
+        next_step = places.step + num_steps
+        stops = flat.table.terminated.take(places.episode) & (num_steps == left)
+        # Row n of the triangle has its first n entries true.
+        in_chunk = np.clip(left - spec.prefix_length, 0, spec.chunk_length)
+        step_valid = take_rows(self._triangle, in_chunk)
+
+        def actions(start: np.ndarray, count: int) -> Tensor:
+            return torch.from_numpy(flat.actions(places, start, count))
+
+        observation, next_observation = self._observations(flat, places, (places.step, next_step))
+        return ChunkBatch(
+            observation=observation,
+            prefix_actions=actions(places.step, spec.prefix_length),
+            actions=actions(chunk_start, spec.chunk_length),
+            step_valid=torch.from_numpy(step_valid),
+            rewards=torch.from_numpy(flat.rewards(places, places.step, spec.execution_horizon)),
+            num_steps=torch.from_numpy(num_steps),
+            next_observation=next_observation,
+            next_prefix_actions=actions(next_step, spec.prefix_length),
+            bootstrap_mask=torch.from_numpy((~stops).astype(np.float32)),
+            is_offline=torch.full((len(windows),), self.offline, dtype=torch.bool),
+            episode_success=torch.from_numpy(flat.table.success.take(places.episode)),
+        )
+
+    def _observations(
+        self, flat: FlatEpisodes, places: Places, last: Sequence[np.ndarray]
+    ) -> list[dict[str, Tensor]]:
+        """For each `last` `[B]`: key → `[B, history_length, ...]`, that step's observation last."""
+        count = self.chunk_spec.history_length
+        result = [
+            {key: torch.from_numpy(state) for key, state in flat.states(places, at, count).items()}
+            for at in last
+        ]
+        if self._image_keys:
+            # In one go, because windows share pieces with what follows them.
+            steps = np.maximum(np.stack(last)[:, :, None] + np.arange(1 - count, 1), 0)
+            episodes = np.take(flat.table.store_index, places.episode)[:, None]
+            episodes = np.broadcast_to(episodes, steps.shape)
+            images = self._frames.frames(self._image_keys, episodes, steps)
+            for key, frames in images.items():
+                for part, batch in zip(result, torch.from_numpy(frames), strict=True):
+                    part[key] = batch
+        return result

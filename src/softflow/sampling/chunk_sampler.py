@@ -1,0 +1,156 @@
+"""Samplers that draw decision windows for each gradient step."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+from softflow.data.data_spec import require_same_spec
+from softflow.errors import ConfigError, DataError
+from softflow.sampling.chunk_batch import ChunkBatch
+from softflow.sampling.chunk_dataset import ChunkDataset
+from softflow.sampling.source_weights import SourceWeights, WindowDraws
+
+
+def _generator(seed: int, stream: str, update_step: int) -> np.random.Generator:
+    """Randomness as a pure function of its arguments: a resumed run needs no sampler state."""
+    return np.random.default_rng([seed, zlib.crc32(stream.encode()), update_step])
+
+
+def _require_windows(dataset: ChunkDataset, role: str) -> None:
+    if dataset.num_windows == 0:
+        raise DataError(
+            f"the {role} dataset over '{dataset.store.path}' is empty; collect episodes first "
+            "or choose others."
+        )
+
+
+class ChunkSampler:
+    """Random windows with replacement; the batch of an update depends on nothing but
+    (seed, stream, update_step) and the dataset, so a resumed run sees the same batches. Several
+    threads may ask for batches at once.
+
+    Args:
+        dataset: the windows; may grow between batches.
+        batch_size: B.
+        seed: of the run, ≥ 0.
+        stream: separates samplers of one run, e.g. "imitation".
+        weights: how often to draw from each source of the data; None draws all windows alike.
+
+    Raises:
+        ConfigError: batch_size is below 1.
+        DataError: the weights do not fit the sources of the data.
+    """
+
+    def __init__(
+        self,
+        dataset: ChunkDataset,
+        batch_size: int,
+        seed: int,
+        stream: str,
+        weights: SourceWeights | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}; it must be ≥ 1.")
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.seed = seed
+        self.stream = stream
+        self._draws = WindowDraws(dataset, weights)
+
+    @property
+    def data_version(self) -> int:
+        """Changes whenever the dataset grew."""
+        return self.dataset.num_windows
+
+    def batch(self, update_step: int) -> ChunkBatch:
+        """The batch of this gradient step.
+
+        Raises:
+            DataError: the dataset is empty, or grew by a source without a weight.
+        """
+        _require_windows(self.dataset, self.stream)
+        generator = _generator(self.seed, self.stream, update_step)
+        return self.dataset.gather(self._draws.draw(generator, self.batch_size))
+
+
+class MixtureSampler:
+    """Batches of offline and online windows (Sec. IV-D: ρ, 0.5 in App. C2).
+
+    The first round(offline_ratio · B) rows are offline, the rest online; while there is no
+    online window, all rows are offline.
+
+    Args:
+        offline, online: the two datasets; `online` may grow between batches.
+        batch_size: B.
+        offline_ratio: ρ in [0, 1].
+        seed, stream: as in `ChunkSampler`.
+        weights: how often the offline rows come from each source; None draws all windows alike.
+
+    Raises:
+        ConfigError: a number is out of range, or the datasets have different lengths of a decision.
+        DataError: the datasets or the weights do not fit.
+    """
+
+    def __init__(
+        self,
+        offline: ChunkDataset,
+        online: ChunkDataset,
+        batch_size: int,
+        offline_ratio: float,
+        seed: int,
+        stream: str,
+        weights: SourceWeights | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}; it must be ≥ 1.")
+        if not 0.0 <= offline_ratio <= 1.0:
+            raise ConfigError(f"offline_ratio is {offline_ratio}; it must lie in [0, 1].")
+        if offline.chunk_spec != online.chunk_spec:
+            raise ConfigError(
+                f"the offline dataset uses {offline.chunk_spec}, the online one "
+                f"{online.chunk_spec}; give both the same ChunkSpec."
+            )
+        require_same_spec(
+            offline.store.spec,
+            online.store.spec,
+            f"the offline data '{offline.store.path}'",
+            f"the online data '{online.store.path}'",
+        )
+        self.offline = offline
+        self.online = online
+        self.batch_size = batch_size
+        self.offline_ratio = offline_ratio
+        self.seed = seed
+        self.stream = stream
+        self._draws = (WindowDraws(offline, weights), WindowDraws(online))
+
+    @property
+    def data_version(self) -> tuple[int, int]:
+        """Changes whenever one of the datasets grew."""
+        return self.offline.num_windows, self.online.num_windows
+
+    @property
+    def num_offline(self) -> int:
+        """Offline rows in the next batch."""
+        if self.online.num_windows == 0:
+            return self.batch_size
+        return round(self.offline_ratio * self.batch_size)
+
+    def batch(self, update_step: int) -> ChunkBatch:
+        """The batch of this gradient step, offline rows first.
+
+        Raises:
+            DataError: rows are due from an empty dataset.
+        """
+        generator = _generator(self.seed, self.stream, update_step)
+        counts = (self.num_offline, self.batch_size - self.num_offline)
+        parts: list[ChunkBatch] = []
+        for dataset, draws, count, role in zip(
+            (self.offline, self.online), self._draws, counts, ("offline", "online"), strict=True
+        ):
+            if count:
+                _require_windows(dataset, role)
+                parts.append(dataset.gather(draws.draw(generator, count)))
+        return ChunkBatch.concatenate(parts)

@@ -1,0 +1,86 @@
+"""Which runs a command may go on with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from point_world import tiny_config, write_demonstrations
+
+from softflow.data.episode_store import EpisodeStore
+from softflow.data.labels import Event, Label
+from softflow.errors import CheckpointError, ConfigError
+from softflow.training.config import DataConfig, TrainingConfig
+from softflow.training.provenance import write_identity
+from softflow.training.run import Run
+from softflow.utils.files import write_json
+from softflow.utils.progress import SilentProgress
+
+CONFIG = tiny_config(eval_episodes=0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EpisodeStore:
+    return EpisodeStore.open(write_demonstrations(tmp_path / "demos", (True, True, False)))
+
+
+def begin(folder: Path, store: EpisodeStore, config: TrainingConfig = CONFIG) -> Path:
+    """A run that has a checkpoint."""
+    write_identity(folder, store.path, store, ["imitation"], config)
+    run = Run(folder, config, store.path, None, SilentProgress())
+    run.save()
+    run.close()
+    return folder / "config.json"
+
+
+def go_on(folder: Path, store: EpisodeStore, config: TrainingConfig = CONFIG) -> None:
+    write_identity(folder, store.path, store, ["imitation"], config)
+
+
+def test_a_run_from_before_a_setting_existed_goes_on(store: EpisodeStore, tmp_path: Path) -> None:
+    file = begin(tmp_path / "run", store)
+    config = json.loads(file.read_text())
+    del config["data"], config["dataset_successes"], config["model"]["actions"]
+    write_json(file, config)
+    go_on(tmp_path / "run", store)
+    assert json.loads(file.read_text())["data"] == {
+        "weights": {},
+        "weights_field": "source",
+        "prefetch_workers": 0,
+    }
+    write_json(file, config)
+    other = replace(CONFIG, data=DataConfig(weights_field="operator"))
+    with pytest.raises(ConfigError, match=r"data.weights_field: there 'source', now 'operator'"):
+        go_on(tmp_path / "run", store, other)
+
+
+def test_a_setting_that_is_gone_is_named(store: EpisodeStore, tmp_path: Path) -> None:
+    file = begin(tmp_path / "run", store)
+    config = json.loads(file.read_text())
+    config["model"]["wheels"] = 4
+    write_json(file, config)
+    with pytest.raises(CheckpointError, match="wheels"):
+        go_on(tmp_path / "run", store)
+
+
+def test_the_number_of_threads_is_free_but_a_source_of_that_name_is_not(
+    store: EpisodeStore, tmp_path: Path
+) -> None:
+    sources = replace(CONFIG, data=DataConfig({"unknown": 1, "device": 0}))
+    begin(tmp_path / "run", store, sources)
+    free = replace(sources, data=replace(sources.data, prefetch_workers=3), num_workers=2)
+    go_on(tmp_path / "run", store, free)
+    other = replace(CONFIG, data=DataConfig({"unknown": 1, "device": 2}))
+    with pytest.raises(ConfigError, match=r"data.weights.device: there 0.0, now 2.0"):
+        go_on(tmp_path / "run", store, other)
+
+
+def test_relabelled_data_is_other_data(store: EpisodeStore, tmp_path: Path) -> None:
+    """The run would go on with other demonstrations than it began with."""
+    begin(tmp_path / "run", store)
+    last = store.episode(2).length - 1
+    store.label(2, Label("somebody", (Event(last, "success", 1.0),)))
+    with pytest.raises(ConfigError, match="dataset_successes: there 2, now 3"):
+        go_on(tmp_path / "run", EpisodeStore.open(store.path))
