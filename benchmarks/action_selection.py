@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring import Row, Section, Timings, measure
-from benchmarks.synthetic import STATE_DIM, leave_identity, statistics
+from benchmarks.synthetic import STATE_DIM, leave_identity, model_inputs
 from softflow.errors import NumericalError
 from softflow.models.action_selection import select_by_value
-from softflow.models.chunk_critic import ChunkCritic, CriticEnsemble
-from softflow.models.flow_policy import ActionFlow
+from softflow.models.critics.transformer_critic import TransformerCritic
+from softflow.models.policies.flow_policy import ActionFlow, FlowPolicy
 from softflow.models.value_distribution import ValueSupport
 from softflow.training.config import ModelConfig
+from softflow.training.learner import build_critic, build_policy
 
 
 @dataclass(frozen=True)
@@ -41,25 +42,30 @@ class Networks:
     """A flow and a critic, and the two halves of a decision done three ways."""
 
     def __init__(self, size: DecisionSize, device: str) -> None:
-        model, data = size.model, statistics(STATE_DIM, size.action_dim)
+        model = size.model
+        inputs = model_inputs(model, STATE_DIM, size.action_dim)
         token_dim = model.encoder.token_dim
         torch.manual_seed(0)
         self.size = size
-        self.flow = ActionFlow(model.chunk.chunk_length, size.action_dim, token_dim, model.flow)
-        self.critic = CriticEnsemble(
-            model.chunk, data, ValueSupport(0.0, 1.0), model.critic, model.encoder
-        )
-        for module in (self.flow, self.critic):
+        self.policy = build_policy(model, inputs)
+        self.critic = build_critic(model, inputs, ValueSupport(0.0, 1.0))
+        for module in (self.policy, self.critic):
             leave_identity(module)
             module.eval().requires_grad_(False).to(device)
         self.tokens = torch.randn(1, size.num_tokens, token_dim, device=device)
         self.latents = self.flow.draw_latents(1, size.num_candidates, 0.7)
         self.candidates = self.flow.to_actions(self.latents, self.flow.condition(self.tokens))[0]
 
+    @property
+    def flow(self) -> ActionFlow:
+        """The density inside the policy: observation tokens are given here, not encoded."""
+        assert isinstance(self.policy, FlowPolicy)
+        return self.policy.flow
+
     def compiled(self) -> Networks:
         """The same networks through torch.compile: each coupling's network, each critic."""
         other = copy.copy(self)
-        other.flow, other.critic = copy.deepcopy(self.flow), copy.deepcopy(self.critic)
+        other.policy, other.critic = copy.deepcopy(self.policy), copy.deepcopy(self.critic)
         for coupling in other.flow.couplings:
             coupling.network.compile()  # type: ignore[operator]
         for member in other.critic.members:
@@ -78,13 +84,12 @@ class Networks:
         """The chosen chunk [1, H, A] by the function the product calls."""
         generator = torch.Generator(self.tokens.device).manual_seed(0)
         return select_by_value(
-            self.flow,
+            self.policy,
             self.flow.condition(self.tokens),
             self.critic,
             self.tokens,
             self.size.num_candidates,
             0.7,
-            0.9,
             generator=generator,
         ).actions
 
@@ -104,7 +109,7 @@ class Networks:
         """Candidates [N, H, A] -> values [N] by plain `nn.TransformerEncoderLayer`s."""
         logits: list[Tensor] = []
         for member in self.critic.members:
-            assert isinstance(member, ChunkCritic)
+            assert isinstance(member, TransformerCritic)
             chunk = member.action_embed(candidates) + member.action_position
             readout = member.readout.expand(len(candidates), -1, -1)
             tokens = torch.cat([self._repeated(), chunk, readout], dim=1)

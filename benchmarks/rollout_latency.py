@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from benchmarks.measuring import Row, Section, Spread, loops_for, measure
-from benchmarks.synthetic import statistics
+from benchmarks.synthetic import model_inputs
 from softflow.data.data_spec import STATE_KEY
 from softflow.envs.registry import make_env
 from softflow.models.action_selection import ChunkSelector, SelectionConfig, SelectionRule
@@ -33,9 +33,10 @@ def run(name: str, config: TrainingConfig, turns: int, env_id: str = "cube-singl
 def _run(name: str, config: TrainingConfig, turns: int, env_id: str) -> Section:
     env = make_env(env_id)
     observation, _ = env.reset(seed=0)
-    data = statistics(len(observation[STATE_KEY]), len(env.neutral_action))
-    policy = build_policy(config.model, data).eval()
-    critic = build_critic(config.model, data, ValueSupport(0.0, 1.0)).eval()
+    sizes = (len(observation[STATE_KEY]), len(env.neutral_action))
+    inputs = model_inputs(config.model, *sizes)
+    policy = build_policy(config.model, inputs).eval()
+    critic = build_critic(config.model, inputs, ValueSupport(0.0, 1.0)).eval()
     chunk, num = config.model.chunk, config.execution_candidates
     seen = torch.from_numpy(observation[STATE_KEY]).expand(1, chunk.history_length, -1)
     prefix = torch.from_numpy(env.neutral_action).expand(1, chunk.prefix_length, -1)

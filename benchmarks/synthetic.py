@@ -9,7 +9,9 @@ from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import STATE_KEY, DataSpec
 from softflow.data.episode import Episode
 from softflow.data.statistics import ArrayStatistics, DatasetStatistics
+from softflow.models.inputs import ModelInputs
 from softflow.sampling.chunk_batch import ChunkBatch
+from softflow.training.config import ModelConfig
 
 STATE_DIM = 28
 ACTION_DIM = 5
@@ -23,6 +25,14 @@ def statistics(state_dim: int, action_dim: int) -> DatasetStatistics:
         return ArrayStatistics(np.zeros(size), np.ones(size), -np.ones(size), np.ones(size))
 
     return DatasetStatistics({STATE_KEY: unit(state_dim)}, unit(action_dim), 1, 1)
+
+
+def model_inputs(
+    model: ModelConfig, state_dim: int = STATE_DIM, action_dim: int = ACTION_DIM
+) -> ModelInputs:
+    """What networks are told of such data."""
+    data = statistics(state_dim, action_dim)
+    return ModelInputs(model.chunk, data, {STATE_KEY: (state_dim,)})
 
 
 def chunk_batch(batch_size: int, chunk: ChunkSpec) -> ChunkBatch:

@@ -19,7 +19,7 @@ from benchmarks.matrix_products import (
     total_flops,
 )
 from benchmarks.measuring import Row, Section, Spread, Timings, measure, synchronize
-from benchmarks.synthetic import ACTION_DIM, STATE_DIM, chunk_batch, leave_identity, statistics
+from benchmarks.synthetic import chunk_batch, leave_identity, model_inputs
 from softflow.models.value_distribution import ValueSupport
 from softflow.training.config import TrainingConfig
 from softflow.training.learner import Learner
@@ -34,7 +34,7 @@ def updates(config: TrainingConfig, batch_size: int | None) -> dict[str, Update]
         config: a preset.
         batch_size: instead of each stage's own.
     """
-    learner = Learner(config, statistics(STATE_DIM, ACTION_DIM), ValueSupport(0.0, 1.0))
+    learner = Learner(config, model_inputs(config.model), ValueSupport(0.0, 1.0))
     leave_identity(learner.policy)
     chunk = config.model.chunk
     imitation, warmup, rl = (

@@ -25,9 +25,9 @@ from benchmarks import (
 from benchmarks.matrix_products import PlainProducts, Product, record_products, total_flops
 from benchmarks.measuring import Section, Timings, measure
 from softflow.data.chunk_spec import ChunkSpec
-from softflow.models.chunk_critic import CriticConfig
-from softflow.models.coupling import FlowConfig
-from softflow.models.observation_encoder import EncoderConfig
+from softflow.models.critics.transformer_critic import TransformerCriticConfig
+from softflow.models.encoders.state_mlp import StateMlpConfig
+from softflow.models.policies.coupling import FlowConfig
 from softflow.presets import small
 from softflow.training.config import ModelConfig, TrainingConfig
 from softflow.utils.files import read_json
@@ -38,8 +38,8 @@ def tiny() -> TrainingConfig:
     model = ModelConfig(
         ChunkSpec(4, 4),
         FlowConfig(num_layers=2, dim=8, num_heads=2, mlp_dim=8, head_hidden_dim=8),
-        EncoderConfig(token_dim=8, hidden_dim=8, state_tokens=2),
-        CriticConfig(dim=8, num_heads=2, num_layers=2, mlp_dim=8, dropout=0.1),
+        StateMlpConfig(token_dim=8, hidden_dim=8, state_tokens=2),
+        TransformerCriticConfig(dim=8, num_heads=2, num_layers=2, mlp_dim=8, dropout=0.1),
     )
     return replace(small(), model=model)
 

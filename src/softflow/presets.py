@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.errors import ConfigError
-from softflow.models.chunk_critic import CriticConfig
-from softflow.models.coupling import FlowConfig
-from softflow.models.observation_encoder import EncoderConfig
+from softflow.models.critics.transformer_critic import TransformerCriticConfig
+from softflow.models.encoders.state_mlp import StateMlpConfig
+from softflow.models.policies.coupling import FlowConfig
 from softflow.training.config import (
     CriticStageConfig,
     ModelConfig,
@@ -28,9 +28,9 @@ def paper() -> TrainingConfig:
     return TrainingConfig(
         model=ModelConfig(
             chunk=ChunkSpec(chunk_length=10, execution_horizon=10),  # IV-E: H = 10
-            flow=FlowConfig(),  # App. C1: 16 couplings, hidden 256, 8 heads
-            encoder=EncoderConfig(),  # App. C1: tokens of 512
-            critic=CriticConfig(),  # App. C1: 512, 8 heads, 3 layers, feed-forward 256
+            policy=FlowConfig(),  # App. C1: 16 couplings, hidden 256, 8 heads
+            encoder=StateMlpConfig(),  # App. C1: tokens of 512
+            critic=TransformerCriticConfig(),  # App. C1: 512, 8 heads, 3 layers, feed-forward 256
         ),
         imitation=StageConfig(
             num_updates=30_000,  # App. C2: simulation
@@ -86,9 +86,9 @@ def small() -> TrainingConfig:
         paper(),
         model=ModelConfig(
             chunk=ChunkSpec(chunk_length=5, execution_horizon=5),
-            flow=FlowConfig(num_layers=6, dim=64, num_heads=2, mlp_dim=128, head_hidden_dim=128),
-            encoder=EncoderConfig(token_dim=64, hidden_dim=256, state_tokens=4),
-            critic=CriticConfig(dim=64, num_heads=2, num_layers=2, mlp_dim=128),
+            policy=FlowConfig(num_layers=6, dim=64, num_heads=2, mlp_dim=128, head_hidden_dim=128),
+            encoder=StateMlpConfig(token_dim=64, hidden_dim=256, state_tokens=4),
+            critic=TransformerCriticConfig(dim=64, num_heads=2, num_layers=2, mlp_dim=128),
         ),
         imitation=StageConfig(
             num_updates=1_200,

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import STATE_KEY
 from softflow.data.statistics import ArrayStatistics, DatasetStatistics
-from softflow.models.chunk_critic import CriticConfig, CriticEnsemble
-from softflow.models.coupling import FlowConfig
-from softflow.models.flow_policy import ActionFlow, FlowPolicy
-from softflow.models.observation_encoder import EncoderConfig
+from softflow.models.critic import CriticEnsemble
+from softflow.models.critics.transformer_critic import TransformerCriticConfig
+from softflow.models.encoders.state_mlp import StateMlpConfig
+from softflow.models.inputs import ModelInputs
+from softflow.models.policies.coupling import FlowConfig
+from softflow.models.policies.flow_policy import ActionFlow, FlowPolicy
 from softflow.models.value_distribution import ValueSupport
 
 TOKEN_DIM = 6
@@ -108,8 +110,20 @@ def make_statistics() -> Callable[..., DatasetStatistics]:
 
 
 @pytest.fixture(scope="session")
-def make_policy(
+def make_inputs(
     make_statistics: Callable[..., DatasetStatistics],
+) -> Callable[..., ModelInputs]:
+    """`make_inputs(chunk, A)`: what networks are told of data with a state of `STATE_DIM`."""
+
+    def make(chunk: ChunkSpec, action_dim: int = 2) -> ModelInputs:
+        return ModelInputs(chunk, make_statistics(action_dim), {STATE_KEY: (STATE_DIM,)})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_policy(
+    make_inputs: Callable[..., ModelInputs],
 ) -> Callable[..., FlowPolicy]:
     """`make_policy(chunk, A)`: a float64 policy in evaluation mode, all weights random."""
 
@@ -117,8 +131,8 @@ def make_policy(
         chunk: ChunkSpec, action_dim: int = 2, seed: int = 0, num_layers: int = 4, tokens: int = 2
     ) -> FlowPolicy:
         flow = FlowConfig(num_layers, 8, 2, 12, 10)
-        encoder = EncoderConfig(token_dim=8, hidden_dim=7, state_tokens=tokens)
-        policy = FlowPolicy(chunk, make_statistics(action_dim), flow, encoder)
+        encoder = StateMlpConfig(token_dim=8, hidden_dim=7, state_tokens=tokens)
+        policy = FlowPolicy(make_inputs(chunk, action_dim), flow, encoder)
         fill_randomly(policy, seed)
         return policy.double().eval()
 
@@ -127,17 +141,25 @@ def make_policy(
 
 @pytest.fixture(scope="session")
 def make_critic(
-    make_statistics: Callable[..., DatasetStatistics],
+    make_inputs: Callable[..., ModelInputs],
 ) -> Callable[..., CriticEnsemble]:
     """`make_critic(chunk, A)`: a float64 ensemble in evaluation mode, all weights random."""
 
     def make(
         chunk: ChunkSpec, action_dim: int = 2, seed: int = 0, num_critics: int = 2, tokens: int = 2
     ) -> CriticEnsemble:
-        config = CriticConfig(8, 2, 3, 12, dropout=0.1, num_critics=num_critics, num_bins=13)
-        encoder = EncoderConfig(token_dim=8, hidden_dim=7, state_tokens=tokens)
+        config = TransformerCriticConfig(
+            dim=8,
+            num_heads=2,
+            num_layers=3,
+            mlp_dim=12,
+            dropout=0.1,
+            num_critics=num_critics,
+            num_bins=13,
+        )
+        encoder = StateMlpConfig(token_dim=8, hidden_dim=7, state_tokens=tokens)
         support = ValueSupport(-1.0, 2.0, num_bins=13)
-        critic = CriticEnsemble(chunk, make_statistics(action_dim), support, config, encoder)
+        critic = CriticEnsemble(make_inputs(chunk, action_dim), support, config, encoder)
         fill_randomly(critic, 500 + seed)
         return critic.double().eval()
 

@@ -15,8 +15,8 @@ from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.statistics import DatasetStatistics
 from softflow.errors import ConfigError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig, select_by_value
-from softflow.models.chunk_critic import CriticEnsemble
-from softflow.models.flow_policy import FlowPolicy
+from softflow.models.critic import CriticEnsemble
+from softflow.models.policies.flow_policy import FlowPolicy
 from softflow.training.learner import frozen
 
 CHUNK = ChunkSpec(4, 4, prefix_length=1, history_length=2)
@@ -57,7 +57,7 @@ def test_alg_2_keeps_the_candidate_of_highest_minimum_value(
     condition = policy.condition(observation, prefix)
     tokens = critic.encoder(observation, prefix)
     selection = select_by_value(
-        policy.flow, condition, critic, tokens, num_candidates, 1.0, LIMIT, generator=seeded()
+        policy, condition, critic, tokens, num_candidates, 1.0, generator=seeded()
     )
     sampled, _ = policy.flow.sample(num_candidates, 1.0, condition, seeded())
     assert (sampled.abs() > LIMIT).any(), "no candidate beyond the limit: clipping is not tested"
@@ -92,7 +92,7 @@ def test_without_pathwise_there_is_no_graph(
     condition = policy.condition(observation, prefix)
     tokens = critic.encoder(observation, prefix)
     assert tokens.requires_grad
-    selection = select_by_value(policy.flow, condition, critic, tokens, 3, 0.7, LIMIT)
+    selection = select_by_value(policy, condition, critic, tokens, 3, 0.7)
     for tensor in (
         selection.actions,
         selection.value,
@@ -114,13 +114,12 @@ def actor_value(
     with frozen(critic):
         tokens = critic.encoder(observation, prefix)
         selection = select_by_value(
-            policy.flow,
+            policy,
             condition,
             critic,
             tokens,
             num_candidates,
             0.5,
-            LIMIT,
             pathwise=True,
             generator=seeded(),
         )
@@ -217,9 +216,7 @@ def test_the_price_of_pathwise_does_not_grow_with_the_candidates(
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-            select_by_value(
-                policy.flow, condition, critic, tokens, num_candidates, 0.5, LIMIT, pathwise=True
-            )
+            select_by_value(policy, condition, critic, tokens, num_candidates, 0.5, pathwise=True)
         kept.append(sum(sizes))
     assert kept[0] == kept[1] == kept[2] > 0
 
@@ -299,7 +296,7 @@ def test_the_deployed_rule_speaks_the_robots_units(
     else:
         tokens = critic.encoder(observation, normalised)
         chosen = select_by_value(
-            policy.flow, condition, critic, tokens, 8, 1.0, 0.9, generator=seeded()
+            policy, condition, critic, tokens, 8, 1.0, generator=seeded()
         ).actions
     expected = low + (chosen.clamp(-0.9, 0.9) + 0.9) / 1.8 * (high - low)
     torch.testing.assert_close(actions, expected, rtol=1e-9, atol=1e-9)

@@ -25,8 +25,8 @@ from softflow.models.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from softflow.models.chunk_critic import CriticEnsemble
-from softflow.models.flow_policy import ActionFlow, FlowPolicy
+from softflow.models.critic import CriticEnsemble
+from softflow.models.policies.flow_policy import ActionFlow, FlowPolicy
 
 FILES = [
     "pretrained_model/model.safetensors",

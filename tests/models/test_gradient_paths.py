@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from softflow.data.chunk_spec import ChunkSpec
-from softflow.data.statistics import DatasetStatistics
-from softflow.models.chunk_critic import CriticEnsemble
-from softflow.models.coupling import FlowConfig
-from softflow.models.flow_policy import FlowPolicy
-from softflow.models.observation_encoder import EncoderConfig
+from softflow.models.critic import CriticEnsemble
+from softflow.models.encoders.state_mlp import StateMlpConfig
+from softflow.models.inputs import ModelInputs
+from softflow.models.policies.coupling import FlowConfig
+from softflow.models.policies.flow_policy import FlowPolicy
 from softflow.training.losses import critic_loss
 
 MakePolicy = Callable[..., FlowPolicy]
@@ -130,14 +130,14 @@ def test_a_cut_chunk_still_teaches_all_but_what_the_padding_hides(
 
 
 def test_a_fresh_policy_learns_its_last_linear_layers_first(
-    make_statistics: Callable[..., DatasetStatistics],
+    make_inputs: Callable[..., ModelInputs],
     make_observation: MakeObservation,
     make_actions: MakeTensor,
 ) -> None:
     """The zero initialisation in one picture, and the reason why these tests fill weights."""
     chunk = ChunkSpec(4, 4)
     policy = FlowPolicy(
-        chunk, make_statistics(2), FlowConfig(2, 8, 2, 12, 10), EncoderConfig(8, 7, 2)
+        make_inputs(chunk), FlowConfig(2, 8, 2, 12, 10), StateMlpConfig(8, 7, 2)
     ).double()
     observation, prefix = make_observation(chunk, batch=3)
     condition = policy.condition(observation, prefix)

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.models.action_selection import ChunkSelector, SelectionConfig, select_by_value
-from softflow.models.bijections import (
+from softflow.models.critic import CriticEnsemble
+from softflow.models.policies.bijections import (
     at_least_float32,
     bound,
     scale_and_shift,
     unbound,
     undo_scale_and_shift,
 )
-from softflow.models.chunk_critic import CriticEnsemble
-from softflow.models.flow_policy import FlowPolicy
+from softflow.models.policies.flow_policy import FlowPolicy
 
 CHUNK = ChunkSpec(5, 5, prefix_length=1)
 
@@ -61,7 +61,7 @@ def test_everything_keeps_the_precision_of_the_weights(
     condition = policy.condition(observation, prefix)
     tokens = critic.encoder(observation, prefix)
     step_valid = torch.arange(5) < torch.tensor([[3], [5]])
-    selection = select_by_value(policy.flow, condition, critic, tokens, 4, 0.7, 0.9)
+    selection = select_by_value(policy, condition, critic, tokens, 4, 0.7)
     selector = ChunkSelector(policy, critic, SelectionConfig(4, 0.7))
     results = [
         *policy.flow.to_latents(actions, condition),

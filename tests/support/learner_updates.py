@@ -8,6 +8,7 @@ import torch
 from point_world import tiny_config
 from torch import Tensor, nn
 
+from softflow.models.policies.flow_policy import ActionFlow, FlowPolicy
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.learner import Learner
 
@@ -16,6 +17,12 @@ BatchMaker = Callable[..., ChunkBatch]
 Update = Callable[[Learner, ChunkBatch], dict[str, Tensor]]
 CONFIG = tiny_config()
 STATE = "observation.state"
+
+
+def flow_of(learner: Learner) -> ActionFlow:
+    """The density inside the learner's policy."""
+    assert isinstance(learner.policy, FlowPolicy)
+    return learner.policy.flow
 
 
 def imitation(learner: Learner, batch: ChunkBatch) -> dict[str, Tensor]:

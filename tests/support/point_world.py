@@ -20,9 +20,9 @@ from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.contract import RobotEnv, data_spec
 from softflow.envs.registry import make_env
-from softflow.models.chunk_critic import CriticConfig
-from softflow.models.coupling import FlowConfig
-from softflow.models.observation_encoder import EncoderConfig
+from softflow.models.critics.transformer_critic import TransformerCriticConfig
+from softflow.models.encoders.state_mlp import StateMlpConfig
+from softflow.models.policies.coupling import FlowConfig
 from softflow.training.config import (
     CriticStageConfig,
     ModelConfig,
@@ -124,9 +124,9 @@ def tiny_config(**changes: Any) -> TrainingConfig:
     config = TrainingConfig(
         model=ModelConfig(
             chunk=ChunkSpec(chunk_length=4, execution_horizon=3, prefix_length=1, history_length=2),
-            flow=FlowConfig(num_layers=2, dim=16, num_heads=2, mlp_dim=16, head_hidden_dim=16),
-            encoder=EncoderConfig(token_dim=16, hidden_dim=16, state_tokens=2),
-            critic=CriticConfig(dim=16, num_heads=2, num_layers=2, mlp_dim=16),
+            policy=FlowConfig(num_layers=2, dim=16, num_heads=2, mlp_dim=16, head_hidden_dim=16),
+            encoder=StateMlpConfig(token_dim=16, hidden_dim=16, state_tokens=2),
+            critic=TransformerCriticConfig(dim=16, num_heads=2, num_layers=2, mlp_dim=16),
         ),
         imitation=StageConfig(
             num_updates=60, batch_size=16, learning_rate=3e-3, dropout=0.2, learning_rate_decay=0.5

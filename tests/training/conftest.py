@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from point_world import LocalPool, tiny_config, write_demonstrations
+from point_world import LocalPool, point_spec, tiny_config, write_demonstrations
 
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.statistics import compute_statistics
@@ -18,6 +18,7 @@ from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training.config import TrainingConfig
 from softflow.training.learner import Learner
+from softflow.training.persistence import model_inputs
 from softflow.training.run import Run
 from softflow.utils.progress import SilentProgress
 
@@ -80,7 +81,9 @@ def make_learner(demonstrations: Path) -> LearnerMaker:
 
     def make(config: TrainingConfig | None = None, *, fresh: bool = False) -> Learner:
         statistics = compute_statistics(EpisodeStore.open(demonstrations))
-        learner = Learner(config or tiny_config(), statistics, ValueSupport(-0.2, 1.2))
+        config = config or tiny_config()
+        inputs = model_inputs(config.model, point_spec(), statistics)
+        learner = Learner(config, inputs, ValueSupport(-0.2, 1.2))
         if fresh:
             return learner
         generator = torch.Generator().manual_seed(0)

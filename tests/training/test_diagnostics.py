@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from learner_updates import flow_of
 from point_world import demonstration, point_spec, tiny_config
 
 from softflow.data.episode_store import EpisodeStore
@@ -65,7 +66,7 @@ def test_what_was_measured_is_kept(make_run: RunMaker) -> None:
     file = run.folder / "diagnostics/imitation.json"
     first = file.read_text()
     with torch.no_grad():
-        next(run.learner.policy.flow.parameters()).add_(1.0)
+        next(flow_of(run.learner).parameters()).add_(1.0)
     diagnose(run, "imitation")
     assert file.read_text() == first
     assert not (run.folder / "videos").exists(), "without episodes there is no video"

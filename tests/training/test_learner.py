@@ -15,6 +15,7 @@ from learner_updates import (
     Update,
     actor,
     critic,
+    flow_of,
     imitation,
     pure_q,
     unchanged,
@@ -116,7 +117,7 @@ def test_actor_gradient_against_a_second_derivation(
     torch.manual_seed(0)
     learner.actor_update(batch, CONFIG.offline_rl, bc_coef=0.3)
 
-    policy, flow = twin.policy.train(), twin.policy.flow
+    policy, flow = twin.policy.train(), flow_of(twin)
     twin.critic.eval()
     actions = policy.action_normalizer.normalize(batch.actions)
     prefix = policy.action_normalizer.normalize(batch.prefix_actions)
@@ -166,7 +167,7 @@ def test_a_stage_sets_learning_rate_and_dropout(make_learner: LearnerMaker) -> N
         for optimizer in (learner.policy_optimizer, learner.critic_optimizer)
         for group in optimizer.param_groups
     }
-    dropouts = {m.p for m in learner.policy.flow.modules() if isinstance(m, nn.Dropout)}
+    dropouts = {m.p for m in flow_of(learner).modules() if isinstance(m, nn.Dropout)}
     assert (rates, dropouts) == ({0.123}, {0.45})
 
 

@@ -79,7 +79,7 @@ def test_an_infinite_gradient_stops_the_update(
 ) -> None:
     learner = make_learner()
     module = learner.critic if update is critic else learner.policy
-    next(module.encoder.state_mlp.parameters()).register_hook(lambda grad: grad / 0)
+    next(module.encoder.observation.parameters()).register_hook(lambda grad: grad / 0)
     modules = (learner.policy, learner.critic, learner.target_critic)
     before = [weights(m) for m in modules]
     with pytest.raises(NumericalError, match="gradient"):

@@ -14,6 +14,7 @@ from learner_updates import (
     LearnerMaker,
     Update,
     critic,
+    flow_of,
     imitation,
     target_of,
 )
@@ -38,7 +39,7 @@ def test_target_follows_by_polyak(
 def test_target_by_hand(make_learner: LearnerMaker, make_batch: BatchMaker) -> None:
     """r + gamma^steps * mask * min over the target critics, best of the candidates."""
     learner, batch = make_learner(), make_batch()
-    flow, target = learner.policy.flow, copy.deepcopy(learner.target_critic)
+    flow, target = flow_of(learner), copy.deepcopy(learner.target_critic)
     learner.policy.eval()
     with torch.no_grad():
         prefix = learner.policy.action_normalizer.normalize(batch.next_prefix_actions)

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from learner_updates import flow_of
 from torch import Tensor
 
 from softflow.models.value_distribution import HLGauss, ValueSupport
@@ -19,7 +20,6 @@ from softflow.training.losses import (
     bootstrap_value,
     critic_loss,
     imitation_loss,
-    negative_log_likelihood,
 )
 
 LearnerMaker = Callable[..., Learner]
@@ -57,11 +57,11 @@ def test_likelihood_ignores_steps_past_the_end(
     learner.policy.eval()
     assert not batch.step_valid.all(), "the batch should hold cut chunks"
     actions, condition = condition_of(learner, batch)
-    nll = negative_log_likelihood(learner.policy.flow, condition, actions, batch.step_valid, 0.0)
+    nll = learner.policy.imitation_cost(condition, actions, batch.step_valid, 0.0)
     other = torch.where(batch.step_valid[..., None], actions, torch.full_like(actions, 0.3))
-    same = negative_log_likelihood(learner.policy.flow, condition, other, batch.step_valid, 0.0)
+    same = learner.policy.imitation_cost(condition, other, batch.step_valid, 0.0)
     all_valid = torch.ones_like(batch.step_valid)
-    full = negative_log_likelihood(learner.policy.flow, condition, actions, all_valid, 0.0)
+    full = learner.policy.imitation_cost(condition, actions, all_valid, 0.0)
     assert torch.equal(nll, same)
     cut = ~batch.step_valid.all(dim=1)
     assert torch.equal(nll[~cut], full[~cut])
@@ -73,10 +73,10 @@ def test_likelihood_is_of_noisy_actions(make_learner: LearnerMaker, make_batch: 
     learner.policy.eval()
     actions, condition = condition_of(learner, batch)
     torch.manual_seed(3)
-    nll = negative_log_likelihood(learner.policy.flow, condition, actions, batch.step_valid, 0.05)
+    nll = learner.policy.imitation_cost(condition, actions, batch.step_valid, 0.05)
     torch.manual_seed(3)
     noisy = (actions + 0.05 * torch.randn(actions.shape))[:, None]
-    expected = learner.policy.flow.log_prob(noisy, condition, batch.step_valid)[:, 0]
+    expected = flow_of(learner).log_prob(noisy, condition, batch.step_valid)[:, 0]
     torch.testing.assert_close(nll, -expected, rtol=1e-6, atol=1e-6)
 
 
@@ -158,7 +158,7 @@ def test_bootstrap_is_the_best_candidate_by_the_worst_critic(
 ) -> None:
     learner, batch = make_learner(), make_batch()
     learner.policy.eval()
-    flow, critic = learner.policy.flow, learner.target_critic
+    flow, critic = flow_of(learner), learner.target_critic
     twin = critic.members[1]
     twin.load_state_dict(critic.members[0].state_dict())
     with torch.no_grad():
@@ -167,7 +167,7 @@ def test_bootstrap_is_the_best_candidate_by_the_worst_critic(
     condition = learner.policy.condition(batch.next_observation, prefix)
     tokens = critic.encoder(batch.next_observation, prefix)
     torch.manual_seed(11)
-    value = bootstrap_value(flow, condition, critic, tokens, num_candidates, 0.7, 0.9)
+    value = bootstrap_value(learner.policy, condition, critic, tokens, num_candidates, 0.7)
 
     torch.manual_seed(11)
     latents = 0.7 * torch.randn(batch.batch_size, num_candidates, 4, 2)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from point_world import demonstration, point_spec, tiny_config
 from runs_compared import differences, everything_that_lasts
-from test_reproducibility import train
+from training_processes import train
 
 from softflow.cli.main import main
 from softflow.data.data_spec import STATE_KEY

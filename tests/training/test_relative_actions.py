@@ -21,7 +21,7 @@ from softflow.models.checkpoint import last_checkpoint
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training.config import TrainingConfig
 from softflow.training.learner import build_policy
-from softflow.training.persistence import load_selector
+from softflow.training.persistence import load_selector, model_inputs
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
 
@@ -60,7 +60,8 @@ def test_statistics_count_every_action_of_every_window(demonstrations: Path) -> 
 def test_data_comes_back_and_lies_inside_the_support(demonstrations: Path) -> None:
     store = EpisodeStore.open(demonstrations)
     statistics = compute_statistics(store, seen_actions=RELATIVE.seen_actions(5))
-    policy = build_policy(relative_config().model, statistics)
+    model = relative_config().model
+    policy = build_policy(model, model_inputs(model, store.spec, statistics))
     dataset = ChunkDataset(store, relative_config().model.chunk)
     batch = dataset.gather(np.arange(dataset.num_windows))
     seen = policy.normalize_actions(batch.actions, batch.observation)
@@ -76,7 +77,8 @@ def test_a_chunk_moves_with_the_robot(demonstrations: Path) -> None:
     # Here the point's range of actions shall not cut the difference off.
     wide = replace(statistics.action, minimum=np.full(2, -100.0), maximum=np.full(2, 100.0))
     statistics = replace(statistics, action=wide)
-    policy = build_policy(relative_config().model, statistics)
+    model = relative_config().model
+    policy = build_policy(model, model_inputs(model, store.spec, statistics))
     select = ChunkSelector(policy, None, SelectionConfig(4, 0.5, "likelihood"))
     chunks = []
     for position in ([0.0, 0.0], [0.7, -0.4]):

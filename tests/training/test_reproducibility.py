@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 from point_world import LocalPool, tiny_config
-from runs_compared import as_overrides, differences, everything_that_lasts
+from runs_compared import differences, everything_that_lasts
+from training_processes import train
 
 from softflow.training.config import TrainingConfig
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
 from softflow.utils.progress import SilentProgress
 
-SCRIPT = str(Path(__file__).parents[1] / "support" / "point_cli.py")
 KILLS = (
     # (what it is doing, call number from … to, file system change from … to, or milliseconds)
     ("imitation", "imitation_update", (3, 30), "ms"),
@@ -39,41 +35,6 @@ KILLS = (
     ("online: end", "diagnose", (1, 1), 40),
     ("report", "write_report", (1, 1), 2),
 )
-
-
-def train(dataset: Path, run: Path, *words: str, die_at: str = "") -> tuple[int, str]:
-    """`softflow train` in a process of its own; its status and what it said."""
-    command = [sys.executable, SCRIPT, "train", "small", "--dataset", str(dataset)]
-    command += ["--run", str(run), *as_overrides(), *words]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"DIE_AT": die_at} if die_at else {})
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    said, _ = process.communicate(timeout=300)
-    wait_for_the_end_of_session(process.pid)
-    return process.returncode, said
-
-
-def wait_for_the_end_of_session(session: int) -> None:
-    """No worker may outlive the learner it works for."""
-    for _ in range(200):
-        if not any(session_of(process) == session for process in Path("/proc").glob("[0-9]*")):
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"processes of session {session} are still running")
-
-
-def session_of(process: Path) -> int:
-    try:
-        facts = (process / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return -1
-    return -1 if facts[0] == "Z" else int(facts[3])
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 import torch
 from point_world import demonstration, point_spec, tiny_config
 from runs_compared import differences, everything_that_lasts
-from test_reproducibility import train
+from training_processes import train
 
 from softflow.cli.main import main
 from softflow.data.episode_store import EpisodeStore

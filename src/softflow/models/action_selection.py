@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from softflow.errors import ConfigError
-from softflow.models.chunk_critic import CriticEnsemble
-from softflow.models.flow_policy import ActionFlow, FlowCondition, FlowPolicy, take_candidate
+from softflow.models.critic import CriticEnsemble
+from softflow.models.policy import ChunkPolicy, Condition, Observation, take_candidate
 
 SelectionRule = Literal["value", "likelihood"]
 
@@ -25,7 +25,8 @@ class SelectionConfig:
     Attributes:
         num_candidates: chunks sampled a decision (paper App. C2: 128 in simulation).
         sampling_std: standard deviation of the latents (0.7, paper IV-E).
-        rule: "value" keeps the best by the critic (Alg. 2), "likelihood" the likeliest.
+        rule: "value" keeps the best by the critic (Alg. 2), "likelihood" what the policy itself
+            prefers: the likeliest, where it has a likelihood.
     """
 
     num_candidates: int = 128
@@ -59,31 +60,31 @@ class Selection:
 
 
 def select_by_value(
-    flow: ActionFlow,
-    condition: FlowCondition,
+    policy: ChunkPolicy,
+    condition: Condition,
     critic: CriticEnsemble,
     critic_tokens: Tensor,
     num_candidates: int,
     sampling_std: float,
-    action_limit: float,
     *,
     pathwise: bool = False,
     generator: torch.Generator | None = None,
 ) -> Selection:
     """Sample candidates and keep the one of highest minimum value (Alg. 2).
 
-    Candidates are clipped to +-action_limit, the range of the data in normalised units, because
-    that is what the robot will execute. With `pathwise`, gradients flow from `actions` and `value`
-    into the flow, its condition and the critic: only the chosen latent passes through both a second
-    time, so the price does not grow with N.
+    Candidates are clipped to the policy's action limit, the range of the data in normalised units,
+    because that is what the robot will execute. With `pathwise`, gradients flow from `actions` and
+    `value` into the policy, its condition and the critic: only the chosen latent passes through
+    both a second time, so the price does not grow with N.
     """
+    limit = policy.action_limit
 
     def judge(latents: Tensor) -> tuple[Tensor, Tensor]:
         """Latents [B, n, H, A] -> their chunks and the chunks' values [B, n]."""
-        chunks = flow.to_actions(latents, condition)[0].clamp(-action_limit, action_limit)
+        chunks = policy.to_chunks(latents, condition).clamp(-limit, limit)
         return chunks, critic.min_value(critic_tokens, chunks)
 
-    latents = flow.draw_latents(critic_tokens.shape[0], num_candidates, sampling_std, generator)
+    latents = policy.draw_latents(critic_tokens.shape[0], num_candidates, sampling_std, generator)
     if pathwise and num_candidates == 1:
         chunk, value = judge(latents)
         return Selection(chunk.squeeze(1), value.squeeze(1), value.detach(), chunk.detach())
@@ -101,7 +102,7 @@ class ChunkSelector:
     """The deployed decision rule: raw observations in, a chunk in the robot's units out."""
 
     def __init__(
-        self, policy: FlowPolicy, critic: CriticEnsemble | None, config: SelectionConfig
+        self, policy: ChunkPolicy, critic: CriticEnsemble | None, config: SelectionConfig
     ) -> None:
         if config.rule == "value" and critic is None:
             raise ConfigError(
@@ -113,7 +114,7 @@ class ChunkSelector:
     @torch.no_grad()
     def __call__(
         self,
-        observation: dict[str, Tensor],
+        observation: Observation,
         prefix_actions: Tensor,
         generator: torch.Generator | None = None,
     ) -> Tensor:
@@ -130,17 +131,10 @@ class ChunkSelector:
         condition = self.policy.condition(observation, prefix)
         num, std = self.config.num_candidates, self.config.sampling_std
         if self.config.rule == "likelihood" or self.critic is None:
-            chosen = self.policy.flow.most_likely(num, std, condition, generator)
+            chosen = self.policy.choose(num, std, condition, len(prefix_actions), generator)
         else:
             tokens = self.critic.encoder(observation, prefix)
             chosen = select_by_value(
-                self.policy.flow,
-                condition,
-                self.critic,
-                tokens,
-                num,
-                std,
-                self.policy.action_normalizer.action_scale,
-                generator=generator,
+                self.policy, condition, self.critic, tokens, num, std, generator=generator
             ).actions
         return self.policy.denormalize_actions(chosen, observation)

@@ -24,9 +24,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from softflow.errors import CheckpointError, StoreError
+from softflow.models.earlier_versions import upgraded_weights
 from softflow.utils.files import read_json, sha256_of, sync_to_disk, write_bytes, write_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "MANIFEST.json"
 LAST = "last"
 REPLACED = ".replaced"
@@ -92,7 +93,8 @@ def read_checkpoint(folder: Path, only: tuple[str, ...] = ("",)) -> CheckpointPa
         CheckpointError: not a checkpoint, of a newer format, or damaged; says what to do.
     """
     parts = CheckpointParts()
-    for relative, digest in _read_manifest(folder).items():
+    version, files = _read_manifest(folder)
+    for relative, digest in files.items():
         if not relative.startswith(only):
             continue
         path = folder / relative
@@ -103,7 +105,7 @@ def read_checkpoint(folder: Path, only: tuple[str, ...] = ("",)) -> CheckpointPa
             if path.suffix == ".json":
                 parts.documents[key] = read_json(path)
             else:
-                parts.tensors[key] = load_file(path)
+                parts.tensors[key] = upgraded_weights(load_file(path), version)
         except (SafetensorError, StoreError) as error:
             raise CheckpointError(_damaged(folder, f"{relative}: {error}")) from error
     return parts
@@ -140,8 +142,9 @@ def weights_identity(folder: Path) -> str:
         CheckpointError: not a checkpoint, or a damaged one.
     """
     weights = ("pretrained_model/", "algorithm/")
-    files = _read_manifest(folder).items()
-    return _digest({k: v for k, v in files if k.startswith(weights) and k.endswith("tensors")})
+    _, files = _read_manifest(folder)
+    chosen = {k: v for k, v in files.items() if k.startswith(weights) and k.endswith("tensors")}
+    return _digest(chosen)
 
 
 def last_checkpoint(root: Path) -> Path | None:
@@ -178,7 +181,8 @@ def _write_files(folder: Path, parts: CheckpointParts) -> dict[str, str]:
     return digests
 
 
-def _read_manifest(folder: Path) -> dict[str, str]:
+def _read_manifest(folder: Path) -> tuple[int, dict[str, str]]:
+    """Its format version, and the digest of every file."""
     if not (folder / MANIFEST).is_file():
         raise CheckpointError(
             f"{folder} is not a checkpoint (it has no {MANIFEST}); give a folder inside "
@@ -197,7 +201,7 @@ def _read_manifest(folder: Path) -> dict[str, str]:
         )
     if manifest.get("sha256") != _digest(files):
         raise CheckpointError(_damaged(folder, f"{MANIFEST} is altered"))
-    return files
+    return version, files
 
 
 def _digest(files: dict[str, str]) -> str:

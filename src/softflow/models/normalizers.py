@@ -83,3 +83,16 @@ class ActionNormalizer(nn.Module):
         half, _ = self._half_range()
         actions = self.minimum + half + normalised / self.action_scale * half
         return torch.clamp(actions, self.minimum, self.maximum)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Promote half precision to float32 and leave float64 alone: log-dets need it."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def perturb(actions: Tensor, noise_std: float, generator: torch.Generator | None = None) -> Tensor:
+    """Training noise N(0, noise_std^2) on normalised actions (paper IV-B)."""
+    noise = torch.randn(
+        actions.shape, generator=generator, dtype=actions.dtype, device=actions.device
+    )
+    return at_least_float32(actions) + noise_std * noise

@@ -10,9 +10,12 @@ from typing import Literal
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.errors import ConfigError
 from softflow.models.action_representation import ActionRepresentation
-from softflow.models.chunk_critic import CriticConfig
-from softflow.models.coupling import FlowConfig
-from softflow.models.observation_encoder import EncoderConfig
+from softflow.models.critic import CriticConfig
+from softflow.models.critics.transformer_critic import TransformerCriticConfig
+from softflow.models.encoder import EncoderConfig
+from softflow.models.encoders.state_mlp import StateMlpConfig
+from softflow.models.policies.coupling import FlowConfig
+from softflow.models.policy import PolicyConfig
 from softflow.sampling.source_weights import SourceWeights
 
 StageName = Literal["imitation", "critic_warmup", "offline_rl", "online_rl"]
@@ -28,20 +31,24 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Shapes of the decision process and sizes of the networks."""
+    """Shapes of the decision process, and which networks of what sizes.
+
+    Attributes:
+        chunk: lengths of a decision.
+        policy: the policy, its kind decided by the class of this configuration.
+        encoder: what turns observations into tokens; policy and critic own one each.
+        critic: the critic.
+        actions: which actions are relative to the observation.
+    """
 
     chunk: ChunkSpec
-    flow: FlowConfig = field(default_factory=FlowConfig)
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    critic: CriticConfig = field(default_factory=CriticConfig)
+    policy: PolicyConfig = field(default_factory=FlowConfig)
+    encoder: EncoderConfig = field(default_factory=StateMlpConfig)
+    critic: CriticConfig = field(default_factory=TransformerCriticConfig)
     actions: ActionRepresentation = field(default_factory=ActionRepresentation)
 
     def __post_init__(self) -> None:
-        _require(
-            self.encoder.token_dim == self.critic.dim,
-            f"model.encoder.token_dim {self.encoder.token_dim} must equal "
-            f"model.critic.dim {self.critic.dim}: the critic reads the encoder's tokens",
-        )
+        self.critic.require_fit(self.encoder)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from softflow.data.episode_store import EpisodeStore
-from softflow.models.flow_policy import perturb
+from softflow.models.normalizers import perturb
+from softflow.models.policy import Condition
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training.config import StageName
@@ -51,13 +52,14 @@ def measure(run: Run, label: StageName) -> dict[str, Any]:
     run.learner.critic.eval()
     any_success = bool(successful_episodes(run.offline_store))
     data = _windows(run.demonstrations() if any_success else run.offline_data(), run)
-    result: dict[str, Any] = {
-        "data_log_prob": _log_prob(run, data).mean().item(),
-        "invertibility_error": _invertibility_error(run, data),
-        "candidate_diversity": _candidate_diversity(run, data),
-    }
+    result: dict[str, Any] = {}
+    policy = run.learner.policy
+    if policy.has_likelihood:
+        result["data_log_prob"] = _log_prob(run, data).mean().item()
+    result |= policy.diagnostics(_condition(run, data), _normalized(run, data)[0])
+    result["candidate_diversity"] = _candidate_diversity(run, data)
     held_out = run.held_out()
-    if held_out.num_windows:
+    if held_out.num_windows and policy.has_likelihood:
         nats = -_log_prob(run, _windows(held_out, run)).mean().item()
         dims = run.config.model.chunk.chunk_length * run.spec.action_dim
         result["held_out_bits_per_dim"] = nats / math.log(2) / dims
@@ -79,31 +81,24 @@ def _windows(dataset: ChunkDataset, run: Run) -> ChunkBatch:
 def _normalized(run: Run, batch: ChunkBatch) -> tuple[Tensor, Tensor]:
     normalize = run.learner.policy.normalize_actions
     actions = normalize(batch.actions, batch.observation)
-    return actions[:, None], normalize(batch.prefix_actions, batch.observation)
+    return actions, normalize(batch.prefix_actions, batch.observation)
+
+
+def _condition(run: Run, batch: ChunkBatch) -> Condition:
+    return run.learner.policy.condition(batch.observation, _normalized(run, batch)[1])
 
 
 def _log_prob(run: Run, batch: ChunkBatch) -> Tensor:
     """log pi of noisy data [B], averaged over nothing: the density the policy was fitted to."""
-    actions, prefix = _normalized(run, batch)
-    policy = run.learner.policy
-    condition = policy.condition(batch.observation, prefix)
-    return policy.flow.log_prob(perturb(actions, run.config.noise_std), condition).squeeze(1)
-
-
-def _invertibility_error(run: Run, batch: ChunkBatch) -> float:
-    actions, prefix = _normalized(run, batch)
-    policy = run.learner.policy
-    condition = policy.condition(batch.observation, prefix)
-    latents, _ = policy.flow.to_latents(actions, condition)
-    return (policy.flow.to_actions(latents, condition)[0] - actions).abs().max().item()
+    actions = perturb(_normalized(run, batch)[0], run.config.noise_std)
+    return run.learner.policy.log_prob(_condition(run, batch), actions)
 
 
 def _candidate_diversity(run: Run, batch: ChunkBatch) -> float:
     """Mean distance of candidates from their mean, per action component, normalised units."""
-    _, prefix = _normalized(run, batch)
-    policy = run.learner.policy
-    condition = policy.condition(batch.observation, prefix)
-    candidates, _ = policy.flow.sample(DIVERSITY_CANDIDATES, run.config.sampling_std, condition)
+    candidates = run.learner.policy.sample(
+        DIVERSITY_CANDIDATES, run.config.sampling_std, _condition(run, batch), batch.batch_size
+    )
     return candidates.std(dim=1).mean().item()
 
 
@@ -128,7 +123,7 @@ def _values_against_returns(run: Run, store: EpisodeStore) -> dict[str, list[flo
     batch = dataset.gather(windows).to(run.config.device)
     actions, prefix = _normalized(run, batch)
     critic = run.learner.critic
-    values = critic.min_value(critic.encoder(batch.observation, prefix), actions)
+    values = critic.min_value(critic.encoder(batch.observation, prefix), actions[:, None])
     return {"q_values": values.flatten().tolist(), "realised_returns": realised.tolist()}
 
 

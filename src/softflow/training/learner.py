@@ -9,11 +9,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from softflow.data.statistics import DatasetStatistics
 from softflow.errors import ConfigError, NumericalError
 from softflow.models.action_selection import select_by_value
-from softflow.models.chunk_critic import CriticEnsemble
-from softflow.models.flow_policy import FlowPolicy, perturb
+from softflow.models.critic import CriticEnsemble
+from softflow.models.inputs import ModelInputs
+from softflow.models.normalizers import perturb
+from softflow.models.policy import POLICIES, ChunkPolicy
 from softflow.models.value_distribution import ValueSupport
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.config import (
@@ -29,20 +30,21 @@ from softflow.training.losses import (
     bootstrap_value,
     critic_loss,
     imitation_loss,
-    negative_log_likelihood,
 )
 
 
-def build_policy(config: ModelConfig, statistics: DatasetStatistics) -> FlowPolicy:
-    """A fresh policy for data of these statistics."""
-    return FlowPolicy(config.chunk, statistics, config.flow, config.encoder, config.actions)
+def build_policy(config: ModelConfig, inputs: ModelInputs) -> ChunkPolicy:
+    """A fresh policy of the configured kind.
+
+    Raises:
+        ConfigError: there is no such kind, or the data lack what it reads.
+    """
+    return POLICIES.find(config.policy.kind)(inputs, config.policy, config.encoder)
 
 
-def build_critic(
-    config: ModelConfig, statistics: DatasetStatistics, support: ValueSupport
-) -> CriticEnsemble:
+def build_critic(config: ModelConfig, inputs: ModelInputs, support: ValueSupport) -> CriticEnsemble:
     """A fresh critic ensemble whose histograms span `support`."""
-    return CriticEnsemble(config.chunk, statistics, support, config.critic, config.encoder)
+    return CriticEnsemble(inputs, support, config.critic, config.encoder)
 
 
 @contextmanager
@@ -81,14 +83,14 @@ class Learner:
     def __init__(
         self,
         config: TrainingConfig,
-        statistics: DatasetStatistics,
+        inputs: ModelInputs,
         support: ValueSupport,
     ) -> None:
-        self.config = config
+        self.config, self.inputs = config, inputs
         self.device = _device(config.device)
         torch.manual_seed(config.seed)
-        self.policy = build_policy(config.model, statistics).to(self.device)
-        self.critic = build_critic(config.model, statistics, support).to(self.device)
+        self.policy = build_policy(config.model, inputs).to(self.device)
+        self.critic = build_critic(config.model, inputs, support).to(self.device)
         self.target_critic = copy.deepcopy(self.critic).eval().requires_grad_(False)
         self.policy_optimizer = self._adamw(self.policy)
         self.critic_optimizer = self._adamw(self.critic)
@@ -104,18 +106,16 @@ class Learner:
         for optimizer in (self.policy_optimizer, self.critic_optimizer):
             for group in optimizer.param_groups:
                 group["lr"] = stage.learning_rate_at(update)
-        self.policy.flow.set_dropout(stage.dropout)
+        self.policy.set_dropout(stage.dropout)
 
     def imitation_update(self, batch: ChunkBatch) -> Metrics:
         """One gradient step of Eq. 8."""
         batch = batch.to(self.device)
         actions, prefix = self._normalized(batch)
-        self.policy.train()
-        condition = self.policy.condition(batch.observation, prefix)
-        nll = negative_log_likelihood(
-            self.policy.flow, condition, actions, batch.step_valid, self.config.noise_std
-        )
-        loss, metrics = imitation_loss(nll, torch.ones_like(nll))
+        policy = self.policy.train()
+        condition = policy.condition(batch.observation, prefix)
+        cost = policy.imitation_cost(condition, actions, batch.step_valid, self.config.noise_std)
+        loss, metrics = imitation_loss(cost, torch.ones_like(cost), policy.cost_name)
         return metrics | self._step(loss, self.policy, self.policy_optimizer)
 
     def critic_update(self, batch: ChunkBatch, stage: CriticStageConfig) -> Metrics:
@@ -125,7 +125,7 @@ class Learner:
         next_value = self._next_value(batch, stage.target_candidates)
         self.critic.train()
         tokens = self.critic.encoder(batch.observation, prefix)
-        limit = self.policy.action_normalizer.action_scale
+        limit = self.policy.action_limit
         seen = perturb(actions, self.config.critic_noise_std).clamp(-limit, limit)
         logits = self.critic(tokens, seen[:, None]).squeeze(2)
         loss, metrics = critic_loss(
@@ -142,33 +142,29 @@ class Learner:
         return metrics
 
     def actor_update(self, batch: ChunkBatch, stage: RLConfig, bc_coef: float) -> Metrics:
-        """One gradient step of -Q + lambda NLL, (IV-D, III and IV).
+        """One gradient step of -Q + lambda * imitation, the flow's NLL (IV-D, III and IV).
 
         The imitation term is Eq. 8's: successful demonstrations, hence offline rows only.
         """
         batch = batch.to(self.device)
         actions, prefix = self._normalized(batch)
-        flow = self.policy.flow
-        self.policy.train()
-        condition = self.policy.condition(batch.observation, prefix)
-        nll = negative_log_likelihood(
-            flow, condition, actions, batch.step_valid, self.config.noise_std
-        )
-        flow.eval()
+        policy = self.policy.train()
+        condition = policy.condition(batch.observation, prefix)
+        cost = policy.imitation_cost(condition, actions, batch.step_valid, self.config.noise_std)
+        policy.eval()
         with frozen(self.critic):
             tokens = self.critic.encoder(batch.observation, prefix)
             selection = select_by_value(
-                flow,
+                policy,
                 condition,
                 self.critic,
                 tokens,
                 stage.actor_candidates,
                 self.config.sampling_std,
-                self.policy.action_normalizer.action_scale,
                 pathwise=True,
             )
-            imitated = (batch.is_offline & batch.episode_success).to(nll.dtype)
-            loss, metrics = actor_loss(selection.value, nll, imitated, bc_coef)
+            imitated = (batch.is_offline & batch.episode_success).to(cost.dtype)
+            loss, metrics = actor_loss(selection.value, cost, imitated, bc_coef, policy.cost_name)
             if stage.actor_candidates > 1:
                 spread = selection.candidate_values.std(dim=1, correction=0)
                 metrics["candidate_value_spread"] = spread.mean()
@@ -188,13 +184,12 @@ class Learner:
         condition = self.policy.condition(batch.next_observation, prefix)
         tokens = self.target_critic.encoder(batch.next_observation, prefix)
         return bootstrap_value(
-            self.policy.flow,
+            self.policy,
             condition,
             self.target_critic,
             tokens,
             num_candidates,
             self.config.sampling_std,
-            self.policy.action_normalizer.action_scale,
         )
 
     @torch.no_grad()

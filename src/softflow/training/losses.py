@@ -10,52 +10,41 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from softflow.models.action_selection import select_by_value
-from softflow.models.chunk_critic import CriticEnsemble
-from softflow.models.flow_policy import ActionFlow, FlowCondition, perturb
+from softflow.models.critic import CriticEnsemble
+from softflow.models.policy import ChunkPolicy, Condition
 from softflow.models.value_distribution import HLGauss
 from softflow.training.returns import td_target
 
 Metrics = dict[str, Tensor]
 
 
-def negative_log_likelihood(
-    flow: ActionFlow,
-    condition: FlowCondition,
-    actions: Tensor,
-    step_valid: Tensor,
-    noise_std: float,
-) -> Tensor:
-    """-log pi(a | o) in nats [B] of noisy normalised chunks [B, H, A] (Eq. 6, noise of IV-B)."""
-    noisy = perturb(actions, noise_std)[:, None]
-    return -flow.log_prob(noisy, condition, step_valid).squeeze(1)
-
-
-def imitation_loss(nll: Tensor, weight: Tensor) -> tuple[Tensor, Metrics]:
-    """Eq. 8: mean negative log-likelihood over the rows that count.
+def imitation_loss(cost: Tensor, weight: Tensor, name: str = "nll") -> tuple[Tensor, Metrics]:
+    """Eq. 8: mean cost of imitation over the rows that count.
 
     Args:
-        nll: [B]; weight: [B], 1 for a row that is imitated, 0 for one that is not (IV-D, IV).
+        cost: [B] of `ChunkPolicy.imitation_cost`: the flow's negative log-likelihood in nats.
+        weight: [B], 1 for a row that is imitated, 0 for one that is not (IV-D, IV).
+        name: of the metric.
     """
-    loss = (nll * weight).sum() / weight.sum().clamp_min(1)
-    return loss, {"nll": loss.detach()}
+    loss = (cost * weight).sum() / weight.sum().clamp_min(1)
+    return loss, {name: loss.detach()}
 
 
 @torch.no_grad()
 def bootstrap_value(
-    flow: ActionFlow,
-    next_condition: FlowCondition,
+    policy: ChunkPolicy,
+    next_condition: Condition,
     target_critic: CriticEnsemble,
     next_tokens: Tensor,
     num_candidates: int,
     sampling_std: float,
-    action_limit: float,
 ) -> Tensor:
     """V(o') [B] = min_j Q'_j(o', a'), a' by Alg. 2 from the current policy (Eq. 3).
 
     With one candidate this is the plain a' ~ pi of the warm-up (Alg. 3, stage II).
     """
     return select_by_value(
-        flow, next_condition, target_critic, next_tokens, num_candidates, sampling_std, action_limit
+        policy, next_condition, target_critic, next_tokens, num_candidates, sampling_std
     ).value
 
 
@@ -89,16 +78,18 @@ def critic_loss(
 
 
 def actor_loss(
-    q_value: Tensor, nll: Tensor, imitation_weight: Tensor, bc_coef: float
+    q_value: Tensor, cost: Tensor, imitation_weight: Tensor, bc_coef: float, name: str = "nll"
 ) -> tuple[Tensor, Metrics]:
-    """-Q + lambda NLL (IV-D, III; Alg. 3's sign of Q is a slip).
+    """-Q + lambda * imitation, the flow's NLL (IV-D, III; Alg. 3's sign of Q is a slip).
 
     Args:
         q_value: [B] minimum over critics of the selected chunk, differentiable.
-        nll: [B] of the data's chunk; imitation_weight: [B] 1 on rows of successful
-            demonstrations (Eq. 8), 0 on failed and on online rows (IV-D, IV).
+        cost: [B] of imitating the data's chunk, see `imitation_loss`.
+        imitation_weight: [B] 1 on rows of successful demonstrations (Eq. 8), 0 on failed and on
+            online rows (IV-D, IV).
         bc_coef: lambda.
+        name: of the metric of imitation.
     """
-    imitation, metrics = imitation_loss(nll, imitation_weight)
+    imitation, metrics = imitation_loss(cost, imitation_weight, name)
     loss = -q_value.mean() + bc_coef * imitation
     return loss, metrics | {"q_actor": q_value.detach().mean(), "actor_loss": loss.detach()}

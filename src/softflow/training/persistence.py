@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,12 @@ from softflow.data.statistics import DatasetStatistics
 from softflow.errors import CheckpointError, SoftflowError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.models.checkpoint import CheckpointParts, load_weights, read_checkpoint
+from softflow.models.critic import CRITICS, CriticConfig
+from softflow.models.earlier_versions import upgraded_config
+from softflow.models.encoder import ENCODERS, EncoderConfig
+from softflow.models.inputs import ModelInputs
+from softflow.models.kinds import Kinds
+from softflow.models.policy import POLICIES, PolicyConfig
 from softflow.models.value_distribution import ValueSupport
 from softflow.training.config import ModelConfig, TrainingConfig
 from softflow.training.learner import Learner, build_critic, build_policy
@@ -39,8 +46,10 @@ def config_from_json(kind: type[T], value: dict[str, Any], where: str) -> T:
     Raises:
         CheckpointError: names the field that does not fit.
     """
+    if kind is TrainingConfig:
+        value = upgraded_config(value)
     try:
-        return dacite.from_dict(kind, value, dacite.Config(strict=True, cast=[tuple]))
+        return dacite.from_dict(kind, value, _AS_JSON)
     except (dacite.DaciteError, SoftflowError, TypeError) as error:
         raise CheckpointError(
             f"{where} does not hold a {kind.__name__} of this version of softflow: {error}; use "
@@ -48,9 +57,33 @@ def config_from_json(kind: type[T], value: dict[str, Any], where: str) -> T:
         ) from error
 
 
-def learner_parts(
-    learner: Learner, statistics: DatasetStatistics, spec: DataSpec, position: dict[str, Any]
-) -> CheckpointParts:
+def _by_kind(kinds: Kinds[Any]) -> Callable[[Any], Any]:
+    """Of several configurations the one whose kind is named."""
+
+    def configuration(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        sizes = {str(key): number for key, number in value.items() if key != "kind"}
+        if "kind" not in value:
+            raise CheckpointError(f"the {kinds.what}'s configuration names no kind")
+        return dacite.from_dict(kinds.config_class(str(value["kind"])), sizes, _STRICT)
+
+    return configuration
+
+
+_STRICT = dacite.Config(strict=True, cast=[tuple])
+_AS_JSON = dacite.Config(
+    strict=True,
+    cast=[tuple],
+    type_hooks={
+        PolicyConfig: _by_kind(POLICIES),
+        EncoderConfig: _by_kind(ENCODERS),
+        CriticConfig: _by_kind(CRITICS),
+    },
+)
+
+
+def learner_parts(learner: Learner, spec: DataSpec, position: dict[str, Any]) -> CheckpointParts:
     """Everything of a learner, as the contents of a checkpoint."""
     return CheckpointParts(
         tensors={
@@ -62,7 +95,7 @@ def learner_parts(
         },
         documents={
             CONFIG: asdict(learner.config),
-            STATISTICS: statistics.to_json(),
+            STATISTICS: learner.inputs.statistics.to_json(),
             DATA_SPEC: spec.to_json(),
             SUPPORT: asdict(learner.critic.distribution.support),
             POSITION: position,
@@ -96,9 +129,18 @@ def load_selector(
     parts = read_checkpoint(checkpoint, wanted)
     where = str(checkpoint)
     config = config_from_json(TrainingConfig, parts.documents[CONFIG], where)
-    statistics = DatasetStatistics.from_json(parts.documents[STATISTICS])
+    inputs = model_inputs(
+        config.model,
+        DataSpec.from_json(parts.documents[DATA_SPEC]),
+        DatasetStatistics.from_json(parts.documents[STATISTICS]),
+    )
     support = config_from_json(ValueSupport, parts.documents[SUPPORT], where)
-    return build_selector(config.model, statistics, support, parts, selection, where, device)
+    return build_selector(config.model, inputs, support, parts, selection, where, device)
+
+
+def model_inputs(model: ModelConfig, spec: DataSpec, statistics: DatasetStatistics) -> ModelInputs:
+    """What the networks of a configuration are told of the data."""
+    return ModelInputs(model.chunk, statistics, spec.observation_shapes, model.actions)
 
 
 def read_run_facts(checkpoint: Path) -> tuple[TrainingConfig, DataSpec, dict[str, Any]]:
@@ -114,7 +156,7 @@ def read_run_facts(checkpoint: Path) -> tuple[TrainingConfig, DataSpec, dict[str
 
 def build_selector(
     model: ModelConfig,
-    statistics: DatasetStatistics,
+    inputs: ModelInputs,
     support: ValueSupport,
     parts: CheckpointParts,
     selection: SelectionConfig,
@@ -122,9 +164,9 @@ def build_selector(
     device: str,
 ) -> tuple[ChunkSelector, ChunkSpec]:
     """Networks from checkpoint parts, in evaluation mode."""
-    policy = build_policy(model, statistics)
+    policy = build_policy(model, inputs)
     load_weights(policy, parts.tensors[POLICY], where)
-    critic = build_critic(model, statistics, support)
+    critic = build_critic(model, inputs, support)
     load_weights(critic, parts.tensors[CRITIC], where)
     selector = ChunkSelector(
         policy.eval().requires_grad_(False).to(device),

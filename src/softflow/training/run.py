@@ -37,7 +37,7 @@ from softflow.sampling.source_weights import SourceWeights
 from softflow.training.config import STAGES, StageConfig, StageName, TrainingConfig
 from softflow.training.evaluation import episode_seed, evaluate, run_into_store
 from softflow.training.learner import Learner
-from softflow.training.persistence import learner_parts, restore_learner
+from softflow.training.persistence import learner_parts, model_inputs, restore_learner
 from softflow.training.returns import monte_carlo_returns
 from softflow.training.rollouts import RolloutPool, RolloutTask
 from softflow.training.usable_episodes import (
@@ -88,7 +88,8 @@ class Run:
                 chunk.prefix_length + chunk.chunk_length
             ),
         )
-        self.learner = Learner(config, self.statistics, self._value_support())
+        inputs = model_inputs(config.model, self.spec, self.statistics)
+        self.learner = Learner(config, inputs, self._value_support())
         self.online_store = EpisodeStore.open_or_create(folder / "online", self.spec)
         self.logger = MetricLogger(folder)
         self.stage: StageName = "imitation"
@@ -277,9 +278,7 @@ class Run:
             "robot_steps": self.robot_steps,
         }
         root = self.folder / "checkpoints"
-        path = write_checkpoint(
-            root, name, learner_parts(self.learner, self.statistics, self.spec, position)
-        )
+        path = write_checkpoint(root, name, learner_parts(self.learner, self.spec, position))
         prune_checkpoints(root, KEEP_CHECKPOINTS, self._evaluated_versions())
         self._saved_s = time.monotonic()
         return path
@@ -289,9 +288,7 @@ class Run:
         name = f"{self.stage}_{self.update_step:08d}"
         folder = self.folder / "nan_dump"
         position = {"stage": self.stage, "update_step": self.update_step}
-        write_checkpoint(
-            folder, name, learner_parts(self.learner, self.statistics, self.spec, position)
-        )
+        write_checkpoint(folder, name, learner_parts(self.learner, self.spec, position))
         return NumericalError(
             f"{error}, at update {self.update_step} of {self.stage}. The networks of that moment "
             f"are in {folder / name}. Running the same command again replays it exactly, from the "

@@ -24,7 +24,7 @@ QUICK = Operator("quick", "markov", pace=(1.0, 1.0))
 FINGERPRINTS = """
 import hashlib
 import numpy as np
-from softflow.envs.contract import make_env
+from softflow.envs.registry import make_env
 
 for env_id in ("cube-single", "scene"):
     env = make_env(env_id)

@@ -184,8 +184,9 @@ class _Stopping(SilentProgress):
 def test_a_killed_export_leaves_nothing_and_may_be_run_again(tmp_path: Path) -> None:
     store = _camera_store(tmp_path / "store")
     command = [sys.executable, __file__, str(store.path), str(tmp_path / "out")]
-    killed = subprocess.run(command, check=False, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL
+    support = {"PYTHONPATH": str(Path(lerobot_environment.__file__).parent)}
+    killed = subprocess.run(command, check=False, capture_output=True, env=os.environ | support)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (tmp_path / "out").exists()
     assert (tmp_path / ".out.draft/data").exists()
     source = _exported(store, tmp_path / "out", cameras_as="images")

@@ -9,46 +9,41 @@ the readout token only, without making keys and values. Both are exact; a test c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from softflow.data.chunk_spec import ChunkSpec
-from softflow.data.statistics import DatasetStatistics
 from softflow.errors import ConfigError
-from softflow.models.observation_encoder import EncoderConfig, ObservationEncoder
-from softflow.models.value_distribution import MIN_BINS, HLGauss, ValueSupport
-
-PESSIMISTIC_START = 0.05
-"""Where in its support an untrained critic starts: five bins up, at the lowest return."""
+from softflow.models.critic import ChunkCritic, CriticConfig
+from softflow.models.encoder import EncoderConfig
 
 
 @dataclass(frozen=True)
-class CriticConfig:
+class TransformerCriticConfig(CriticConfig):
     """Sizes of one critic; the defaults are the paper's (App. C1).
 
     Attributes:
+        num_critics: size of the ensemble whose minimum is the value.
+        num_bins: bins of the value histogram.
         dim: width of the tokens (equal to the encoder's token_dim).
         num_heads: attention heads.
         num_layers: layers of the transformer encoder.
         mlp_dim: width of its feed-forward part.
         dropout: of its layers, while the critic is trained.
-        num_critics: size of the ensemble whose minimum is the value.
-        num_bins: bins of the value histogram.
     """
 
+    kind: str = field(default="transformer", init=False)
     dim: int = 512
     num_heads: int = 8
     num_layers: int = 3
     mlp_dim: int = 256
     dropout: float = 0.1
-    num_critics: int = 2
-    num_bins: int = 101
 
     def __post_init__(self) -> None:
-        for name in ("dim", "num_heads", "num_layers", "mlp_dim", "num_critics"):
+        super().__post_init__()
+        for name in ("dim", "num_heads", "num_layers", "mlp_dim"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"critic.{name} is {getattr(self, name)}; it must be at least 1")
         if self.dim % self.num_heads:
@@ -57,8 +52,14 @@ class CriticConfig:
             )
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"critic.dropout is {self.dropout}; it must lie in [0, 1)")
-        if self.num_bins < MIN_BINS:
-            raise ConfigError(f"critic.num_bins is {self.num_bins}; it must be at least {MIN_BINS}")
+
+    def require_fit(self, encoder: EncoderConfig) -> None:
+        """Raise ConfigError unless the critic's width is that of the encoder's tokens."""
+        if encoder.token_dim != self.dim:
+            raise ConfigError(
+                f"encoder.token_dim {encoder.token_dim} must equal critic.dim {self.dim}: "
+                "the critic reads the encoder's tokens"
+            )
 
 
 class EncoderLayer(nn.TransformerEncoderLayer):
@@ -122,11 +123,15 @@ def join(parts: list[Tensor]) -> Tensor:
     return torch.cat([part.expand(-1, candidates, -1, -1) for part in parts], dim=2)
 
 
-class ChunkCritic(nn.Module):
-    """One critic: observation tokens and action chunks -> logits over returns."""
+class TransformerCritic(ChunkCritic):
+    """A transformer encoder over observation tokens, action tokens and a readout token."""
 
-    def __init__(self, chunk_length: int, action_dim: int, config: CriticConfig) -> None:
-        super().__init__()
+    Config = TransformerCriticConfig
+
+    def __init__(
+        self, chunk_length: int, action_dim: int, token_dim: int, config: TransformerCriticConfig
+    ) -> None:
+        super().__init__(chunk_length, action_dim, token_dim, config)
         self.action_embed = nn.Sequential(nn.Linear(action_dim, config.dim), nn.ELU())
         self.action_position = nn.Parameter(torch.randn(chunk_length, config.dim) * 0.02)
         self.readout = nn.Parameter(torch.randn(1, config.dim) * 0.02)
@@ -153,59 +158,3 @@ class ChunkCritic(nn.Module):
         for layer in layers:
             parts = [layer.evaluate(parts)]  # type: ignore[operator]
         return self.head(last.evaluate_last(join(parts)))  # type: ignore[operator]
-
-
-class CriticEnsemble(nn.Module):
-    """`num_critics` critics over one encoder and one histogram support."""
-
-    def __init__(
-        self,
-        chunk: ChunkSpec,
-        statistics: DatasetStatistics,
-        support: ValueSupport,
-        config: CriticConfig,
-        encoder: EncoderConfig,
-    ) -> None:
-        super().__init__()
-        if encoder.token_dim != config.dim:
-            raise ConfigError(
-                f"encoder.token_dim {encoder.token_dim} must equal critic.dim {config.dim}"
-            )
-        if support.num_bins != config.num_bins:
-            raise ConfigError(
-                f"the value support has {support.num_bins} bins, critic.num_bins is "
-                f"{config.num_bins}; they must be equal"
-            )
-        action_dim = len(statistics.action.mean)
-        self.encoder = ObservationEncoder(
-            statistics, chunk.history_length, chunk.prefix_length, action_dim, encoder
-        )
-        self.members = nn.ModuleList(
-            ChunkCritic(chunk.chunk_length, action_dim, config) for _ in range(config.num_critics)
-        )
-        self.distribution = HLGauss(support)
-        self._start_at(support.low + (support.high - support.low) * PESSIMISTIC_START)
-
-    @torch.no_grad()
-    def _start_at(self, value: float) -> None:
-        """Make every initial histogram that of `value`.
-
-        A uniform histogram would promise half the best return everywhere, and with a discount
-        near 1 it takes thousands of backups until failures are seen for what they are.
-        """
-        histogram = self.distribution.probabilities(torch.tensor(value))
-        for member in self.members:
-            member.head.weight.mul_(0.1)  # type: ignore[union-attr]
-            member.head.bias.copy_(histogram.clamp_min(1e-4).log())  # type: ignore[union-attr]
-
-    def forward(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
-        """obs_tokens [B, S, D], actions [B, N, H, A] -> logits [num_critics, B, N, num_bins]."""
-        return torch.stack([member(obs_tokens, actions) for member in self.members])
-
-    def values(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
-        """Expected returns [num_critics, B, N]."""
-        return self.distribution.value(self(obs_tokens, actions))
-
-    def min_value(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
-        """Pessimistic value [B, N]: the minimum over the ensemble (Alg. 2)."""
-        return self.values(obs_tokens, actions).amin(dim=0)

@@ -1,8 +1,8 @@
 """The normalizing-flow policy over action chunks (paper IV-B, Alg. 1, App. C1).
 
-`ActionFlow` is the conditional density on its own; `FlowPolicy` adds the observation encoder and
-the units of the robot. Actions inside the flow are normalised (data range at +-0.9), likelihoods
-are in nats of those units, summed over the chunk.
+`ActionFlow` is the conditional density on its own; `FlowPolicy` is the policy around it. Actions
+inside the flow are normalised (data range at +-0.9), likelihoods are in nats of those units, summed
+over the chunk.
 """
 
 from __future__ import annotations
@@ -10,21 +10,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from softflow.data.chunk_spec import ChunkSpec
-from softflow.data.data_spec import STATE_KEY
-from softflow.data.statistics import DatasetStatistics
-from softflow.models.action_representation import ActionRepresentation
-from softflow.models.bijections import (
-    at_least_float32,
+from softflow.models.encoder import EncoderConfig
+from softflow.models.inputs import ModelInputs
+from softflow.models.normalizers import perturb
+from softflow.models.policies.bijections import (
     bound,
     draw_splits,
     standard_normal_log_prob,
     unbound,
 )
-from softflow.models.coupling import Coupling, FlowConfig
-from softflow.models.normalizers import ActionNormalizer
-from softflow.models.observation_encoder import EncoderConfig, ObservationEncoder
-from softflow.models.transformer import BlockCondition
+from softflow.models.policies.coupling import Coupling, FlowConfig
+from softflow.models.policies.transformer import BlockCondition
+from softflow.models.policy import ChunkPolicy, Observation, normal_like, take_candidate
 
 FlowCondition = list[list[BlockCondition]]
 """Per layer, per block: everything the flow needs of the observations, shared by candidates."""
@@ -89,10 +86,8 @@ class ActionFlow(nn.Module):
         self, batch: int, num: int, std: float, generator: torch.Generator | None = None
     ) -> Tensor:
         """Latents [batch, num, H, A] ~ N(0, std^2) on the flow's device."""
-        weight = next(self.parameters())
         shape = (batch, num, self.chunk_length, self.action_dim)
-        noise = torch.randn(shape, generator=generator, dtype=weight.dtype, device=weight.device)
-        return std * noise
+        return std * normal_like(self, shape, generator)
 
     def sample(
         self,
@@ -121,77 +116,53 @@ class ActionFlow(nn.Module):
         candidates, log_prob = self.sample(num, std, condition, generator)
         return take_candidate(candidates, log_prob.argmax(dim=1))
 
-    def set_dropout(self, rate: float) -> None:
-        """Dropout of the scale and shift heads (paper App. C2: 0.5, then 0.1 in RL)."""
-        for module in self.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = rate
 
+class FlowPolicy(ChunkPolicy):
+    """The conditional flow with an observation encoder and the robot's units."""
 
-def take_candidate(candidates: Tensor, index: Tensor) -> Tensor:
-    """Pick candidates [B, N, ...] by index [B] -> [B, ...]."""
-    return candidates[torch.arange(len(index), device=index.device), index]
+    Config = FlowConfig
+    has_likelihood = True
+    cost_name = "nll"
 
-
-def perturb(actions: Tensor, noise_std: float, generator: torch.Generator | None = None) -> Tensor:
-    """Training noise N(0, noise_std^2) on normalised actions (paper IV-B)."""
-    noise = torch.randn(
-        actions.shape, generator=generator, dtype=actions.dtype, device=actions.device
-    )
-    return at_least_float32(actions) + noise_std * noise
-
-
-class FlowPolicy(nn.Module):
-    """Encoder, flow and action units: everything needed to act by likelihood.
-
-    Args:
-        chunk: lengths of a decision.
-        statistics: of the data; decides the units of observations and actions.
-        flow, encoder: sizes.
-        actions: which actions are relative to the observation (App. A3); None: absolute ones.
-    """
-
-    action_minimum: Tensor
-    action_maximum: Tensor
-
-    def __init__(
-        self,
-        chunk: ChunkSpec,
-        statistics: DatasetStatistics,
-        flow: FlowConfig,
-        encoder: EncoderConfig,
-        actions: ActionRepresentation | None = None,
-    ) -> None:
-        super().__init__()
-        self.actions = actions or ActionRepresentation()
-        self.action_normalizer = ActionNormalizer(statistics.seen_action)
-        for name in ("minimum", "maximum"):
-            bound = torch.tensor(getattr(statistics.action, name), dtype=torch.get_default_dtype())
-            self.register_buffer(f"action_{name}", bound, persistent=False)
-        action_dim = len(statistics.action.mean)
-        self.encoder = ObservationEncoder(
-            statistics, chunk.history_length, chunk.prefix_length, action_dim, encoder
+    def __init__(self, inputs: ModelInputs, config: FlowConfig, encoder: EncoderConfig) -> None:
+        super().__init__(inputs, config, encoder)
+        self.flow = ActionFlow(
+            inputs.chunk.chunk_length, inputs.action_dim, encoder.token_dim, config
         )
-        self.flow = ActionFlow(chunk.chunk_length, action_dim, encoder.token_dim, flow)
 
-    def normalize_actions(self, actions: Tensor, observation: dict[str, Tensor]) -> Tensor:
-        """The robot's actions [B, K, A] as the networks see them from the newest observation."""
-        if not self.actions.is_absolute:
-            actions = self.actions.encode(actions, observation[STATE_KEY][:, -1])
-        return self.action_normalizer.normalize(actions)
-
-    def denormalize_actions(self, normalised: Tensor, observation: dict[str, Tensor]) -> Tensor:
-        """The inverse [B, K, A], in the robot's units and inside the range of the data."""
-        actions = self.action_normalizer.denormalize(normalised)
-        if self.actions.is_absolute:
-            return actions
-        decoded = self.actions.decode(actions, observation[STATE_KEY][:, -1])
-        bounded = decoded.clamp(self.action_minimum, self.action_maximum)
-        # Bounding the components of a quaternion one by one would turn the hand.
-        free = list(self.actions.quaternions)
-        bounded[..., free] = decoded[..., free]
-        return bounded
-
-    def condition(self, observation: dict[str, Tensor], prefix_actions: Tensor) -> FlowCondition:
+    def condition(self, observation: Observation, prefix_actions: Tensor) -> FlowCondition:
         """Raw observation [B, history, ...] and normalised prefix [B, P, A] -> flow condition."""
         return self.flow.condition(self.encoder(observation, prefix_actions))
+
+    def imitation_cost(
+        self, condition: FlowCondition, actions: Tensor, step_valid: Tensor, noise_std: float
+    ) -> Tensor:
+        """-log pi(a | o) [B] in nats of noisy normalised chunks [B, H, A] (Eq. 6; noise: IV-B)."""
+        noisy = perturb(actions, noise_std)[:, None]
+        return -self.flow.log_prob(noisy, condition, step_valid).squeeze(1)
+
+    def to_chunks(self, latents: Tensor, condition: FlowCondition) -> Tensor:
+        """Latents [B, N, H, A] -> normalised chunks in (-1, 1)."""
+        return self.flow.to_actions(latents, condition)[0]
+
+    def choose(
+        self,
+        num: int,
+        std: float,
+        condition: FlowCondition,
+        batch: int,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """The likeliest [batch, H, A] of `num` candidates (paper IV-D, I)."""
+        return self.flow.most_likely(num, std, condition, generator)
+
+    def log_prob(self, condition: FlowCondition, actions: Tensor) -> Tensor:
+        """Exact log-likelihood [B] in nats of normalised chunks [B, H, A] (Eq. 6)."""
+        return self.flow.log_prob(actions[:, None], condition).squeeze(1)
+
+    def diagnostics(self, condition: FlowCondition, actions: Tensor) -> dict[str, float]:
+        """How far to the latents and back leads astray: the largest error of an action."""
+        chunks = actions[:, None]
+        latents, _ = self.flow.to_latents(chunks, condition)
+        error = (self.flow.to_actions(latents, condition)[0] - chunks).abs().max()
+        return {"invertibility_error": error.item()}

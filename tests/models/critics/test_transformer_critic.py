@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from softflow.data.chunk_spec import ChunkSpec
-from softflow.data.statistics import DatasetStatistics
 from softflow.errors import ConfigError
-from softflow.models.chunk_critic import ChunkCritic, CriticConfig, CriticEnsemble
-from softflow.models.observation_encoder import EncoderConfig
+from softflow.models.critic import CriticEnsemble
+from softflow.models.critics.transformer_critic import TransformerCritic, TransformerCriticConfig
+from softflow.models.encoders.state_mlp import StateMlpConfig
+from softflow.models.inputs import ModelInputs
 from softflow.models.value_distribution import ValueSupport, support_from_returns
 
 Randomize = Callable[[nn.Module, int], None]
@@ -22,7 +23,7 @@ MakeTensor = Callable[..., Tensor]
 
 
 def reference_logits(
-    critic: ChunkCritic, config: CriticConfig, obs_tokens: Tensor, actions: Tensor
+    critic: TransformerCritic, config: TransformerCriticConfig, obs_tokens: Tensor, actions: Tensor
 ) -> Tensor:
     """The paper's critic from PyTorch's parts: every candidate its own full sequence."""
     layer = nn.TransformerEncoderLayer(
@@ -72,8 +73,10 @@ def test_equals_pytorchs_encoder_on_the_concatenated_tokens(
     num_heads: int,
     seed: int,
 ) -> None:
-    config = CriticConfig(8, num_heads, num_layers, 12, dropout=0.3, num_bins=13)
-    critic = ChunkCritic(H, A, config).double().eval()
+    config = TransformerCriticConfig(
+        dim=8, num_heads=num_heads, num_layers=num_layers, mlp_dim=12, dropout=0.3, num_bins=13
+    )
+    critic = TransformerCritic(H, A, 8, config).double().eval()
     randomize(critic, seed)
     obs_tokens, actions = make_tokens(B, S, seed, dim=8), make_actions((B, N, H, A), seed)
     logits = critic(obs_tokens, actions)
@@ -87,7 +90,12 @@ def test_dropout_acts_in_training_only(
 ) -> None:
     obs_tokens, actions = make_tokens(2, 3, dim=8), make_actions((2, 3, 4, 2))
     for dropout in (0.0, 0.5):
-        critic = ChunkCritic(4, 2, CriticConfig(8, 2, 2, 12, dropout=dropout)).double()
+        critic = TransformerCritic(
+            4,
+            2,
+            8,
+            TransformerCriticConfig(dim=8, num_heads=2, num_layers=2, mlp_dim=12, dropout=dropout),
+        ).double()
         randomize(critic, 0)
         evaluated = critic.eval()(obs_tokens, actions)
         critic.train()
@@ -134,13 +142,16 @@ def test_the_ensemble_takes_the_minimum_of_independent_members(
 
 
 def test_a_fresh_critic_expects_the_lowest_return_and_can_learn_otherwise(
-    make_statistics: Callable[..., DatasetStatistics], make_actions: MakeTensor
+    make_inputs: Callable[..., ModelInputs], make_actions: MakeTensor
 ) -> None:
     """Before training, no chunk is promising: the histogram stands at the worst of the data."""
     torch.manual_seed(0)
     support = support_from_returns(-2.0, 5.0)
-    config, encoder = CriticConfig(64, 2, 2, 64), EncoderConfig(64, 8, 2)
-    critic = CriticEnsemble(ChunkSpec(4, 4), make_statistics(2), support, config, encoder).eval()
+    config, encoder = (
+        TransformerCriticConfig(dim=64, num_heads=2, num_layers=2, mlp_dim=64),
+        StateMlpConfig(64, 8, 2),
+    )
+    critic = CriticEnsemble(make_inputs(ChunkSpec(4, 4)), support, config, encoder).eval()
     tokens, actions = torch.randn(8, 3, 64), make_actions((8, 4, 4, 2)).float()
     values = critic.values(tokens, actions)
     assert (values.mean() + 2.0).abs() < 0.01 * 7
@@ -153,7 +164,7 @@ def test_a_fresh_critic_expects_the_lowest_return_and_can_learn_otherwise(
 def test_has_the_papers_number_of_parameters(action_dim: int, chunk_length: int) -> None:
     """3,999,077 + 512 (A + H + 1) each (App. C1)."""
     with torch.device("meta"):
-        critic = ChunkCritic(chunk_length, action_dim, CriticConfig())
+        critic = TransformerCritic(chunk_length, action_dim, 512, TransformerCriticConfig())
     count = sum(p.numel() for p in critic.parameters())
     assert count == 3_999_077 + 512 * (action_dim + chunk_length + 1)
 
@@ -161,37 +172,35 @@ def test_has_the_papers_number_of_parameters(action_dim: int, chunk_length: int)
 @pytest.mark.parametrize("name", ["dim", "num_heads", "num_layers", "mlp_dim", "num_critics"])
 def test_sizes_below_one_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"critic\.{name} is 0; it must be at least 1"):
-        CriticConfig(**{name: 0})
+        TransformerCriticConfig(**{name: 0})
 
 
 def test_impossible_configurations_are_refused(
-    make_statistics: Callable[..., DatasetStatistics],
+    make_inputs: Callable[..., ModelInputs],
 ) -> None:
     with pytest.raises(ConfigError, match=r"critic\.dim 10 must be a multiple of .*num_heads 4"):
-        CriticConfig(dim=10, num_heads=4)
+        TransformerCriticConfig(dim=10, num_heads=4)
     for dropout in (-0.1, 1.0):
         with pytest.raises(ConfigError, match=rf"critic\.dropout is {dropout}; it must lie in"):
-            CriticConfig(dropout=dropout)
+            TransformerCriticConfig(dropout=dropout)
     with pytest.raises(ConfigError, match=r"token_dim 16 must equal critic\.dim 8"):
         CriticEnsemble(
-            ChunkSpec(4, 4),
-            make_statistics(2),
+            make_inputs(ChunkSpec(4, 4)),
             ValueSupport(0.0, 1.0),
-            CriticConfig(8, 2, 1, 8),
-            EncoderConfig(16, 8, 2),
+            TransformerCriticConfig(dim=8, num_heads=2, num_layers=1, mlp_dim=8),
+            StateMlpConfig(16, 8, 2),
         )
 
 
 def test_a_support_of_other_bins_is_refused(
-    make_statistics: Callable[..., DatasetStatistics],
+    make_inputs: Callable[..., ModelInputs],
 ) -> None:
     with pytest.raises(ConfigError, match="51"):
         CriticEnsemble(
-            ChunkSpec(4, 4),
-            make_statistics(2),
+            make_inputs(ChunkSpec(4, 4)),
             ValueSupport(0.0, 1.0, num_bins=51),
-            CriticConfig(8, 2, 1, 8, num_bins=101),
-            EncoderConfig(8, 8, 2),
+            TransformerCriticConfig(dim=8, num_heads=2, num_layers=1, mlp_dim=8, num_bins=101),
+            StateMlpConfig(8, 8, 2),
         )
 
 
@@ -199,4 +208,4 @@ def test_a_support_of_other_bins_is_refused(
 def test_too_few_bins_are_refused(num_bins: int) -> None:
     """Five of margin a side, and two between them."""
     with pytest.raises(ConfigError, match=rf"critic\.num_bins is {num_bins}; .* at least 12"):
-        CriticConfig(num_bins=num_bins)
+        TransformerCriticConfig(num_bins=num_bins)

@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 
 from softflow.data.chunk_spec import ChunkSpec
-from softflow.models.flow_policy import ActionFlow, FlowPolicy, perturb, take_candidate
+from softflow.models.normalizers import perturb
+from softflow.models.policies.flow_policy import ActionFlow, FlowPolicy
+from softflow.models.policy import take_candidate
 
+MakePolicy = Callable[..., FlowPolicy]
+MakeObservation = Callable[..., tuple[dict[str, Tensor], Tensor]]
 MakeFlow = Callable[..., ActionFlow]
 MakeTensor = Callable[..., Tensor]
 
@@ -110,27 +114,28 @@ def test_take_candidate_picks_by_row() -> None:
 
 
 def test_dropout_acts_in_training_only(
-    make_flow: MakeFlow, make_tokens: MakeTensor, make_actions: MakeTensor
+    make_policy: MakePolicy, make_observation: MakeObservation, make_actions: MakeTensor
 ) -> None:
-    flow = make_flow(5, 2, 4)
-    tokens, actions = make_tokens(2, 3), make_actions((2, 1, 5, 2))
+    chunk = ChunkSpec(5, 5)
+    policy = make_policy(chunk)
+    seen, actions = make_observation(chunk, 2), make_actions((2, 5, 2))
 
     def log_prob() -> Tensor:
-        return flow.log_prob(actions, flow.condition(tokens))
+        return policy.log_prob(policy.condition(*seen), actions)
 
     without = log_prob()
-    flow.set_dropout(0.5)
+    policy.set_dropout(0.5)
     torch.testing.assert_close(log_prob(), without, rtol=0, atol=0)
-    flow.train()
+    policy.train()
     assert not torch.equal(log_prob(), log_prob())
-    flow.set_dropout(0.0)
+    policy.set_dropout(0.0)
     torch.testing.assert_close(log_prob(), without, rtol=0, atol=0)
 
 
-def test_set_dropout_reaches_both_heads_of_every_layer(make_flow: MakeFlow) -> None:
-    flow = make_flow(5, 2, 4)
-    flow.set_dropout(0.25)
-    rates = [m.p for m in flow.modules() if isinstance(m, torch.nn.Dropout)]
+def test_set_dropout_reaches_both_heads_of_every_layer(make_policy: MakePolicy) -> None:
+    policy = make_policy(ChunkSpec(5, 5))
+    policy.set_dropout(0.25)
+    rates = [m.p for m in policy.modules() if isinstance(m, torch.nn.Dropout)]
     assert rates == [0.25] * 8
 
 

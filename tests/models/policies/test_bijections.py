@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from softflow.models.bijections import (
+from softflow.models.policies.bijections import (
     SUPPORT_MARGIN,
     bound,
     draw_splits,
@@ -20,8 +20,8 @@ from softflow.models.bijections import (
     unbound,
     undo_scale_and_shift,
 )
-from softflow.models.coupling import FlowConfig
-from softflow.models.flow_policy import ActionFlow
+from softflow.models.policies.coupling import FlowConfig
+from softflow.models.policies.flow_policy import ActionFlow
 
 
 def test_arctanh_by_hand() -> None:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from softflow.errors import ConfigError
-from softflow.models.coupling import Coupling, CouplingNetwork, FlowConfig
-from softflow.models.flow_policy import ActionFlow
-from softflow.models.transformer import (
+from softflow.models.policies.coupling import Coupling, CouplingNetwork, FlowConfig
+from softflow.models.policies.flow_policy import ActionFlow
+from softflow.models.policies.transformer import (
     CausalSelfAttention,
     CrossAttention,
     FlowBlock,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from softflow.errors import ConfigError
-from softflow.models.bijections import scale_and_shift, undo_scale_and_shift
-from softflow.models.transformer import BlockCondition, FlowBlock, rotary_table
+from softflow.models.policies.bijections import scale_and_shift, undo_scale_and_shift
+from softflow.models.policies.transformer import BlockCondition, FlowBlock, rotary_table
+from softflow.models.policy import PolicyConfig
 
 
 @dataclass(frozen=True)
-class FlowConfig:
+class FlowConfig(PolicyConfig):
     """Sizes of the flow; the defaults are the paper's (App. C1).
 
     Attributes:
@@ -26,6 +27,7 @@ class FlowConfig:
         split_seed: seed of the fixed random token splits.
     """
 
+    kind: str = field(default="flow", init=False)
     num_layers: int = 16
     dim: int = 256
     num_heads: int = 8

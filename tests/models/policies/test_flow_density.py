@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from softflow.models.bijections import SUPPORT_MARGIN, standard_normal_log_prob
-from softflow.models.flow_policy import ActionFlow, FlowCondition
+from softflow.models.policies.bijections import SUPPORT_MARGIN, standard_normal_log_prob
+from softflow.models.policies.flow_policy import ActionFlow, FlowCondition
 
 MakeFlow = Callable[..., ActionFlow]
 MakeTensor = Callable[..., Tensor]

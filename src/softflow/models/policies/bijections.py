@@ -12,14 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from softflow.models.normalizers import at_least_float32
+
 SUPPORT_MARGIN = 1e-3
 """Actions are clamped to +-(1 - margin) before arctanh. A clamped coordinate costs 6 nats, not the
 13 of a margin of 1e-6, and the normaliser keeps data at +-0.9, two noise deviations inside."""
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Promote half precision to float32 and leave float64 alone: log-dets need it."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def unbound(actions: Tensor) -> tuple[Tensor, Tensor]:

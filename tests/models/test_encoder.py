@@ -8,25 +8,35 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import STATE_KEY
 from softflow.data.statistics import DatasetStatistics
 from softflow.errors import ConfigError
-from softflow.models.observation_encoder import EncoderConfig, ObservationEncoder
+from softflow.models.encoder import ObservationEncoder
+from softflow.models.encoders.state_mlp import StateMlp, StateMlpConfig
+from softflow.models.inputs import ModelInputs
 
 MakeStatistics = Callable[..., DatasetStatistics]
-CONFIG = EncoderConfig(token_dim=8, hidden_dim=7, state_tokens=3)
+CONFIG = StateMlpConfig(token_dim=8, hidden_dim=7, state_tokens=3)
 
 
 @pytest.fixture
 def make_encoder(
-    make_statistics: MakeStatistics, randomize: Callable[[nn.Module, int], None]
+    make_inputs: Callable[..., ModelInputs], randomize: Callable[[nn.Module, int], None]
 ) -> Callable[..., ObservationEncoder]:
     def make(history_length: int = 1, prefix_length: int = 0) -> ObservationEncoder:
-        encoder = ObservationEncoder(make_statistics(2), history_length, prefix_length, 2, CONFIG)
+        encoder = ObservationEncoder(
+            make_inputs(ChunkSpec(1, 1, prefix_length, history_length)), CONFIG
+        )
         randomize(encoder, 0)
         return encoder.double()
 
     return make
+
+
+def state_mlp_of(encoder: ObservationEncoder) -> StateMlp:
+    assert isinstance(encoder.observation, StateMlp)
+    return encoder.observation
 
 
 def state_of(*shape: int, seed: int = 0) -> Tensor:
@@ -78,7 +88,7 @@ def test_tokens_by_hand(
     state, prefix = state_of(2, 2, 3), state_of(2, 1, 2, seed=1)
     statistics = make_statistics(2).observations[STATE_KEY]
     normalised = (state - torch.from_numpy(statistics.mean)) / torch.from_numpy(statistics.std)
-    first, second = encoder.state_mlp[0], encoder.state_mlp[2]
+    first, second = state_mlp_of(encoder).mlp[0], state_mlp_of(encoder).mlp[2]
     hidden = nn.functional.gelu(first(torch.cat([normalised[:, 0], normalised[:, 1]], dim=-1)))
     tokens = torch.stack(second(hidden).split(8, dim=-1), dim=1)
     assert encoder.prefix_embed is not None
@@ -104,7 +114,7 @@ def test_weights_alone_reproduce_the_normalisation(
     make_encoder: Callable[..., ObservationEncoder],
 ) -> None:
     encoder, other = make_encoder(), make_encoder()
-    other.normalizer.mean.add_(1)
+    state_mlp_of(other).normalizer.mean.add_(1)
     other.load_state_dict(encoder.state_dict())
     state, empty = state_of(1, 1, 3), torch.zeros(1, 0, 2, dtype=torch.float64)
     torch.testing.assert_close(
@@ -117,7 +127,7 @@ def test_a_dataset_without_state_is_refused(make_statistics: MakeStatistics) -> 
     other = {"observation.joints": whole.observations[STATE_KEY]}
     statistics = DatasetStatistics(other, whole.action, 1, 1)
     with pytest.raises(ConfigError, match=r'no "observation\.state" \(it has .*joints') as caught:
-        ObservationEncoder(statistics, 1, 0, 2, CONFIG)
+        ObservationEncoder(ModelInputs(ChunkSpec(1, 1), statistics, {}), CONFIG)
     assert "record the robot's state under that key" in str(caught.value)
 
 
@@ -125,4 +135,4 @@ def test_a_dataset_without_state_is_refused(make_statistics: MakeStatistics) -> 
 @pytest.mark.parametrize("value", [0, -1])
 def test_sizes_below_one_are_refused(name: str, value: int) -> None:
     with pytest.raises(ConfigError, match=rf"encoder\.{name} is {value}; it must be at least 1"):
-        EncoderConfig(**{name: value})
+        StateMlpConfig(**{name: value})

@@ -1,0 +1,137 @@
+"""The value of action chunks (paper IV-C): Q(o, a[0:H]) as a histogram over returns, an ensemble.
+
+The ensemble owns the encoder, the histogram's support and the minimum; its members are networks of
+one architecture, chosen by configuration.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from softflow.errors import ConfigError
+from softflow.models.encoder import EncoderConfig, ObservationEncoder
+from softflow.models.inputs import ModelInputs
+from softflow.models.kinds import KindConfig, Kinds
+from softflow.models.value_distribution import MIN_BINS, HLGauss, ValueSupport
+
+PESSIMISTIC_START = 0.05
+"""Where in its support an untrained critic starts: five bins up, at the lowest return."""
+
+
+@dataclass(frozen=True)
+class CriticConfig(KindConfig):
+    """What the configuration of every critic has.
+
+    Attributes:
+        num_critics: size of the ensemble whose minimum is the value.
+        num_bins: bins of the value histogram.
+    """
+
+    num_critics: int = 2
+    num_bins: int = 101
+
+    def __post_init__(self) -> None:
+        if self.num_critics < 1:
+            raise ConfigError(f"critic.num_critics is {self.num_critics}; it must be at least 1")
+        if self.num_bins < MIN_BINS:
+            raise ConfigError(f"critic.num_bins is {self.num_bins}; it must be at least {MIN_BINS}")
+
+    def require_fit(self, encoder: EncoderConfig) -> None:
+        """Raise ConfigError unless the critic can read the encoder's tokens."""
+
+
+class ChunkCritic(nn.Module, ABC):
+    """One member: observation tokens and action chunks -> logits over returns.
+
+    A subclass is made from the lengths of a chunk, the width of the tokens and its `Config`.
+
+    Attributes:
+        head: the last layer, to `num_bins` logits; the ensemble decides where it starts.
+    """
+
+    Config: ClassVar[type[CriticConfig]]
+    head: nn.Linear
+
+    @abstractmethod
+    def __init__(
+        self, chunk_length: int, action_dim: int, token_dim: int, config: CriticConfig
+    ) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
+        """obs_tokens [B, S, D], normalised actions [B, N, H, A] -> logits [B, N, num_bins]."""
+
+
+CRITICS = Kinds[ChunkCritic](
+    "critic",
+    ChunkCritic,
+    {"transformer": "softflow.models.critics.transformer_critic:TransformerCritic"},
+)
+"""A new critic is a file in `critics/` and a line here."""
+
+
+class CriticEnsemble(nn.Module):
+    """`num_critics` critics over one encoder and one histogram support.
+
+    Args:
+        inputs: shapes and units.
+        support: the values that the histograms span.
+        config: which architecture, and its sizes.
+        encoder: the critic's own encoder.
+
+    Raises:
+        ConfigError: the sizes do not fit together.
+    """
+
+    members: nn.ModuleList
+
+    def __init__(
+        self,
+        inputs: ModelInputs,
+        support: ValueSupport,
+        config: CriticConfig,
+        encoder: EncoderConfig,
+    ) -> None:
+        super().__init__()
+        config.require_fit(encoder)
+        if support.num_bins != config.num_bins:
+            raise ConfigError(
+                f"the value support has {support.num_bins} bins, critic.num_bins is "
+                f"{config.num_bins}; they must be equal"
+            )
+        self.encoder = ObservationEncoder(inputs, encoder)
+        member = CRITICS.find(config.kind)
+        sizes = (inputs.chunk.chunk_length, inputs.action_dim, encoder.token_dim)
+        self.members = nn.ModuleList(member(*sizes, config) for _ in range(config.num_critics))
+        self.distribution = HLGauss(support)
+        self._start_at(support.low + (support.high - support.low) * PESSIMISTIC_START)
+
+    @torch.no_grad()
+    def _start_at(self, value: float) -> None:
+        """Make every initial histogram that of `value`.
+
+        A uniform histogram would promise half the best return everywhere, and with a discount
+        near 1 it takes thousands of backups until failures are seen for what they are.
+        """
+        histogram = self.distribution.probabilities(torch.tensor(value))
+        for member in self.members:
+            member.head.weight.mul_(0.1)  # type: ignore[union-attr]
+            member.head.bias.copy_(histogram.clamp_min(1e-4).log())  # type: ignore[union-attr]
+
+    def forward(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
+        """obs_tokens [B, S, D], actions [B, N, H, A] -> logits [num_critics, B, N, num_bins]."""
+        return torch.stack([member(obs_tokens, actions) for member in self.members])
+
+    def values(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
+        """Expected returns [num_critics, B, N]."""
+        return self.distribution.value(self(obs_tokens, actions))
+
+    def min_value(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
+        """Pessimistic value [B, N]: the minimum over the ensemble (Alg. 2)."""
+        return self.values(obs_tokens, actions).amin(dim=0)

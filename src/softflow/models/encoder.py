@@ -1,0 +1,108 @@
+"""Turns observations and prefix actions into the tokens that policies and critics attend to.
+
+A small module, chosen by configuration, makes tokens of the observation keys it reads; every prefix
+action becomes one token more. Statistics of the data are buffers, so the weights file alone
+reproduces the encoder.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from softflow.errors import ConfigError
+from softflow.models.inputs import ModelInputs
+from softflow.models.kinds import KindConfig, Kinds
+
+
+@dataclass(frozen=True)
+class EncoderConfig(KindConfig):
+    """What the configuration of every encoder has.
+
+    Attributes:
+        token_dim: width of the tokens (512 in the paper, equal to the critic's width).
+    """
+
+    token_dim: int = 512
+
+    def __post_init__(self) -> None:
+        if self.token_dim < 1:
+            raise ConfigError(f"encoder.token_dim is {self.token_dim}; it must be at least 1")
+
+
+class KeyEncoder(nn.Module, ABC):
+    """Some keys of an observation -> tokens.
+
+    A subclass is made from `ModelInputs` and its `Config`, reads the observation keys it names, and
+    raises ConfigError if the data lack one.
+
+    Attributes:
+        keys: what it reads, such as "observation.state"; batches hold nothing else.
+        num_tokens: tokens it makes.
+    """
+
+    Config: ClassVar[type[EncoderConfig]]
+    keys: tuple[str, ...]
+    num_tokens: int
+
+    @abstractmethod
+    def __init__(self, inputs: ModelInputs, config: EncoderConfig) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, observation: dict[str, Tensor]) -> Tensor:
+        """Raw observation, key -> `[B, history, ...]`, in the robot's units -> `[B, S, D]`."""
+
+
+ENCODERS = Kinds[KeyEncoder](
+    "encoder",
+    KeyEncoder,
+    {"state_mlp": "softflow.models.encoders.state_mlp:StateMlp"},
+)
+"""A new encoder is a file in `encoders/` and a line here."""
+
+
+class ObservationEncoder(nn.Module):
+    """Observation history and prefix actions -> obs_tokens [B, S, token_dim].
+
+    Args:
+        inputs: shapes and units.
+        config: which encoder reads the observation, and its sizes.
+
+    Raises:
+        ConfigError: the data lack a key that the encoder reads.
+    """
+
+    def __init__(self, inputs: ModelInputs, config: EncoderConfig) -> None:
+        super().__init__()
+        self.observation = ENCODERS.find(config.kind)(inputs, config)
+        prefix_length, width = inputs.chunk.prefix_length, config.token_dim
+        self.token_position = nn.Parameter(
+            torch.randn(self.observation.num_tokens + prefix_length, width) * 0.02
+        )
+        self.prefix_embed = nn.Linear(inputs.action_dim, width) if prefix_length else None
+        self.norm = nn.LayerNorm(width)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The observation keys it reads."""
+        return self.observation.keys
+
+    def forward(self, observation: dict[str, Tensor], prefix_actions: Tensor) -> Tensor:
+        """Encode raw observations.
+
+        Args:
+            observation: key -> [B, history, ...], in the robot's units.
+            prefix_actions: [B, P, A] normalised actions.
+
+        Returns:
+            obs_tokens [B, S + P, token_dim].
+        """
+        tokens = self.observation(observation)
+        if self.prefix_embed is not None:
+            tokens = torch.cat([tokens, self.prefix_embed(prefix_actions)], dim=1)
+        return self.norm(tokens + self.token_position)

@@ -1,0 +1,1 @@
+"""What turns observation keys into tokens, one file each; see `models/encoder.py`."""

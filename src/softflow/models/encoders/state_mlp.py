@@ -1,0 +1,67 @@
+"""The robot's state and its history become a few tokens through a small MLP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from softflow.data.data_spec import STATE_KEY
+from softflow.errors import ConfigError
+from softflow.models.encoder import EncoderConfig, KeyEncoder
+from softflow.models.inputs import ModelInputs
+from softflow.models.normalizers import StateNormalizer
+
+
+@dataclass(frozen=True)
+class StateMlpConfig(EncoderConfig):
+    """Sizes of the encoder of states.
+
+    Attributes:
+        token_dim: width of the tokens (512 in the paper, equal to the critic's width).
+        hidden_dim: hidden width of the MLP.
+        state_tokens: tokens made of the state and its history.
+    """
+
+    kind: str = field(default="state_mlp", init=False)
+    hidden_dim: int = 512
+    state_tokens: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("hidden_dim", "state_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"encoder.{name} is {getattr(self, name)}; it must be at least 1")
+
+
+class StateMlp(KeyEncoder):
+    """`observation.state` and its history -> `state_tokens` tokens.
+
+    Raises:
+        ConfigError: the data have no state.
+    """
+
+    Config = StateMlpConfig
+    keys = (STATE_KEY,)
+
+    def __init__(self, inputs: ModelInputs, config: StateMlpConfig) -> None:
+        super().__init__(inputs, config)
+        observations = inputs.statistics.observations
+        if STATE_KEY not in observations:
+            raise ConfigError(
+                f'the dataset has no "{STATE_KEY}" (it has {sorted(observations)}); '
+                "record the robot's state under that key"
+            )
+        self.num_tokens, self.token_dim = config.state_tokens, config.token_dim
+        self.normalizer = StateNormalizer(observations[STATE_KEY])
+        state_dim = self.normalizer.mean.numel()
+        self.mlp = nn.Sequential(
+            nn.Linear(state_dim * inputs.chunk.history_length, config.hidden_dim),
+            nn.GELU(),
+            nn.Linear(config.hidden_dim, config.state_tokens * config.token_dim),
+        )
+
+    def forward(self, observation: dict[str, Tensor]) -> Tensor:
+        """ "observation.state" [B, history, state_dim], the robot's units -> [B, S, token_dim]."""
+        state = self.normalizer(observation[STATE_KEY])
+        return self.mlp(state.flatten(1)).unflatten(1, (self.num_tokens, self.token_dim))

@@ -1,0 +1,94 @@
+"""Policies, critics and encoders by name: built in, or a user's own by import path.
+
+A configuration names its kind, so a checkpoint finds its classes again, in any process. To add one:
+write a file with a class, and a line in the table of `policy.py`, `critic.py` or `encoder.py`; a
+class of one's own package needs no line, its kind is "package.module:Class".
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from softflow.errors import ConfigError
+
+Base = TypeVar("Base")
+
+
+@dataclass(frozen=True)
+class KindConfig:
+    """Base of the configurations that name a kind.
+
+    Attributes:
+        kind: set by the subclass: the name in the table of kinds, or "package.module:Class".
+    """
+
+    kind: str
+
+
+class Kinds(Generic[Base]):
+    """The classes of one sort; each has its configuration in the attribute `Config`.
+
+    Args:
+        what: the sort, for messages: "policy", "critic", "encoder".
+        base: what every class of it is derived from; nothing else is ever called.
+        built_in: name -> "module:Class", imported when it is asked for.
+    """
+
+    def __init__(self, what: str, base: type[Base], built_in: Mapping[str, str]) -> None:
+        self.what, self.base, self.built_in = what, base, dict(built_in)
+
+    def find(self, kind: str) -> type[Base]:
+        """The class of a kind.
+
+        Raises:
+            ConfigError: there is none of that name, it cannot be imported, or is no class of this
+                sort.
+        """
+        path = self.built_in.get(kind, kind)
+        module_name, colon, name = path.partition(":")
+        if not colon:
+            raise ConfigError(f'no {self.what} "{kind}"; {self._hint(kind)}')
+        try:
+            found = getattr(importlib.import_module(module_name), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ConfigError(
+                f'cannot import the {self.what} "{kind}": {error}; its module must be importable '
+                "(installed, or on PYTHONPATH) and hold that class"
+            ) from error
+        if not (isinstance(found, type) and issubclass(found, self.base)):
+            raise ConfigError(
+                f'"{kind}" is no {self.what}: {found!r} is not derived from {self.base.__name__}'
+            )
+        return found
+
+    def default_config(self, kind: str) -> Any:
+        """The configuration of a kind, all numbers at their defaults.
+
+        Raises:
+            ConfigError: as `find`.
+        """
+        return self.config_class(kind)()
+
+    def config_class(self, kind: str) -> type[Any]:
+        """The configuration dataclass of a kind.
+
+        Raises:
+            ConfigError: as `find`, or the class has none of this kind.
+        """
+        config = getattr(self.find(kind), "Config", None)
+        if not (isinstance(config, type) and issubclass(config, KindConfig)):
+            raise ConfigError(
+                f'the {self.what} "{kind}" has no configuration; give its class the attribute '
+                "Config, a frozen dataclass derived from the base's"
+            )
+        return config
+
+    def _hint(self, kind: str) -> str:
+        near = difflib.get_close_matches(kind, self.built_in, 1)
+        if near:
+            return f'did you mean "{near[0]}"?'
+        return f'choose one of {", ".join(sorted(self.built_in))}, or "package.module:Class"'

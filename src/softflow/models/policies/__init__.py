@@ -1,0 +1,1 @@
+"""Policies over action chunks, one file each; `models/policy.py` says what they share."""
