@@ -18,7 +18,7 @@ from softflow.envs.rendering import SceneRenderer
 SOURCE = Path(__file__).parents[2] / "src"
 
 RENDER_TWICE = """
-from softflow.envs.contract import make_env
+from softflow.envs.registry import make_env
 
 env = make_env("cube-single")
 env.reset(seed=0)
@@ -127,7 +127,7 @@ def test_nothing_is_said_at_exit(opengl: SceneRenderer) -> None:
 def test_an_optimiser_can_be_made_after_an_environment(size: tuple[int, int] | None) -> None:
     """Mesa's LLVM and then Triton in one process used to end in a segmentation fault."""
     code = f"""
-from softflow.envs.contract import make_env
+from softflow.envs.registry import make_env
 make_env("cube-single", image_size={size}).reset(seed=0)
 import torch
 torch.optim.AdamW([torch.zeros(1, requires_grad=True)])

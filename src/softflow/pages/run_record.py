@@ -14,7 +14,8 @@ from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import StoreError
 from softflow.utils.files import read_json
-from softflow.utils.metrics import MetricSeries, read_metrics, wilson_interval
+from softflow.utils.intervals import wilson_interval
+from softflow.utils.metrics import MetricSeries, read_metrics
 
 STAGES: dict[str, str] = {
     "imitation": "Imitation",

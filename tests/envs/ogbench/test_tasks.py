@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from softflow.envs.contract import check_env
+from softflow.envs.check_env import check_env
 from softflow.envs.ogbench.demonstrators import Operator, demonstrate
 from softflow.envs.ogbench.tasks import OGBenchManipulation
 from softflow.envs.registry import make_env
@@ -24,7 +24,7 @@ QUICK = Operator("quick", "markov", pace=(1.0, 1.0))
 FINGERPRINTS = """
 import hashlib
 import numpy as np
-from softflow.envs.contract import make_env
+from softflow.envs.registry import make_env
 
 for env_id in ("cube-single", "scene"):
     env = make_env(env_id)
