@@ -124,6 +124,18 @@ def measure_episodes(
     return tuple(_measured(measure, episodes, control_hz) for measure in profile.measures)
 
 
+def measures_of(result: Mapping[str, Any]) -> tuple[Measured, ...]:
+    """The measures of an evaluation's JSON; of an older one, which has none, the success rate.
+
+    Raises:
+        KeyError, TypeError, ValueError, EnvironmentContractError: it is damaged.
+    """
+    if "measures" in result:
+        return tuple(map(Measured.from_json, result["measures"]))
+    rate, low, high = (result[name] for name in ("success_rate", "interval_low", "interval_high"))
+    return (Measured(Measure("success_rate"), rate, low, high, result["num_episodes"]),)
+
+
 def parts(
     measure: Measure, episodes: Sequence[EpisodeFacts], control_hz: float
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,14 @@ import numpy as np
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.measures import EVENTS_KEY, EpisodeFacts, Measured, measure_episodes, parts
+from softflow.data.measures import (
+    EVENTS_KEY,
+    EpisodeFacts,
+    Measured,
+    measure_episodes,
+    measures_of,
+    parts,
+)
 from softflow.data.task_profile import Measure
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import weights_identity
@@ -84,14 +91,6 @@ class EvaluationResult:
             "episodes": [episode.to_json() for episode in self.episodes],
             "measures": [measured.to_json() for measured in self.measures],
         }
-
-
-def measures_of(result: Mapping[str, Any]) -> tuple[Measured, ...]:
-    """The measures of an evaluation's JSON; of an older one, which has none, the success rate."""
-    if "measures" in result:
-        return tuple(map(Measured.from_json, result["measures"]))
-    rate, low, high = (result[name] for name in ("success_rate", "interval_low", "interval_high"))
-    return (Measured(Measure("success_rate"), rate, low, high, result["num_episodes"]),)
 
 
 def reported(path: Path) -> tuple[dict[str, float], str]:
@@ -252,5 +251,5 @@ def _outcome(episode: Episode) -> EpisodeOutcome:
         bool(episode.success),
         episode.length,
         float(episode.rewards.sum()),
-        Counter(happened) if EVENTS_KEY in episode.metadata else None,
+        dict(Counter(happened)) if EVENTS_KEY in episode.metadata else None,
     )
