@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from softflow.pages.run_record import STAGES, Evaluation, RunRecord, read_run
-from softflow.utils.metrics import Interval, wilson_interval
+from softflow.utils.intervals import Interval, wilson_interval
 
 
 def finals_of(records: Sequence[RunRecord], stage: str) -> list[Evaluation]:

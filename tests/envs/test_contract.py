@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from softflow.envs.contract import RobotEnv, check_env, data_spec
+from softflow.envs.check_env import check_env
+from softflow.envs.contract import RobotEnv, data_spec
 from softflow.envs.registry import make_env, register_env, registered_families
 from softflow.errors import ConfigError, EnvironmentContractError
 

@@ -5,7 +5,7 @@ Its environment id names this module, so worker processes find it where the test
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -172,10 +172,14 @@ class LocalPool(RolloutPool):
 
     def __init__(self) -> None:
         self.tasks: list[RolloutTask] = []
+        self._profiles = {}
         self._load = lru_cache(maxsize=1)(load_selector)
 
     def __exit__(self, *error: object) -> None:
         pass
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        return map(function, items)
 
     def run(self, tasks: Sequence[RolloutTask]) -> Iterator[RolloutResult]:
         for task in tasks:

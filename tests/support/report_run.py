@@ -14,7 +14,8 @@ from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.utils.files import write_json
-from softflow.utils.metrics import MetricLogger, wilson_interval
+from softflow.utils.intervals import wilson_interval
+from softflow.utils.metrics import MetricLogger
 from softflow.utils.video import write_video
 
 EVALUATIONS = {

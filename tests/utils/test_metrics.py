@@ -10,51 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from softflow.errors import DataError, StoreError
 from softflow.utils.event_files import EventFiles
-from softflow.utils.metrics import MetricLogger, read_metrics, wilson_interval
-
-
-@pytest.mark.parametrize(
-    ("successes", "n", "confidence", "low", "high"),
-    [
-        # scipy.stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
-        (41, 100, 0.95, 0.3186731, 0.5079857),
-        (92, 100, 0.95, 0.8500189, 0.9589065),
-        (0, 10, 0.95, 0.0, 0.2775328),
-        (10, 10, 0.95, 0.7224672, 1.0),
-        (1, 3, 0.95, 0.0614919, 0.7923404),
-        (50, 100, 0.99, 0.3752796, 0.6247204),
-    ],
-)
-def test_wilson_interval_known_values(
-    successes: int, n: int, confidence: float, low: float, high: float
-) -> None:
-    interval = wilson_interval(successes, n, confidence)
-    assert interval.low == pytest.approx(low, abs=2e-7)
-    assert interval.high == pytest.approx(high, abs=2e-7)
-
-
-@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_interval_holds_the_rate_and_is_symmetric(case: tuple[int, int]) -> None:
-    successes, n = case
-    low, high = wilson_interval(successes, n)
-    assert 0.0 <= low <= successes / n <= high <= 1.0
-    mirrored = wilson_interval(n - successes, n)
-    assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((low, high), abs=1e-12)
-
-
-def test_wilson_interval_without_episodes_knows_nothing() -> None:
-    assert wilson_interval(0, 0) == (0.0, 1.0)
-
-
-@pytest.mark.parametrize(("successes", "n", "confidence"), [(3, 2, 0.95), (-1, 2, 0.95), (1, 2, 1)])
-def test_wilson_interval_refuses_nonsense(successes: int, n: int, confidence: float) -> None:
-    with pytest.raises(DataError, match=r"successes|confidence"):
-        wilson_interval(successes, n, confidence)
+from softflow.utils.metrics import MetricLogger, read_metrics
 
 
 def test_round_trip(tmp_path: Path) -> None:

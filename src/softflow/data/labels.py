@@ -19,17 +19,17 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from softflow.data.episode import Episode
 from softflow.data.episode_file import EpisodeSummary
+from softflow.data.task_profile import EventKind
 from softflow.errors import DataError, StoreError
 from softflow.utils.files import read_json, write_json
 
 LABEL_VERSION = 1
-EventKind = Literal["success", "failure", "reward"]
 _LABEL_NAME = re.compile(r"episode_(\d{6,})\.(\d{3,})\.[0-9a-f]{8}\.json")
 
 

@@ -1,4 +1,5 @@
 """Tasks to act in, and scripted operators who demonstrate them. Nothing here imports torch.
 
-`contract` is the way in (`make_env`, `check_env`); simulators are imported when one is made.
+`contract` says what a task promises, `check_env` tests one, `registry` makes one by its name;
+simulators are imported when one is made.
 """

@@ -1,16 +1,26 @@
-"""Environments by name."""
+"""Environments by name: built in, registered, offered by an installed package, or imported."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import gymnasium
 
 from softflow.envs.contract import RobotEnv
 from softflow.errors import ConfigError
 
 EnvFactory = Callable[[str, int | None, tuple[int, int] | None], RobotEnv]
+"""Called with (family, task, image_size); makes the environment."""
+
+ENTRY_POINT_GROUP = "softflow.envs"
+"""Where an installed package names its families: name = family, value = `module:factory`."""
+
+_REQUIRED = ("control_hz", "max_episode_steps", "neutral_action")
 
 
 def _make_ogbench(family: str, task: int | None, image_size: tuple[int, int] | None) -> RobotEnv:
@@ -20,56 +30,150 @@ def _make_ogbench(family: str, task: int | None, image_size: tuple[int, int] | N
 
 
 _OGBENCH_FAMILIES = ("cube-single", "cube-double", "scene", "puzzle-3x3")
-_FACTORIES: dict[str, EnvFactory] = dict.fromkeys(_OGBENCH_FAMILIES, _make_ogbench)
+_FACTORIES: dict[str, EnvFactory | str] = dict.fromkeys(_OGBENCH_FAMILIES, _make_ogbench)
+# Apart from the others: a module that registers its family when it is imported does so in a worker
+# too, where its parent's registrations are there already.
+_inherited: dict[str, str] = {}
 
 
 def registered_families() -> tuple[str, ...]:
-    """The families `make_env` knows, sorted."""
-    return tuple(sorted(_FACTORIES))
+    """The families `make_env` knows, sorted: built in, registered, and of installed packages."""
+    offered = entry_points(group=ENTRY_POINT_GROUP).names
+    return tuple(sorted(_FACTORIES.keys() | _inherited.keys() | offered))
 
 
-def register_env(family: str, factory: EnvFactory) -> None:
+def register_env(family: str, factory: EnvFactory | str) -> None:
     """Teach `make_env` a new family; `factory(family, task, image_size)` makes the environment.
 
-    Raises ConfigError when the family is already taken.
+    `factory` is a function, or "module:function" to import it when it is needed. Worker processes
+    that are started afterwards know the family too; they import the function, so it must be one of
+    a module, not one within another function.
+
+    Raises:
+        ConfigError: the family is already taken, its name holds ":", or the factory is neither.
     """
     if family in _FACTORIES:
         raise ConfigError(f"environment family {family!r} is already registered; choose a new name")
+    if not family or ":" in family:
+        raise ConfigError(
+            f"environment family {family!r}: give a name without ':', which is how names of "
+            "modules are told from names of families"
+        )
+    if not (callable(factory) or (isinstance(factory, str) and ":" in factory)):
+        raise ConfigError(
+            f"environment family {family!r}: the factory is {factory!r}; give a function or "
+            "'module:function'"
+        )
     _FACTORIES[family] = factory
+
+
+def registrations() -> dict[str, str]:
+    """What `register_env` was told in this process, for `restore_registrations` in another one."""
+    return _inherited | {
+        family: factory if isinstance(factory, str) else _import_name(factory)
+        for family, factory in _FACTORIES.items()
+        if family not in _OGBENCH_FAMILIES
+    }
+
+
+def restore_registrations(families: Mapping[str, str]) -> None:
+    """Register families in a worker process as they are in its parent; imports nothing yet."""
+    _inherited.update(families)
 
 
 def make_env(env_id: str, *, image_size: tuple[int, int] | None = None) -> RobotEnv:
     """Make the environment called `<family>`, `<family>-task<number>` or `<module>:<function>`.
 
-    The last form is for environments of one's own: the function is imported and called, it must
-    return one that passes `check_env`. `image_size` (height, width) in pixels adds
-    `observation.images.front` to the observation of the built-in ones.
-    Raises ConfigError for a name nobody registered, with the nearest names.
+    A family is built in, registered (`register_env`) or an entry point of an installed package in
+    the group "softflow.envs"; where two of these use a name, the first counts. Its factory gets
+    (family, task, image_size), with `image_size` (height, width) in pixels of the observation
+    `observation.images.front`. `<module>:<function>` is imported and called without arguments.
+
+    Raises:
+        ConfigError: nobody knows the name (the message has the nearest ones), what it stands for
+            cannot be imported, or makes something that is no RobotEnv.
     """
     if ":" in env_id:
-        return _import_env(env_id)
+        return _require_env(_imported(env_id, f"the environment {env_id!r}")(), env_id)
     match = re.fullmatch(r"(?P<family>.+?)(?:-task(?P<task>\d+))?", env_id)
     family = match["family"] if match else env_id
-    factory = _FACTORIES.get(family)
-    if factory is None:
-        known = registered_families()
-        near = difflib.get_close_matches(family, known, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-        raise ConfigError(
-            f"unknown environment {env_id!r}: {hint} (a task is chosen with a suffix, "
-            f"for example {known[0]}-task1)"
-        )
     task = int(match["task"]) if match and match["task"] else None
-    return factory(family, task, image_size)
+    return _require_env(_factory(family, env_id)(family, task, image_size), env_id)
 
 
-def _import_env(env_id: str) -> RobotEnv:
-    module_name, _, attribute = env_id.partition(":")
-    try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+def _factory(family: str, env_id: str) -> EnvFactory:
+    """The factory of a family, imported."""
+    factory = _FACTORIES.get(family) or _inherited.get(family)
+    if factory is None:
+        point = _entry_point(family, env_id)
+        factory = f"{point.module}:{point.attr}"
+    if isinstance(factory, str):
+        return _imported(factory, f"the environment {env_id!r}, which is {factory!r}")
+    return factory
+
+
+def _entry_point(family: str, env_id: str) -> EntryPoint:
+    """The entry point of a family; several packages may offer one, if it is the same."""
+    found = list(entry_points(group=ENTRY_POINT_GROUP, name=family))
+    if len({point.value for point in found}) > 1:
+        offers = ", ".join(f"{point.value} ({_distribution(point)})" for point in found)
         raise ConfigError(
-            f"cannot import the environment {env_id!r}: {error}; the module must be importable "
-            "(installed, or on PYTHONPATH) and hold that function"
+            f"environment family {family!r} is offered by several packages: {offers}; uninstall "
+            "all but one, or name the function itself (module:function)"
+        )
+    if not found:
+        raise _unknown(family, env_id)
+    return found[0]
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "an unnamed package"
+
+
+def _unknown(family: str, env_id: str) -> ConfigError:
+    known = registered_families()
+    near = difflib.get_close_matches(family, known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    return ConfigError(
+        f"unknown environment {env_id!r}: {hint} (a task is chosen with a suffix, "
+        f"for example {known[0]}-task1)"
+    )
+
+
+def _import_name(factory: EnvFactory) -> str:
+    """Where a worker process finds a function again."""
+    module = getattr(factory, "__module__", type(factory).__module__)
+    return f"{module}:{getattr(factory, '__qualname__', repr(factory))}"
+
+
+def _imported(name: str, what: str) -> Callable[..., Any]:
+    """The object called `module:function`; a dot within the part behind ":" leads into a class."""
+    module_name, _, attribute = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"cannot import {what}: {error}; the module must be importable (installed, or on "
+            "PYTHONPATH) and hold that function (worker processes cannot reach one that is defined "
+            "within another function, or a lambda)"
         ) from error
-    return factory()
+    if not callable(found):
+        raise ConfigError(
+            f"{what} stands for {found!r}, which cannot be called; name a function or a class that "
+            "makes the environment"
+        )
+    return found
+
+
+def _require_env(env: Any, env_id: str) -> RobotEnv:
+    """What a factory made, if it is a RobotEnv or another gymnasium environment with its parts."""
+    missing = [name for name in _REQUIRED if not hasattr(env, name)]
+    if not isinstance(env, gymnasium.Env) or missing:
+        lacking = f", without {', '.join(missing)}" if missing else ""
+        raise ConfigError(
+            f"the environment {env_id!r} is a {type(env).__name__}{lacking}, not a RobotEnv; make "
+            "the function return a softflow.envs.contract.RobotEnv (check_env tests one)"
+        )
+    return env  # type: ignore[return-value]

@@ -14,7 +14,7 @@ from softflow.pages.data_tables import success_by
 from softflow.pages.html import number
 from softflow.pages.run_charts import Figure, percent
 from softflow.pages.svg import Chart, Frame, Scale, compact, scale_of
-from softflow.utils.metrics import wilson_interval
+from softflow.utils.intervals import wilson_interval
 
 _QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _GROUPS_SHOWN = 10

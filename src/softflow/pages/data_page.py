@@ -31,7 +31,7 @@ from softflow.pages.html import details_html, duration, figure_html, number, tab
 from softflow.pages.run_charts import Figure, percent
 from softflow.pages.svg import png_bytes
 from softflow.utils.files import write_bytes
-from softflow.utils.metrics import wilson_interval
+from softflow.utils.intervals import wilson_interval
 from softflow.utils.progress import ProgressReporter
 
 _HISTOGRAMS_SHOWN = 16

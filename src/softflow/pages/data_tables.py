@@ -18,7 +18,7 @@ from softflow.data.episode_file import EpisodeSummary
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import outcome_known
 from softflow.utils.files import read_json
-from softflow.utils.metrics import wilson_interval
+from softflow.utils.intervals import wilson_interval
 
 _GROUPS_SHOWN = 12
 

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from softflow.pages.run_record import STAGES, Diagnostics, Evaluation, RunRecord
+from softflow.data.measures import METRIC_PREFIX
+from softflow.pages.run_record import STAGES, Diagnostics, RunRecord
 from softflow.pages.svg import Binned, Chart, Frame, Scale, binned, compact, scale_of
 from softflow.utils.metrics import MetricSeries
 
-_RATE = Scale(0.0, 1.0)
-_QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
-_ROLLOUT_WINDOW = 20
 _CALIBRATION_BINS = 5
 _THIN_SPACE = "\u202f"  # never broken at the end of a line
 
@@ -61,90 +59,11 @@ def percent(rate: float) -> str:
     return f"{100 * rate:.0f}{_THIN_SPACE}%"
 
 
-def interval_text(evaluation: Evaluation) -> str:
-    """The 95 % interval of an evaluation: 85–96 %."""
-    return f"{100 * evaluation.interval_low:.0f}–{percent(evaluation.interval_high)}"
-
-
-def describe(evaluation: Evaluation) -> str:
-    """An evaluation in one line, for tooltips."""
-    return (
-        f"{evaluation.label}: {percent(evaluation.success_rate)} ({interval_text(evaluation)}), "
-        f"{evaluation.num_episodes} episodes, {evaluation.robot_steps:,} robot steps"
-    )
-
-
-def success_by_stage(record: RunRecord) -> Figure | None:
-    """The last success rate of every stage as a dot with its 95 % interval."""
-    finals = [e for stage in STAGES if (e := record.final(stage))]
-    if not finals:
-        return None
-    frame = Frame(500, 48 * len(finals) + 34, left=122, right=122, top=4, bottom=30)
-    chart = Chart(_RATE, Scale(0, len(finals)), frame)
-    chart.axis_x(_QUARTERS, lines=True, unit=percent)
-    for row, evaluation in enumerate(reversed(finals)):
-        y, css = row + 0.5, evaluation.stage
-        low, high = evaluation.interval_low, evaluation.interval_high
-        chart.label(0, y, STAGES[css], f"name {css}", anchor="end", shift=(-12, 0))
-        chart.interval((low, high), (y, y), css)
-        chart.dot(evaluation.success_rate, y, css, radius=6, title=describe(evaluation))
-        chart.label(1, y, percent(evaluation.success_rate), "strong", shift=(12, 0))
-        chart.label(1, y, interval_text(evaluation), "quiet", shift=(58, 0))
-    text = "; ".join(describe(e) for e in finals)
-    episodes = {e.num_episodes for e in finals}
-    count = f"{episodes.pop()}" if len(episodes) == 1 else f"{min(episodes)} to {max(episodes)}"
-    note = f"Dot: success rate over {count} evaluation episodes. Bar: 95 % Wilson interval."
-    return Figure("Success after each stage", note, chart.svg(text))
-
-
-def success_by_robot_steps(record: RunRecord) -> Figure | None:
-    """Success against control steps on the robot, with the stages before it to compare with."""
-    online = {e.robot_steps: e for e in record.evaluations if e.stage == "online_rl"}
-    rollouts = record.rollouts
-    steps = np.cumsum(rollouts.length) if rollouts is not None else np.zeros(0, dtype=int)
-    last_step = max([0, *online, *steps[-1:].tolist()])
-    if last_step == 0:
-        return None
-    chart = Chart(Scale(0, last_step), _RATE, Frame(500, 226, right=124, bottom=30))
-    chart.axis_y(_QUARTERS, unit=percent)
-    chart.axis_x()
-    if rollouts is not None and len(steps) >= _ROLLOUT_WINDOW:
-        mean = np.convolve(rollouts.success, np.ones(_ROLLOUT_WINDOW) / _ROLLOUT_WINDOW, "valid")
-        chart.line(steps[_ROLLOUT_WINDOW - 1 :].tolist(), mean.tolist(), "online_rl thin")
-    before = [e for stage in ("imitation", "offline_rl") if (e := record.final(stage))]
-    for evaluation in before:
-        rate = evaluation.success_rate
-        chart.reference((0, last_step), (rate, rate), evaluation.stage)
-    path = [(0, before[-1].success_rate)] if before else []
-    path += [(e.robot_steps, e.success_rate) for e in online.values()]
-    if online:
-        chart.line([x for x, _ in path], [y for _, y in path], "online_rl")
-    for evaluation in online.values():
-        at = (evaluation.robot_steps, evaluation.robot_steps)
-        chart.interval(at, (evaluation.interval_low, evaluation.interval_high), "online_rl fine")
-        title = describe(evaluation)
-        chart.dot(at[0], evaluation.success_rate, "online_rl", radius=4.5, title=title)
-    _label_ends(chart, last_step, before + list(online.values())[-1:])
-    note = "Dots: evaluations with their 95 % interval. Dashed: the policy before any robot step."
-    if len(steps) >= _ROLLOUT_WINDOW:
-        note += f" Thin: the learning episodes themselves, mean of the last {_ROLLOUT_WINDOW}."
-    return Figure("Success against robot steps", note, chart.svg(note))
-
-
-def _label_ends(chart: Chart, x: float, evaluations: Sequence[Evaluation]) -> None:
-    """Name the lines at their right end, at least one line of text apart."""
-    gap, lowest = 0.085, -1.0
-    for evaluation in sorted(evaluations, key=lambda e: e.success_rate):
-        lowest = max(evaluation.success_rate, lowest + gap)
-        text = f"{STAGES[evaluation.stage]} {percent(evaluation.success_rate)}"
-        chart.label(x, lowest, text, f"name {evaluation.stage}", shift=(12, 0))
-
-
 def learning_curves(record: RunRecord) -> list[Figure]:
     """One chart per metric over the updates of all stages, which are laid end to end."""
     by_name: dict[str, list[MetricSeries]] = {}
     for series in record.metrics:
-        if series.name in MEASURED_ONCE:
+        if series.name in MEASURED_ONCE or series.name.startswith(METRIC_PREFIX):
             continue
         by_name.setdefault(series.name, []).append(series)
     known = [name for name in METRIC_NOTES if name in by_name]

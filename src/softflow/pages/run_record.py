@@ -12,9 +12,12 @@ import numpy as np
 
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
-from softflow.errors import StoreError
+from softflow.data.measures import EpisodeFacts, Measured, measures_of
+from softflow.data.task_profile import Measure
+from softflow.errors import SoftflowError, StoreError
 from softflow.utils.files import read_json
-from softflow.utils.metrics import MetricSeries, read_metrics, wilson_interval
+from softflow.utils.intervals import wilson_interval
+from softflow.utils.metrics import MetricSeries, read_metrics
 
 STAGES: dict[str, str] = {
     "imitation": "Imitation",
@@ -31,17 +34,22 @@ _Staged = TypeVar("_Staged", "Evaluation", "Video")
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """One evaluation episode."""
+    """One evaluation episode; `events`: how often each happened, None where none are declared."""
 
     seed: int
     success: bool
     length: int
     return_: float
+    events: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One `evaluations/<label>.json`: rates and interval ends lie within [0, 1]."""
+    """One `evaluations/<label>.json`: rates and interval ends lie within [0, 1].
+
+    `measures` is what its task declares, the most important first; of an older file, or a task that
+    declares nothing, the success rate.
+    """
 
     label: str
     stage: str
@@ -54,6 +62,11 @@ class Evaluation:
     interval_high: float
     wall_time_s: float
     episodes: tuple[EpisodeResult, ...]
+    measures: tuple[Measured, ...]
+
+    def measured(self, name: str) -> Measured | None:
+        """The measure of that name, if this evaluation has it."""
+        return next((found for found in self.measures if found.measure.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -78,11 +91,11 @@ class Video:
 
 @dataclass(frozen=True)
 class Rollouts:
-    """The episodes in `online/`, in the order in which the robot made them; arrays [N]."""
+    """The episodes in `online/`, in the order in which the robot made them; `length` [N]."""
 
     spec: DataSpec
-    success: np.ndarray
     length: np.ndarray
+    facts: tuple[EpisodeFacts, ...]
 
 
 @dataclass(frozen=True)
@@ -106,6 +119,11 @@ class RunRecord:
     def final_video(self, stage: str) -> Video | None:
         """The video that ends a stage, or the latest one within it so far."""
         return _final(self.videos, stage)
+
+    def measures(self) -> list[Measure]:
+        """What this run's evaluations measure, the most important first; the newest one decides."""
+        found = {m.measure.name: m.measure for e in reversed(self.evaluations) for m in e.measures}
+        return list(found.values())
 
     def planned_stages(self) -> list[str]:
         """The stages this run was asked for (`stages` in its configuration; else all four)."""
@@ -223,7 +241,7 @@ def _read_all(
         try:
             if value:
                 items.append(parse(file.stem, value))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, SoftflowError) as error:
             problems.append(f"'{file}' cannot be used ({error!r}); remove it")
     return items
 
@@ -245,21 +263,18 @@ def _read_rollouts(path: Path, problems: list[str]) -> Rollouts | None:
     except StoreError as error:
         problems.append(str(error))
         return None
-    success = np.array([summary.success for summary in summaries], dtype=bool)
     length = np.array([summary.length for summary in summaries], dtype=np.int64)
-    return Rollouts(store.spec, success, length)
+    return Rollouts(store.spec, length, tuple(map(EpisodeFacts.of, summaries)))
 
 
 def _evaluation(label: str, value: dict[str, Any]) -> Evaluation:
-    episodes = tuple(
-        EpisodeResult(
-            int(e["seed"]), bool(e["success"]), int(e["length"]), float(e.get("return", math.nan))
-        )
-        for e in value.get("episodes", [])
-    )
+    episodes = tuple(map(_episode, value.get("episodes", [])))
     num_episodes = int(value.get("num_episodes", len(episodes)))
     rate = float(value["success_rate"])
-    low, high = wilson_interval(round(rate * num_episodes), num_episodes)
+    interval = wilson_interval(round(rate * num_episodes), num_episodes)
+    low = float(value.get("interval_low", interval.low))
+    high = float(value.get("interval_high", interval.high))
+    known = {"interval_low": low, "interval_high": high, "num_episodes": num_episodes}
     return Evaluation(
         label=label,
         stage=str(value.get("stage") or stage_of(label)),
@@ -268,10 +283,22 @@ def _evaluation(label: str, value: dict[str, Any]) -> Evaluation:
         robot_steps=int(value.get("robot_steps", 0)),
         num_episodes=num_episodes,
         success_rate=rate,
-        interval_low=float(value.get("interval_low", low)),
-        interval_high=float(value.get("interval_high", high)),
+        interval_low=low,
+        interval_high=high,
         wall_time_s=float(value.get("wall_time_s", 0.0)),
         episodes=episodes,
+        measures=measures_of(value | known),
+    )
+
+
+def _episode(value: dict[str, Any]) -> EpisodeResult:
+    events = value.get("events")
+    return EpisodeResult(
+        int(value["seed"]),
+        bool(value["success"]),
+        int(value["length"]),
+        float(value.get("return", math.nan)),
+        None if events is None else {str(name): int(count) for name, count in events.items()},
     )
 
 

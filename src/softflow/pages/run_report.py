@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import shlex
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
 from string import Template
 
+from softflow.data.task_profile import Measure
 from softflow.pages.html import (
     details_html,
     duration,
@@ -23,17 +25,29 @@ from softflow.pages.html import (
     table_html,
     tree_html,
 )
+from softflow.pages.measure_charts import (
+    by_robot_steps,
+    by_stage,
+    interval_text,
+    short_title,
+    value_text,
+)
 from softflow.pages.run_charts import (
     diagnostic_trends,
-    interval_text,
     learning_curves,
-    percent,
     q_against_returns,
     robot_curves,
-    success_by_robot_steps,
-    success_by_stage,
 )
-from softflow.pages.run_record import STAGES, Evaluation, RunRecord, Video, find_key, read_run
+from softflow.pages.run_headline import headline
+from softflow.pages.run_record import (
+    STAGES,
+    EpisodeResult,
+    Evaluation,
+    RunRecord,
+    Video,
+    find_key,
+    read_run,
+)
 from softflow.utils.files import write_bytes
 
 _CURVES_SHOWN = 12
@@ -49,7 +63,7 @@ def write_report(run_dir: str | Path) -> Path:
     record = read_run(run_dir)
     sections = (
         _header(record),
-        _success(record),
+        _results(record),
         _videos(record),
         _curves(record),
         _robot_curves(record),
@@ -66,13 +80,13 @@ def write_report(run_dir: str | Path) -> Path:
 
 
 def _header(record: RunRecord) -> str:
-    headline, under = _headline(record)
+    sentence, under = headline(record)
     facts = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
         for name, value in _facts(record)
     )
     return (
-        f'<header><h1>{escape(_name(record))}</h1><p class="headline">{headline}</p>'
+        f'<header><h1>{escape(_name(record))}</h1><p class="headline">{sentence}</p>'
         f'<p class="under">{escape(under)}</p><dl class="facts">{facts}</dl>'
         f"{_missing(record)}</header>"
     )
@@ -82,59 +96,6 @@ def _name(record: RunRecord) -> str:
     env_id = record.rollouts.spec.env_id if record.rollouts else find_key(record.config, "env_id")
     run = record.path.resolve().name
     return f"{env_id} · {run}" if env_id else run
-
-
-def _headline(record: RunRecord) -> tuple[str, str]:
-    """The result in one sentence (HTML), and what qualifies it (text)."""
-    finals = [e for stage in STAGES if (e := record.final(stage))]
-    if not finals and not record.measures_success():
-        return _without_success_rate(record)
-    if not finals:
-        return "Nothing has been evaluated yet.", "The first evaluation follows imitation."
-    first, last = finals[0], finals[-1]
-    sentence = f"{STAGES[first.stage]} succeeds in {_rate(first)} of episodes."
-    if len(finals) == 1:
-        under = f"95 % interval {interval_text(first)}, {first.num_episodes} evaluation episodes."
-        return sentence, under
-    sentence += f" After {escape(_spent(record, last))}, the policy succeeds in {_rate(last)}."
-    apart = last.interval_low > first.interval_high or last.interval_high < first.interval_low
-    verdict = "they do not overlap" if apart else "they overlap, so this may be chance"
-    count = f"{first.num_episodes} and {last.num_episodes} evaluation episodes"
-    if first.num_episodes == last.num_episodes:
-        count = f"{first.num_episodes} evaluation episodes each"
-    under = f"95 % intervals {interval_text(first)} and {interval_text(last)}: {verdict}. {count}."
-    return sentence, under
-
-
-def _without_success_rate(record: RunRecord) -> tuple[str, str]:
-    """Why no episode was run, and what is known instead."""
-    why = "its data names no environment" if not find_key(record.config, "env_id") else "not asked"
-    bits = [
-        (STAGES[d.stage], d.numbers["held_out_bits_per_dim"])
-        for d in record.diagnostics
-        if d.stage in STAGES and "held_out_bits_per_dim" in d.numbers
-    ]
-    under = "No demonstration is held out of training to measure likelihood on."
-    if bits:
-        each = ", ".join(f"{number(value)} after {stage}" for stage, value in bits)
-        under = f"Bits per dimension on held-out demonstrations, lower is better: {each}."
-    return f"Success is not measured: {why}.", under
-
-
-def _rate(evaluation: Evaluation) -> str:
-    return f'<b class="{escape(evaluation.stage)}">{percent(evaluation.success_rate)}</b>'
-
-
-def _spent(record: RunRecord, evaluation: Evaluation) -> str:
-    """What the policy cost: online episodes, robot steps and, if known, the robot's time."""
-    if not evaluation.online_episodes:
-        return f"{STAGES[evaluation.stage]}, without any robot time"
-    steps = f"{evaluation.online_episodes} online episodes, {evaluation.robot_steps:,} robot steps"
-    rollouts = record.rollouts
-    hz = rollouts.spec.control_hz if rollouts else find_key(record.config, "control_hz")
-    if isinstance(hz, int | float) and hz > 0:
-        steps += f" ({duration(evaluation.robot_steps / hz)})"
-    return steps
 
 
 def _facts(record: RunRecord) -> Iterable[tuple[str, str]]:
@@ -166,19 +127,28 @@ def _missing(record: RunRecord) -> str:
     )
 
 
-def _success(record: RunRecord) -> str:
-    figures = [f for f in (success_by_stage(record), success_by_robot_steps(record)) if f]
-    if not figures:
+def _results(record: RunRecord) -> str:
+    measures = record.measures()
+    drawn = (chart(record, measure) for measure in measures for chart in (by_stage, by_robot_steps))
+    charts = "".join(figure_html(figure, note_below=True) for figure in drawn if figure)
+    if not charts:
         return ""
-    charts = "".join(figure_html(figure, note_below=True) for figure in figures)
-    return f'<h2>Success</h2><div class="grid two">{charts}</div>{_evaluation_table(record)}'
+    title = short_title(measures[0]) if len(measures) == 1 else "Results"
+    table = _evaluation_table(record, measures)
+    return f'<h2>{escape(title)}</h2><div class="grid two">{charts}</div>{table}'
 
 
-def _evaluation_table(record: RunRecord) -> str:
+def _evaluation_table(record: RunRecord, measures: Sequence[Measure]) -> str:
+    head, rows = (
+        ["Evaluation"],
+        [[f'<b class="{escape(e.stage)}">{escape(e.label)}</b>'] for e in record.evaluations],
+    )
+    for measure in measures:
+        head += [short_title(measure), "95 % interval"]
+        for row, evaluation in zip(rows, record.evaluations, strict=True):
+            found = evaluation.measured(measure.name)
+            row += [escape(value_text(found)), interval_text(found)] if found else ["–", "–"]
     columns = {
-        "Evaluation": lambda e: f'<b class="{escape(e.stage)}">{escape(e.label)}</b>',
-        "Success": lambda e: percent(e.success_rate),
-        "95 % interval": interval_text,
         "Episodes": lambda e: f"{e.num_episodes:,}",
         "Mean steps to success": _mean_length,
         "Online episodes": lambda e: f"{e.online_episodes:,}",
@@ -186,8 +156,9 @@ def _evaluation_table(record: RunRecord) -> str:
         "Updates": lambda e: f"{e.update_step:,}",
         "Time": lambda e: duration(e.wall_time_s),
     }
-    rows = [[cell(e) for cell in columns.values()] for e in record.evaluations]
-    return details_html("All evaluations", str(len(rows)), table_html(list(columns), rows))
+    for row, evaluation in zip(rows, record.evaluations, strict=True):
+        row += [cell(evaluation) for cell in columns.values()]
+    return details_html("All evaluations", str(len(rows)), table_html(head + list(columns), rows))
 
 
 def _mean_length(evaluation: Evaluation) -> str:
@@ -199,10 +170,18 @@ def _videos(record: RunRecord) -> str:
     videos = [v for stage in STAGES if (v := record.final_video(stage))]
     if not videos:
         return ""
-    return f'<h2>Rollouts</h2><div class="grid four">{"".join(map(_video, videos))}</div>'
+    shown = "".join(_video(video, _judges_success(record)) for video in videos)
+    return f'<h2>Rollouts</h2><div class="grid four">{shown}</div>'
 
 
-def _video(video: Video) -> str:
+def _judges_success(record: RunRecord) -> bool:
+    """Whether success is among what this task measures; of a count it says nothing."""
+    return any(measure.kind == "success_rate" for measure in record.measures()) or not (
+        record.evaluations
+    )
+
+
+def _video(video: Video, judged: bool) -> str:
     name = STAGES[video.stage]
     if video.path.stat().st_size > _LARGEST_VIDEO_BYTES:
         media = f'<p class="note">videos/{escape(video.path.name)} is too large to show here.</p>'
@@ -214,19 +193,27 @@ def _video(video: Video) -> str:
         )
     return (
         f'<figure class="{video.stage}">{media}<figcaption><b>{escape(name)}</b><br>'
-        f"{_outcome(video)}</figcaption></figure>"
+        f"{_outcome(video, judged)}</figcaption></figure>"
     )
 
 
-def _outcome(video: Video) -> str:
+def _outcome(video: Video, judged: bool) -> str:
     episode = video.episode
     if "success" not in episode:
         return "outcome not recorded"
-    words = "✓ success" if episode["success"] else "✗ failure"
+    words = ["✓ success" if episode["success"] else "✗ failure"] if judged else []
+    if "events" in episode:
+        words.append(_events_text(Counter(str(name) for _, name in episode["events"])))
     if "length" in episode:
-        words += f", {int(episode['length']):,} steps"
+        words.append(f"{int(episode['length']):,} steps")
     seed = f" · seed {escape(str(episode['seed']))}" if "seed" in episode else ""
-    return f'<span class="outcome">{words}</span>{seed}'
+    return f'<span class="outcome">{escape(", ".join(words))}</span>{seed}'
+
+
+def _events_text(counts: Mapping[str, int]) -> str:
+    """What happened how often, in words: cut × 2, dropped."""
+    each = (name + f" × {n}" * (n > 1) for name, n in counts.items())
+    return ", ".join(each).replace("_", " ") or "no events"
 
 
 def _curves(record: RunRecord) -> str:
@@ -284,22 +271,31 @@ def _episodes(record: RunRecord) -> str:
     finals = [e for stage in STAGES if (e := record.final(stage)) and e.episodes]
     if not finals:
         return ""
+    judged = _judges_success(record)
     by_seed = [{episode.seed: episode for episode in e.episodes} for e in finals]
     seeds = list(dict.fromkeys(seed for episodes in by_seed for seed in episodes))
-    rows = [[str(seed)] for seed in seeds]
-    for episodes in by_seed:
-        for seed, row in zip(seeds, rows, strict=True):
-            episode = episodes.get(seed)
-            if episode is None:
-                row.append("–")
-            elif episode.success:
-                row.append(f"✓ {episode.length}")
-            else:
-                row.append(f'<span class="no">✗ {episode.length}</span>')
+    rows = [
+        [str(seed), *(_episode(episodes.get(seed), judged) for episodes in by_seed)]
+        for seed in seeds
+    ]
     table = table_html(["Seed", *(e.label for e in finals)], rows)
-    note = '<p class="note">✓ success, ✗ failure, with the number of control steps.</p>'
+    meaning = "✓ success, ✗ failure, with" if judged else "What happened, and"
+    note = f'<p class="note">{meaning} the number of control steps.</p>'
     found = details_html("Every evaluation episode", f"{len(seeds)} seeds", note + table)
     return f"<h2>Episodes</h2>{found}"
+
+
+def _episode(episode: EpisodeResult | None, judged: bool) -> str:
+    """A cell of the table: success, events and length of one episode."""
+    if episode is None:
+        return "–"
+    words = [f"{'✓' if episode.success else '✗'} {episode.length}"] if judged else []
+    if episode.events is not None:
+        words.append(escape(_events_text(episode.events)))
+    if not judged:
+        words.append(str(episode.length))
+    text = " · ".join(words)
+    return text if episode.success or not judged else f'<span class="no">{text}</span>'
 
 
 def _reproduce(record: RunRecord) -> str:

@@ -1,4 +1,4 @@
-"""What a success rate does not show: how well the policy fits, and whether the critic is right."""
+"""What an evaluation does not show: how well the policy fits, and whether the critic is right."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.measures import EVENTS_KEY
 from softflow.models.normalizers import perturb
 from softflow.models.policy import Condition
 from softflow.sampling.chunk_batch import ChunkBatch
@@ -144,4 +145,5 @@ def _film(run: Run, label: StageName) -> None:
         write_video(path, result.frames, run.spec.control_hz / VIDEO_EVERY)
         episode = result.episode
         facts = {"success": episode.success, "seed": task.seed, "length": episode.length}
-        write_json(path.with_suffix(".json"), facts)
+        events = {key: episode.metadata[key] for key in (EVENTS_KEY,) if key in episode.metadata}
+        write_json(path.with_suffix(".json"), facts | events)

@@ -20,8 +20,10 @@ from gymnasium import spaces
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec, is_image_key
 from softflow.data.episode import Episode, require_finite
-from softflow.envs.contract import RobotEnv, data_spec
-from softflow.envs.registry import make_env
+from softflow.data.task_profile import TaskProfile
+from softflow.envs.contract import RobotEnv, data_spec, declared_profile
+from softflow.envs.profiles import EventRecorder
+from softflow.envs.registry import make_env, registrations, restore_registrations
 from softflow.errors import NumericalError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.training.persistence import load_selector
@@ -90,6 +92,7 @@ def run_episode(
 
     Raises:
         DataError: the environment gave an observation that is not finite.
+        EnvironmentContractError: it reported an event that it does not declare.
         NumericalError: the policy produced an action that is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -102,6 +105,7 @@ def run_episode(
     committed = deque([neutral] * chunk.prefix_length)
     observations, actions, rewards = [observation], [], []
     frames = [_frame(env)] if render_every else []
+    events = EventRecorder(declared_profile(env))
     terminated = truncated = success = False
     while not (terminated or truncated):
         if len(actions) % chunk.execution_horizon == 0:
@@ -124,7 +128,10 @@ def run_episode(
         observations.append(observation)
         actions.append(action)
         rewards.append(reward)
-        success = success or bool(info["success"])
+        where = f"control step {len(actions) - 1} of the episode with seed {seed}"
+        events.add(len(actions) - 1, info, where)
+        # Declared events may take a success back: everything was done, then the cube fell.
+        success = bool(info["success"]) or (success and not events.profile.events)
         if render_every and (len(actions) % render_every == 0 or terminated or truncated):
             frames.append(_frame(env))
     episode = Episode(
@@ -134,7 +141,7 @@ def run_episode(
         terminated=bool(terminated),
         truncated=bool(truncated and not terminated),
         success=success,
-        metadata=metadata | {"seed": seed},
+        metadata=metadata | {"seed": seed} | events.metadata(),
     )
     return RolloutResult(episode, np.stack(frames) if frames else None)
 
@@ -153,10 +160,14 @@ def _frame(env: RobotEnv) -> np.ndarray:
 
 
 class RolloutPool(WorkerPool):
-    """Worker processes that keep their simulator and the current policy loaded."""
+    """Worker processes that keep their simulator and the current policy loaded.
+
+    They know the environments that were registered (`register_env`) before the pool was made.
+    """
 
     def __init__(self, num_workers: int) -> None:
-        super().__init__(num_workers, torch.set_num_threads, (1,))
+        super().__init__(num_workers, _set_up_worker, (registrations(),))
+        self._profiles: dict[tuple[str, tuple[int, int] | None], TaskProfile] = {}
 
     def run(self, tasks: Sequence[RolloutTask]) -> Iterator[RolloutResult]:
         """Results in the order of the tasks, as they come."""
@@ -165,6 +176,18 @@ class RolloutPool(WorkerPool):
     def environment_spec(self, env_id: str, image_size: tuple[int, int] | None) -> DataSpec:
         """What episodes of an environment hold, asked of a worker."""
         return next(self.map(_environment_spec, [(env_id, image_size)]))
+
+    def environment_profile(self, env_id: str, image_size: tuple[int, int] | None) -> TaskProfile:
+        """What an environment rewards and evaluation shows of it, asked of a worker once."""
+        place = (env_id, image_size)
+        if place not in self._profiles:
+            self._profiles[place] = next(self.map(_environment_profile, [place]))
+        return self._profiles[place]
+
+
+def _set_up_worker(families: dict[str, str]) -> None:
+    torch.set_num_threads(1)
+    restore_registrations(families)
 
 
 _worker_selector: dict[tuple[str, SelectionConfig], tuple[ChunkSelector, ChunkSpec]] = {}
@@ -178,6 +201,10 @@ def _environment(env_id: str, image_size: tuple[int, int] | None) -> RobotEnv:
 
 def _environment_spec(place: tuple[str, tuple[int, int] | None]) -> DataSpec:
     return data_spec(_environment(*place), place[0])
+
+
+def _environment_profile(place: tuple[str, tuple[int, int] | None]) -> TaskProfile:
+    return declared_profile(_environment(*place))
 
 
 def _run_task(task: RolloutTask) -> RolloutResult:

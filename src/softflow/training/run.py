@@ -35,7 +35,7 @@ from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.sampling.prefetch import Prefetcher, Sampler
 from softflow.sampling.source_weights import SourceWeights
 from softflow.training.config import STAGES, StageConfig, StageName, TrainingConfig
-from softflow.training.evaluation import episode_seed, evaluate, run_into_store
+from softflow.training.evaluation import episode_seed, evaluate, reported, run_into_store
 from softflow.training.learner import Learner
 from softflow.training.persistence import learner_parts, model_inputs, restore_learner
 from softflow.training.returns import monte_carlo_returns
@@ -369,10 +369,8 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
             self._measure(folder, label, stage, num_episodes)
         if path.exists():
-            names = ("success_rate", "interval_low", "interval_high")
-            result = read_json(path)
-            self.record({name: result[name] for name in names})
-            self._last_success = f"success {result['success_rate']:.2f}"
+            numbers, self._last_success = reported(path)
+            self.record(numbers)
 
     def _measure(self, folder: Path, label: str, stage: StageName, num_episodes: int) -> None:
         evaluate(

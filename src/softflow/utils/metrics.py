@@ -1,4 +1,4 @@
-"""Numbers of a run: `metrics.csv`, TensorBoard events, and the interval of a success rate.
+"""Numbers of a run: `metrics.csv` and TensorBoard events.
 
 `metrics.csv` is long format, one number per row, so that a new metric never changes the columns:
 `time_s,stage,update_step,robot_steps,name,value`. It is the record; the TensorBoard events are a
@@ -12,7 +12,6 @@ whatever counter (update, robot step, episode) it was logged against.
 from __future__ import annotations
 
 import csv
-import math
 import os
 import re
 import shutil
@@ -20,7 +19,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -32,37 +30,6 @@ from softflow.utils.event_files import EventFiles
 COLUMNS = ("time_s", "stage", "update_step", "robot_steps", "name", "value")
 _HEADER = (",".join(COLUMNS) + "\n").encode()
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_./-]+")
-
-
-class Interval(NamedTuple):
-    """A confidence interval of a proportion, within [0, 1]."""
-
-    low: float
-    high: float
-
-
-def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
-    """Wilson score interval of a success rate of `successes` out of `n` episodes.
-
-    Unlike the textbook ± interval it stays within [0, 1] and keeps its coverage at 0 % and 100 %.
-    With n = 0 nothing is known: (0, 1).
-
-    Raises:
-        DataError: if not 0 <= successes <= n, or the confidence is not within (0, 1).
-    """
-    if not 0 <= successes <= n:
-        raise DataError(f"{successes} successes out of {n} episodes: need 0 <= successes <= n")
-    if not 0.0 < confidence < 1.0:
-        raise DataError(f"confidence {confidence} is not between 0 and 1; 0.95 is usual")
-    if n == 0:
-        return Interval(0.0, 1.0)
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    rate, shrink = successes / n, 1 + z * z / n
-    centre = (rate + z * z / (2 * n)) / shrink
-    half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / shrink
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == n else centre + half
-    return Interval(low, high)
 
 
 @dataclass(frozen=True)

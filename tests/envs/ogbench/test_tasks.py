@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from softflow.envs.contract import check_env
+from softflow.envs.check_env import check_env
 from softflow.envs.ogbench.demonstrators import Operator, demonstrate
 from softflow.envs.ogbench.tasks import OGBenchManipulation
 from softflow.envs.registry import make_env

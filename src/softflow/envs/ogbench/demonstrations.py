@@ -23,7 +23,7 @@ from softflow.data.episode_store import EpisodeStore, EpisodeSummary
 from softflow.envs.contract import data_spec
 from softflow.envs.ogbench.demonstrators import OperatorMixture, demonstrate, operator_mixture
 from softflow.envs.ogbench.tasks import OGBenchManipulation
-from softflow.envs.registry import make_env
+from softflow.envs.registry import make_env, registrations, restore_registrations
 from softflow.errors import ConfigError, DataError
 from softflow.utils.worker_pool import WorkerPool
 
@@ -165,7 +165,7 @@ def _episode_source(
         finally:
             env.close()
         return
-    with WorkerPool(num_workers, _remember, (collection,)) as pool:
+    with WorkerPool(num_workers, _remember, (collection, registrations())) as pool:
         spec = next(pool.map(_worker_spec, [0]))
         yield spec, lambda indices: pool.map(_worker_episode, indices)
 
@@ -174,9 +174,10 @@ _collection: _Collection | None = None
 _env: OGBenchManipulation | None = None
 
 
-def _remember(collection: _Collection) -> None:
+def _remember(collection: _Collection, families: dict[str, str]) -> None:
     global _collection
     _collection = collection
+    restore_registrations(families)
 
 
 def _workplace() -> tuple[_Collection, OGBenchManipulation]:
