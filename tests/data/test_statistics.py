@@ -16,7 +16,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.data.statistics import ArrayStatistics, DatasetStatistics, compute_statistics
 from softflow.errors import ConfigError, DataError
 from softflow.models.normalizers import ActionNormalizer, StateNormalizer
-from softflow.training.usable_episodes import require_episodes, require_successes
+from softflow.training.training_data import require_episodes, require_successes
 
 STATE = "observation.state"
 

@@ -197,7 +197,7 @@ def test_cameras_are_kept_in_the_data_but_not_read(tmp_path: Path) -> None:
     diary = Diary()
     run = Run(tmp_path / "run", tiny_config(eval_episodes=0), dataset, None, diary)
     assert any(CAMERA in line for line in diary.lines)
-    assert run.offline_data().gather(np.arange(3)).observation.keys() == {STATE_KEY}
+    assert run.data.offline.gather(np.arange(3)).observation.keys() == {STATE_KEY}
     run.close()
 
 
@@ -214,7 +214,7 @@ def test_what_a_stage_was_measured_by_is_in_the_metrics_once(
     run = Run(tmp_path / "run", config, demonstrations, LocalPool(), SilentProgress())
     run_stages(run, ["imitation"])
     rate = json.loads((run.folder / "evaluations/imitation.json").read_text())["success_rate"]
-    run.logger.rewind(0)
+    run.files.logger.rewind(0)
     run.evaluate("imitation", "imitation", 3)
     run.evaluate("imitation", "imitation", 3)
     run.close()

@@ -25,7 +25,7 @@ RunMaker = Callable[..., Run]
 def test_q_values_meet_the_returns_that_followed(make_run: RunMaker) -> None:
     """One pair per decision: every E = 3 steps; a success k steps ahead is worth 0.997^k."""
     run = make_run(tiny_config())
-    run.enter("critic_warmup")
+    run.position.enter("critic_warmup")
     run.evaluate("critic_warmup", "critic_warmup", 3)
     result = measure(run, "critic_warmup")
     store = EpisodeStore.open(run.folder / "evaluations/critic_warmup")
@@ -44,12 +44,11 @@ def test_bits_per_dimension_of_a_known_density(make_run: RunMaker) -> None:
     """A fresh flow is tanh of a standard normal: its density can be written down."""
     config = tiny_config(noise_std=0.0)
     run = make_run(config)
-    held_out = run.held_out()
+    held_out = run.data.held_out
     batch = held_out.gather(np.arange(held_out.num_windows))
     whole = batch.actions[batch.step_valid.all(dim=1)].double()
-    low, high = (
-        torch.from_numpy(getattr(run.statistics.action, name)) for name in ("minimum", "maximum")
-    )
+    data = run.data.inputs.statistics.action
+    low, high = torch.from_numpy(data.minimum), torch.from_numpy(data.maximum)
     normalised = 0.9 * (2 * (whole - low) / (high - low) - 1)
     latents = torch.atanh(normalised)
     log_prob = -0.5 * latents**2 - 0.5 * math.log(2 * math.pi) - torch.log(1 - normalised**2)

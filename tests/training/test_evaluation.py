@@ -45,7 +45,7 @@ def checkpoint(demonstrations: Path, tmp_path_factory: pytest.TempPathFactory) -
     run = Run(
         tmp_path_factory.mktemp("policy"), tiny_config(), demonstrations, None, SilentProgress()
     )
-    sampler = ChunkSampler(run.demonstrations(), batch_size=32, seed=0, stream="test")
+    sampler = ChunkSampler(run.data.demonstrations, batch_size=32, seed=0, stream="test")
     run.learner.set_up(replace(run.config.imitation, learning_rate=0.01, dropout=0.0))
     for update in range(40):
         run.learner.imitation_update(sampler.batch(update))
@@ -183,7 +183,7 @@ def test_seeds_of_purposes_and_runs_do_not_meet() -> None:
 def test_every_stage_meets_the_same_initial_states(make_run: RunMaker) -> None:
     run = make_run(tiny_config(eval_episodes=2))
     run.evaluate("imitation", "imitation", 2)
-    run.enter("critic_warmup")
+    run.position.enter("critic_warmup")
     run.evaluate("critic_warmup", "critic_warmup", 2)
     first, second = (
         [EpisodeStore.open(run.folder / "evaluations" / label).episode(i) for i in range(2)]

@@ -63,12 +63,12 @@ def test_a_restored_learner_goes_on_as_if_nothing_happened(
 ) -> None:
     batch, run = make_batch(), make_run(CONFIG)
     train_a_little(run.learner, batch, 0, 3)
-    run.enter("offline_rl")
-    run.update_step = 3
+    run.position.enter("offline_rl")
+    run.position.update_step = 3
     path = run.save()
     run.close()
     restored = make_run(CONFIG)
-    assert (restored.stage, restored.update_step) == ("offline_rl", 3)
+    assert (restored.position.stage, restored.position.update_step) == ("offline_rl", 3)
     same_bits(restored.learner, run.learner)
     train_a_little(run.learner, batch, 3, 5)
     train_a_little(restored.learner, batch, 3, 5)
@@ -127,7 +127,7 @@ def rewritten(checkpoint: Path, change: Callable[[dict[str, Any]], None]) -> Pat
     ("change", "named"),
     [
         (lambda config: config.update(entropy_coef=1.0), "entropy_coef"),
-        (lambda config: config["model"]["flow"].update(depth=3), "depth"),
+        (lambda config: config["model"]["policy"].update(depth=3), "depth"),
         (lambda config: config.pop("online_rl"), "online_rl"),
         (lambda config: config.update(discount="high"), "discount"),
         (lambda config: config.update(tau=2.0), "tau is 2.0"),
@@ -146,8 +146,8 @@ def test_a_configuration_of_another_version_is_refused(
 @pytest.mark.parametrize(
     ("part", "changes", "named"),
     [
-        ("flow", {"dim": 32}, "shape"),
-        ("flow", {"num_layers": 3}, "missing"),
+        ("policy", {"dim": 32}, "shape"),
+        ("policy", {"num_layers": 3}, "missing"),
         ("critic", {"num_critics": 1}, "unknown"),
         ("chunk", {"chunk_length": 5}, "shape"),
         ("chunk", {"history_length": 1}, "shape"),
@@ -169,7 +169,7 @@ def test_a_run_of_other_dimensions_is_refused(
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_found(make_run: RunMaker) -> None:
     run = make_run(CONFIG)
     earlier = run.save()
-    run.update_step = 7
+    run.position.update_step = 7
     checkpoint = run.save()
     run.close()
     weights = checkpoint / "algorithm/critic.safetensors"
@@ -183,7 +183,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_found(make_run: R
     checkpoint.rmdir()
     (checkpoint.parent / "last").unlink()
     again = make_run(CONFIG)
-    assert again.update_step == 0
+    assert again.position.update_step == 0
     assert earlier.exists()
 
 

@@ -68,8 +68,8 @@ def test_killed_and_continued_with_other_numbers_of_threads(
 
 def test_the_threads_begin_where_the_run_is(make_run: RunMaker) -> None:
     run = make_run(prefetching(1))
-    run.enter("critic_warmup")
-    run.update_step = 7
+    run.position.enter("critic_warmup")
+    run.position.update_step = 7
     asked: list[int] = []
 
     class Listening(ChunkSampler):
@@ -77,7 +77,7 @@ def test_the_threads_begin_where_the_run_is(make_run: RunMaker) -> None:
             asked.append(update_step)
             return super().batch(update_step)
 
-    sampler = Listening(run.offline_data(), 4, 0, "critic_warmup")
+    sampler = Listening(run.data.offline, 4, 0, "critic_warmup")
     with run.batches("critic_warmup", sampler, 9) as batches:
         batches.batch(7)
         batches.batch(8)
@@ -99,7 +99,7 @@ def filmed(tmp_path: Path) -> Path:
 
 
 def images_of(run: Run) -> ChunkSampler:
-    dataset = ChunkDataset(run.offline_store, run.config.model.chunk, image_cache_bytes=1)
+    dataset = ChunkDataset(run.data.store, run.config.model.chunk, image_cache_bytes=1)
     return ChunkSampler(dataset, 8, 0, "imitation")
 
 
@@ -112,7 +112,7 @@ def test_an_error_in_a_thread_is_an_error_of_the_stage(make_run: RunMaker, filme
             for update in range(50):
                 batches.batch(update)
                 if update == 5:
-                    run.offline_store.episode_path(1).unlink()
+                    run.data.store.episode_path(1).unlink()
 
     with pytest.raises(StoreError, match=r"episode_000001.*is gone"):
         take_all()

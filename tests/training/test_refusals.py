@@ -140,7 +140,7 @@ def diverging(run: Run) -> None:
 
     def update(*arguments: Any) -> Any:
         metrics = original(*arguments)
-        if run.update_step == 2:
+        if run.position.update_step == 2:
             with torch.no_grad():
                 next(run.learner.critic.members.parameters()).fill_(torch.inf)
         return metrics
@@ -161,7 +161,7 @@ def test_a_nan_stops_the_run_with_a_dump_that_can_be_replayed(make_run: RunMaker
         torch.testing.assert_close(value, weights[name], rtol=0, atol=0, equal_nan=True)
     assert parts.documents["training_state/position"]["update_step"] == 3
     again = make_run(tiny_config(eval_episodes=0))
-    assert again.update_step < 3, "it goes on from before the accident"
+    assert again.position.update_step < 3, "it goes on from before the accident"
     diverging(again)
     with pytest.raises(NumericalError, match="update 3 of critic_warmup"):
         run_stages(again, ["critic_warmup"])

@@ -100,7 +100,7 @@ def test_all_stages_run_and_a_checkpoint_remembers_the_representation(
     assert selector.policy.actions == RELATIVE
     for ours, theirs in zip(run.learner.policy.buffers(), selector.policy.buffers(), strict=True):
         assert torch.equal(ours, theirs)
-    recorded = run.online_store.episode(0)
+    recorded = run.online.store.episode(0)
     low, high = np.asarray(run.spec.action_low), np.asarray(run.spec.action_high)
     assert (recorded.actions >= low).all()
     assert (recorded.actions <= high).all()

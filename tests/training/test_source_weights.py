@@ -64,17 +64,19 @@ def command(dataset: Path, run: Path, *words: str) -> int:
 
 def test_a_run_draws_by_its_weights(make_run: RunMaker, merged: Path) -> None:
     run = make_run(weighted(teleop=1, policy=3), dataset=merged)
-    data = run.offline_data()
-    sampler = ChunkSampler(data, 4000, 0, "imitation", run.weights("imitation", data))
+    data = run.data.offline
+    sampler = ChunkSampler(data, 4000, 0, "imitation", run.data.weights("imitation", data))
     from_policy = (sampler.batch(0).actions[:, 0, 1] < 0).sum().item()
     assert abs(from_policy - 3000) < 5 * np.sqrt(4000 * 0.75 * 0.25)
 
 
 def test_only_the_offline_rows_of_a_mixture_are_weighted(make_run: RunMaker, merged: Path) -> None:
     run = make_run(weighted(teleop=0, policy=1), dataset=merged)
-    run.online_store.append(demonstration(3, towards_goal=True))
-    offline, online = run.offline_data(), run.online_data(1)
-    weights = run.weights("online_rl", offline)
+    with EpisodeStore.open(run.online.store.path, writable=True) as store:
+        store.append(demonstration(3, towards_goal=True))
+    run.online.store.refresh()
+    offline, online = run.data.offline, run.online.data(1)
+    weights = run.data.weights("online_rl", offline)
     batch = MixtureSampler(offline, online, 64, 0.5, 0, "online_rl", weights).batch(0)
     assert (batch.actions[:32, 0, 1] == -0.5).all()
     plain = MixtureSampler(offline, online, 64, 0.5, 0, "online_rl").batch(0)
@@ -152,9 +154,9 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_learned(
 
 def test_another_field(make_run: RunMaker, merged: Path) -> None:
     run = make_run(weighted("seed", **{str(seed): seed == 4 for seed in range(11)}), dataset=merged)
-    data = run.demonstrations()
-    sampler = ChunkSampler(data, 64, 0, "imitation", run.weights("imitation", data))
-    state = run.offline_store.episode(4).observations["observation.state"]
+    data = run.data.demonstrations
+    sampler = ChunkSampler(data, 64, 0, "imitation", run.data.weights("imitation", data))
+    state = run.data.store.episode(4).observations["observation.state"]
     drawn = sampler.batch(0).observation["observation.state"][:, -1].numpy()
     assert all(any(np.array_equal(row, known) for known in state) for row in drawn)
 
@@ -168,7 +170,7 @@ def test_a_source_that_never_succeeds_leaves_imitation_to_the_others(
     assert main([str(word) for word in both]) == 0
     run = make_run(weighted(teleop=1, policy=1), dataset=tmp_path / "both")
     run_stages(run, ["imitation", "critic_warmup"])
-    kept = run.weights("imitation", run.demonstrations())
+    kept = run.data.weights("imitation", run.data.demonstrations)
     assert kept is not None
     assert kept.weights == {"teleop": 1.0}
     run.close()

@@ -20,6 +20,7 @@ from softflow.training.config import STAGES, StageName, TrainingConfig
 from softflow.training.evaluation import episode_seed
 from softflow.training.learner import Learner
 from softflow.training.run import Run
+from softflow.training.run_folder import Position
 from softflow.training.stages import run_stages
 from softflow.utils.progress import SilentProgress
 
@@ -68,7 +69,7 @@ class Diary:
             self.learning_rates.append(learner.policy_optimizer.param_groups[0]["lr"])
             if name == "actor_update":
                 self.bc_coefs.append(float(str(rest[1])))
-                self.online_episodes.append(len(self.run.online_store) if self.run else 0)
+                self.online_episodes.append(len(self.run.online.store) if self.run else 0)
             return original(learner, batch, *rest)
 
         monkeypatch.setattr(Learner, name, watched)
@@ -134,7 +135,7 @@ def test_a_stage_alone(make_run: RunMaker, diary: Diary) -> None:
     run = make_run(short())
     run_stages(run, ["offline_rl"])
     assert diary.updates == ["critic", "actor"] * 2
-    assert (run.stage, run.update_step) == ("offline_rl", 2)
+    assert run.position == Position("offline_rl", 2)
 
 
 def test_stages_one_by_one_give_the_same_as_all_at_once(story: Story, make_run: RunMaker) -> None:
@@ -160,9 +161,10 @@ def test_an_older_checkpoint_leads_to_the_same_weights(
     for newer in checkpoints.glob("3_online_rl_*"):
         shutil.rmtree(newer)
     run = make_run(story.run.config, "copy")
-    assert run.stage == "offline_rl"
+    assert run.position.stage == "offline_rl"
     run_stages(run)
-    assert (run.stage, run.update_step, len(run.online_store)) == ("online_rl", 6, 6)
+    assert run.position == Position("online_rl", 6)
+    assert len(run.online) == 6
     for name in ("policy", "critic", "target_critic"):
         ours, theirs = (weights(getattr(r.learner, name)) for r in (run, story.run))
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
@@ -187,16 +189,16 @@ def test_imitation_sees_successes_without_the_held_out_ones(
     config = tiny_config(eval_episodes=0)
     run = make_run(replace(config, imitation=replace(config.imitation, num_updates=40)))
     run_stages(run, ["imitation"])
-    successes = [s.index for s in run.offline_store.summaries() if s.success]
-    used = list(run.demonstrations().episode_indices)
-    held_out = list(run.held_out().episode_indices)
+    successes = [s.index for s in run.data.store.summaries() if s.success]
+    used = list(run.data.demonstrations.episode_indices)
+    held_out = list(run.data.held_out.episode_indices)
     assert sorted(used + held_out) == successes
     assert held_out == [successes[20]]
     shown = seen(diary.of("imitation"))
     assert all(batch.episode_success.all() for batch in diary.of("imitation"))
-    assert shown <= states(run.offline_store, used)
-    assert not shown & states(run.offline_store, held_out)
-    assert len(shown) > 0.9 * run.demonstrations().num_windows, "all of the others are used"
+    assert shown <= states(run.data.store, used)
+    assert not shown & states(run.data.store, held_out)
+    assert len(shown) > 0.9 * run.data.demonstrations.num_windows, "all of the others are used"
 
 
 @pytest.mark.parametrize("stage", ["critic_warmup", "offline_rl", "online_rl"])
@@ -210,17 +212,17 @@ def test_no_later_stage_sees_the_held_out_ones_either(
         config = replace(config, **{name: replace(getattr(config, name), num_updates=40)})
     run = make_run(config)
     run_stages(run, [stage])
-    shown, held_out = seen(diary.of("critic")), run.held_out()
+    shown, held_out = seen(diary.of("critic")), run.data.held_out
     assert held_out.num_episodes == 1
-    assert not shown & states(run.offline_store, list(held_out.episode_indices))
-    assert len(shown) > 0.8 * run.offline_data().num_windows
+    assert not shown & states(run.data.store, list(held_out.episode_indices))
+    assert len(shown) > 0.8 * run.data.offline.num_windows
 
 
 def test_few_demonstrations_are_all_used(make_run: RunMaker, tmp_path: Path) -> None:
     dataset = write_demonstrations(tmp_path / "few", [True, False, True])
     run = make_run(short(), dataset=dataset)
-    assert run.demonstrations().episode_indices == (0, 2)
-    assert run.held_out().num_windows == 0
+    assert run.data.demonstrations.episode_indices == (0, 2)
+    assert run.data.held_out.num_windows == 0
 
 
 def test_the_critic_sees_failures_too(make_run: RunMaker, diary: Diary) -> None:
@@ -251,7 +253,7 @@ def test_online_batches_mix_at_the_offline_ratio(
     run_stages(run, ["online_rl"])
     assert len(diary.batches) == 4
     assert [int(batch.is_offline.sum()) for batch in diary.batches] == [offline_rows] * 4
-    experience = states(run.online_store, [0, 1])
+    experience = states(run.online.store, [0, 1])
     for batch in diary.batches:
         rows = batch.observation[STATE][~batch.is_offline][:, -1].numpy()
         assert all(row.tobytes() in experience for row in rows)
@@ -264,8 +266,8 @@ def test_a_round_learns_from_the_episodes_so_far(make_run: RunMaker, diary: Diar
     run_stages(run, ["online_rl"])
     critic = diary.of("critic")
     first, second = seen_online(critic[:12]), seen_online(critic[12:])
-    assert first <= states(run.online_store, [0, 1])
-    assert second & states(run.online_store, [2, 3])
+    assert first <= states(run.online.store, [0, 1])
+    assert second & states(run.online.store, [2, 3])
 
 
 def seen_online(batches: list[ChunkBatch]) -> set[bytes]:
@@ -282,7 +284,7 @@ def test_lambda_decays_from_round_to_round(story: Story) -> None:
 
 
 def test_every_round_collects_its_episodes_with_its_policy(story: Story) -> None:
-    summaries = story.run.online_store.summaries()
+    summaries = story.run.online.store.summaries()
     facts = [summary.metadata for summary in summaries]
     assert [fact["round"] for fact in facts] == [0, 0, 1, 1, 2, 2]
     assert [fact["policy_version"] for fact in facts] == [
@@ -291,7 +293,7 @@ def test_every_round_collects_its_episodes_with_its_policy(story: Story) -> None
     assert [fact["seed"] for fact in facts] == [episode_seed(0, "online", i) for i in range(6)]
     assert len({fact["seed"] for fact in facts}) == 6
     assert all(fact["source"] == "online" for fact in facts)
-    assert story.run.robot_steps == sum(summary.length for summary in summaries)
+    assert story.run.online.robot_steps == sum(summary.length for summary in summaries)
 
 
 def test_episodes_are_collected_before_the_updates_of_their_round(story: Story) -> None:
@@ -336,9 +338,9 @@ def test_a_finished_run_does_nothing_more_and_notices_lost_episodes(
     run = make_run(story.run.config, "copy")
     run_stages(run)
     assert diary.updates == []
-    assert len(run.online_store) == 6
+    assert len(run.online.store) == 6
     run.close()
-    run.online_store.episode_path(5).unlink()
+    run.online.store.episode_path(5).unlink()
     with pytest.raises(StoreError, match=r"holds 5 episodes, .* learned from 6"):
         run_stages(make_run(story.run.config, "copy"))
 

@@ -5,9 +5,10 @@ The options are frozen dataclasses; their docstrings are the text of --help.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -18,6 +19,10 @@ from softflow.envs.ogbench.demonstrations import OperatorTally, collect_demonstr
 from softflow.errors import ConfigError
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import weights_identity
+from softflow.models.critic import CRITICS
+from softflow.models.encoder import ENCODERS
+from softflow.models.kinds import Kinds
+from softflow.models.policy import POLICIES
 from softflow.pages.run_report import write_report
 from softflow.presets import demo as demo_preset
 from softflow.presets import preset, small
@@ -26,9 +31,9 @@ from softflow.training.evaluation import evaluate
 from softflow.training.persistence import read_run_facts
 from softflow.training.provenance import learned_from, write_identity
 from softflow.training.rollouts import RolloutPool
-from softflow.training.run import HELD_OUT_EVERY, Run
+from softflow.training.run import Run
 from softflow.training.stages import run_stages
-from softflow.training.usable_episodes import successful_episodes
+from softflow.training.training_data import HELD_OUT_EVERY, successful_episodes
 from softflow.utils.progress import ConsoleProgress
 
 
@@ -77,6 +82,13 @@ class Train:
     """Folder of the run; if it holds a run already, that run continues."""
     stages: tuple[StageName, ...] = STAGES
     """Stages to run, in the paper's order."""
+    policy: str = ""
+    """Another policy than the preset's: its name, or package.module:Class; its own numbers are then
+    --model.policy.*."""
+    critic: str = ""
+    """Another critic, in the same way."""
+    encoder: str = ""
+    """Another encoder of observations, in the same way."""
     config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=small)
     """The preset; override any number of it, as in --offline-rl.bc-coef 0.03."""
 
@@ -138,10 +150,39 @@ def _parse_train(words: list[str]) -> Train:
         name, words = words[0], words[1:]
     else:
         name = "small"
-    default = Train(dataset=tyro.MISSING, run=tyro.MISSING, config=preset(name))
+    config = _of_other_kinds(preset(name), words)
+    default = Train(dataset=tyro.MISSING, run=tyro.MISSING, config=config)
     return tyro.cli(
         Train, args=words, default=default, prog=f"softflow train {name}", registry=OPTION_TYPES
     )
+
+
+KINDS: dict[str, Kinds[Any]] = {"policy": POLICIES, "critic": CRITICS, "encoder": ENCODERS}
+
+
+def _of_other_kinds(config: TrainingConfig, words: list[str]) -> TrainingConfig:
+    """The preset with the policy, critic and encoder that the words name, at their defaults.
+
+    Before everything else is parsed, because they decide which options there are.
+
+    Raises:
+        ConfigError: there is no such policy, critic or encoder.
+    """
+    for name, kinds in KINDS.items():
+        given = [word.removeprefix(f"--{name}=") for word in words if word.startswith(f"--{name}=")]
+        given += [after for word, after in pairwise(words) if word == f"--{name}"]
+        if given:
+            sized = _in_the_size_of(getattr(config.model, name), kinds.default_config(given[-1]))
+            config = replace(config, model=replace(config.model, **{name: sized}))
+    return config
+
+
+def _in_the_size_of(preset_config: Any, other: Any) -> Any:
+    """Another kind's configuration with the preset's numbers where both have one of that name."""
+    shared = {item.name for item in fields(other) if item.init} & {
+        item.name for item in fields(preset_config) if item.init
+    }
+    return replace(other, **{name: getattr(preset_config, name) for name in sorted(shared)})
 
 
 def demo(options: Demo) -> None:

@@ -2,9 +2,9 @@
 
 A decision taken at control step t sees the P actions committed for t … t+P−1 and predicts those of
 t+P … t+P+H−1 (Sec. IV-A, Fig. 7). It is used from t+P on, or from the step at which it arrives if
-that is later; the next one is due at t+E. There is no clock in here: whoever steps the robot asks for
-one action a control step and hands decisions over when they come, so a simulator without delay and a
-robot run the same code.
+that is later; the next one is due at t+E. There is no clock in here: whoever steps the robot asks
+for one action a control step and hands decisions over when they come, so a simulator without delay
+and a robot run the same code.
 """
 
 from __future__ import annotations

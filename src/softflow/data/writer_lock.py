@@ -13,7 +13,6 @@ from typing import Any
 
 from softflow.errors import StoreError
 
-NAME = "writer.lock"
 LOCAL_LOCKS = ("fuse", "cifs", "smb")
 """File systems (by the beginning of their type) whose locks may hold on one machine only."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
@@ -27,19 +26,21 @@ class WriterLock:
 
     Args:
         folder: of the store.
+        name: of the lock's file in it.
+        what: is written there, for messages.
 
     Raises:
         StoreError: somebody else writes there, or the folder cannot be written to.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
+    def __init__(self, folder: Path, name: str = "writer.lock", what: str = "store") -> None:
+        self._path, self._what = folder / name, what
         try:
             # Unbuffered, so that closing it on a full disk has nothing left to write.
             self._file = self._path.open("a+b", buffering=0)
         except OSError as error:
             raise StoreError(
-                f"cannot write to the store '{folder}': {error.strerror}; make it writable for "
+                f"cannot write to the {what} '{folder}': {error.strerror}; make it writable for "
                 "this user."
             ) from error
         try:
@@ -55,16 +56,17 @@ class WriterLock:
             raise self._busy(folder) from error
         except OSError as error:
             raise StoreError(
-                f"cannot lock the store '{folder}': {error.strerror}; keep it on a disk that works."
+                f"cannot lock the {self._what} '{folder}': {error.strerror}; keep it on a disk "
+                "that works."
             ) from error
         holder = _read(self._file)
         if not locked and holder.get("host") == socket.gethostname() and _lives(holder.get("pid")):
             raise self._busy(folder)
         if self._may_be_elsewhere(folder, holder, locked):
             raise StoreError(
-                f"the store '{folder}' has a writer on the computer '{holder['host']}' (process "
-                f"{holder.get('pid')}), or had one that was killed; if nothing writes there any "
-                f"more, delete '{self._path}'."
+                f"the {self._what} '{folder}' has a writer on the computer '{holder['host']}' "
+                f"(process {holder.get('pid')}), or had one that was killed; if nothing writes "
+                f"there any more, delete '{self._path}'."
             )
         self._write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), folder)
 
@@ -87,8 +89,8 @@ class WriterLock:
 
     def _busy(self, folder: Path) -> StoreError:
         return StoreError(
-            f"the store '{folder}' already has a writer ({json.dumps(_read(self._file))}); wait "
-            "for it to end, stop it, or open the store for reading."
+            f"the {self._what} '{folder}' already has a writer ({json.dumps(_read(self._file))}); "
+            "wait for it to end, stop it, or leave the folder to it: reading is always possible."
         )
 
     def _write(self, content: bytes, folder: Path) -> None:
@@ -97,7 +99,8 @@ class WriterLock:
             self._file.write(content)
         except OSError as error:
             raise StoreError(
-                f"cannot write to the store '{folder}': {error.strerror}; free some space there."
+                f"cannot write to the {self._what} '{folder}': {error.strerror}; free some space "
+                "there."
             ) from error
 
     def release(self) -> None:

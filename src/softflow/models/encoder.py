@@ -29,6 +29,11 @@ class EncoderConfig(KindConfig):
 
     token_dim: int = 512
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The observation keys it reads, such as "observation.state"; batches hold no others."""
+        raise NotImplementedError(f"{type(self).__name__} does not say which keys it reads")
+
     def __post_init__(self) -> None:
         if self.token_dim < 1:
             raise ConfigError(f"encoder.token_dim is {self.token_dim}; it must be at least 1")
@@ -37,16 +42,14 @@ class EncoderConfig(KindConfig):
 class KeyEncoder(nn.Module, ABC):
     """Some keys of an observation -> tokens.
 
-    A subclass is made from `ModelInputs` and its `Config`, reads the observation keys it names, and
-    raises ConfigError if the data lack one.
+    A subclass is made from `ModelInputs` and its `Config`, which says what it reads; it raises
+    ConfigError if the data lack one of these keys.
 
     Attributes:
-        keys: what it reads, such as "observation.state"; batches hold nothing else.
         num_tokens: tokens it makes.
     """
 
     Config: ClassVar[type[EncoderConfig]]
-    keys: tuple[str, ...]
     num_tokens: int
 
     @abstractmethod
@@ -86,11 +89,6 @@ class ObservationEncoder(nn.Module):
         )
         self.prefix_embed = nn.Linear(inputs.action_dim, width) if prefix_length else None
         self.norm = nn.LayerNorm(width)
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The observation keys it reads."""
-        return self.observation.keys
 
     def forward(self, observation: dict[str, Tensor], prefix_actions: Tensor) -> Tensor:
         """Encode raw observations.

@@ -88,7 +88,7 @@ def _header(record: RunRecord) -> str:
     return (
         f'<header><h1>{escape(_name(record))}</h1><p class="headline">{sentence}</p>'
         f'<p class="under">{escape(under)}</p><dl class="facts">{facts}</dl>'
-        f"{_missing(record)}</header>"
+        f"{_blind(record)}{_missing(record)}</header>"
     )
 
 
@@ -109,6 +109,15 @@ def _facts(record: RunRecord) -> Iterable[tuple[str, str]]:
     if record.metrics:
         yield "Running time", duration(max(float(s.time_s.max()) for s in record.metrics))
     yield "Report written", time.strftime("%Y-%m-%d %H:%M")
+
+
+def _blind(record: RunRecord) -> str:
+    """What of the data the policy did not look at: cameras, above all."""
+    unread = find_key(record.config, "unread_observations")
+    if not isinstance(unread, list) or not unread:
+        return ""
+    names = ", ".join(f"<code>{escape(str(key))}</code>" for key in unread)
+    return f'<p class="note" role="note">The policy is blind to {names}: it never looks there.</p>'
 
 
 def _missing(record: RunRecord) -> str:

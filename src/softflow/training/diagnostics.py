@@ -20,7 +20,7 @@ from softflow.training.evaluation import episode_seed
 from softflow.training.returns import monte_carlo_returns
 from softflow.training.rollouts import RolloutTask
 from softflow.training.run import Run
-from softflow.training.usable_episodes import successful_episodes
+from softflow.training.training_data import successful_episodes
 from softflow.utils.files import read_json, write_json
 from softflow.utils.video import write_video
 
@@ -51,15 +51,15 @@ def measure(run: Run, label: StageName) -> dict[str, Any]:
     """The numbers of diagnostics/LABEL.json."""
     run.learner.policy.eval()
     run.learner.critic.eval()
-    any_success = bool(successful_episodes(run.offline_store))
-    data = _windows(run.demonstrations() if any_success else run.offline_data(), run)
+    any_success = bool(successful_episodes(run.data.store))
+    data = _windows(run.data.demonstrations if any_success else run.data.offline, run)
     result: dict[str, Any] = {}
     policy = run.learner.policy
     if policy.has_likelihood:
         result["data_log_prob"] = _log_prob(run, data).mean().item()
     result |= policy.diagnostics(_condition(run, data), _normalized(run, data)[0])
     result["candidate_diversity"] = _candidate_diversity(run, data)
-    held_out = run.held_out()
+    held_out = run.data.held_out
     if held_out.num_windows and policy.has_likelihood:
         nats = -_log_prob(run, _windows(held_out, run)).mean().item()
         dims = run.config.model.chunk.chunk_length * run.spec.action_dim
@@ -106,7 +106,7 @@ def _candidate_diversity(run: Run, batch: ChunkBatch) -> float:
 def _values_against_returns(run: Run, store: EpisodeStore) -> dict[str, list[float]]:
     """Q at every decision of the evaluation episodes, and the discounted return that followed."""
     chunk = run.config.model.chunk
-    dataset = ChunkDataset(store, chunk)
+    dataset = ChunkDataset(store, chunk, image_keys=run.data.image_keys)
     ends = np.cumsum([store.summary(index).length for index in range(len(store))])
     starts = np.concatenate([[0], ends[:-1]])
     decisions = [

@@ -13,17 +13,19 @@ from typing import Any
 
 import torch
 
+from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import ConfigError
 from softflow.models.checkpoint import last_checkpoint
 from softflow.training.config import StageName, TrainingConfig
 from softflow.training.persistence import config_from_json
-from softflow.training.usable_episodes import successful_episodes
+from softflow.training.training_data import successful_episodes
 from softflow.utils.files import read_json, write_json
 
 FREE_TO_CHANGE = frozenset(
     {
         "stages",
+        "unread_observations",
         "num_workers",
         "device",
         "checkpoint_interval_s",
@@ -62,6 +64,7 @@ def write_identity(
         "dataset_steps": sum(summary.length for summary in dataset.summaries()),
         "dataset_successes": len(successful_episodes(dataset)),
         "stages": list(stages),
+        "unread_observations": unread_observations(config, dataset.spec),
         **asdict(config),
     }
     there = learned_from(run)
@@ -89,6 +92,11 @@ def write_identity(
         ) from error
     write_json(run / "config.json", now)
     _write_versions(run / "versions.json", keep=bool(there))
+
+
+def unread_observations(config: TrainingConfig, spec: DataSpec) -> list[str]:
+    """What of the data the networks do not look at."""
+    return [key for key in spec.observation_shapes if key not in config.model.encoder.keys]
 
 
 def _with_new_settings(there: dict[str, Any], where: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ nor what they did before changes it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +16,8 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from softflow.control.chunk_scheduler import ChunkScheduler
+from softflow.control.observation_history import ObservationHistory
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec, is_image_key
 from softflow.data.episode import Episode, require_finite
@@ -60,23 +61,6 @@ class RolloutResult:
     frames: np.ndarray | None
 
 
-class _History:
-    """The observations a decision sees, oldest first, the first one repeated at the start."""
-
-    def __init__(self, length: int, first: dict[str, np.ndarray]) -> None:
-        self._steps = deque([first] * length, maxlen=length)
-
-    def add(self, observation: dict[str, np.ndarray]) -> None:
-        self._steps.append(observation)
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """key -> [1, history, ...]."""
-        return {
-            key: torch.from_numpy(np.stack([step[key] for step in self._steps]))[None]
-            for key in self._steps[-1]
-        }
-
-
 def run_episode(
     env: RobotEnv,
     selector: ChunkSelector,
@@ -88,62 +72,109 @@ def run_episode(
     """One episode: decide every `execution_horizon` control steps, until it ends.
 
     The committed actions at the start are the environment's neutral action, executed while the
-    first decision is being made (DESIGN: the decision process with chunks and prefix).
+    first decision is being made; decisions arrive without delay.
 
     Raises:
         DataError: the environment gave an observation that is not finite.
         EnvironmentContractError: it reported an event that it does not declare.
         NumericalError: the policy produced an action that is not finite.
     """
-    generator = torch.Generator().manual_seed(seed)
+    decide = _Decider(env, selector, seed)
     observation, _ = env.reset(seed=seed)
-    _require_finite_observation(observation, seed, 0)
-    history = _History(chunk.history_length, observation)
-    neutral = np.asarray(env.neutral_action, dtype=np.float32)
-    space = cast("spaces.Box", env.action_space)
-    low, high = space.low, space.high
-    committed = deque([neutral] * chunk.prefix_length)
-    observations, actions, rewards = [observation], [], []
-    frames = [_frame(env)] if render_every else []
-    events = EventRecorder(declared_profile(env))
-    terminated = truncated = success = False
-    while not (terminated or truncated):
-        if len(actions) % chunk.execution_horizon == 0:
-            prefix = np.zeros((chunk.prefix_length, len(neutral)), dtype=np.float32)
-            for index in range(chunk.prefix_length):
-                prefix[index] = committed[index]
-            planned = selector(history.tensors(), torch.from_numpy(prefix)[None], generator)
-            planned = planned[0].numpy()
-            if not np.isfinite(planned).all():
-                raise NumericalError(
-                    f"the policy chose a non-finite action at control step {len(actions)} of the "
-                    f"episode with seed {seed}; the checkpoint is unusable, go back to an older one"
-                )
-            # The components of a decoded quaternion may leave the range of the data.
-            committed = deque([*prefix, *np.clip(planned, low, high)])
-        action = committed.popleft()
+    recording = _Recording(env, observation, seed, render_every)
+    history = ObservationHistory(chunk.history_length, observation)
+    scheduler = ChunkScheduler(chunk, env.neutral_action)
+    while not recording.is_over:
+        step = scheduler.control_step
+        if scheduler.decision_due:
+            scheduler.add(step, decide(history, scheduler.prefix(), step))
+        action = scheduler.next_action().action
         observation, reward, terminated, truncated, info = env.step(action)
-        _require_finite_observation(observation, seed, len(actions) + 1)
+        recording.add(action, observation, float(reward), terminated, truncated, info)
         history.add(observation)
-        observations.append(observation)
-        actions.append(action)
-        rewards.append(reward)
-        where = f"control step {len(actions) - 1} of the episode with seed {seed}"
-        events.add(len(actions) - 1, info, where)
+    return recording.result(metadata)
+
+
+class _Decider:
+    """A policy's decisions in one episode, inside the environment's action space."""
+
+    def __init__(self, env: RobotEnv, selector: ChunkSelector, seed: int) -> None:
+        self._selector, self._seed = selector, seed
+        self._generator = torch.Generator().manual_seed(seed)
+        self._space = cast("spaces.Box", env.action_space)
+
+    def __call__(self, history: ObservationHistory, prefix: np.ndarray, step: int) -> np.ndarray:
+        """The chunk `[H, A]` decided on at a control step."""
+        seen = {key: torch.from_numpy(value)[None] for key, value in history.stacked().items()}
+        chunk = self._selector(seen, torch.from_numpy(prefix)[None], self._generator)[0].numpy()
+        if not np.isfinite(chunk).all():
+            raise NumericalError(
+                f"the policy chose a non-finite action at control step {step} of the episode with "
+                f"seed {self._seed}; the checkpoint is unusable, go back to an older one"
+            )
+        # The components of a decoded quaternion may leave the range of the data.
+        return np.clip(chunk, self._space.low, self._space.high)
+
+
+class _Recording:
+    """What happens in an episode, step by step, until it is one."""
+
+    def __init__(
+        self, env: RobotEnv, observation: dict[str, np.ndarray], seed: int, render_every: int
+    ) -> None:
+        _require_finite_observation(observation, seed, 0)
+        self._env, self._seed, self._render_every = env, seed, render_every
+        self._observations = [observation]
+        self._actions: list[np.ndarray] = []
+        self._rewards: list[float] = []
+        self._frames = [_frame(env)] if render_every else []
+        self._events = EventRecorder(declared_profile(env))
+        self._terminated = self._truncated = self._success = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the episode has ended."""
+        return self._terminated or self._truncated
+
+    def add(
+        self,
+        action: np.ndarray,
+        observation: dict[str, np.ndarray],
+        reward: float,
+        terminated: bool,
+        truncated: bool,
+        info: dict[str, Any],
+    ) -> None:
+        """One control step."""
+        step = len(self._actions)
+        _require_finite_observation(observation, self._seed, step + 1)
+        self._observations.append(observation)
+        self._actions.append(action)
+        self._rewards.append(reward)
+        self._terminated, self._truncated = bool(terminated), bool(truncated)
+        self._events.add(step, info, f"control step {step} of the episode with seed {self._seed}")
         # Declared events may take a success back: everything was done, then the cube fell.
-        success = bool(info["success"]) or (success and not events.profile.events)
-        if render_every and (len(actions) % render_every == 0 or terminated or truncated):
-            frames.append(_frame(env))
-    episode = Episode(
-        observations={key: np.stack([o[key] for o in observations]) for key in observation},
-        actions=np.stack(actions),
-        rewards=np.asarray(rewards, dtype=np.float32),
-        terminated=bool(terminated),
-        truncated=bool(truncated and not terminated),
-        success=success,
-        metadata=metadata | {"seed": seed} | events.metadata(),
-    )
-    return RolloutResult(episode, np.stack(frames) if frames else None)
+        kept = self._success and not self._events.profile.events
+        self._success = bool(info["success"]) or kept
+        if self._render_every and ((step + 1) % self._render_every == 0 or self.is_over):
+            self._frames.append(_frame(self._env))
+
+    def result(self, metadata: dict[str, Any]) -> RolloutResult:
+        """The episode, and its frames if any were asked for."""
+        observations = {
+            key: np.stack([seen[key] for seen in self._observations])
+            for key in self._observations[0]
+        }
+        episode = Episode(
+            observations=observations,
+            actions=np.stack(self._actions),
+            rewards=np.asarray(self._rewards, dtype=np.float32),
+            terminated=self._terminated,
+            truncated=self._truncated and not self._terminated,
+            success=self._success,
+            metadata=metadata | {"seed": self._seed} | self._events.metadata(),
+        )
+        return RolloutResult(episode, np.stack(self._frames) if self._frames else None)
 
 
 def _require_finite_observation(

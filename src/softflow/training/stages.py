@@ -1,7 +1,7 @@
 """SOFT-FLOW on one page: the four stages of Alg. 3, in order.
 
 Read this first. Losses are in `losses.py`, one update a loss in `learner.py`; `run.py` holds what
-every stage needs and the paper does not mention: checkpoints, resuming, logging, episodes.
+every stage needs and the paper does not mention: data, checkpoints, resuming, logging, episodes.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from softflow.errors import NumericalError
-from softflow.sampling.chunk_dataset import ChunkDataset
-from softflow.sampling.chunk_sampler import ChunkSampler, MixtureSampler
 from softflow.training.config import STAGES, StageName
 from softflow.training.diagnostics import diagnose
 from softflow.training.run import Run
@@ -19,7 +17,7 @@ from softflow.training.run import Run
 def imitation(run: Run) -> None:
     """I. Maximise the likelihood of the successful demonstrations (Eq. 8) -> pi_theta0."""
     stage = run.config.imitation
-    sampler = _sampler(run, "imitation", run.demonstrations(), stage.batch_size)
+    sampler = run.data.sampler("imitation", run.data.demonstrations, stage.batch_size)
     with run.batches("imitation", sampler, stage.num_updates) as batches:
         for update in run.updates("imitation", stage, 0, stage.num_updates):
             run.log(run.learner.imitation_update(batches.batch(update)))
@@ -28,7 +26,7 @@ def imitation(run: Run) -> None:
 def critic_warmup(run: Run) -> None:
     """II. Learn the value of the frozen pi_theta0 on all offline data (Eq. 7)."""
     stage = run.config.critic_warmup
-    sampler = _sampler(run, "critic_warmup", run.offline_data(), stage.batch_size)
+    sampler = run.data.sampler("critic_warmup", run.data.offline, stage.batch_size)
     with run.batches("critic_warmup", sampler, stage.num_updates) as batches:
         for update in run.updates("critic_warmup", stage, 0, stage.num_updates):
             run.log(run.learner.critic_update(batches.batch(update), stage))
@@ -37,7 +35,7 @@ def critic_warmup(run: Run) -> None:
 def offline_rl(run: Run) -> None:
     """III. Critic as above; policy maximises Q - lambda * imitation loss, all offline."""
     stage = run.config.offline_rl
-    sampler = _sampler(run, "offline_rl", run.offline_data(), stage.batch_size)
+    sampler = run.data.sampler("offline_rl", run.data.offline, stage.batch_size)
     with run.batches("offline_rl", sampler, stage.num_updates) as batches:
         for update in run.updates("offline_rl", stage, 0, stage.num_updates):
             batch = batches.batch(update)
@@ -51,37 +49,20 @@ def online_rl(run: Run) -> None:
     The imitation term sees the successful offline rows alone; lambda may decay from round to round.
     """
     stage = run.config.online_rl
-    offline = run.offline_data()
-    weights = run.weights("online_rl", offline)
     for round_index in range(stage.num_rounds):
         first = round_index * stage.num_updates
         stop = first + stage.num_updates
-        run.enter("online_rl")
-        run.collect(round_index, stage.episodes_per_round, first)
-        online = run.online_data((round_index + 1) * stage.episodes_per_round)
-        sampler = MixtureSampler(
-            offline,
-            online,
-            stage.batch_size,
-            stage.offline_ratio,
-            run.config.seed,
-            "online_rl",
-            weights,
-        )
+        run.position.enter("online_rl")
+        run.collect(round_index)
         bc_coef = stage.bc_coef * stage.bc_decay**round_index
-        with run.batches("online_rl", sampler, stop) as batches:
+        with run.batches("online_rl", run.mixture(round_index), stop) as batches:
             for update in run.updates("online_rl", stage, first, stop):
                 batch = batches.batch(update)
                 critic_metrics = run.learner.critic_update(batch, stage)
                 run.log(critic_metrics | run.learner.actor_update(batch, stage, bc_coef))
-        if run.update_step == stop:
+        if run.position.update_step == stop:
             label = f"online_rl_round_{round_index + 1:02d}"
             run.evaluate(label, "online_rl", run.config.round_eval_episodes)
-
-
-def _sampler(run: Run, stage: StageName, data: ChunkDataset, batch_size: int) -> ChunkSampler:
-    """Windows of the offline data that a stage learns from, weighted by source if asked."""
-    return ChunkSampler(data, batch_size, run.config.seed, stage, run.weights(stage, data))
 
 
 STAGE_FUNCTIONS: dict[StageName, Callable[[Run], None]] = {
@@ -100,12 +81,12 @@ def run_stages(run: Run, stages: Sequence[StageName] = STAGES) -> None:
     """
     run.explain_gaps(stages)
     for stage in STAGES:
-        if stage in stages and not run.is_past(stage):
+        if stage in stages and not run.position.is_past(stage):
             try:
                 STAGE_FUNCTIONS[stage](run)
             except NumericalError as error:
                 raise run.dump(error) from error
-            run.enter(stage)
+            run.position.enter(stage)
             run.evaluate(stage, stage, run.config.eval_episodes)
             diagnose(run, stage)
             run.save()

@@ -27,6 +27,11 @@ class StateMlpConfig(EncoderConfig):
     hidden_dim: int = 512
     state_tokens: int = 4
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The state alone."""
+        return (STATE_KEY,)
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("hidden_dim", "state_tokens"):
@@ -42,7 +47,6 @@ class StateMlp(KeyEncoder):
     """
 
     Config = StateMlpConfig
-    keys = (STATE_KEY,)
 
     def __init__(self, inputs: ModelInputs, config: StateMlpConfig) -> None:
         super().__init__(inputs, config)

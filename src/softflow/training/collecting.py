@@ -1,0 +1,143 @@
+"""Where the online stage gets its episodes: simulator processes here, a robot's files elsewhere.
+
+The online store belongs to whoever fills it, and is locked only while it is written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode_store import EpisodeStore
+from softflow.errors import StoreError
+from softflow.models.action_selection import SelectionConfig
+from softflow.sampling.chunk_dataset import ChunkDataset
+from softflow.training.evaluation import episode_seed, run_into_store
+from softflow.training.rollouts import RolloutPool, RolloutTask
+from softflow.utils.progress import ProgressReporter
+
+
+@dataclass(frozen=True)
+class CollectionOrder:
+    """What a round of the online stage asks for.
+
+    Attributes:
+        store: folder of the online episodes.
+        num_episodes: how many it shall hold in the end, earlier rounds included.
+        round_index: of the round, from 0.
+        checkpoint: the policy that acts.
+        selection: how it chooses.
+        spec: what the episodes hold.
+        seed: of the run.
+    """
+
+    store: Path
+    num_episodes: int
+    round_index: int
+    checkpoint: Path
+    selection: SelectionConfig
+    spec: DataSpec
+    seed: int
+
+
+class ExperienceSource(Protocol):
+    """Fills the online store. It may take its time, and may be asked again after a crash."""
+
+    def collect(self, order: CollectionOrder, progress: ProgressReporter) -> None:
+        """Return when the store holds the episodes ordered; those already there are kept."""
+        ...
+
+
+class SimulatedExperience:
+    """Episodes from simulator processes, each a function of the policy and its number."""
+
+    def __init__(self, pool: RolloutPool) -> None:
+        self.pool = pool
+
+    def collect(self, order: CollectionOrder, progress: ProgressReporter) -> None:
+        """Play what is still missing; the store is locked meanwhile."""
+        facts = {
+            "source": "online",
+            "policy_version": order.checkpoint.name,
+            "round": order.round_index,
+        }
+        tasks = [
+            RolloutTask(
+                str(order.checkpoint.resolve()),
+                order.selection,
+                order.spec.env_id,
+                episode_seed(order.seed, "online", index),
+                facts,
+                order.spec.image_size,
+            )
+            for index in range(order.num_episodes)
+        ]
+        title = f"round {order.round_index + 1}: collect"
+        with EpisodeStore.open_or_create(order.store, order.spec) as store:
+            run_into_store(self.pool, store, tasks, title, progress)
+
+
+class OnlineExperience:
+    """The episodes that a run has collected so far.
+
+    Args:
+        path: folder of the online store; made if it is not there.
+        spec: what the episodes hold.
+        chunk: lengths of a decision.
+        image_keys: cameras that batches hold.
+
+    Raises:
+        DataError: the store holds other data.
+    """
+
+    def __init__(self, path: Path, spec: DataSpec, chunk: ChunkSpec, image_keys: list[str]) -> None:
+        # A writer sets aside what an interrupted one left, before anything is counted.
+        EpisodeStore.open_or_create(path, spec).close()
+        self.store = EpisodeStore.open(path)
+        self._data = ChunkDataset(
+            self.store, chunk, episodes=(), offline=False, image_keys=image_keys
+        )
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    @property
+    def robot_steps(self) -> int:
+        """Control steps of all episodes."""
+        return sum(summary.length for summary in self.store.summaries())
+
+    def require(self, num_episodes: int) -> None:
+        """Raise unless as many episodes are there as the learner has learned from.
+
+        Raises:
+            StoreError: some are gone.
+        """
+        if len(self) < num_episodes:
+            raise StoreError(
+                f"{self.store.path} holds {len(self)} episodes, but the checkpoint has learned "
+                f"from {num_episodes}; restore the missing ones or start anew"
+            )
+
+    def gather(
+        self, source: ExperienceSource, order: CollectionOrder, progress: ProgressReporter
+    ) -> None:
+        """Have a source fill the store, and see what it has written.
+
+        Raises:
+            StoreError: the source returned before everything was there.
+        """
+        source.collect(order, progress)
+        self.store.refresh()
+        if len(self) < order.num_episodes:
+            raise StoreError(
+                f"{self.store.path} holds {len(self)} episodes after collecting, not "
+                f"{order.num_episodes}; run the same command again to go on"
+            )
+
+    def data(self, num_episodes: int) -> ChunkDataset:
+        """Windows of the first `num_episodes` episodes; it grows with every round."""
+        self._data.add_episodes(range(self._data.num_episodes, num_episodes))
+        return self._data

@@ -1,0 +1,139 @@
+"""A run folder: where the learner is, and everything written about it but episodes.
+
+RUN/run.lock                        held while a process trains here
+RUN/checkpoints/, metrics.csv       where the learner is
+RUN/nan_dump/                       the networks at the moment when numbers went wrong
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from softflow.data.data_spec import DataSpec
+from softflow.data.writer_lock import WriterLock
+from softflow.errors import NumericalError
+from softflow.models.checkpoint import (
+    last_checkpoint,
+    prune_checkpoints,
+    read_checkpoint,
+    write_checkpoint,
+)
+from softflow.training.config import STAGES, StageName
+from softflow.training.learner import Learner
+from softflow.training.persistence import learner_parts, restore_learner
+from softflow.utils.files import read_json
+from softflow.utils.metrics import MetricLogger, read_metrics
+
+KEEP_CHECKPOINTS = 2
+
+
+@dataclass
+class Position:
+    """How far a run has come: a stage, and the updates of it that are behind."""
+
+    stage: StageName = "imitation"
+    update_step: int = 0
+
+    def is_past(self, stage: StageName) -> bool:
+        """Whether the run has already gone on to a later stage."""
+        return STAGES.index(self.stage) > STAGES.index(stage)
+
+    def has_done(self, stage: StageName, update: int) -> bool:
+        """Whether the first `update` updates of a stage are behind."""
+        return self.is_past(stage) or (self.stage == stage and self.update_step >= update)
+
+    def enter(self, stage: StageName) -> None:
+        """Go on to a stage, at its update 0; no effect inside it."""
+        if STAGES.index(self.stage) < STAGES.index(stage):
+            self.stage, self.update_step = stage, 0
+
+
+class RunFolder:
+    """Checkpoints and metrics of one run; one process at a time.
+
+    Args:
+        path: the folder; if it holds a checkpoint, `restore` continues from it.
+
+    Raises:
+        StoreError: another process trains there, or the folder cannot be written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.position = Position()
+        self._lock = WriterLock(path, "run.lock", "run")
+        self.logger = MetricLogger(path)
+
+    def close(self) -> None:
+        """Release files; the run can be opened again."""
+        self.logger.close()
+        self._lock.release()
+
+    def restore(self, learner: Learner) -> bool:
+        """Bring the learner to where the last checkpoint left it; False if there is none.
+
+        Raises:
+            CheckpointError: it is damaged, or of other dimensions.
+        """
+        checkpoint = last_checkpoint(self.path / "checkpoints")
+        if checkpoint is None:
+            self.logger.rewind(0)
+            return False
+        there = restore_learner(learner, read_checkpoint(checkpoint), str(checkpoint))
+        self.position = Position(there["stage"], there["update_step"])
+        self.logger.rewind(there["metric_rows"])
+        return True
+
+    def log(self, values: Mapping[str, float], robot_steps: int) -> None:
+        """Rows of metrics.csv for this position."""
+        self.logger.log(
+            values,
+            stage=self.position.stage,
+            update_step=self.position.update_step,
+            robot_steps=robot_steps,
+        )
+
+    def record(self, values: Mapping[str, float], robot_steps: int) -> None:
+        """As `log`, but once, also if a killed run comes here again."""
+        position = self.position
+        there = {
+            series.name
+            for series in read_metrics(self.path)
+            if series.stage == position.stage and position.update_step in series.update_step
+        }
+        self.log({n: value for n, value in values.items() if n not in there}, robot_steps)
+
+    def save(self, learner: Learner, spec: DataSpec, facts: Mapping[str, Any]) -> Path:
+        """Write a checkpoint of this very position, with these facts beside it."""
+        position = self.position
+        order = STAGES.index(position.stage)
+        name = f"{order}_{position.stage}_{position.update_step:08d}"
+        there = self._facts() | {"metric_rows": self.logger.position()} | facts
+        root = self.path / "checkpoints"
+        path = write_checkpoint(root, name, learner_parts(learner, spec, there))
+        prune_checkpoints(root, KEEP_CHECKPOINTS, self._evaluated_versions())
+        return path
+
+    def dump(self, learner: Learner, spec: DataSpec, error: NumericalError) -> NumericalError:
+        """Save the learner as it was when numbers went wrong, and say how to see it again."""
+        position = self.position
+        name = f"{position.stage}_{position.update_step:08d}"
+        folder = self.path / "nan_dump"
+        write_checkpoint(folder, name, learner_parts(learner, spec, self._facts()))
+        return NumericalError(
+            f"{error}, at update {position.update_step} of {position.stage}. The networks of that "
+            f"moment are in {folder / name}. Running the same command again replays it exactly, "
+            "from the checkpoint before; a lower learning rate or clean data avoids it."
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        return {"stage": self.position.stage, "update_step": self.position.update_step}
+
+    def _evaluated_versions(self) -> frozenset[str]:
+        """Checkpoints that an evaluation of a whole stage refers to are kept."""
+        files = [self.path / "evaluations" / f"{stage}.json" for stage in STAGES]
+        return frozenset(read_json(path)["policy_version"] for path in files if path.exists())

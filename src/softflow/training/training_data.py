@@ -1,0 +1,175 @@
+"""The offline data of a run: opened once, and shared by all its stages.
+
+Demonstrations (the successes), held-out demonstrations and everything together are views of the
+same arrays. What the networks must know of the data, statistics and the span of returns, is
+computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from softflow.data.episode_store import EpisodeStore
+from softflow.data.labels import vouch
+from softflow.data.statistics import compute_statistics
+from softflow.errors import DataError
+from softflow.models.inputs import ModelInputs
+from softflow.models.value_distribution import ValueSupport, support_from_returns
+from softflow.sampling.chunk_dataset import ChunkDataset
+from softflow.sampling.chunk_sampler import ChunkSampler
+from softflow.sampling.source_weights import SourceWeights
+from softflow.training.config import StageName, TrainingConfig
+from softflow.training.returns import monte_carlo_returns
+
+HELD_OUT_EVERY = 20
+"""Every 20th successful demonstration is kept out of training, to measure likelihood on."""
+
+
+class TrainingData:
+    """Windows of a store of episodes, as the stages of one run draw them.
+
+    Attributes:
+        store: the episodes; image_keys: the cameras that batches hold, those the encoder reads.
+
+    Args:
+        path: of the store.
+        config: of the run.
+        say: where to tell what a user should know.
+
+    Raises:
+        StoreError: there is no store, or it is damaged.
+        DataError: it is empty, or does not fit the configuration.
+        ConfigError: the configuration names action components that the data have not.
+    """
+
+    def __init__(
+        self, path: Path, config: TrainingConfig, say: Callable[[str], None] = lambda line: None
+    ) -> None:
+        self.config, self._say = config, say
+        self._weights: dict[StageName, SourceWeights | None] = {}
+        self.store = EpisodeStore.open(path)
+        require_episodes(self.store)
+        config.model.actions.require_fit(self.store.spec)
+        if weights := config.data.source_weights:
+            weights.require_fit(self.store)
+        cameras = self.store.spec.image_keys
+        self.image_keys = [key for key in config.model.encoder.keys if key in cameras]
+        self._everything = ChunkDataset(self.store, config.model.chunk, image_keys=self.image_keys)
+
+    @cached_property
+    def inputs(self) -> ModelInputs:
+        """What the networks are told of these data."""
+        model = self.config.model
+        window = model.chunk.prefix_length + model.chunk.chunk_length
+        statistics = compute_statistics(
+            self._everything, seen_actions=model.actions.seen_actions(window)
+        )
+        shapes = self.store.spec.observation_shapes
+        return ModelInputs(model.chunk, statistics, shapes, model.actions)
+
+    @cached_property
+    def value_support(self) -> ValueSupport:
+        """The values that the critic's histograms span: the data's discounted returns."""
+        returns = [
+            monte_carlo_returns(self._everything.episode(index).rewards, self.config.discount)
+            for index in range(len(self._everything))
+        ]
+        lowest = min(float(r.min()) for r in returns)
+        highest = max(float(r.max()) for r in returns)
+        num_bins = self.config.model.critic.num_bins
+        return support_from_returns(min(lowest, 0.0), highest, num_bins)
+
+    @cached_property
+    def demonstrations(self) -> ChunkDataset:
+        """Windows of the successful episodes, without the held-out ones.
+
+        Raises:
+            DataError: no episode succeeded.
+        """
+        held = set(held_out_episodes(self.store))
+        return self._everything.subset([i for i in require_successes(self.store) if i not in held])
+
+    @cached_property
+    def held_out(self) -> ChunkDataset:
+        """Windows of the demonstrations that no stage learns from (fewer than 21: none)."""
+        return self._everything.subset(held_out_episodes(self.store))
+
+    @cached_property
+    def offline(self) -> ChunkDataset:
+        """Windows of all episodes, failures included, without the held-out ones."""
+        held = set(held_out_episodes(self.store))
+        return self._everything.subset([i for i in range(len(self.store)) if i not in held])
+
+    def sampler(self, stage: StageName, data: ChunkDataset, batch_size: int) -> ChunkSampler:
+        """Windows that a stage learns from, weighted by source if asked.
+
+        Raises:
+            DataError: every source that this stage learns from has weight 0.
+        """
+        weights = self.weights(stage, data)
+        return ChunkSampler(data, batch_size, self.config.seed, stage, weights)
+
+    def weights(self, stage: StageName, data: ChunkDataset) -> SourceWeights | None:
+        """How often a stage draws from each source of its offline data; None: all windows alike.
+
+        Raises:
+            DataError: every source that this stage learns from has weight 0.
+        """
+        if stage not in self._weights:
+            self._weights[stage] = self._weights_among(stage, data)
+        return self._weights[stage]
+
+    def _weights_among(self, stage: StageName, data: ChunkDataset) -> SourceWeights | None:
+        weights = self.config.data.source_weights
+        if weights is None:
+            return None
+        kept = weights.among(data)
+        if gone := sorted(name for name in weights.weights if name not in kept.weights):
+            self._say(
+                f"{stage}: no episode of {weights.field} {', '.join(gone)} to learn from; "
+                "the others share that weight"
+            )
+        return kept
+
+
+def held_out_episodes(store: EpisodeStore) -> list[int]:
+    """The demonstrations that no stage learns from."""
+    return successful_episodes(store)[HELD_OUT_EVERY::HELD_OUT_EVERY]
+
+
+def require_episodes(store: EpisodeStore) -> list[int]:
+    """Indices of all episodes of a store.
+
+    Raises:
+        DataError: the store is empty.
+    """
+    if len(store) == 0:
+        raise DataError(
+            f"the dataset '{store.path}' holds no episodes; collect some with `softflow collect` "
+            "or point to another folder."
+        )
+    return list(range(len(store)))
+
+
+def successful_episodes(store: EpisodeStore) -> list[int]:
+    """Indices of the successful episodes, ascending; possibly none."""
+    return [summary.index for summary in store.summaries() if summary.success]
+
+
+def require_successes(store: EpisodeStore) -> list[int]:
+    """Indices of the successful episodes: what imitation learns from (Sec. IV-D).
+
+    Raises:
+        DataError: the store is empty, or no episode in it succeeded.
+    """
+    indices = require_episodes(store)
+    successes = successful_episodes(store)
+    if not successes:
+        raise DataError(
+            f"none of the {len(indices)} episodes in '{store.path}' is marked success, and "
+            "imitation learns from successful ones only; add successful demonstrations, or say "
+            f"which are: {vouch(store.path)}"
+        )
+    return successes
