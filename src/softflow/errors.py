@@ -27,5 +27,9 @@ class EnvironmentContractError(SoftflowError):
     """An environment breaks the contract of `softflow.envs.contract`."""
 
 
+class NetworkContractError(SoftflowError):
+    """A policy or critic breaks what `softflow.models.policy` or `critic` promise."""
+
+
 class NumericalError(SoftflowError):
     """A NaN or infinity appeared in training; the message names the dump to replay."""

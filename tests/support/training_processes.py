@@ -13,10 +13,12 @@ from runs_compared import as_overrides
 SCRIPT = str(Path(__file__).parent / "point_cli.py")
 
 
-def train(dataset: Path, run: Path, *words: str, die_at: str = "") -> tuple[int, str]:
-    """`softflow train` in a process of its own; its status and what it said."""
+def train(
+    dataset: Path, run: Path, *words: str, die_at: str = "", preset_only: bool = False
+) -> tuple[int, str]:
+    """`softflow train` in a process of its own, by default tiny; its status and what it said."""
     command = [sys.executable, SCRIPT, "train", "small", "--dataset", str(dataset)]
-    command += ["--run", str(run), *as_overrides(), *words]
+    command += ["--run", str(run), *([] if preset_only else as_overrides()), *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"DIE_AT": die_at} if die_at else {})
     process = subprocess.Popen(
         command,

@@ -100,6 +100,7 @@ class CriticEnsemble(nn.Module):
     ) -> None:
         super().__init__()
         config.require_fit(encoder)
+        self.config = config
         if support.num_bins != config.num_bins:
             raise ConfigError(
                 f"the value support has {support.num_bins} bins, critic.num_bins is "

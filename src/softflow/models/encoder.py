@@ -82,6 +82,7 @@ class ObservationEncoder(nn.Module):
 
     def __init__(self, inputs: ModelInputs, config: EncoderConfig) -> None:
         super().__init__()
+        self.config = config
         self.observation = ENCODERS.find(config.kind)(inputs, config)
         prefix_length, width = inputs.chunk.prefix_length, config.token_dim
         self.token_position = nn.Parameter(

@@ -1,0 +1,242 @@
+"""Test kits: whether a policy or a critic of one's own keeps what training relies on.
+
+    check_policy(MyPolicy(inputs, MyConfig(), StateMlpConfig()))
+
+As `check_env` does for environments, each stops at the first promise that is broken and says what
+to change. They work on a copy, with weights moved away from their start: zeros there would hide
+errors.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from softflow.data.data_spec import is_image_key
+from softflow.errors import NetworkContractError, SoftflowError
+from softflow.models.critic import CRITICS, CriticEnsemble
+from softflow.models.inputs import ModelInputs
+from softflow.models.kinds import Kinds
+from softflow.models.policy import POLICIES, ChunkPolicy, Observation
+
+Network = TypeVar("Network", bound=nn.Module)
+ROWS, CANDIDATES = 4, 5
+CLOSE = 1e-4
+"""How far results may differ that are computed in another grouping."""
+
+
+def check_policy(policy: ChunkPolicy, *, seed: int = 0) -> None:
+    """Hold a policy to what `ChunkPolicy` promises.
+
+    Args:
+        policy: any member, fresh or trained; it is left as it is.
+        seed: of the random observations, actions and weights.
+
+    Raises:
+        NetworkContractError: at the first promise that is broken: what, and the fix.
+    """
+    _require_known(POLICIES, policy.config.kind, type(policy))
+    policy = _moved_copy(policy, seed)
+    observation, prefix, actions = _example(policy.inputs, policy.encoder.config.keys, seed)
+    _check_cost(policy, observation, prefix, actions)
+    _check_candidates(policy, observation, prefix)
+    _check_gradients(policy, observation, prefix, actions)
+    if policy.has_likelihood:
+        log_prob = policy.log_prob(policy.condition(observation, prefix), actions)
+        _require_shape("log_prob", log_prob, (ROWS,))
+    again = type(policy)(policy.inputs, policy.config, policy.encoder.config)
+    again.load_state_dict(policy.state_dict())
+    _require_equal(
+        "a policy loaded from its weights chooses other chunks; register what it needs as buffers",
+        _candidates(policy, observation, prefix),
+        _candidates(again.eval(), observation, prefix),
+    )
+
+
+def check_critic(critic: CriticEnsemble, inputs: ModelInputs, *, seed: int = 0) -> None:
+    """Hold a critic's architecture to what `ChunkCritic` promises.
+
+    Args:
+        critic: an ensemble of that architecture; it is left as it is.
+        inputs: what it was made from.
+        seed: of the random observations, actions and weights.
+
+    Raises:
+        NetworkContractError: at the first promise that is broken: what, and the fix.
+    """
+    _require_known(CRITICS, critic.config.kind, type(critic.members[0]))
+    critic = _moved_copy(critic, seed)
+    observation, prefix, _ = _example(inputs, critic.encoder.config.keys, seed)
+    tokens = critic.encoder(observation, prefix)
+    shape = (ROWS, CANDIDATES, inputs.chunk.chunk_length, inputs.action_dim)
+    chunks = torch.rand(shape, generator=_seeded(seed)) * 2 - 1
+    logits = critic(tokens, chunks)
+    bins = critic.config.num_bins
+    _require_shape("the critics' logits", logits, (critic.config.num_critics, *shape[:2], bins))
+    for n in range(CANDIDATES):
+        _require_close(
+            "the value of a candidate depends on the others; score each by itself",
+            critic.values(tokens, chunks[:, n : n + 1])[:, :, 0],
+            critic.values(tokens, chunks)[:, :, n],
+        )
+    _require_rows_apart("values", lambda rows: critic.values(tokens[rows], chunks[rows])[0])
+    _require_gradients("the critics' logits", critic, logits.square().sum())
+
+
+def _check_cost(
+    policy: ChunkPolicy, observation: Observation, prefix: Tensor, actions: Tensor
+) -> None:
+    condition = policy.condition(observation, prefix)
+    valid = torch.ones(actions.shape[:2], dtype=torch.bool)
+    _require_shape("imitation_cost", policy.imitation_cost(condition, actions, valid, 0.0), (ROWS,))
+    valid[:, 1:] = False
+    changed = torch.where(valid[..., None], actions, -actions)
+    _require_equal(
+        "imitation_cost looks at steps past the episode's end; mask them with step_valid",
+        policy.imitation_cost(condition, actions, valid, 0.0),
+        policy.imitation_cost(condition, changed, valid, 0.0),
+    )
+
+
+def _check_candidates(policy: ChunkPolicy, observation: Observation, prefix: Tensor) -> None:
+    chunk, dim = policy.inputs.chunk, policy.inputs.action_dim
+    shape = (ROWS, CANDIDATES, chunk.chunk_length, dim)
+    candidates = _candidates(policy, observation, prefix)
+    _require_shape("sample", candidates, shape)
+    _require_equal(
+        "the same generator gives other chunks; draw everything random from it",
+        candidates,
+        _candidates(policy, observation, prefix),
+    )
+    condition = policy.condition(observation, prefix)
+    latents = policy.draw_latents(ROWS, CANDIDATES, 1.0, _seeded(0))
+    for n in range(CANDIDATES):
+        _require_close(
+            "a candidate depends on the others; turn each latent into its chunk by itself",
+            policy.to_chunks(latents[:, n : n + 1], condition)[:, 0],
+            policy.to_chunks(latents, condition)[:, n],
+        )
+
+    def chunks(rows: slice) -> Tensor:
+        seen = {key: value[rows] for key, value in observation.items()}
+        return policy.to_chunks(latents[rows], policy.condition(seen, prefix[rows]))
+
+    _require_rows_apart("chunks", chunks)
+    chosen = policy.choose(CANDIDATES, 0.7, condition, ROWS, _seeded(1))
+    _require_shape("choose", chosen, (ROWS, chunk.chunk_length, dim))
+    policy.set_dropout(0.5)
+    _require_equal(
+        "dropout acts outside training; leave it to nn.Dropout",
+        candidates,
+        _candidates(policy, observation, prefix),
+    )
+
+
+def _check_gradients(
+    policy: ChunkPolicy, observation: Observation, prefix: Tensor, actions: Tensor
+) -> None:
+    condition = policy.condition(observation, prefix)
+    valid = torch.ones(actions.shape[:2], dtype=torch.bool)
+    cost = policy.imitation_cost(condition, actions, valid, 0.0).sum()
+    _require_gradients("imitation_cost", policy, cost)
+    if not _candidates(policy, observation, prefix).requires_grad:
+        raise NetworkContractError(
+            "no gradient passes from chunks into the policy; keep to_chunks free of no_grad and "
+            "detach, or a critic cannot improve it"
+        )
+
+
+def _candidates(policy: ChunkPolicy, observation: Observation, prefix: Tensor) -> Tensor:
+    condition = policy.condition(observation, prefix)
+    return policy.sample(CANDIDATES, 0.7, condition, ROWS, _seeded(0))
+
+
+def _example(
+    inputs: ModelInputs, keys: tuple[str, ...], seed: int
+) -> tuple[Observation, Tensor, Tensor]:
+    """A raw observation, a normalised prefix and a normalised chunk, `ROWS` rows each."""
+    generator = _seeded(seed)
+    observation: Observation = {}
+    for key in keys:
+        shape = (ROWS, inputs.chunk.history_length, *inputs.observation_shapes[key])
+        if is_image_key(key):
+            frames = torch.randint(0, 256, shape, generator=generator)
+            observation[key] = frames.to(torch.uint8)
+        else:
+            observation[key] = torch.randn(shape, generator=generator)
+    steps = inputs.chunk.prefix_length + inputs.chunk.chunk_length
+    actions = torch.rand(ROWS, steps, inputs.action_dim, generator=generator) * 1.6 - 0.8
+    prefix_length = inputs.chunk.prefix_length
+    return observation, actions[:, :prefix_length], actions[:, prefix_length:]
+
+
+def _moved_copy(network: Network, seed: int) -> Network:
+    """In evaluation mode, in float32, all weights moved a little."""
+    moved = copy.deepcopy(network).eval().float().cpu()
+    generator = _seeded(seed + 1)
+    with torch.no_grad():
+        for parameter in moved.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return moved
+
+
+def _seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _require_known(kinds: Kinds[Any], kind: str, found: type) -> None:
+    try:
+        known = kinds.find(kind)
+    except SoftflowError as error:
+        raise NetworkContractError(
+            f'its configuration has the kind "{kind}", by which a checkpoint will not find it '
+            f"again: {error}"
+        ) from error
+    if known is not found:
+        raise NetworkContractError(
+            f'its configuration has the kind "{kind}", which is {known.__name__}, not '
+            f"{found.__name__}; give its Config the kind of its own class"
+        )
+
+
+def _require_shape(what: str, value: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(value.shape) != shape:
+        raise NetworkContractError(f"{what} has shape {tuple(value.shape)}; return {shape}")
+    if not (value.is_floating_point() and value.isfinite().all()):
+        raise NetworkContractError(f"{what} is not finite: {value.flatten()[:5].tolist()} …")
+
+
+def _require_equal(otherwise: str, ours: Tensor, theirs: Tensor) -> None:
+    if not torch.equal(ours, theirs):
+        raise NetworkContractError(otherwise)
+
+
+def _require_close(otherwise: str, ours: Tensor, theirs: Tensor) -> None:
+    if not torch.allclose(ours, theirs, rtol=CLOSE, atol=CLOSE):
+        gap = (ours - theirs).abs().max().item()
+        raise NetworkContractError(f"{otherwise} (they differ by {gap:.2g})")
+
+
+def _require_rows_apart(what: str, of_rows: Callable[[slice], Tensor]) -> None:
+    everything = of_rows(slice(None))
+    for row in range(ROWS):
+        _require_close(
+            f"the {what} of a row depend on the other rows; normalise nothing over the batch in "
+            "evaluation",
+            of_rows(slice(row, row + 1))[0],
+            everything[row],
+        )
+
+
+def _require_gradients(what: str, network: nn.Module, total: Tensor) -> None:
+    network.zero_grad()
+    total.backward()
+    idle = [name for name, p in network.named_parameters() if p.grad is None]
+    if idle:
+        raise NetworkContractError(
+            f"{what} does not reach the weights {', '.join(idle[:3])}; use them or remove them"
+        )

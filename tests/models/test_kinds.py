@@ -1,0 +1,52 @@
+"""Kinds are found by name or import path; nothing that is no network is ever called."""
+
+from __future__ import annotations
+
+import pytest
+from gaussian_policy import GaussianConfig, GaussianPolicy
+
+from softflow.errors import ConfigError
+from softflow.models.critic import CRITICS
+from softflow.models.critics.transformer_critic import TransformerCritic
+from softflow.models.encoder import ENCODERS
+from softflow.models.encoders.state_mlp import StateMlp, StateMlpConfig
+from softflow.models.policies.flow_policy import FlowPolicy
+from softflow.models.policy import POLICIES
+
+
+def test_built_in_and_own_kinds_are_found() -> None:
+    assert POLICIES.find("flow") is FlowPolicy
+    assert CRITICS.find("transformer") is TransformerCritic
+    assert ENCODERS.find("state_mlp") is StateMlp
+    assert POLICIES.find("gaussian_policy:GaussianPolicy") is GaussianPolicy
+    assert POLICIES.default_config("gaussian_policy:GaussianPolicy") == GaussianConfig()
+    assert ENCODERS.default_config("state_mlp") == StateMlpConfig()
+
+
+def test_every_built_in_configuration_names_its_own_kind() -> None:
+    for kinds in (POLICIES, CRITICS, ENCODERS):
+        for kind in kinds.built_in:
+            assert kinds.default_config(kind).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("flwo", 'no policy "flwo"; did you mean "flow"'),
+        ("diffusion", 'no policy "diffusion"; choose one of flow, or "package.module:Class"'),
+        ("no_such_module:Policy", "cannot import the policy .*No module named"),
+        ("gaussian_policy:Missing", "cannot import the policy .*Missing"),
+        (":Policy", "cannot import the policy"),
+        ("subprocess:Popen", "no policy: .* is not derived from ChunkPolicy"),
+        ("os:abort", "no policy: .* is not derived from ChunkPolicy"),
+        ("softflow.models.encoders.state_mlp:StateMlp", "not derived from ChunkPolicy"),
+    ],
+)
+def test_what_is_no_policy_is_refused(kind: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        POLICIES.find(kind)
+
+
+def test_a_class_without_configuration_is_refused() -> None:
+    with pytest.raises(ConfigError, match="has no configuration; give its class the attribute"):
+        POLICIES.default_config("softflow.models.policy:ChunkPolicy")
