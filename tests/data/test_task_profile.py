@@ -80,38 +80,44 @@ def test_a_profile_has_a_json_form() -> None:
     assert again == CUBE
 
 
+# As somebody writes them who does not check types.
+EVENT: Any = TaskEvent
+MEASURE: Any = Measure
+PROFILE: Any = TaskProfile
+
+
 @pytest.mark.parametrize(
     ("declare", "message"),
     [
-        (lambda: TaskEvent("Cut!", 1.0), r"an event is called 'Cut!'; use lower-case"),
-        (lambda: TaskEvent("cut", 1.0, "win"), r"'cut' has kind 'win'; choose one of success"),
-        (lambda: TaskEvent("cut", float("nan")), r"'cut' has value nan; give a finite number"),
-        (lambda: TaskEvent("cut", "1"), r"'cut' has value '1'; give a finite number"),
-        (lambda: Measure("median"), r"measure of kind 'median'; choose one of success_rate"),
-        (lambda: Measure("count"), r"'count' of event ''; every kind but success_rate needs"),
-        (lambda: Measure("success_rate", "cut"), r"'success_rate' of event 'cut'"),
-        (lambda: Measure("count", "cut", "per min"), r"a measure is called 'per min'"),
-        (lambda: Measure("count", "cut", per_event=0), r"per_event is 0; make it > 0"),
-        (lambda: TaskProfile((CUT, CUT)), r"two events are called 'cut'"),
-        (lambda: TaskProfile(("cut",)), r"events holds 'cut'; make it a TaskEvent"),
-        (lambda: TaskProfile(measures=(CUT,)), r"measures holds .*; make it a Measure"),
-        (lambda: TaskProfile((CUT,), ("cutt",)), r"success_when: event 'cutt' is .*mean 'cut'\?"),
-        (lambda: TaskProfile((DROPPED,), ("dropped",)), r"'dropped', which is a failure"),
-        (lambda: TaskProfile((), ("cut",)), r"'cut' is not declared in .*; declared: none"),
+        (lambda: EVENT("Cut!", 1.0), r"an event is called 'Cut!'; use lower-case"),
+        (lambda: EVENT("cut", 1.0, "win"), r"'cut' has kind 'win'; choose one of success"),
+        (lambda: EVENT("cut", float("nan")), r"'cut' has value nan; give a finite number"),
+        (lambda: EVENT("cut", "1"), r"'cut' has value '1'; give a finite number"),
+        (lambda: MEASURE("median"), r"measure of kind 'median'; choose one of success_rate"),
+        (lambda: MEASURE("count"), r"'count' of event ''; every kind but success_rate needs"),
+        (lambda: MEASURE("success_rate", "cut"), r"'success_rate' of event 'cut'"),
+        (lambda: MEASURE("count", "cut", "per min"), r"a measure is called 'per min'"),
+        (lambda: MEASURE("count", "cut", per_event=0), r"per_event is 0; make it > 0"),
+        (lambda: PROFILE((CUT, CUT)), r"two events are called 'cut'"),
+        (lambda: PROFILE(("cut",)), r"events holds 'cut'; make it a TaskEvent"),
+        (lambda: PROFILE(measures=(CUT,)), r"measures holds .*; make it a Measure"),
+        (lambda: PROFILE((CUT,), ("cutt",)), r"success_when: event 'cutt' is .*mean 'cut'\?"),
+        (lambda: PROFILE((DROPPED,), ("dropped",)), r"'dropped', which is a failure"),
+        (lambda: PROFILE((), ("cut",)), r"'cut' is not declared in .*; declared: none"),
         (
-            lambda: TaskProfile((CUT,), (), (Measure("count", "turn"),)),
+            lambda: PROFILE((CUT,), (), (MEASURE("count", "turn"),)),
             r"measure 'turn_per_episode': event 'turn' is not declared",
         ),
         (
-            lambda: TaskProfile((DROPPED,), (), (Measure("success_rate"),)),
+            lambda: PROFILE((DROPPED,), (), (MEASURE("success_rate"),)),
             r"the success rate would always be 0",
         ),
         (
-            lambda: TaskProfile((CUT,), (), (Measure("before_failure", "cut"),)),
+            lambda: PROFILE((CUT,), (), (MEASURE("before_failure", "cut"),)),
             r"'cut_before_failure' counts before a failure; declare an event of kind 'failure'",
         ),
         (
-            lambda: TaskProfile((CUT,), (), (Measure("count", "cut"), Measure("count", "cut"))),
+            lambda: PROFILE((CUT,), (), (MEASURE("count", "cut"), MEASURE("count", "cut"))),
             r"two measures are called 'cut_per_episode'",
         ),
     ],
