@@ -10,8 +10,7 @@ from gymnasium import spaces
 
 from softflow.envs.check_env import check_env
 from softflow.envs.contract import RobotEnv, data_spec
-from softflow.envs.registry import make_env, register_env, registered_families
-from softflow.errors import ConfigError, EnvironmentContractError
+from softflow.errors import EnvironmentContractError
 
 UP = np.array([1.0, 0.0], np.float32)
 
@@ -200,6 +199,20 @@ class _Leftovers(Walk):
         return super().step(action)
 
 
+class _NoInfo(Walk):
+    def step(self, action: np.ndarray) -> Any:
+        return super().step(action)[:4]
+
+
+class _RewardsNothing(Walk):
+    def outcome(self) -> Any:
+        return (None, *super().outcome()[1:])
+
+
+class _WrongProfile(Walk):
+    task_profile = "events"  # type: ignore[assignment]
+
+
 class _RendersFloats(Walk):
     def render(self) -> np.ndarray:  # type: ignore[override]
         return np.zeros((8, 8, 3))
@@ -229,6 +242,9 @@ class _RendersFloats(Walk):
         (_EarlyTimeLimit, "step 29: truncated is True, max_episode_steps is 30"),
         (_UnseededNoise, "step 1: observation.state differs by .*e-0"),
         (_Leftovers, r"differs by .* \(leftovers of the episode before"),
+        (_NoInfo, r"step 1: step returned tuple; return \(observation, reward, terminated"),
+        (_RewardsNothing, "step 1: reward is None; give a number"),
+        (_WrongProfile, "task_profile is 'events'; make it a softflow.data.task_profile.Task"),
         (_RendersFloats, r"render\(\) gave ndarray; give a uint8 array"),
     ],
 )
@@ -240,35 +256,6 @@ def test_each_broken_promise_is_named(broken: type[Walk], message: str) -> None:
 def test_solution_that_no_longer_solves_is_named() -> None:
     with pytest.raises(EnvironmentContractError, match="its 3 actions do not reach success"):
         check_env(Walk(), solution=(5, np.tile(UP, (3, 1))))
-
-
-def test_unknown_environment_suggests_the_nearest() -> None:
-    with pytest.raises(
-        ConfigError, match="unknown environment 'cube-singel': did you mean cube-si"
-    ):
-        make_env("cube-singel")
-    with pytest.raises(ConfigError, match="known: cube-double, cube-single"):
-        make_env("zzz")
-
-
-def test_unknown_task_is_refused() -> None:
-    with pytest.raises(ConfigError, match="cube-single has tasks 1 to 5, not 6"):
-        make_env("cube-single-task6")
-
-
-def test_registered_family_can_be_made_and_only_once() -> None:
-    tasks = []
-
-    def factory(family: str, task: int | None, image_size: tuple[int, int] | None) -> RobotEnv:
-        tasks.append((family, task, image_size))
-        return Walk()
-
-    register_env("walk", factory)
-    assert "walk" in registered_families()
-    assert isinstance(make_env("walk-task12", image_size=(4, 6)), Walk)
-    assert tasks == [("walk", 12, (4, 6))]
-    with pytest.raises(ConfigError, match="'walk' is already registered"):
-        register_env("walk", factory)
 
 
 def test_data_spec_says_what_a_store_holds() -> None:

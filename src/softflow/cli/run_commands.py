@@ -95,7 +95,10 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Success rate of a checkpoint with a 95 % interval; every episode is kept."""
+    """Success rate of a checkpoint, or what its task declares, with 95 % intervals.
+
+    Every episode is kept.
+    """
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
     """Checkpoint folder, for example RUN/checkpoints/last."""

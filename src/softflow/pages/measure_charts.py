@@ -110,7 +110,7 @@ def by_stage(record: RunRecord, measure: Measure) -> Figure | None:
 def _stage_note(measure: Measure, finals: Sequence[Point]) -> str:
     episodes = {point.evaluation.num_episodes for point in finals}
     count = f"{episodes.pop()}" if len(episodes) == 1 else f"{min(episodes)} to {max(episodes)}"
-    what = measure.title + f" ({measure.unit})" * bool(measure.unit)
+    what = measure.title + f" ({measure.unit})" * (measure.unit not in ("", measure.title))
     interval = "Wilson" if measure.is_rate else "bootstrap"
     return f"Dot: {what} over {count} evaluation episodes. Bar: 95 % {interval} interval."
 

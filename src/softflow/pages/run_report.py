@@ -10,7 +10,7 @@ import base64
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -157,9 +157,9 @@ def _evaluation_table(record: RunRecord, measures: Sequence[Measure]) -> str:
         for row, evaluation in zip(rows, record.evaluations, strict=True):
             found = evaluation.measured(measure.name)
             row += [escape(value_text(found)), interval_text(found)] if found else ["–", "–"]
-    columns = {
+    columns: dict[str, Callable[[Evaluation], str]] = {
         "Episodes": lambda e: f"{e.num_episodes:,}",
-        "Mean steps to success": _mean_length,
+        **({"Mean steps to success": _mean_length} if _judges_success(record) else {}),
         "Online episodes": lambda e: f"{e.online_episodes:,}",
         "Robot steps": lambda e: f"{e.robot_steps:,}",
         "Updates": lambda e: f"{e.update_step:,}",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from softflow.data.episode_store import EpisodeStore
+from softflow.envs import registry
 from softflow.envs.ogbench.demonstrations import collect_demonstrations
 from softflow.envs.ogbench.demonstrators import Operator, OperatorMixture
 from softflow.errors import ConfigError, DataError
@@ -80,6 +81,14 @@ def test_more_of_the_same_collection_keeps_what_is_there(reference: Path, tmp_pa
     assert [file.stat().st_mtime_ns for file in files[:2]] == kept
     assert progress == [3, 4]
     assert content(path) == content(reference)
+
+
+def test_workers_know_what_was_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else they would not know the name; that it is no task of OGBench is what they find out."""
+    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
+    registry.register_env("turning", "event_worlds:make_turning")
+    with pytest.raises(ConfigError, match="OGBench manipulation tasks only, not 'turning'"):
+        collect_demonstrations("turning", 2, 3, tmp_path, mixture=MIXTURE, num_workers=2)
 
 
 def test_full_store_starts_no_simulator(reference: Path, monkeypatch: pytest.MonkeyPatch) -> None:
