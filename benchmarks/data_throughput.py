@@ -19,7 +19,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.sampling.chunk_sampler import ChunkSampler
-from softflow.sampling.columns import episode_bytes
+from softflow.sampling.flat_arrays import row_bytes
 from softflow.sampling.prefetch import Prefetcher
 
 ROBOTS = (
@@ -68,7 +68,7 @@ def _rows(dataset: ChunkDataset, batch_size: int, turns: int) -> list[Row]:
     sizes = (batch_size, LARGE_BATCH)
     samplers = {size: ChunkSampler(dataset, size, 0, "benchmark") for size in sizes}
     num_bytes = {size: batch_bytes(sampler.batch(0)) for size, sampler in samplers.items()}
-    data_bytes = sum(episode_bytes(dataset.store.spec, T) for T in dataset.episode_lengths.tolist())
+    data_bytes = row_bytes(dataset.store.spec) * dataset.num_windows
     # Not zeros: pages that were never written are all the same one, and that is quick to read.
     source = np.ones(max(data_bytes, *num_bytes.values()), np.uint8)
     variants: dict[str, Callable[[], object]] = {}

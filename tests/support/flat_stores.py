@@ -1,4 +1,4 @@
-"""Stores, and datasets over them in RAM and mapped, for the tests of the flat cache."""
+"""Stores, and datasets over them in RAM and mapped, for the tests of flat and mapped arrays."""
 
 from __future__ import annotations
 
@@ -72,11 +72,10 @@ def assert_same(a: ChunkDataset, b: ChunkDataset) -> None:
             assert left.numpy().tobytes() == right.numpy().tobytes(), field.name
 
 
-def column_files(store: EpisodeStore) -> dict[str, tuple[int, bytes]]:
-    """Inode and content of every file of rows."""
-    files = (store.path / "cache").glob("columns_*/*")
-    return {str(path): (path.stat().st_ino, path.read_bytes()) for path in files}
+def cached_files(store: EpisodeStore) -> dict[str, int]:
+    """Every file of the cache's arrays, and its inode."""
+    return {str(path): path.stat().st_ino for path in (store.path / "cache").glob("*/*")}
 
 
-def column(cache: Path, name: str) -> Path:
-    return next(cache.glob(f"columns_*/{name}.f32"))
+def cached_file(cache: Path, name: str) -> Path:
+    return next(cache.glob(f"*/{name}"))

@@ -13,9 +13,8 @@ from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
 from softflow.sampling.chunk_batch import ChunkBatch
-from softflow.sampling.columns import Columns, take_rows
-from softflow.sampling.flat_episodes import EpisodeTable, FlatEpisodes, Places
-from softflow.sampling.flat_loading import DEFAULT_RAM_BYTES, FlatLoader
+from softflow.sampling.episode_loading import DEFAULT_RAM_BYTES, EpisodeLoader
+from softflow.sampling.flat_arrays import FlatEpisodes, Places, take_rows
 from softflow.sampling.frame_cache import FrameCache
 
 DEFAULT_IMAGE_CACHE_BYTES = 512 * 1024**2
@@ -28,7 +27,8 @@ class ChunkDataset:
     it at once with the same episodes gives the same numbering.
 
     Memory: states, actions and rewards stay in RAM as float32 up to `ram_bytes` (twice that while
-    episodes are added); larger data is mapped from files beside the store, see `FlatLoader`. Images
+    episodes are added); larger data is mapped from files beside the store, see `EpisodeLoader`.
+    Images
     are read on demand through a cache of at most `image_cache_bytes` decoded bytes. Batches are
     the caller's.
 
@@ -62,30 +62,30 @@ class ChunkDataset:
         self._image_keys = store.spec.image_keys if with_images else ()
         lengths = np.arange(chunk_spec.chunk_length + 1)[:, None]
         self._triangle = np.arange(chunk_spec.chunk_length) < lengths
-        self._loader = FlatLoader(store, ram_bytes, cache_folder)
-        self._flat = FlatEpisodes(Columns.empty(store.spec), EpisodeTable.empty())
+        self._loader = EpisodeLoader(store, ram_bytes, cache_folder)
+        self._flat = FlatEpisodes.empty(store.spec)
         self._frames = FrameCache(store, image_cache_bytes)
         self.add_episodes(range(len(store)) if episodes is None else episodes)
 
     @property
     def num_windows(self) -> int:
         """Number of decision windows: the summed length of all episodes."""
-        return len(self._flat.windows)
+        return self._flat.num_windows
 
     @property
     def num_episodes(self) -> int:
         """Number of episodes added so far."""
-        return len(self._flat.table.length)
+        return len(self._flat)
 
     @property
     def episode_indices(self) -> tuple[int, ...]:
         """Store indices of the episodes, in the order they were added."""
-        return tuple(self._flat.table.store_index.tolist())
+        return tuple(self._flat.store_index.tolist())
 
     @property
     def episode_lengths(self) -> np.ndarray:
         """Windows of each episode `[num_episodes]`, in the order they were added."""
-        return self._flat.table.length
+        return self._flat.length
 
     @property
     def cached_image_bytes(self) -> int:
@@ -133,7 +133,7 @@ class ChunkDataset:
         left = places.length - places.step
         num_steps = np.minimum(spec.execution_horizon, left)
         next_step = places.step + num_steps
-        stops = flat.table.terminated.take(places.episode) & (num_steps == left)
+        stops = flat.terminated.take(places.episode) & (num_steps == left)
         # Row n of the triangle has its first n entries true.
         in_chunk = np.clip(left - spec.prefix_length, 0, spec.chunk_length)
         step_valid = take_rows(self._triangle, in_chunk)
@@ -153,7 +153,7 @@ class ChunkDataset:
             next_prefix_actions=actions(next_step, spec.prefix_length),
             bootstrap_mask=torch.from_numpy((~stops).astype(np.float32)),
             is_offline=torch.full((len(windows),), self.offline, dtype=torch.bool),
-            episode_success=torch.from_numpy(flat.table.success.take(places.episode)),
+            episode_success=torch.from_numpy(flat.success.take(places.episode)),
         )
 
     def _observations(
@@ -168,7 +168,7 @@ class ChunkDataset:
         if self._image_keys:
             # In one go, because windows share pieces with what follows them.
             steps = np.maximum(np.stack(last)[:, :, None] + np.arange(1 - count, 1), 0)
-            episodes = np.take(flat.table.store_index, places.episode)[:, None]
+            episodes = np.take(flat.store_index, places.episode)[:, None]
             episodes = np.broadcast_to(episodes, steps.shape)
             images = self._frames.frames(self._image_keys, episodes, steps)
             for key, frames in images.items():

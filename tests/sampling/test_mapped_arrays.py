@@ -1,4 +1,4 @@
-"""A cache that is damaged, stale, of other data or not writable never spoils a batch."""
+"""A cache that is damaged, of other data or not writable never spoils a batch."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import dataclasses
 import json
 import os
 import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flat_stores import (
     SPEC,
     STATE,
     assert_same,
-    column,
+    cached_file,
     filled_store,
     in_ram,
     mapped,
@@ -24,40 +24,44 @@ from flat_stores import (
 )
 
 from softflow.data.episode_store import EpisodeStore
-from softflow.errors import StoreError
+from softflow.sampling.mapped_arrays import CHECKSUMS
 
 
-def spoil_index(cache: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    value = json.loads((cache / "index.json").read_text())
-    change(value)
-    (cache / "index.json").write_text(json.dumps(value))
-
-
-def flip(path: Path) -> None:
+def flip(path: Path, place: float) -> None:
+    """Change one bit, at this share of the file."""
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[int(len(content) * place)] ^= 1
     path.write_bytes(content)
 
 
+def other_checksums(cache: Path, **changed: int) -> None:
+    path = cached_file(cache, CHECKSUMS)
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "index is no JSON": (lambda c: (c / "index.json").write_bytes(b"{"), "not JSON"),
-    "index is empty": (lambda c: (c / "index.json").write_bytes(b""), "not JSON"),
-    "index is a list": (lambda c: (c / "index.json").write_text("[1]"), "is damaged"),
-    "index lacks a part": (
-        lambda c: spoil_index(c, lambda value: value.pop("content")),
-        "is damaged",
+    "checksums are no JSON": (lambda c: cached_file(c, CHECKSUMS).write_bytes(b"{"), "not JSON"),
+    "checksums are empty": (lambda c: cached_file(c, CHECKSUMS).write_bytes(b""), "not JSON"),
+    "checksums are a list": (
+        lambda c: cached_file(c, CHECKSUMS).write_text("[1]"),
+        "does not name its arrays",
     ),
-    "index changed": (
-        lambda c: spoil_index(c, lambda value: value["content"].update(length=[9, 5])),
-        "checksum of .*index",
+    "checksums name another file": (
+        lambda c: other_checksums(c, more=1),
+        "does not name its arrays",
     ),
-    "other version": (
-        lambda c: spoil_index(c, lambda value: value.update(cache_version=99)),
-        "cache_version 99",
-    ),
-    "bit flipped": (lambda c: flip(column(c, STATE)), "checksum of .*state"),
-    "column cut": (lambda c: os.truncate(column(c, "action"), 40), "action.*bytes short"),
-    "column gone": (lambda c: column(c, "next.reward").unlink(), "reward.*No such file"),
+    "checksum changed": (lambda c: other_checksums(c, action=1), "checksum of .*action"),
+    **{
+        f"bit flipped in {name} at {place}": (
+            lambda c, name=name, place=place: flip(cached_file(c, f"{name}.npy"), place),
+            f"checksum of .*{name}",
+        )
+        for name in (STATE, "observation.pose", "action", "next.reward")
+        for place in (0.0, 0.99)
+    },
+    "file cut": (lambda c: os.truncate(cached_file(c, "action.npy"), 40), "checksum of .*action"),
+    "file empty": (lambda c: os.truncate(cached_file(c, "action.npy"), 0), "checksum of .*action"),
+    "file gone": (lambda c: cached_file(c, "next.reward.npy").unlink(), "No such file.*reward"),
 }
 
 
@@ -67,23 +71,23 @@ def test_damaged_cache_is_built_anew(tmp_path: Path, kind: str) -> None:
     mapped(store)
     damage, message = DAMAGE[kind]
     damage(store.path / "cache")
-    with pytest.warns(UserWarning, match=f"building the cache .* anew: .*{message}"):
+    with pytest.warns(UserWarning, match=f"the cache .* is damaged and not used: .*{message}"):
         dataset = mapped(store)
     assert_same(dataset, in_ram(store))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert_same(mapped(store), dataset)
-    assert len(list((store.path / "cache").glob("columns_*"))) == 1
+    assert len(list((store.path / "cache").iterdir())) == 2
 
 
-def test_replaced_episode_is_noticed(tmp_path: Path) -> None:
+def test_folder_without_checksums_is_half_removed_and_no_damage(tmp_path: Path) -> None:
     store = filled_store(tmp_path / "store", [5, 9])
     mapped(store)
-    other = filled_store(tmp_path / "other", [3, 9, 5])
-    other.episode_path(2).replace(store.episode_path(0))
-    with pytest.warns(UserWarning, match="replaced or set aside"):
-        dataset = mapped(store)
-    assert_same(dataset, in_ram(store))
+    cached_file(store.path / "cache", CHECKSUMS).unlink()
+    cached_file(store.path / "cache", "action.npy").unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_same(mapped(store), in_ram(store))
 
 
 def test_cache_of_other_data_is_not_used(tmp_path: Path) -> None:
@@ -94,16 +98,15 @@ def test_cache_of_other_data_is_not_used(tmp_path: Path) -> None:
     episode = random_episode(0, 5)
     other.append(dataclasses.replace(episode, observations={STATE: episode.observations[STATE]}))
     (store.path / "cache").rename(other.path / "cache")
-    with pytest.warns(UserWarning, match="another spec"):
-        dataset = mapped(other)
-    assert_same(dataset, in_ram(other))
+    assert_same(mapped(other), in_ram(other))
+    assert len(list((other.path / "cache").iterdir())) == 2
 
 
 def test_open_dataset_survives_a_rebuild(tmp_path: Path) -> None:
     store = filled_store(tmp_path / "store", [5, 9])
     dataset = mapped(store)
-    (store.path / "cache" / "index.json").write_bytes(b"")
-    with pytest.warns(UserWarning, match="anew"):
+    cached_file(store.path / "cache", CHECKSUMS).write_bytes(b"")
+    with pytest.warns(UserWarning, match="damaged"):
         mapped(store)
     assert_same(dataset, in_ram(store))
 
@@ -161,9 +164,32 @@ def test_read_only_store(tmp_path: Path, read_only: Callable[[Path], None]) -> N
     assert_same(dataset, in_ram(bare))
 
 
-def test_damaged_episode_is_named(tmp_path: Path) -> None:
+FULL = """
+import resource, sys, warnings
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.episode_store import EpisodeStore
+from softflow.sampling.chunk_dataset import ChunkDataset
+store = EpisodeStore.open(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+with warnings.catch_warnings(record=True) as told:
+    print(ChunkDataset(store, ChunkSpec(4, 4), ram_bytes=0).num_windows)
+print(told[0].message)
+"""
+
+
+def test_full_disk_means_ram_and_a_warning(tmp_path: Path) -> None:
+    """A limit of the size of files refuses as a full disk does, in the middle of writing."""
+    store = filled_store(tmp_path / "store", [50, 90])
+    script = [sys.executable, "-c", FULL, str(store.path)]
+    done = subprocess.run(script, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.startswith("140\ncannot write the cache"), done.stdout
+    assert [path.name for path in (store.path / "cache").iterdir()] == ["lock"]
+
+
+def test_what_an_older_softflow_left_is_removed(tmp_path: Path) -> None:
     store = filled_store(tmp_path / "store", [5, 9])
-    content = store.episode_path(1).read_bytes()
-    store.episode_path(1).write_bytes(content[: len(content) // 2])
-    with pytest.raises(StoreError, match="episode_000001"):
-        mapped(store, episodes=[0])
+    (store.path / "cache" / "columns_1f3a9c2e").mkdir(parents=True)
+    (store.path / "cache" / "columns_1f3a9c2e" / "action.f32").write_bytes(b"rows")
+    (store.path / "cache" / "index.json").write_text("{}")
+    mapped(store)
+    assert len(list((store.path / "cache").iterdir())) == 2

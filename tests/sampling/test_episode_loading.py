@@ -1,4 +1,4 @@
-"""The mapped cache gives the very batches that RAM gives, as stores grow and are relabelled."""
+"""Mapped arrays give the very batches that RAM gives, as stores grow and are relabelled."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pytest
 import torch
 from flat_stores import (
     CHUNK,
     assert_same,
-    column_files,
+    cached_files,
     filled_store,
     in_ram,
     mapped,
@@ -24,6 +25,7 @@ from hypothesis import strategies as st
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, EventKind, Label
+from softflow.errors import DataError, StoreError
 from softflow.sampling.chunk_dataset import ChunkDataset
 
 
@@ -66,20 +68,26 @@ def test_small_data_makes_no_files(tmp_path: Path) -> None:
     assert not (store.path / "cache").exists()
 
 
-def test_appended_episodes_are_appended_to_the_cache(tmp_path: Path) -> None:
+def test_the_same_episodes_are_mapped_from_the_same_files(tmp_path: Path) -> None:
+    store = filled_store(tmp_path / "store", [5, 9])
+    mapped(store)
+    before = cached_files(store)
+    mapped(EpisodeStore.open(store.path))
+    assert cached_files(store) == before
+
+
+def test_mapped_dataset_grows(tmp_path: Path) -> None:
     store = filled_store(tmp_path / "store", [5, 9])
     dataset = mapped(store)
-    before = column_files(store)
+    before, twin = cached_files(store), mapped(EpisodeStore.open(store.path))
     with EpisodeStore.open(store.path, writable=True) as writer:
         writer.append(random_episode(7, 4))
     assert dataset.add_new_episodes() == 1
     assert_same(dataset, in_ram(store))
-    after = column_files(store)
-    assert before.keys() == after.keys()
-    for path, (inode, content) in before.items():
-        assert after[path][0] == inode
-        assert after[path][1].startswith(content)
-        assert len(after[path][1]) > len(content)
+    assert cached_files(store).keys().isdisjoint(before)
+    assert len(cached_files(store)) == len(before)
+    # Who has mapped the removed files goes on with them.
+    assert_same(twin, in_ram(store, episodes=[0, 1]))
 
 
 def test_dataset_grows_out_of_ram_into_the_cache(tmp_path: Path) -> None:
@@ -91,32 +99,27 @@ def test_dataset_grows_out_of_ram_into_the_cache(tmp_path: Path) -> None:
     assert_same(dataset, in_ram(store, episodes=[1, 0, 1]))
 
 
-def test_reader_that_knows_fewer_episodes_uses_a_longer_cache(tmp_path: Path) -> None:
-    store = filled_store(tmp_path / "store", [5, 9])
-    reader = EpisodeStore.open(store.path)
-    with EpisodeStore.open(store.path, writable=True) as writer:
-        writer.append(random_episode(7, 4))
-        mapped(writer)
-    before = column_files(store)
-    assert_same(mapped(reader), in_ram(reader))
-    assert column_files(store) == before
-
-
-def test_relabelling_changes_batches_and_no_file(tmp_path: Path) -> None:
+def test_relabelled_episodes_are_mapped_anew(tmp_path: Path) -> None:
     store = filled_store(tmp_path / "store", [5, 9, 6])
     recorded = mapped(store)
-    before = column_files(store)
+    before = cached_files(store)
     store.label(1, Label("anna", (Event(3, "success", 2.0),)))
     assert_same(mapped(store), in_ram(store))
     assert mapped(store).num_windows == recorded.num_windows - 5
+    assert cached_files(store).keys().isdisjoint(before)
     store.label(1, Label("bert", (Event(8, "failure", -1.0),)))
     assert_same(mapped(store), in_ram(store))
-    assert column_files(store) == before
+    store.label(1, Label("anna", (), withdrawn=True))
+    assert_same(mapped(store), recorded)
+    assert cached_files(store).keys() == before.keys()
 
 
-def test_windows_keep_their_numbers_when_an_old_episode_is_relabelled(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ram_bytes", [0, 10**12])
+def test_windows_keep_their_numbers_when_an_old_episode_is_relabelled(
+    tmp_path: Path, ram_bytes: int
+) -> None:
     store = filled_store(tmp_path / "store", [5, 9])
-    dataset = mapped(store)
+    dataset = ChunkDataset(store, CHUNK, ram_bytes=ram_bytes)
     expected = dataset.gather(np.arange(14))
     with EpisodeStore.open(store.path, writable=True) as writer:
         writer.label(0, Label("anna", (Event(1, "success", 2.0),)))
@@ -137,3 +140,36 @@ def test_stores_share_a_cache_folder(tmp_path: Path) -> None:
             assert_same(mapped(store, cache_folder=folder), in_ram(store))
             assert not (store.path / "cache").exists()
     assert len(list(folder.iterdir())) == 2
+
+
+def test_replaced_episode_is_read_anew(tmp_path: Path) -> None:
+    store = filled_store(tmp_path / "store", [5, 9])
+    mapped(store)
+    other = filled_store(tmp_path / "other", [3, 9, 5])
+    other.episode_path(2).replace(store.episode_path(0))
+    with pytest.raises(StoreError, match=r"episode_000000.* has success True, and had False"):
+        mapped(store)
+    again = EpisodeStore.open(store.path)
+    assert_same(mapped(again), in_ram(again))
+
+
+def test_damaged_episode_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    store = filled_store(tmp_path / "store", [5, 9])
+    dataset = mapped(store, episodes=[0])
+    content = store.episode_path(1).read_bytes()
+    store.episode_path(1).write_bytes(content[: len(content) // 2])
+    with pytest.raises(StoreError, match="episode_000001"):
+        dataset.add_episodes([1])
+    assert_same(dataset, in_ram(store, episodes=[0]))
+    assert not list((store.path / "cache").glob(".*"))
+
+
+def test_label_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    store = filled_store(tmp_path / "store", [5, 9])
+    store.label(1, Label("anna", (Event(8, "success", 1.0),)))
+    label = next((store.path / "labels").iterdir())
+    label.rename(label.with_name(label.name.replace("000001", "000000")))
+    store.refresh()
+    for ram_bytes in (0, 10**12):
+        with pytest.raises(DataError, match="anna put an event at step 8"):
+            ChunkDataset(store, CHUNK, ram_bytes=ram_bytes)
