@@ -68,7 +68,7 @@ def _rows(dataset: ChunkDataset, batch_size: int, turns: int) -> list[Row]:
     sizes = (batch_size, LARGE_BATCH)
     samplers = {size: ChunkSampler(dataset, size, 0, "benchmark") for size in sizes}
     num_bytes = {size: batch_bytes(sampler.batch(0)) for size, sampler in samplers.items()}
-    data_bytes = row_bytes(dataset.store.spec) * dataset.num_windows
+    data_bytes = row_bytes(dataset.spec) * dataset.num_windows
     # Not zeros: pages that were never written are all the same one, and that is quick to read.
     source = np.ones(max(data_bytes, *num_bytes.values()), np.uint8)
     variants: dict[str, Callable[[], object]] = {}

@@ -26,7 +26,7 @@ def image_spec() -> DataSpec:
     return DataSpec({STATE: (3,), CAMERA: (64, 64, 3)}, 2, (-1.0, -1.0), (1.0, 1.0), 20.0, "toy")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_episode() -> EpisodeMaker:
     """`make_episode(spec, length=…, seed=…, success=…)`: random, but valid content."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,8 @@ import torch
 from torch import Tensor
 
 from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
 from softflow.sampling.chunk_batch import ChunkBatch
@@ -24,24 +28,32 @@ class ChunkDataset:
     """Every decision window (t in 0 … T−1) of chosen episodes of a store.
 
     Windows are numbered in the order their episodes were added, so growing a dataset or building
-    it at once with the same episodes gives the same numbering.
+    it at once with the same episodes gives the same numbering. Episodes are as the labels of that
+    moment have them; windows keep their numbers when an episode is labelled anew later.
 
     Memory: states, actions and rewards stay in RAM as float32 up to `ram_bytes` (twice that while
-    episodes are added); larger data is mapped from files beside the store, see `EpisodeLoader`.
-    Images
+    episodes are added to others); larger data is mapped from files, see `EpisodeLoader`. Images
     are read on demand through a cache of at most `image_cache_bytes` decoded bytes. Batches are
     the caller's.
+
+    It has what statistics are computed from (`data.statistics.Episodes`); its episodes are
+    numbered 0 … num_episodes − 1 there.
 
     Args:
         store: where the episodes are.
         chunk_spec: lengths of a decision.
         episodes: indices into the store; all of them when None.
         offline: what `is_offline` says of these rows.
-        with_images: whether batches hold the cameras too.
+        with_images: False is short for no `image_keys`.
+        image_keys: the cameras that batches hold beside all states; all of them when None.
         image_cache_bytes: bound of the decoded-image cache; unused without images.
         ram_bytes: bound of the states, actions and rewards held in RAM.
         cache_folder: where files to map may be written if not beside the episodes (read-only or
             network stores).
+
+    Raises:
+        StoreError: an episode is missing or damaged.
+        DataError: the store has no such camera, or a label does not fit its episode.
     """
 
     def __init__(
@@ -52,6 +64,7 @@ class ChunkDataset:
         episodes: Sequence[int] | None = None,
         offline: bool = True,
         with_images: bool = True,
+        image_keys: Sequence[str] | None = None,
         image_cache_bytes: int = DEFAULT_IMAGE_CACHE_BYTES,
         ram_bytes: int = DEFAULT_RAM_BYTES,
         cache_folder: Path | None = None,
@@ -59,13 +72,23 @@ class ChunkDataset:
         self.store = store
         self.chunk_spec = chunk_spec
         self.offline = offline
-        self._image_keys = store.spec.image_keys if with_images else ()
+        self._image_keys = _chosen_cameras(store, image_keys) if with_images else ()
         lengths = np.arange(chunk_spec.chunk_length + 1)[:, None]
         self._triangle = np.arange(chunk_spec.chunk_length) < lengths
         self._loader = EpisodeLoader(store, ram_bytes, cache_folder)
         self._flat = FlatEpisodes.empty(store.spec)
         self._frames = FrameCache(store, image_cache_bytes)
         self.add_episodes(range(len(store)) if episodes is None else episodes)
+
+    @property
+    def path(self) -> Path:
+        """Folder of the store."""
+        return self.store.path
+
+    @property
+    def spec(self) -> DataSpec:
+        """What the store holds."""
+        return self.store.spec
 
     @property
     def num_windows(self) -> int:
@@ -76,6 +99,10 @@ class ChunkDataset:
     def num_episodes(self) -> int:
         """Number of episodes added so far."""
         return len(self._flat)
+
+    def __len__(self) -> int:
+        """The number of episodes, not of windows."""
+        return self.num_episodes
 
     @property
     def episode_indices(self) -> tuple[int, ...]:
@@ -92,11 +119,62 @@ class ChunkDataset:
         """Decoded image bytes held at the moment."""
         return self._frames.num_bytes
 
+    def episode(self, index: int, *, with_images: bool = False) -> Episode:
+        """An episode as its windows have it: read-only views, without metadata.
+
+        Args:
+            index: 0 … num_episodes − 1, in the order they were added.
+            with_images: whether to read the frames of all cameras.
+
+        Raises:
+            DataError: no such episode.
+            StoreError: its file is damaged or gone.
+        """
+        flat = self._flat
+        if not 0 <= index < len(flat):
+            raise DataError(
+                f"the dataset over '{self.path}' has no episode {index}; it holds "
+                f"{len(flat)}, numbered from 0."
+            )
+        episode = flat.episode(index)
+        if not with_images:
+            return episode
+        steps = np.arange(episode.length + 1)
+        episodes = np.full(len(steps), flat.store_index[index])
+        frames = self._frames.frames(self.spec.image_keys, episodes, steps)
+        return replace(episode, observations=episode.observations | frames)
+
+    def subset(self, episodes: Sequence[int]) -> ChunkDataset:
+        """A dataset of some of the episodes, which shares the arrays and the image cache.
+
+        Its windows are numbered as if it had been made of these episodes alone. It does not grow
+        with this one, nor this one with it.
+
+        Args:
+            episodes: store indices, in the order their windows are numbered.
+
+        Raises:
+            DataError: one of them is not in this dataset.
+        """
+        flat = self._flat
+        numbers: dict[int, int] = {}
+        for number, index in enumerate(flat.store_index.tolist()):
+            numbers.setdefault(index, number)
+        if missing := [index for index in episodes if index not in numbers]:
+            raise DataError(
+                f"the dataset over '{self.path}' does not hold episode {missing[0]} of the store; "
+                "choose from its episode_indices."
+            )
+        result = copy.copy(self)
+        result._flat = flat.chosen([numbers[index] for index in episodes])
+        return result
+
     def add_episodes(self, indices: Iterable[int]) -> None:
         """Read more episodes of the store; each adds its T windows behind the present ones.
 
         Raises:
             StoreError: an episode is missing or damaged; nothing is added then.
+            DataError: a label does not fit its episode; nothing is added then.
         """
         self._flat = self._loader.load(self._flat, list(indices))
 
@@ -175,3 +253,13 @@ class ChunkDataset:
                 for part, batch in zip(result, torch.from_numpy(frames), strict=True):
                     part[key] = batch
         return result
+
+
+def _chosen_cameras(store: EpisodeStore, keys: Sequence[str] | None) -> tuple[str, ...]:
+    known = store.spec.image_keys
+    if unknown := sorted(set(keys or ()) - set(known)):
+        raise DataError(
+            f"image_keys names '{unknown[0]}', and '{store.path}' has the cameras "
+            f"{', '.join(known) or 'none'}; choose among them."
+        )
+    return known if keys is None else tuple(keys)
