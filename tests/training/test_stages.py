@@ -145,7 +145,7 @@ def test_stages_one_by_one_give_the_same_as_all_at_once(story: Story, make_run: 
         run_stages(part, [stage])
         part.close()
     part = make_run(short())
-    assert (part.stage, part.update_step) == ("online_rl", 6)
+    assert part.position == Position("online_rl", 6)
     for name in ("policy", "critic", "target_critic"):
         ours, theirs = (weights(getattr(r.learner, name)) for r in (part, story.run))
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
