@@ -37,8 +37,8 @@ def tiny_imitation() -> list[str]:
     """Options of `softflow train small` for three updates of a very small policy."""
     words = (
         "--stages imitation --imitation.num-updates 3 --imitation.batch-size 8 "
-        "--model.flow.num-layers 2 --model.flow.dim 16 --model.flow.mlp-dim 16 "
-        "--model.flow.head-hidden-dim 16 --model.encoder.token-dim 16 "
+        "--model.policy.num-layers 2 --model.policy.dim 16 --model.policy.mlp-dim 16 "
+        "--model.policy.head-hidden-dim 16 --model.encoder.token-dim 16 "
         "--model.encoder.hidden-dim 16 --model.critic.dim 16 --model.critic.mlp-dim 16 "
         "--model.chunk.chunk-length 4 --model.chunk.execution-horizon 4"
     )

@@ -23,10 +23,10 @@ from softflow.presets import PRESETS, small
 STATE = "observation.state"
 SPEC = DataSpec({STATE: (3,)}, 2, (-1.0, -1.0), (1.0, 1.0), 10.0, "cube-single")
 TINY = [
-    "--model.flow.num-layers=2",
-    "--model.flow.dim=16",
-    "--model.flow.mlp-dim=16",
-    "--model.flow.head-hidden-dim=16",
+    "--model.policy.num-layers=2",
+    "--model.policy.dim=16",
+    "--model.policy.mlp-dim=16",
+    "--model.policy.head-hidden-dim=16",
     "--model.encoder.token-dim=16",
     "--model.encoder.hidden-dim=16",
     "--model.critic.dim=16",

@@ -71,8 +71,10 @@ class PaddedSteps(GaussianPolicy):
 
 
 class SummedCost(GaussianPolicy):
-    def imitation_cost(self, *arguments: Any) -> Tensor:
-        return super().imitation_cost(*arguments).sum()
+    def imitation_cost(
+        self, condition: Any, actions: Tensor, step_valid: Tensor, noise_std: float
+    ) -> Tensor:
+        return super().imitation_cost(condition, actions, step_valid, noise_std).sum()
 
 
 class OwnRandomness(GaussianPolicy):

@@ -81,8 +81,8 @@ def test_an_encoder_that_looks_through_a_camera_gets_its_frames(tmp_path: Path) 
     said: list[str] = []
 
     class Listening(SilentProgress):
-        def say(self, text: str) -> None:
-            said.append(text)
+        def say(self, line: str) -> None:
+            said.append(line)
 
     run = Run(tmp_path / "run", stages, tmp_path / "filmed", None, Listening())
     batch = run.data.demonstrations.gather(np.arange(3))

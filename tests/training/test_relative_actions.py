@@ -97,7 +97,7 @@ def test_all_stages_run_and_a_checkpoint_remembers_the_representation(
     checkpoint = last_checkpoint(run.folder / "checkpoints")
     assert checkpoint is not None
     selector, _ = load_selector(checkpoint, SelectionConfig(4, 0.5, "likelihood"))
-    assert selector.policy.actions == RELATIVE
+    assert selector.policy.inputs.actions == RELATIVE
     for ours, theirs in zip(run.learner.policy.buffers(), selector.policy.buffers(), strict=True):
         assert torch.equal(ours, theirs)
     recorded = run.online.store.episode(0)

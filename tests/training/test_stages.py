@@ -14,7 +14,7 @@ from point_world import LocalPool, tiny_config, write_demonstrations
 from torch import Tensor, nn
 
 from softflow.data.episode_store import EpisodeStore
-from softflow.errors import DataError, StoreError
+from softflow.errors import ConfigError, DataError, StoreError
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.config import STAGES, StageName, TrainingConfig
 from softflow.training.evaluation import episode_seed
@@ -350,7 +350,7 @@ def test_a_finished_run_does_nothing_more_and_notices_lost_episodes(
 
 def test_episodes_need_a_simulator(demonstrations: Path, tmp_path: Path) -> None:
     run = Run(tmp_path / "run", short(), demonstrations, None, SilentProgress())
-    with pytest.raises(StoreError, match="simulator"):
+    with pytest.raises(ConfigError, match="no simulator"):
         run_stages(run, ["online_rl"])
     run.close()
 

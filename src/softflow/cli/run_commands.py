@@ -201,7 +201,7 @@ def demo(options: Demo) -> None:
             options.config.num_workers,
         )
     )
-    train(Train(store, options.run, STAGES, options.config))
+    train(Train(store, options.run, STAGES, config=options.config))
     print(f"\nOpen the report in a browser: {(options.run / 'report.html').resolve()}")
 
 

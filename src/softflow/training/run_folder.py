@@ -112,7 +112,7 @@ class RunFolder:
         position = self.position
         order = STAGES.index(position.stage)
         name = f"{order}_{position.stage}_{position.update_step:08d}"
-        there = self._facts() | {"metric_rows": self.logger.position()} | facts
+        there = self._facts() | {"metric_rows": self.logger.position(), **facts}
         root = self.path / "checkpoints"
         path = write_checkpoint(root, name, learner_parts(learner, spec, there))
         prune_checkpoints(root, KEEP_CHECKPOINTS, self._evaluated_versions())
