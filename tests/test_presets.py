@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from softflow.errors import ConfigError
 from softflow.presets import PRESETS, preset
 from softflow.training.config import TrainingConfig
-from softflow.training.persistence import config_from_json
+from softflow.training.persistence import config_from_json, config_to_json
 
 PAPER: dict[str, Any] = {
     # IV-E and V-A
@@ -84,7 +84,7 @@ def test_paper_is_the_method_of_the_paper_without_additions() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_new_each_time_and_survive_json(name: str) -> None:
-    value = json.loads(json.dumps(asdict(preset(name))))
+    value = json.loads(json.dumps(config_to_json(preset(name))))
     assert config_from_json(TrainingConfig, value, name) == preset(name)
 
 

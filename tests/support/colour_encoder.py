@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ CAMERA = "observation.images.top"
 class ColourConfig(EncoderConfig):
     """Nothing to choose."""
 
-    kind: str = field(default="colour_encoder:ColourEncoder", init=False)
+    kind = "colour_encoder:ColourEncoder"
 
     @property
     def keys(self) -> tuple[str, ...]:

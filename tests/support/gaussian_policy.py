@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from softflow.models.policy import ChunkPolicy, Observation, PolicyConfig
 class GaussianConfig(PolicyConfig):
     """Sizes of the MLP."""
 
-    kind: str = field(default="gaussian_policy:GaussianPolicy", init=False)
+    kind = "gaussian_policy:GaussianPolicy"
     width: int = 32
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from softflow.models.critic import ChunkCritic, CriticConfig
 class PooledConfig(CriticConfig):
     """Sizes of the MLP."""
 
-    kind: str = field(default="pooled_critic:PooledCritic", init=False)
+    kind = "pooled_critic:PooledCritic"
     width: int = 32
 
 

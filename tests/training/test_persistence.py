@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from softflow.training.config import TrainingConfig
 from softflow.training.learner import Learner
 from softflow.training.persistence import (
     config_from_json,
+    config_to_json,
     load_selector,
     read_run_facts,
     restore_learner,
@@ -188,7 +189,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_found(make_run: R
 
 
 def test_configurations_survive_json() -> None:
-    value = json.loads(json.dumps(asdict(CONFIG)))
+    value = json.loads(json.dumps(config_to_json(CONFIG)))
     assert config_from_json(TrainingConfig, value, "here") == CONFIG
 
 

@@ -11,7 +11,7 @@ import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from softflow.errors import ConfigError
 
@@ -23,10 +23,11 @@ class KindConfig:
     """Base of the configurations that name a kind.
 
     Attributes:
-        kind: set by the subclass: the name in the table of kinds, or "package.module:Class".
+        kind: set by the subclass: the name in the table of kinds, or "package.module:Class". It is
+            no setting, but belongs to the class; the JSON form of a configuration names it.
     """
 
-    kind: str
+    kind: ClassVar[str]
 
 
 class Kinds(Generic[Base]):

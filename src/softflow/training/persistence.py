@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from softflow.models.critic import CRITICS, CriticConfig
 from softflow.models.earlier_versions import upgraded_config
 from softflow.models.encoder import ENCODERS, EncoderConfig
 from softflow.models.inputs import ModelInputs
-from softflow.models.kinds import Kinds
+from softflow.models.kinds import KindConfig, Kinds
 from softflow.models.policy import POLICIES, PolicyConfig
 from softflow.models.value_distribution import ValueSupport
 from softflow.training.config import ModelConfig, TrainingConfig
@@ -38,6 +38,20 @@ OPTIMIZERS = {
     "policy": "training_state/policy_optimizer",
     "critic": "training_state/critic_optimizer",
 }
+
+
+def config_to_json(config: Any) -> dict[str, Any]:
+    """The JSON form of a configuration; policies, critics and encoders name their kind."""
+    values = {item.name: _as_json(getattr(config, item.name)) for item in fields(config)}
+    return {"kind": config.kind, **values} if isinstance(config, KindConfig) else values
+
+
+def _as_json(value: Any) -> Any:
+    if is_dataclass(value):
+        return config_to_json(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def config_from_json(kind: type[T], value: dict[str, Any], where: str) -> T:
@@ -94,7 +108,7 @@ def learner_parts(learner: Learner, spec: DataSpec, position: dict[str, Any]) ->
             OPTIMIZERS["critic"]: _optimizer_tensors(learner.critic_optimizer),
         },
         documents={
-            CONFIG: asdict(learner.config),
+            CONFIG: config_to_json(learner.config),
             STATISTICS: learner.inputs.statistics.to_json(),
             DATA_SPEC: spec.to_json(),
             SUPPORT: asdict(learner.critic.distribution.support),

@@ -7,7 +7,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.errors import ConfigError
 from softflow.models.checkpoint import last_checkpoint
 from softflow.training.config import StageName, TrainingConfig
-from softflow.training.persistence import config_from_json
+from softflow.training.persistence import config_from_json, config_to_json
 from softflow.training.training_data import successful_episodes
 from softflow.utils.files import read_json, write_json
 
@@ -65,7 +65,7 @@ def write_identity(
         "dataset_successes": len(successful_episodes(dataset)),
         "stages": list(stages),
         "unread_observations": unread_observations(config, dataset.spec),
-        **asdict(config),
+        **config_to_json(config),
     }
     there = learned_from(run)
     if there:
@@ -109,7 +109,7 @@ def _with_new_settings(there: dict[str, Any], where: str) -> dict[str, Any]:
     """
     names = [item.name for item in fields(TrainingConfig)]
     known = {name: there[name] for name in names if name in there}
-    return there | asdict(config_from_json(TrainingConfig, known, where))
+    return there | config_to_json(config_from_json(TrainingConfig, known, where))
 
 
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:

@@ -9,7 +9,7 @@ the readout token only, without making keys and values. Both are exact; a test c
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +34,7 @@ class TransformerCriticConfig(CriticConfig):
         dropout: of its layers, while the critic is trained.
     """
 
-    kind: str = field(default="transformer", init=False)
+    kind = "transformer"
     dim: int = 512
     num_heads: int = 8
     num_layers: int = 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -23,7 +23,7 @@ class StateMlpConfig(EncoderConfig):
         state_tokens: tokens made of the state and its history.
     """
 
-    kind: str = field(default="state_mlp", init=False)
+    kind = "state_mlp"
     hidden_dim: int = 512
     state_tokens: int = 4
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,7 @@ class FlowConfig(PolicyConfig):
         split_seed: seed of the fixed random token splits.
     """
 
-    kind: str = field(default="flow", init=False)
+    kind = "flow"
     num_layers: int = 16
     dim: int = 256
     num_heads: int = 8
