@@ -12,16 +12,19 @@ REQUIREMENTS := pyproject.toml constraints.txt
 TEST_WORKERS ?= 2
 DEMO_FLAGS ?=
 
-.PHONY: help demo test check bench
+.PHONY: help demo test test-fast check bench
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP)-run ## train all four stages on a small task, then write a report (DEMO_FLAGS="--help")
 	@$(BIN)/softflow demo $(DEMO_FLAGS)
 
 test: $(STAMP)-dev $(STAMP)-robomimic $(STAMP)-lerobot ## run the tests
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+
+test-fast: $(STAMP)-dev ## run the tests that take milliseconds: for work in progress
+	@$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal -m "not slow"
 
 check: $(STAMP)-dev ## lint, formatting, types, and the direction of imports
 	@$(BIN)/ruff check .

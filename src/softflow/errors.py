@@ -15,6 +15,10 @@ class StoreError(SoftflowError):
     """An episode store or file cannot be read or written (damaged, locked, disk full…)."""
 
 
+class WriterBusyError(StoreError):
+    """Somebody else writes to that store or run folder at the moment."""
+
+
 class ConfigError(SoftflowError):
     """A configuration value, preset or name is not usable."""
 

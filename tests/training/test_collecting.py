@@ -116,3 +116,13 @@ def test_what_an_interrupted_writer_left_is_set_aside_at_the_start(tmp_path: Pat
         online = OnlineExperience(tmp_path / "online", point_spec(), chunk, [])
     assert len(online) == 1
     assert (tmp_path / "online/set_aside" / torn.name).exists()
+
+
+def test_a_run_begins_while_a_robot_records(demonstrations: Path, tmp_path: Path) -> None:
+    with EpisodeStore.create(tmp_path / "run/online", point_spec()) as store:
+        run = without_simulator(tmp_path / "run", demonstrations, OtherMachine())
+        assert len(run.online) == 0
+        store.append(demonstration(0, towards_goal=True))
+        run.online.store.refresh()
+        assert len(run.online) == 1
+    run.close()

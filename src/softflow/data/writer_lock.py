@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from softflow.errors import StoreError
+from softflow.errors import StoreError, WriterBusyError
 
 LOCAL_LOCKS = ("fuse", "cifs", "smb")
 """File systems (by the beginning of their type) whose locks may hold on one machine only."""
@@ -30,7 +30,8 @@ class WriterLock:
         what: is written there, for messages.
 
     Raises:
-        StoreError: somebody else writes there, or the folder cannot be written to.
+        WriterBusyError: somebody else writes there.
+        StoreError: the folder cannot be written to.
     """
 
     def __init__(self, folder: Path, name: str = "writer.lock", what: str = "store") -> None:
@@ -87,8 +88,8 @@ class WriterLock:
             return False
         return not locked or file_system(folder).startswith(LOCAL_LOCKS)
 
-    def _busy(self, folder: Path) -> StoreError:
-        return StoreError(
+    def _busy(self, folder: Path) -> WriterBusyError:
+        return WriterBusyError(
             f"the {self._what} '{folder}' already has a writer ({json.dumps(_read(self._file))}); "
             "wait for it to end, stop it, or leave the folder to it: reading is always possible."
         )

@@ -5,6 +5,7 @@ The online store belongs to whoever fills it, and is locked only while it is wri
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +13,7 @@ from typing import Protocol
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
-from softflow.errors import StoreError
+from softflow.errors import StoreError, WriterBusyError
 from softflow.models.action_selection import SelectionConfig
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training.evaluation import episode_seed, run_into_store
@@ -94,8 +95,10 @@ class OnlineExperience:
     """
 
     def __init__(self, path: Path, spec: DataSpec, chunk: ChunkSpec, image_keys: list[str]) -> None:
-        # A writer sets aside what an interrupted one left, before anything is counted.
-        EpisodeStore.open_or_create(path, spec).close()
+        # A writer sets aside what an interrupted one left, before anything is counted. One that is
+        # at work, a robot's, has done so itself.
+        with contextlib.suppress(WriterBusyError):
+            EpisodeStore.open_or_create(path, spec).close()
         self.store = EpisodeStore.open(path)
         self._data = ChunkDataset(
             self.store, chunk, episodes=(), offline=False, image_keys=image_keys
