@@ -354,12 +354,15 @@ def test_collect_needs_a_known_task(softflow: Say, tmp_path: Path) -> None:
 
 def test_collect_train_evaluate_report_on_cube_single(softflow: Say, tmp_path: Path) -> None:
     demos, run = tmp_path / "demos", tmp_path / "run"
-    collect = ("collect", "--out", demos, "--episodes", "3", "--workers", "1")
-    status, out, errors = softflow(*collect, "--image-size", "16", "24")
+    collect = ("collect", "--workers", "1", "--episodes")
+    status, out, errors = softflow(*collect, "3", "--out", demos)
     assert status == 0, errors
     assert len(EpisodeStore.open(demos)) == 3
-    assert EpisodeStore.open(demos).spec.image_size == (16, 24)
     assert "operator" in out
+    filmed = tmp_path / "filmed"
+    status, out, errors = softflow(*collect, "1", "--out", filmed, "--image-size", "16", "24")
+    assert status == 0, errors
+    assert EpisodeStore.open(filmed).spec.image_size == (16, 24)
 
     train = ("train", "small", "--dataset", demos, "--run", run, *TINY)
     status, out, errors = softflow(*train, "--stages", "imitation", "--eval-episodes", "1")

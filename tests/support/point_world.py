@@ -37,6 +37,7 @@ from softflow.training.rollouts import RolloutPool, RolloutResult, RolloutTask, 
 ENV_ID = "point_world:PointWorld"
 STEP_M = 0.15
 REACHED_M = 0.3
+SOURCES = ("teleop", "policy")
 
 
 class PointWorld(RobotEnv):
@@ -107,7 +108,7 @@ def demonstration(seed: int, towards_goal: bool) -> Episode:
         terminated,
         truncated,
         success=terminated,
-        metadata={"seed": seed, "operator": "walker"},
+        metadata={"seed": seed, "operator": "walker", "source": SOURCES[seed % 2]},
     )
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from point_world import demonstration, point_spec, tiny_config
 from runs_compared import differences, everything_that_lasts
-from training_processes import train
 
 from softflow.cli.main import main
 from softflow.data.data_spec import STATE_KEY
@@ -49,21 +48,6 @@ def facts_of(run: Path) -> dict[str, object]:
     facts = everything_that_lasts(run)
     del facts["config"]["data"]["prefetch_workers"]
     return facts
-
-
-def test_killed_and_continued_with_other_numbers_of_threads(
-    demonstrations: Path, tmp_path: Path, make_run: RunMaker
-) -> None:
-    plain = make_run(tiny_config(), "plain")
-    run_stages(plain)
-    run, often = tmp_path / "run", ("--checkpoint-interval-s", "0.05")
-    for workers, die_at in (("2", "imitation_update 25 1ms"), ("1", "actor_update 9 1ms")):
-        words = (*often, "--data.prefetch-workers", workers)
-        status, said = train(demonstrations, run, *words, die_at=die_at)
-        assert status == -signal.SIGKILL, said
-    status, said = train(demonstrations, run, *often, "--data.prefetch-workers", "3")
-    assert status == 0, said
-    assert differences(facts_of(run), facts_of(plain.folder)) == []
 
 
 def test_the_threads_begin_where_the_run_is(make_run: RunMaker) -> None:

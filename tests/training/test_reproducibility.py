@@ -14,11 +14,12 @@ from point_world import LocalPool, tiny_config
 from runs_compared import differences, everything_that_lasts
 from training_processes import train
 
-from softflow.training.config import TrainingConfig
+from softflow.training.config import DataConfig, TrainingConfig
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
 from softflow.utils.progress import SilentProgress
 
+WEIGHTS = ("--data.weights", "teleop=1", "policy=4")
 KILLS = (
     # (what it is doing, call number from … to, file system change from … to, or milliseconds)
     ("imitation", "imitation_update", (3, 30), "ms"),
@@ -41,7 +42,8 @@ KILLS = (
 def undisturbed(demonstrations: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """All that lasts of a run that was never stopped, its episodes played in this process."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    run = Run(folder, tiny_config(), demonstrations, LocalPool(), SilentProgress())
+    config = tiny_config(data=DataConfig({"teleop": 1, "policy": 4}))
+    run = Run(folder, config, demonstrations, LocalPool(), SilentProgress())
     run_stages(run)
     run.close()
     return everything_that_lasts(folder)
@@ -64,7 +66,7 @@ def test_the_undisturbed_run_is_worth_comparing(undisturbed: dict[str, Any]) -> 
 def test_workers_in_other_processes_change_nothing(
     demonstrations: Path, tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:
-    status, said = train(demonstrations, tmp_path / "run", "--num-workers", "2")
+    status, said = train(demonstrations, tmp_path / "run", *WEIGHTS, "--num-workers", "2")
     assert status == 0, said
     assert differences(everything_that_lasts(tmp_path / "run"), undisturbed) == []
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
@@ -73,16 +75,20 @@ def test_workers_in_other_processes_change_nothing(
 def test_killed_again_and_again_it_ends_the_same(
     demonstrations: Path, tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:
-    """SIGKILL at a random moment in every stage, then the same command once more."""
+    """SIGKILL at a random moment in every stage, then the same command once more.
+
+    Sources are weighted, and each time another number of threads prepares the batches.
+    """
     draw, run = random.Random(2), tmp_path / "run"
-    often = ("--checkpoint-interval-s", "0.2")
-    for place, function, calls, moments in KILLS:
+    often = (*WEIGHTS, "--checkpoint-interval-s", "0.2", "--data.prefetch-workers")
+    for number, (place, function, calls, moments) in enumerate(KILLS):
         in_time = f"{draw.uniform(0, 25):.1f}ms"
         moment = in_time if moments == "ms" else str(draw.randint(1, int(moments)))
         die_at = f"{function} {draw.randint(*calls)} {moment}"
-        status, said = train(demonstrations, run, *often, die_at=die_at)
+        threads = str(number % 3)
+        status, said = train(demonstrations, run, *often, threads, die_at=die_at)
         assert status == -signal.SIGKILL, f"{place} ({die_at}): status {status}\n{said}"
-    status, said = train(demonstrations, run, *often)
+    status, said = train(demonstrations, run, *often, "0")
     assert status == 0, said
     assert differences(everything_that_lasts(run), undisturbed) == []
 

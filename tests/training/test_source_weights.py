@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from point_world import demonstration, point_spec, tiny_config
-from runs_compared import differences, everything_that_lasts
 from training_processes import train
 
 from softflow.cli.main import main
@@ -103,22 +101,6 @@ def test_the_command_saves_the_weights_and_trains_with_them(merged: Path, tmp_pa
     assert config["data"]["weights"] == {"teleop": 1.0, "policy": 4.0}
     saved, _, _ = read_run_facts(runs["weighted"] / "checkpoints/last")
     assert saved.data == DataConfig({"teleop": 1, "policy": 4})
-
-
-def test_a_killed_run_with_weights_ends_the_same(
-    merged: Path, tmp_path: Path, make_run: RunMaker
-) -> None:
-    undisturbed = make_run(weighted(teleop=1, policy=4), "undisturbed", merged)
-    run_stages(undisturbed)
-    words = ("--data.weights", "teleop=1", "policy=4", "--checkpoint-interval-s", "0.05")
-    run = tmp_path / "run"
-    for die_at in ("imitation_update 20 1ms", "actor_update 40 1ms"):
-        status, said = train(merged, run, *words, die_at=die_at)
-        assert status == -signal.SIGKILL, said
-    status, said = train(merged, run, *words)
-    assert status == 0, said
-    facts = everything_that_lasts(undisturbed.folder)
-    assert differences(everything_that_lasts(run), facts) == []
 
 
 def test_other_weights_are_another_run(merged: Path, tmp_path: Path) -> None:
