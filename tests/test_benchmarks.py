@@ -44,6 +44,7 @@ def tiny() -> TrainingConfig:
     return replace(small(), model=model)
 
 
+@pytest.mark.slow
 def test_every_section_has_positive_times_and_ratios(
     tiny: TrainingConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

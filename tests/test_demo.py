@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from softflow.data.episode_store import EpisodeStore
 
 SCRIPT = str(Path(__file__).parent / "support" / "point_cli.py")
@@ -64,6 +66,7 @@ def weights(run: Path) -> dict[str, str]:
     return {name: d for name, d in digests.items() if name.endswith(".safetensors")}
 
 
+@pytest.mark.slow
 def test_killed_while_demonstrating_and_while_training_it_ends_the_same(tmp_path: Path) -> None:
     run, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
     status, said = demo(run, 1, die_at="demonstrated 2 2")

@@ -237,6 +237,7 @@ def test_an_empty_dataset(imitate: Say, tmp_path: Path) -> None:
     assert is_clear_refusal(imitate(empty), "holds no episodes", "softflow collect")
 
 
+@pytest.mark.slow
 def test_no_successful_episode(imitate: Say, tmp_path: Path) -> None:
     failures = make_store(tmp_path / "failures", episode(0, success=False))
     assert is_clear_refusal(imitate(failures), "none of the 1 episodes", "add successful")
@@ -320,6 +321,7 @@ def test_evaluate_needs_a_checkpoint(softflow: Say, tmp_path: Path) -> None:
     assert is_clear_refusal(answer, "is not a checkpoint", "RUN/checkpoints/last")
 
 
+@pytest.mark.slow
 def test_a_warning_is_shown_without_the_line_of_source(tmp_path: Path) -> None:
     spec = replace(SPEC, env_id="")
     still = replace(episode(), actions=np.full((8, 2), 0.25, np.float32))
@@ -352,6 +354,7 @@ def test_collect_needs_a_known_task(softflow: Say, tmp_path: Path) -> None:
     assert not (tmp_path / "demos").exists()
 
 
+@pytest.mark.slow
 def test_collect_train_evaluate_report_on_cube_single(softflow: Say, tmp_path: Path) -> None:
     demos, run = tmp_path / "demos", tmp_path / "run"
     collect = ("collect", "--workers", "1", "--episodes")

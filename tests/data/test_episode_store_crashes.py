@@ -142,6 +142,7 @@ def nursery() -> Iterator[Nursery]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_loses_nothing_sealed(tmp_path: Path, nursery: Nursery) -> None:
     path = tmp_path / "store"
     delays = random.Random(0)

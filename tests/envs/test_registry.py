@@ -182,6 +182,7 @@ def _limit_where_the_package_registers_itself(env_id: str) -> int:
     return make_env(env_id).max_episode_steps
 
 
+@pytest.mark.slow
 def test_workers_know_what_their_parent_registered(site_packages: Path) -> None:
     install(site_packages, "orca-envs", "offered = registered_worlds:make_world")
     register_env("by-name", "registered_worlds:make_world")
@@ -191,6 +192,7 @@ def test_workers_know_what_their_parent_registered(site_packages: Path) -> None:
         assert list(pool.map(_limit, names)) == [6, 7, 8, 14]
 
 
+@pytest.mark.slow
 def test_a_package_may_register_itself_in_a_worker_too() -> None:
     registered_worlds.register_myself()
     with WorkerPool(1, restore_registrations, (registrations(),)) as pool:
@@ -198,6 +200,7 @@ def test_a_package_may_register_itself_in_a_worker_too() -> None:
     assert limit == 9
 
 
+@pytest.mark.slow
 def test_a_function_that_workers_cannot_reach_is_named() -> None:
     register_env("local", lambda family, task, size: NamedWorld(family, task, size))
     assert made_with("local") == ("local", None, None)

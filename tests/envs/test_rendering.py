@@ -115,6 +115,7 @@ def test_closed_renderer_opens_again(cube_env: OGBenchManipulation, opengl: Scen
     opengl.close()
 
 
+@pytest.mark.slow
 def test_nothing_is_said_at_exit(opengl: SceneRenderer) -> None:
     opengl.close()
     finished = in_new_process(RENDER_TWICE)
@@ -123,6 +124,7 @@ def test_nothing_is_said_at_exit(opengl: SceneRenderer) -> None:
     assert "Error" not in finished.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [None, (32, 32)])
 def test_an_optimiser_can_be_made_after_an_environment(size: tuple[int, int] | None) -> None:
     """Mesa's LLVM and then Triton in one process used to end in a segmentation fault."""
@@ -136,6 +138,7 @@ print("made")
     assert in_new_process(code).stdout.split() == ["made"]
 
 
+@pytest.mark.slow
 def test_without_libegl_it_paints_and_says_so_once() -> None:
     finished = in_new_process(HIDE_EGL + RENDER_TWICE)
     assert finished.stdout.split() == ["(360,", "480,", "3)", "{'painter'}"]

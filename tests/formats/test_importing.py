@@ -60,6 +60,7 @@ def test_a_file_by_another_spelling_is_the_same_file(
 IMPORT = "import sys; from softflow.cli.main import main; sys.exit(main())"
 
 
+@pytest.mark.slow
 def test_an_import_killed_at_any_moment_goes_on(tmp_path: Path) -> None:
     file, store = write(tmp_path / "demo.hdf5", demos=60), tmp_path / "store"
     words = ["data", "import", "robomimic", str(file), "--out", str(store)]

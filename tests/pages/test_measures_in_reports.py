@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from report_run import EVALUATIONS, Page, make_run
 
 from softflow.data.data_spec import DataSpec
@@ -44,6 +45,7 @@ def counting_run(path: Path, labels: list[str], **measures: list[dict[str, Any]]
     return path
 
 
+@pytest.mark.slow
 def test_the_count_is_the_headline(tmp_path: Path) -> None:
     path = counting_run(
         tmp_path / "run",

@@ -24,6 +24,7 @@ def full_page(full_run: Path) -> Page:
     return Page.read(full_run)
 
 
+@pytest.mark.slow
 def test_the_headline_states_the_measured_result(full_page: Page) -> None:
     assert (
         "Imitation succeeds in 41 % of episodes. After 100 online episodes, 12,800 robot steps "

@@ -173,6 +173,7 @@ def chunk_specs(draw: st.DrawFn) -> ChunkSpec:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     spec=chunk_specs(),

@@ -41,6 +41,7 @@ def chunk_specs(draw: st.DrawFn) -> ChunkSpec:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     chunk=chunk_specs(),

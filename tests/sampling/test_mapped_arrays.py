@@ -177,6 +177,7 @@ print(told[0].message)
 """
 
 
+@pytest.mark.slow
 def test_full_disk_means_ram_and_a_warning(tmp_path: Path) -> None:
     """A limit of the size of files refuses as a full disk does, in the middle of writing."""
     store = filled_store(tmp_path / "store", [50, 90])

@@ -59,6 +59,7 @@ def let_go(builder: subprocess.Popen[str]) -> None:
     builder.stdin.flush()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("episodes", [("None", "None"), ("None", "range(19, -1, -1)")])
 def test_two_processes_build_at_once(tmp_path: Path, episodes: tuple[str, str]) -> None:
     """The same arrays, written once, or others, which the second one writes in place of them."""
@@ -73,6 +74,7 @@ def test_two_processes_build_at_once(tmp_path: Path, episodes: tuple[str, str]) 
     assert_same(mapped(store), in_ram(store))
 
 
+@pytest.mark.slow
 def test_kill_9_while_building(tmp_path: Path) -> None:
     store = filled_store(tmp_path / "store", [6] * 60)
     cache = store.path / "cache"
@@ -169,6 +171,7 @@ def test_million_steps_exact_at_random_places(long_store: EpisodeStore) -> None:
     assert torch.equal(batch.rewards[:, 0], row.float())
 
 
+@pytest.mark.slow
 def test_memory_of_its_own_stays_small(long_store: EpisodeStore) -> None:
     """76 MB of data under a limit of 24 MB: too little for RAM, enough for the mapped cache."""
     for ram_bytes, expected in (("0", "128000"), ("1000000000", "out of memory")):

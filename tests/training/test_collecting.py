@@ -55,6 +55,7 @@ def without_simulator(path: Path, demonstrations: Path, source: OtherMachine | L
     return Run(path, config, demonstrations, None, SilentProgress(), source)
 
 
+@pytest.mark.slow
 def test_episodes_of_other_processes_are_learned_from(demonstrations: Path, tmp_path: Path) -> None:
     """The store is not locked while the run lives, and each round acts with its own policy."""
     robot = OtherMachine()
@@ -70,6 +71,7 @@ def test_episodes_of_other_processes_are_learned_from(demonstrations: Path, tmp_
     assert run.online.robot_steps == sum(s.length for s in run.online.store.summaries())
 
 
+@pytest.mark.slow
 def test_the_online_store_is_locked_while_simulators_fill_it_and_no_longer(
     make_run: RunMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

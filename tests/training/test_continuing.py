@@ -106,6 +106,7 @@ def test_other_evaluation_episodes_are_allowed_but_said(
     assert "round_eval_episodes is now 7, before 2" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_versions_of_every_part_of_a_run_are_kept(demonstrations: Path, tmp_path: Path) -> None:
     path = tmp_path / "run" / "versions.json"
     assert main(words(demonstrations, tmp_path / "run")) == 0
@@ -129,6 +130,7 @@ def test_a_file_where_results_should_go(
     assert str(out) in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_fit_its_environment(
     make_run: RunMaker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,6 +150,7 @@ def test_a_checkpoint_that_does_not_fit_its_environment(
 # ---- what is said -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_stages_that_will_not_run_again_are_named(demonstrations: Path, tmp_path: Path) -> None:
     config = tiny_config(eval_episodes=0)
     first = told(tmp_path, demonstrations, config, "critic_warmup")
@@ -157,6 +160,7 @@ def test_stages_that_will_not_run_again_are_named(demonstrations: Path, tmp_path
     assert not any("starts without" in line for line in second.lines)
 
 
+@pytest.mark.slow
 def test_stages_in_their_order_need_no_words(demonstrations: Path, tmp_path: Path) -> None:
     config = tiny_config(eval_episodes=0)
     for stage in ("imitation", "critic_warmup"):
@@ -164,6 +168,7 @@ def test_stages_in_their_order_need_no_words(demonstrations: Path, tmp_path: Pat
         assert not any("starts without" in line or "behind" in line for line in diary.lines)
 
 
+@pytest.mark.slow
 def test_progress_reaches_the_end_and_shows_loss_and_success(
     demonstrations: Path, tmp_path: Path
 ) -> None:
@@ -206,6 +211,7 @@ def write_with_camera(path: Path, spec: DataSpec, episode: Episode, images: np.n
         store.append(replace(episode, observations=episode.observations | {CAMERA: images}))
 
 
+@pytest.mark.slow
 def test_what_a_stage_was_measured_by_is_in_the_metrics_once(
     demonstrations: Path, tmp_path: Path
 ) -> None:

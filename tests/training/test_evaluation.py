@@ -23,7 +23,7 @@ RunMaker = Callable[..., Run]
 NUM_EPISODES = 8
 
 
-class Switched(Exception):
+class SwitchedError(Exception):
     """The power goes off."""
 
 
@@ -36,7 +36,7 @@ class FailingPool(LocalPool):
 
     def run(self, tasks: Sequence[RolloutTask]) -> Iterator[RolloutResult]:
         yield from super().run(tasks[: self.limit])
-        raise Switched
+        raise SwitchedError
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_another_seed_gives_other_episodes(
 def test_an_interrupted_evaluation_continues(
     measured: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(Switched):
+    with pytest.raises(SwitchedError):
         measure(tmp_path, checkpoint, FailingPool(limit=3))
     assert len(EpisodeStore.open(tmp_path / "imitation")) == 3
     assert not (tmp_path / "imitation.json").exists()

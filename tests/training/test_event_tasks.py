@@ -128,6 +128,7 @@ def test_the_demonstrations_earn_several_rewards(tape_demonstrations: Path) -> N
     assert {summary.success for summary in store.summaries()} == {True, False}
 
 
+@pytest.mark.slow
 def test_every_stage_is_measured_as_the_task_declares(tape_run: Path) -> None:
     names = [measure.name for measure in TAPE_PROFILE.measures]
     for label in (*STAGES, "online_rl_round_01"):

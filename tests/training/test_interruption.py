@@ -59,6 +59,7 @@ def errors_after(process: subprocess.Popen[str], disturb: Callable[[], None]) ->
             os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "reached"),
     [
@@ -85,6 +86,7 @@ def test_ctrl_c_says_how_to_go_on(
     assert (run / "report.html").exists(), "what there is can be looked at"
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_reported_and_its_episodes_are_kept(
     demonstrations: Path, tmp_path: Path
 ) -> None:

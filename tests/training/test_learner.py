@@ -136,6 +136,7 @@ def test_actor_gradient_against_a_second_derivation(
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_updates_do_what_they_are_for(make_learner: LearnerMaker, make_batch: BatchMaker) -> None:
     batch = make_batch()
 

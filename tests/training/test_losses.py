@@ -200,6 +200,7 @@ def test_actor_loss_is_minus_q_plus_lambda_nll() -> None:
     assert nll.grad.tolist() == pytest.approx([0.05, 0.05, 0.0])
 
 
+@pytest.mark.slow
 def test_actor_imitates_successful_offline_rows_only(
     make_learner: LearnerMaker, make_batch: BatchMaker
 ) -> None:

@@ -36,6 +36,7 @@ def prefetch_threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("prefetch")]
 
 
+@pytest.mark.slow
 def test_all_stages_end_the_same_and_leave_no_thread(make_run: RunMaker) -> None:
     plain, ahead = make_run(tiny_config(), "plain"), make_run(prefetching(), "ahead")
     for run in (plain, ahead):

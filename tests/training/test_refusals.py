@@ -73,6 +73,7 @@ def other_bounds() -> tuple[DataSpec, Episode]:
     return spec, demonstration(2, towards_goal=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "named"),
     [(other_state, STATE_KEY), (other_bounds, "action_low")],

@@ -89,6 +89,7 @@ def test_a_chunk_moves_with_the_robot(demonstrations: Path) -> None:
     torch.testing.assert_close(chunks[1] - chunks[0], shift, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_all_stages_run_and_a_checkpoint_remembers_the_representation(
     make_run: RunMaker, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def undisturbed(demonstrations: Path, tmp_path_factory: pytest.TempPathFactory) 
     return everything_that_lasts(folder)
 
 
+@pytest.mark.slow
 def test_the_undisturbed_run_is_worth_comparing(undisturbed: dict[str, Any]) -> None:
     names = {(row[0], row[3]) for row in undisturbed["metrics"][1:]}
     assert {stage for stage, _ in names} == {
@@ -63,6 +64,7 @@ def test_the_undisturbed_run_is_worth_comparing(undisturbed: dict[str, Any]) -> 
     assert outcomes == {True, False}, "both outcomes should occur"
 
 
+@pytest.mark.slow
 def test_workers_in_other_processes_change_nothing(
     demonstrations: Path, tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:
@@ -72,6 +74,7 @@ def test_workers_in_other_processes_change_nothing(
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_the_same(
     demonstrations: Path, tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:
@@ -100,6 +103,7 @@ def imitated(demonstrations: Path, folder: Path, config: TrainingConfig) -> dict
     return dict(run.learner.policy.state_dict()) | dict(run.learner.critic.state_dict())
 
 
+@pytest.mark.slow
 def test_the_seed_decides(demonstrations: Path, tmp_path: Path) -> None:
     config = tiny_config(eval_episodes=0)
     config = replace(config, imitation=replace(config.imitation, num_updates=4))

@@ -84,6 +84,7 @@ def test_only_the_offline_rows_of_a_mixture_are_weighted(make_run: RunMaker, mer
     assert torch.equal(plain.actions[:32], offline.gather(rows).actions), "as it always was"
 
 
+@pytest.mark.slow
 def test_the_command_saves_the_weights_and_trains_with_them(merged: Path, tmp_path: Path) -> None:
     runs: dict[str, Path] = {}
     for name, words in (
@@ -103,6 +104,7 @@ def test_the_command_saves_the_weights_and_trains_with_them(merged: Path, tmp_pa
     assert saved.data == DataConfig({"teleop": 1, "policy": 4})
 
 
+@pytest.mark.slow
 def test_other_weights_are_another_run(merged: Path, tmp_path: Path) -> None:
     words = (*OFFLINE, "--data.weights", "teleop=1")
     status, said = train(merged, tmp_path / "run", *words, "policy=4")
@@ -143,6 +145,7 @@ def test_another_field(make_run: RunMaker, merged: Path) -> None:
     assert all(any(np.array_equal(row, known) for known in state) for row in drawn)
 
 
+@pytest.mark.slow
 def test_a_source_that_never_succeeds_leaves_imitation_to_the_others(
     tmp_path: Path, make_run: RunMaker
 ) -> None:

@@ -120,6 +120,7 @@ def seen(batches: list[ChunkBatch]) -> set[bytes]:
 # ---- order --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_all_stages_in_the_order_of_the_paper(story: Story) -> None:
     both = ["critic", "actor"]
     expected = ["imitation"] * 4 + ["critic"] * 3 + both * 2 + both * 2 * 3
@@ -138,6 +139,7 @@ def test_a_stage_alone(make_run: RunMaker, diary: Diary) -> None:
     assert run.position == Position("offline_rl", 2)
 
 
+@pytest.mark.slow
 def test_stages_one_by_one_give_the_same_as_all_at_once(story: Story, make_run: RunMaker) -> None:
     """And evaluating, which only the whole run did, changes nothing either."""
     for stage in STAGES:
@@ -201,6 +203,7 @@ def test_imitation_sees_successes_without_the_held_out_ones(
     assert len(shown) > 0.9 * run.data.demonstrations.num_windows, "all of the others are used"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["critic_warmup", "offline_rl", "online_rl"])
 def test_no_later_stage_sees_the_held_out_ones_either(
     stage: StageName, make_run: RunMaker, diary: Diary
@@ -259,6 +262,7 @@ def test_online_batches_mix_at_the_offline_ratio(
         assert all(row.tobytes() in experience for row in rows)
 
 
+@pytest.mark.slow
 def test_a_round_learns_from_the_episodes_so_far(make_run: RunMaker, diary: Diary) -> None:
     config = short()
     online = replace(config.online_rl, num_updates=12, num_rounds=2)

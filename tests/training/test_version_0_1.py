@@ -53,6 +53,7 @@ def test_the_store_and_the_policy_open(old: Path) -> None:
     assert chunk == config.model.chunk
 
 
+@pytest.mark.slow
 def test_the_run_goes_on_as_0_1_did(old: Path) -> None:
     """Its own metrics to four digits: processors round sums differently."""
     words = as_overrides(config_of(old))

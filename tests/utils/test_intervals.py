@@ -87,6 +87,7 @@ def test_an_end_that_nothing_bounds_is_infinite() -> None:
     assert bootstrap_ratio([], []) == (-math.inf, math.inf)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(st.lists(st.integers(0, 9), min_size=2, max_size=12))
 def test_bootstrap_is_repeatable_and_within_the_data(counts: list[int]) -> None:

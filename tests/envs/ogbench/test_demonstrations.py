@@ -52,6 +52,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same_store(reference: Path, tmp_path: Path) -> None:
     progress: list[tuple[int, int, int]] = []
     tallies = collect_demonstrations(
@@ -64,6 +65,7 @@ def test_worker_processes_give_the_same_store(reference: Path, tmp_path: Path) -
     assert sum(tally.episodes for tally in tallies) == 4
 
 
+@pytest.mark.slow
 def test_more_of_the_same_collection_keeps_what_is_there(reference: Path, tmp_path: Path) -> None:
     path = tmp_path / "demos"
     collect_demonstrations("cube-single", 2, 3, path, mixture=MIXTURE)
@@ -83,6 +85,7 @@ def test_more_of_the_same_collection_keeps_what_is_there(reference: Path, tmp_pa
     assert content(path) == content(reference)
 
 
+@pytest.mark.slow
 def test_workers_know_what_was_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else they would not know the name; that it is no task of OGBench is what they find out."""
     monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
@@ -114,6 +117,7 @@ collect_demonstrations(
 """
 
 
+@pytest.mark.slow
 def test_killed_collection_goes_on_where_it_stopped(reference: Path, tmp_path: Path) -> None:
     path = tmp_path / "demos"
     process = subprocess.Popen(

@@ -104,6 +104,7 @@ def test_hesitant_operators_stop_and_go_on(cube_env: OGBenchManipulation) -> Non
     assert halting.length >= fluent.length + still.sum() / 2
 
 
+@pytest.mark.slow
 def test_whoever_grasps_nothing_opens_the_hand_and_tries_again(
     cube_env: OGBenchManipulation,
 ) -> None:

@@ -44,6 +44,7 @@ def fingerprint(env: OGBenchManipulation) -> str:
     return digest.hexdigest()
 
 
+@pytest.mark.slow
 def test_every_family_keeps_the_contract(any_env: OGBenchManipulation) -> None:
     rng = np.random.default_rng(0)
     solved = demonstrate(any_env, QUICK, rng)
@@ -85,6 +86,7 @@ def test_the_state_ends_with_the_cubes_relative_to_the_gripper(
     np.testing.assert_allclose(state[-12:], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_same_bits_in_another_process_and_after_other_episodes(
     shared_env: Callable[[str], OGBenchManipulation],
 ) -> None:

@@ -59,6 +59,7 @@ def _camera_store(path: Path) -> EpisodeStore:
     return store_with(path, CAMERA_SPEC, episodes)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),

@@ -55,6 +55,7 @@ def written_by_lerobot(
     return folder / "set", dict(np.load(truth))
 
 
+@pytest.mark.slow
 def test_a_real_v21_recording(shared_data: Path) -> None:
     path = shared_data / "g1_inspire_lerobot_v21"
     source = LeRobotSource(path)

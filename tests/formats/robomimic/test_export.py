@@ -199,6 +199,7 @@ def test_filter_keys(tmp_path: Path, rich_store: EpisodeStore) -> None:
     assert sorted(masks["train"] + masks["valid"]) == [f"demo_{n}" for n in range(4)]
 
 
+@pytest.mark.slow
 def test_one_in_ten_validates_always_the_same(tmp_path: Path) -> None:
     spec = DataSpec({STATE: (1,)}, 1, (-1.0,), (1.0,), 10.0)
     with EpisodeStore.create(tmp_path / "store", spec) as store:
@@ -249,6 +250,7 @@ def read_by_robomimic(robomimic_path: Path, *files: tuple[Path, str]) -> list[di
     return [dict(np.load(file.with_suffix(".npz"))) for file, _ in files]
 
 
+@pytest.mark.slow
 def test_robomimic_reads_what_softflow_wrote(
     tmp_path: Path, rich_store: EpisodeStore, robomimic_path: Path
 ) -> None:

@@ -308,6 +308,7 @@ def jittered(draw: st.DrawFn) -> np.ndarray:
     return np.arange(hz + 1) * (10**9 // hz) + np.where(np.arange(hz + 1) % hz, jitter, 0)
 
 
+@pytest.mark.slow
 @given(jittered(), jittered(), st.sampled_from(["mcap", "sqlite3"]), st.floats(5, 30))
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_rates_against_numpy(

@@ -78,6 +78,7 @@ def test_a_damaged_file(tmp_path: Path, ros: Any) -> None:
     refused(bag, "cannot read the bag", "copy it again")
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(["mcap", "sqlite3"]), st.integers(0, 2**40), st.binary(min_size=1, max_size=16)
 )
