@@ -38,7 +38,9 @@ def prefetch_threads() -> list[str]:
 
 @pytest.mark.slow
 def test_all_stages_end_the_same_and_leave_no_thread(make_run: RunMaker) -> None:
-    plain, ahead = make_run(tiny_config(), "plain"), make_run(prefetching(), "ahead")
+    few = replace(prefetching(), imitation=replace(prefetching().imitation, num_updates=20))
+    plain = make_run(replace(few, data=DataConfig()), "plain")
+    ahead = make_run(few, "ahead")
     for run in (plain, ahead):
         run_stages(run)
         assert prefetch_threads() == []

@@ -19,7 +19,7 @@ from softflow.training.run import Run
 from softflow.training.stages import run_stages
 from softflow.utils.progress import SilentProgress
 
-WEIGHTS = ("--data.weights", "teleop=1", "policy=4")
+WEIGHTS = ("--data.weights", "teleop=3", "policy=1")
 KILLS = (
     # (what it is doing, call number from … to, file system change from … to, or milliseconds)
     ("imitation", "imitation_update", (3, 30), "ms"),
@@ -42,7 +42,7 @@ KILLS = (
 def undisturbed(demonstrations: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """All that lasts of a run that was never stopped, its episodes played in this process."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    config = tiny_config(data=DataConfig({"teleop": 1, "policy": 4}))
+    config = tiny_config(data=DataConfig({"teleop": 3, "policy": 1}))
     run = Run(folder, config, demonstrations, LocalPool(), SilentProgress())
     run_stages(run)
     run.close()
