@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from jaxtyping import install_import_hook
 from PIL import Image
+
+# Before anything imports them. In tests, and nowhere else, every call is held to its annotations:
+# shapes by their letters, everything else by its type.
+install_import_hook(
+    ["softflow.models", "softflow.sampling", "softflow.training"], "shape_checker.check_types"
+)
 
 pytest_plugins = ["toy_episodes"]
 

@@ -151,9 +151,9 @@ def test_a_policy_that_a_checkpoint_would_not_find_is_refused(make_inputs: MakeI
         check_policy(policy)
 
 
-class OneValue(PooledCritic):
+class FewBins(PooledCritic):
     def forward(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
-        return super().forward(obs_tokens, actions).mean(dim=1, keepdim=True)
+        return super().forward(obs_tokens, actions)[..., 1:]
 
 
 class Ranked(PooledCritic):
@@ -169,7 +169,7 @@ class DeafCritic(PooledCritic):
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (OneValue, r"logits has shape \(2, 4, 1, 13\); return \(2, 4, 5, 13\)"),
+        (FewBins, r"logits has shape \(2, 4, 5, 12\); return \(2, 4, 5, 13\)"),
         (Ranked, "value of a candidate depends on the others"),
         (DeafCritic, "logits does not reach the weights encoder"),
     ],

@@ -68,11 +68,11 @@ def test_a_setting_that_is_gone_is_named(store: EpisodeStore, tmp_path: Path) ->
 def test_the_number_of_threads_is_free_but_a_source_of_that_name_is_not(
     store: EpisodeStore, tmp_path: Path
 ) -> None:
-    sources = replace(CONFIG, data=DataConfig({"unknown": 1, "device": 0}))
+    sources = replace(CONFIG, data=DataConfig({"teleop": 1, "policy": 1, "device": 0}))
     begin(tmp_path / "run", store, sources)
     free = replace(sources, data=replace(sources.data, prefetch_workers=3), num_workers=2)
     go_on(tmp_path / "run", store, free)
-    other = replace(CONFIG, data=DataConfig({"unknown": 1, "device": 2}))
+    other = replace(CONFIG, data=DataConfig({"teleop": 1, "policy": 1, "device": 2}))
     with pytest.raises(ConfigError, match=r"data.weights.device: there 0.0, now 2.0"):
         go_on(tmp_path / "run", store, other)
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from softflow.data.data_spec import STATE_KEY, DataSpec
@@ -164,7 +165,9 @@ class ActionRepresentation:
 
         return seen
 
-    def encode(self, actions: Tensor, state: Tensor) -> Tensor:
+    def encode(
+        self, actions: Float[Tensor, "*batch K A"], state: Float[Tensor, "*batch n"]
+    ) -> Float[Tensor, "*batch K A"]:
         """Absolute to relative.
 
         Args:
@@ -176,7 +179,9 @@ class ActionRepresentation:
         """
         return self._converted(actions, state, _pose_in_frame, -1.0)
 
-    def decode(self, actions: Tensor, state: Tensor) -> Tensor:
+    def decode(
+        self, actions: Float[Tensor, "*batch K A"], state: Float[Tensor, "*batch n"]
+    ) -> Float[Tensor, "*batch K A"]:
         """Relative to absolute, the inverse of `encode`; quaternions come back with w ≥ 0."""
         return self._converted(actions, state, _pose_from_frame, 1.0)
 

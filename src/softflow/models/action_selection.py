@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from softflow.errors import ConfigError
@@ -53,17 +54,17 @@ class Selection:
         candidates: [B, N, H, A].
     """
 
-    actions: Tensor
-    value: Tensor
-    candidate_values: Tensor
-    candidates: Tensor
+    actions: Float[Tensor, "B H A"]
+    value: Float[Tensor, " B"]
+    candidate_values: Float[Tensor, "B N"]
+    candidates: Float[Tensor, "B N H A"]
 
 
 def select_by_value(
     policy: ChunkPolicy,
     condition: Condition,
     critic: CriticEnsemble,
-    critic_tokens: Tensor,
+    critic_tokens: Float[Tensor, "B S D"],
     num_candidates: int,
     sampling_std: float,
     *,
@@ -115,9 +116,9 @@ class ChunkSelector:
     def __call__(
         self,
         observation: Observation,
-        prefix_actions: Tensor,
+        prefix_actions: Float[Tensor, "B P A"],
         generator: torch.Generator | None = None,
-    ) -> Tensor:
+    ) -> Float[Tensor, "B H A"]:
         """Choose chunks.
 
         Args:

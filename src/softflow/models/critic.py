@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from softflow.errors import ConfigError
@@ -64,7 +65,9 @@ class ChunkCritic(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def forward(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
+    def forward(
+        self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
+    ) -> Float[Tensor, "B N bins"]:
         """obs_tokens [B, S, D], normalised actions [B, N, H, A] -> logits [B, N, num_bins]."""
 
 
@@ -125,14 +128,20 @@ class CriticEnsemble(nn.Module):
             member.head.weight.mul_(0.1)  # type: ignore[union-attr]
             member.head.bias.copy_(histogram.clamp_min(1e-4).log())  # type: ignore[union-attr]
 
-    def forward(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
+    def forward(
+        self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
+    ) -> Float[Tensor, "C B N bins"]:
         """obs_tokens [B, S, D], actions [B, N, H, A] -> logits [num_critics, B, N, num_bins]."""
         return torch.stack([member(obs_tokens, actions) for member in self.members])
 
-    def values(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
+    def values(
+        self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
+    ) -> Float[Tensor, "C B N"]:
         """Expected returns [num_critics, B, N]."""
         return self.distribution.value(self(obs_tokens, actions))
 
-    def min_value(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
+    def min_value(
+        self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
+    ) -> Float[Tensor, "B N"]:
         """Pessimistic value [B, N]: the minimum over the ensemble (Alg. 2)."""
         return self.values(obs_tokens, actions).amin(dim=0)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from softflow.errors import ConfigError
@@ -57,7 +58,9 @@ class KeyEncoder(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def forward(self, observation: dict[str, Tensor]) -> Tensor:
+    def forward(
+        self, observation: dict[str, Shaped[Tensor, "B history ..."]]
+    ) -> Float[Tensor, "B S D"]:
         """Raw observation, key -> `[B, history, ...]`, in the robot's units -> `[B, S, D]`."""
 
 
@@ -91,7 +94,11 @@ class ObservationEncoder(nn.Module):
         self.prefix_embed = nn.Linear(inputs.action_dim, width) if prefix_length else None
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, observation: dict[str, Tensor], prefix_actions: Tensor) -> Tensor:
+    def forward(
+        self,
+        observation: dict[str, Shaped[Tensor, "B history ..."]],
+        prefix_actions: Float[Tensor, "B P A"],
+    ) -> Float[Tensor, "B tokens D"]:
         """Encode raw observations.
 
         Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from softflow.data.statistics import CONSTANT_RANGE, ArrayStatistics
@@ -35,7 +36,7 @@ class StateNormalizer(nn.Module):
         self.register_buffer("mean", torch.tensor(statistics.mean, dtype=torch.get_default_dtype()))
         self.register_buffer("std", torch.tensor(std, dtype=torch.get_default_dtype()))
 
-    def forward(self, state: Tensor) -> Tensor:
+    def forward(self, state: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Normalised state, same shape `[..., *row_shape]`, at least the buffers' precision."""
         return ((state - self.mean) / self.std).clamp(-self.clip, self.clip)
 
@@ -68,7 +69,7 @@ class ActionNormalizer(nn.Module):
         half = (self.maximum - self.minimum) / 2
         return half, half * 2 <= CONSTANT_RANGE
 
-    def normalize(self, actions: Tensor) -> Tensor:
+    def normalize(self, actions: Float[Tensor, "*K A"]) -> Float[Tensor, "*K A"]:
         """`[..., A]` env units → normalised; actions outside the data's range land beyond
         ±action_scale, they are not clipped here."""
         half, constant = self._half_range()
@@ -78,19 +79,23 @@ class ActionNormalizer(nn.Module):
             constant, torch.zeros_like(centred), centred / safe_half * self.action_scale
         )
 
-    def denormalize(self, normalised: Tensor) -> Tensor:
+    def denormalize(self, normalised: Float[Tensor, "*K A"]) -> Float[Tensor, "*K A"]:
         """`[..., A]` normalised → env units, clipped into the range of the data."""
         half, _ = self._half_range()
         actions = self.minimum + half + normalised / self.action_scale * half
         return torch.clamp(actions, self.minimum, self.maximum)
 
 
-def at_least_float32(x: Tensor) -> Tensor:
+def at_least_float32(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Promote half precision to float32 and leave float64 alone: log-dets need it."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def perturb(actions: Tensor, noise_std: float, generator: torch.Generator | None = None) -> Tensor:
+def perturb(
+    actions: Float[Tensor, "*shape"],
+    noise_std: float,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "*shape"]:
     """Training noise N(0, noise_std^2) on normalised actions (paper IV-B)."""
     noise = torch.randn(
         actions.shape, generator=generator, dtype=actions.dtype, device=actions.device

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from softflow.data.data_spec import STATE_KEY
@@ -62,7 +63,9 @@ class ChunkPolicy(nn.Module, ABC):
     # ---- what every policy must say ----------------------------------------------------------
 
     @abstractmethod
-    def condition(self, observation: Observation, prefix_actions: Tensor) -> Condition:
+    def condition(
+        self, observation: Observation, prefix_actions: Float[Tensor, "B P A"]
+    ) -> Condition:
         """What chunks depend on, computed once for all candidates of an observation.
 
         Args:
@@ -72,8 +75,12 @@ class ChunkPolicy(nn.Module, ABC):
 
     @abstractmethod
     def imitation_cost(
-        self, condition: Condition, actions: Tensor, step_valid: Tensor, noise_std: float
-    ) -> Tensor:
+        self,
+        condition: Condition,
+        actions: Float[Tensor, "B H A"],
+        step_valid: Bool[Tensor, "B H"],
+        noise_std: float,
+    ) -> Float[Tensor, " B"]:
         """What imitation minimises, a number a row [B] (Eq. 8: negative log-likelihood in nats).
 
         Args:
@@ -84,14 +91,16 @@ class ChunkPolicy(nn.Module, ABC):
         """
 
     @abstractmethod
-    def to_chunks(self, latents: Tensor, condition: Condition) -> Tensor:
+    def to_chunks(
+        self, latents: Float[Tensor, "B N ..."], condition: Condition
+    ) -> Float[Tensor, "B N H A"]:
         """Latents [B, N, ...] -> normalised chunks [B, N, H, A], differentiable."""
 
     # ---- what most take as it is -------------------------------------------------------------
 
     def draw_latents(
         self, batch: int, num: int, std: float, generator: torch.Generator | None = None
-    ) -> Tensor:
+    ) -> Float[Tensor, "batch num ..."]:
         """Latents [batch, num, H, A] ~ N(0, std^2) on the policy's device."""
         chunk = (self.inputs.chunk.chunk_length, self.inputs.action_dim)
         return std * normal_like(self, (batch, num, *chunk), generator)
@@ -103,7 +112,7 @@ class ChunkPolicy(nn.Module, ABC):
         condition: Condition,
         batch: int,
         generator: torch.Generator | None = None,
-    ) -> Tensor:
+    ) -> Float[Tensor, "B N H A"]:
         """`num` candidates a row, normalised [batch, num, H, A]."""
         return self.to_chunks(self.draw_latents(batch, num, std, generator), condition)
 
@@ -114,12 +123,14 @@ class ChunkPolicy(nn.Module, ABC):
         condition: Condition,
         batch: int,
         generator: torch.Generator | None = None,
-    ) -> Tensor:
+    ) -> Float[Tensor, "B H A"]:
         """The chunk [batch, H, A] that acts while there is no critic; the first of the sample,
         unless a policy knows better (likeliest of `num`, IV-D, I)."""
         return self.sample(1, std, condition, batch, generator).squeeze(1)
 
-    def log_prob(self, condition: Condition, actions: Tensor) -> Tensor:
+    def log_prob(
+        self, condition: Condition, actions: Float[Tensor, "B H A"]
+    ) -> Float[Tensor, " B"]:
         """Log-likelihood [B] in nats of normalised chunks [B, H, A], if `has_likelihood`.
 
         Raises:
@@ -133,7 +144,9 @@ class ChunkPolicy(nn.Module, ABC):
             if isinstance(module, nn.Dropout):
                 module.p = rate
 
-    def diagnostics(self, condition: Condition, actions: Tensor) -> dict[str, float]:
+    def diagnostics(
+        self, condition: Condition, actions: Float[Tensor, "B H A"]
+    ) -> dict[str, float]:
         """Numbers of its own for the run's diagnostics, of normalised chunks [B, H, A]."""
         return {}
 
@@ -144,14 +157,18 @@ class ChunkPolicy(nn.Module, ABC):
         """Where the range of the data lies in normalised units; what is executed stays inside."""
         return self.action_normalizer.action_scale
 
-    def normalize_actions(self, actions: Tensor, observation: Observation) -> Tensor:
+    def normalize_actions(
+        self, actions: Float[Tensor, "B K A"], observation: Observation
+    ) -> Float[Tensor, "B K A"]:
         """The robot's actions [B, K, A] as the networks see them from the newest observation."""
         representation = self.inputs.actions
         if not representation.is_absolute:
             actions = representation.encode(actions, observation[STATE_KEY][:, -1])
         return self.action_normalizer.normalize(actions)
 
-    def denormalize_actions(self, normalised: Tensor, observation: Observation) -> Tensor:
+    def denormalize_actions(
+        self, normalised: Float[Tensor, "B K A"], observation: Observation
+    ) -> Float[Tensor, "B K A"]:
         """The inverse [B, K, A], in the robot's units and inside the range of the data."""
         representation = self.inputs.actions
         actions = self.action_normalizer.denormalize(normalised)
@@ -165,7 +182,9 @@ class ChunkPolicy(nn.Module, ABC):
         return bounded
 
 
-def take_candidate(candidates: Tensor, index: Tensor) -> Tensor:
+def take_candidate(
+    candidates: Shaped[Tensor, "B N ..."], index: Int[Tensor, " B"]
+) -> Shaped[Tensor, "B ..."]:
     """Pick candidates [B, N, ...] by index [B] -> [B, ...]."""
     return candidates[torch.arange(len(index), device=index.device), index]
 

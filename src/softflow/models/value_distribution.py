@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from softflow.errors import ConfigError
@@ -76,18 +77,18 @@ class HLGauss(nn.Module):
         self.register_buffer("centers", centers.to(torch.get_default_dtype()), persistent=False)
         self.register_buffer("edges", edges.to(torch.get_default_dtype()), persistent=False)
 
-    def probabilities(self, values: Tensor) -> Tensor:
+    def probabilities(self, values: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows bins"]:
         """Values [...] -> histograms [..., num_bins] that sum to one; values are clipped."""
         values = values.clamp(self.support.low, self.support.high)[..., None]
         cdf = 0.5 * torch.erf((self.edges - values) / (self.sigma * math.sqrt(2)))
         mass = cdf.diff(dim=-1)
         return mass / mass.sum(-1, keepdim=True)
 
-    def value(self, logits: Tensor) -> Tensor:
+    def value(self, logits: Float[Tensor, "*rows bins"]) -> Float[Tensor, "*rows"]:
         """Logits [..., num_bins] -> expected values [...]."""
         return (logits.softmax(-1) * self.centers).sum(-1)
 
-    def clipped_fraction(self, values: Tensor) -> Tensor:
+    def clipped_fraction(self, values: Float[Tensor, "*rows"]) -> Float[Tensor, ""]:
         """Share of the values that lie outside the support (logged: it should be 0)."""
         outside = (values < self.support.low) | (values > self.support.high)
         return outside.to(self.centers.dtype).mean()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, cast
 
 import torch
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from softflow.errors import DataError
@@ -36,17 +37,17 @@ class ChunkBatch:
         episode_success: `[B]` bool, the row's episode succeeded.
     """
 
-    observation: dict[str, Tensor]
-    prefix_actions: Tensor
-    actions: Tensor
-    step_valid: Tensor
-    rewards: Tensor
-    num_steps: Tensor
-    next_observation: dict[str, Tensor]
-    next_prefix_actions: Tensor
-    bootstrap_mask: Tensor
-    is_offline: Tensor
-    episode_success: Tensor
+    observation: dict[str, Shaped[Tensor, "B history ..."]]
+    prefix_actions: Float[Tensor, "B P A"]
+    actions: Float[Tensor, "B H A"]
+    step_valid: Bool[Tensor, "B H"]
+    rewards: Float[Tensor, "B E"]
+    num_steps: Int[Tensor, " B"]
+    next_observation: dict[str, Shaped[Tensor, "B history ..."]]
+    next_prefix_actions: Float[Tensor, "B P A"]
+    bootstrap_mask: Float[Tensor, " B"]
+    is_offline: Bool[Tensor, " B"]
+    episode_success: Bool[Tensor, " B"]
 
     @property
     def batch_size(self) -> int:

@@ -81,7 +81,7 @@ class EpisodeLoader:
         identity = _digest(path.name, file.st_size, file.st_mtime_ns, label)
         return index, summary.length, summary.terminated, summary.success, identity, 0
 
-    def _episode(self, label: Label | None, facts: np.ndarray) -> Episode:
+    def _episode(self, label: Label | None, facts: np.void) -> Episode:
         index = int(facts["store_index"])
         path = self.store.episode_path(index)
         episode = self.store.episode(index, with_images=False, labelled=False)

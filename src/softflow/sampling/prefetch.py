@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from softflow.errors import ConfigError
 
@@ -13,6 +13,7 @@ Batch = TypeVar("Batch")
 BatchOut = TypeVar("BatchOut", covariant=True)
 
 
+@runtime_checkable
 class Sampler(Protocol[BatchOut]):
     """What can be prefetched: a batch is a function of the update step and the data alone."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec
@@ -44,6 +44,7 @@ class CollectionOrder:
     seed: int
 
 
+@runtime_checkable
 class ExperienceSource(Protocol):
     """Fills the online store. It may take its time, and may be asked again after a crash."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from softflow.models.action_selection import select_by_value
@@ -18,7 +19,9 @@ from softflow.training.returns import td_target
 Metrics = dict[str, Tensor]
 
 
-def imitation_loss(cost: Tensor, weight: Tensor, name: str = "nll") -> tuple[Tensor, Metrics]:
+def imitation_loss(
+    cost: Float[Tensor, " B"], weight: Float[Tensor, " B"], name: str = "nll"
+) -> tuple[Float[Tensor, ""], Metrics]:
     """Eq. 8: mean cost of imitation over the rows that count.
 
     Args:
@@ -35,10 +38,10 @@ def bootstrap_value(
     policy: ChunkPolicy,
     next_condition: Condition,
     target_critic: CriticEnsemble,
-    next_tokens: Tensor,
+    next_tokens: Float[Tensor, "B S D"],
     num_candidates: int,
     sampling_std: float,
-) -> Tensor:
+) -> Float[Tensor, " B"]:
     """V(o') [B] = min_j Q'_j(o', a'), a' by Alg. 2 from the current policy (Eq. 3).
 
     With one candidate this is the plain a' ~ pi of the warm-up (Alg. 3, stage II).
@@ -49,14 +52,14 @@ def bootstrap_value(
 
 
 def critic_loss(
-    logits: Tensor,
-    rewards: Tensor,
-    num_steps: Tensor,
-    bootstrap_mask: Tensor,
-    next_value: Tensor,
+    logits: Float[Tensor, "C B bins"],
+    rewards: Float[Tensor, "B E"],
+    num_steps: Int[Tensor, " B"],
+    bootstrap_mask: Float[Tensor, " B"],
+    next_value: Float[Tensor, " B"],
     discount: float,
     distribution: HLGauss,
-) -> tuple[Tensor, Metrics]:
+) -> tuple[Float[Tensor, ""], Metrics]:
     """Eq. 7 as a cross-entropy to the HL-Gauss histogram of the target (IV-C).
 
     Args:
@@ -78,8 +81,12 @@ def critic_loss(
 
 
 def actor_loss(
-    q_value: Tensor, cost: Tensor, imitation_weight: Tensor, bc_coef: float, name: str = "nll"
-) -> tuple[Tensor, Metrics]:
+    q_value: Float[Tensor, " B"],
+    cost: Float[Tensor, " B"],
+    imitation_weight: Float[Tensor, " B"],
+    bc_coef: float,
+    name: str = "nll",
+) -> tuple[Float[Tensor, ""], Metrics]:
     """-Q + lambda * imitation, the flow's NLL (IV-D, III; Alg. 3's sign of Q is a slip).
 
     Args:

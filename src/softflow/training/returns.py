@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def decision_return(rewards: Tensor, discount: float) -> Tensor:
+def decision_return(rewards: Float[Tensor, "B E"], discount: float) -> Float[Tensor, " B"]:
     """Discounted reward inside one decision: sum_i discount^i r[i] (first term of Eq. 7).
 
     Args:
@@ -27,12 +28,12 @@ def decision_return(rewards: Tensor, discount: float) -> Tensor:
 
 
 def td_target(
-    rewards: Tensor,
-    num_steps: Tensor,
-    bootstrap_mask: Tensor,
-    next_value: Tensor,
+    rewards: Float[Tensor, "B E"],
+    num_steps: Int[Tensor, " B"],
+    bootstrap_mask: Float[Tensor, " B"],
+    next_value: Float[Tensor, " B"],
     discount: float,
-) -> Tensor:
+) -> Float[Tensor, " B"]:
     """Target of the critic (Eq. 7): decision return + discount^num_steps * mask * next value.
 
     Args:
@@ -48,7 +49,9 @@ def td_target(
     return decision_return(rewards, discount) + bootstrap
 
 
-def monte_carlo_returns(rewards: np.ndarray, discount: float) -> np.ndarray:
+def monte_carlo_returns(
+    rewards: Float[np.ndarray, " T"], discount: float
+) -> Float[np.ndarray, " T"]:
     """Discounted reward-to-go [T] of one episode's rewards [T], nothing after its end."""
     returns = np.zeros(len(rewards), dtype=np.float64)
     following = 0.0

@@ -6,7 +6,7 @@ nor what they did before changes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,8 +27,12 @@ from softflow.envs.profiles import EventRecorder
 from softflow.envs.registry import make_env, registrations, restore_registrations
 from softflow.errors import NumericalError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
+from softflow.models.policy import Observation
 from softflow.training.persistence import load_selector
 from softflow.utils.worker_pool import WorkerPool
+
+Selector = Callable[[Observation, torch.Tensor, torch.Generator], torch.Tensor]
+"""Raw observation, prefix [1, P, A] and randomness -> a chunk [1, H, A] in the robot's units."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class RolloutResult:
 
 def run_episode(
     env: RobotEnv,
-    selector: ChunkSelector,
+    selector: Selector,
     chunk: ChunkSpec,
     seed: int,
     metadata: dict[str, Any],
@@ -98,7 +102,7 @@ def run_episode(
 class _Decider:
     """A policy's decisions in one episode, inside the environment's action space."""
 
-    def __init__(self, env: RobotEnv, selector: ChunkSelector, seed: int) -> None:
+    def __init__(self, env: RobotEnv, selector: Selector, seed: int) -> None:
         self._selector, self._seed = selector, seed
         self._generator = torch.Generator().manual_seed(seed)
         self._space = cast("spaces.Box", env.action_space)

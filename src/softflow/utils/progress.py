@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import (
@@ -20,6 +20,7 @@ from rich.progress import (
 LOG_INTERVAL_S = 20.0
 
 
+@runtime_checkable
 class ProgressReporter(Protocol):
     """What training code tells while it works."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from softflow.errors import ConfigError
@@ -70,7 +71,7 @@ class EncoderLayer(nn.TransformerEncoderLayer):
         split = qkv.flatten(0, 1).unflatten(-1, (3, self.self_attn.num_heads, -1))
         return split.permute(2, 0, 3, 1, 4).unbind(0)
 
-    def evaluate(self, parts: list[Tensor]) -> Tensor:
+    def evaluate(self, parts: list[Tensor]) -> Float[Tensor, "B N L D"]:
         """Run the layer on a sequence given in parts.
 
         Args:
@@ -88,7 +89,7 @@ class EncoderLayer(nn.TransformerEncoderLayer):
         attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
         return self._after_attention(x, attended.transpose(1, 2).flatten(-2).view(x.shape))
 
-    def evaluate_last(self, x: Tensor) -> Tensor:
+    def evaluate_last(self, x: Float[Tensor, "B N L D"]) -> Float[Tensor, "B N D"]:
         """The layer's output for the last token alone, without making keys and values.
 
         With one query, q.(W_k x + b_k) = (q W_k).x + a constant that softmax ignores, and
@@ -148,7 +149,9 @@ class TransformerCritic(ChunkCritic):
         )
         self.head = nn.Linear(config.dim, config.num_bins)
 
-    def forward(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
+    def forward(
+        self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
+    ) -> Float[Tensor, "B N bins"]:
         """obs_tokens [B, S, D], normalised actions [B, N, H, A] -> logits [B, N, num_bins]."""
         batch, candidates = actions.shape[:2]
         chunk = self.action_embed(actions) + self.action_position

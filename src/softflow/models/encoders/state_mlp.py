@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from softflow.data.data_spec import STATE_KEY
@@ -65,7 +66,9 @@ class StateMlp(KeyEncoder):
             nn.Linear(config.hidden_dim, config.state_tokens * config.token_dim),
         )
 
-    def forward(self, observation: dict[str, Tensor]) -> Tensor:
+    def forward(
+        self, observation: dict[str, Shaped[Tensor, "B history ..."]]
+    ) -> Float[Tensor, "B S D"]:
         """ "observation.state" [B, history, state_dim], the robot's units -> [B, S, token_dim]."""
         state = self.normalizer(observation[STATE_KEY])
         return self.mlp(state.flatten(1)).unflatten(1, (self.num_tokens, self.token_dim))

@@ -10,6 +10,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from softflow.models.normalizers import at_least_float32
@@ -19,7 +20,7 @@ SUPPORT_MARGIN = 1e-3
 13 of a margin of 1e-6, and the normaliser keeps data at +-0.9, two noise deviations inside."""
 
 
-def unbound(actions: Tensor) -> tuple[Tensor, Tensor]:
+def unbound(actions: Float[Tensor, "*K A"]) -> tuple[Float[Tensor, "*K A"], Float[Tensor, "*K"]]:
     """Elementwise arctanh of actions [..., A] in (-1, 1); the log-det [...] sums over A."""
     actions = at_least_float32(actions)
     limit = 1 - SUPPORT_MARGIN
@@ -27,20 +28,24 @@ def unbound(actions: Tensor) -> tuple[Tensor, Tensor]:
     return torch.atanh(actions), -torch.log1p(-actions.square()).sum(-1)
 
 
-def bound(values: Tensor) -> tuple[Tensor, Tensor]:
+def bound(values: Float[Tensor, "*K A"]) -> tuple[Float[Tensor, "*K A"], Float[Tensor, "*K"]]:
     """Elementwise tanh of values [..., A]; the log-det [...] sums over A."""
     values = at_least_float32(values)
     log_slope = 2 * (math.log(2) - values - F.softplus(-2 * values))
     return torch.tanh(values), log_slope.sum(-1)
 
 
-def scale_and_shift(x: Tensor, raw_scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+def scale_and_shift(
+    x: Float[Tensor, "*K A"], raw_scale: Float[Tensor, "*K A"], shift: Float[Tensor, "*K A"]
+) -> tuple[Float[Tensor, "*K A"], Float[Tensor, "*K"]]:
     """y = exp(tanh(s)) * x + b on tokens [..., A] (paper IV-B); the log-det [...] sums over A."""
     log_scale = torch.tanh(at_least_float32(raw_scale))
     return log_scale.exp() * x + shift, log_scale.sum(-1)
 
 
-def undo_scale_and_shift(y: Tensor, raw_scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+def undo_scale_and_shift(
+    y: Float[Tensor, "*K A"], raw_scale: Float[Tensor, "*K A"], shift: Float[Tensor, "*K A"]
+) -> tuple[Float[Tensor, "*K A"], Float[Tensor, "*K"]]:
     """Exact inverse of `scale_and_shift`, with its own (negative) log-det."""
     log_scale = torch.tanh(at_least_float32(raw_scale))
     return (y - shift) * (-log_scale).exp(), -log_scale.sum(-1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from softflow.errors import ConfigError
@@ -77,8 +78,11 @@ class CouplingNetwork(nn.Module):
         return [block.condition(tokens, pooled) for block in self.blocks]  # type: ignore[operator]
 
     def forward(
-        self, kept: Tensor, rotary: Tensor, conditions: list[BlockCondition]
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        kept: Float[Tensor, "B N L A"],
+        rotary: Float[Tensor, "2 L head"],
+        conditions: list[BlockCondition],
+    ) -> tuple[Float[Tensor, "B N L A"], Float[Tensor, "B N L A"]]:
         """Kept tokens [B, N, L, A] -> raw scale and shift [B, N, L, A] each."""
         x = self.embed(kept)
         for block, condition in zip(self.blocks, conditions, strict=True):

@@ -8,6 +8,7 @@ over the chunk.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from softflow.models.encoder import EncoderConfig
@@ -40,13 +41,16 @@ class ActionFlow(nn.Module):
             Coupling(moved, action_dim, token_dim, config) for moved in splits
         )
 
-    def condition(self, obs_tokens: Tensor) -> FlowCondition:
+    def condition(self, obs_tokens: Float[Tensor, "B S D"]) -> FlowCondition:
         """Observation tokens [B, S, D] -> keys, values and modulations of every layer."""
         return [layer.network.condition(obs_tokens) for layer in self.couplings]  # type: ignore
 
     def to_latents(
-        self, actions: Tensor, condition: FlowCondition, step_valid: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        actions: Float[Tensor, "B N H A"],
+        condition: FlowCondition,
+        step_valid: Bool[Tensor, "B H"] | None = None,
+    ) -> tuple[Float[Tensor, "B N H A"], Float[Tensor, "B N"]]:
         """Normalised actions [B, N, H, A] -> latents and log|det| [B, N].
 
         With step_valid [B, H], steps past the episode's end neither contribute nor are looked at.
@@ -59,7 +63,9 @@ class ActionFlow(nn.Module):
             log_det = log_det + layer_log_det
         return tokens, log_det
 
-    def to_actions(self, latents: Tensor, condition: FlowCondition) -> tuple[Tensor, Tensor]:
+    def to_actions(
+        self, latents: Float[Tensor, "B N H A"], condition: FlowCondition
+    ) -> tuple[Float[Tensor, "B N H A"], Float[Tensor, "B N"]]:
         """Latents [B, N, H, A] -> normalised actions in (-1, 1) and log|det| [B, N]."""
         tokens, log_det = latents, latents.new_zeros(latents.shape[:2])
         layers = list(zip(self.couplings, condition, strict=True))
@@ -70,8 +76,11 @@ class ActionFlow(nn.Module):
         return actions, log_det + token_log_det.sum(-1)
 
     def log_prob(
-        self, actions: Tensor, condition: FlowCondition, step_valid: Tensor | None = None
-    ) -> Tensor:
+        self,
+        actions: Float[Tensor, "B N H A"],
+        condition: FlowCondition,
+        step_valid: Bool[Tensor, "B H"] | None = None,
+    ) -> Float[Tensor, "B N"]:
         """Exact log-likelihood [B, N] in nats of normalised actions [B, N, H, A] (Eq. 6).
 
         With step_valid [B, H], that of the chunk's valid steps alone, exactly.
@@ -84,7 +93,7 @@ class ActionFlow(nn.Module):
 
     def draw_latents(
         self, batch: int, num: int, std: float, generator: torch.Generator | None = None
-    ) -> Tensor:
+    ) -> Float[Tensor, "batch num H A"]:
         """Latents [batch, num, H, A] ~ N(0, std^2) on the flow's device."""
         shape = (batch, num, self.chunk_length, self.action_dim)
         return std * normal_like(self, shape, generator)
@@ -95,7 +104,7 @@ class ActionFlow(nn.Module):
         std: float,
         condition: FlowCondition,
         generator: torch.Generator | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Float[Tensor, "B N H A"], Float[Tensor, "B N"]]:
         """Candidates [B, num, H, A] from latents N(0, std^2), and their log_prob [B, num].
 
         The likelihood is the policy's own (std = 1), whatever the sampling_std.
@@ -111,7 +120,7 @@ class ActionFlow(nn.Module):
         std: float,
         condition: FlowCondition,
         generator: torch.Generator | None = None,
-    ) -> Tensor:
+    ) -> Float[Tensor, "B H A"]:
         """The likeliest [B, H, A] of num candidates (paper IV-D, I)."""
         candidates, log_prob = self.sample(num, std, condition, generator)
         return take_candidate(candidates, log_prob.argmax(dim=1))
@@ -130,18 +139,26 @@ class FlowPolicy(ChunkPolicy):
             inputs.chunk.chunk_length, inputs.action_dim, encoder.token_dim, config
         )
 
-    def condition(self, observation: Observation, prefix_actions: Tensor) -> FlowCondition:
+    def condition(
+        self, observation: Observation, prefix_actions: Float[Tensor, "B P A"]
+    ) -> FlowCondition:
         """Raw observation [B, history, ...] and normalised prefix [B, P, A] -> flow condition."""
         return self.flow.condition(self.encoder(observation, prefix_actions))
 
     def imitation_cost(
-        self, condition: FlowCondition, actions: Tensor, step_valid: Tensor, noise_std: float
-    ) -> Tensor:
+        self,
+        condition: FlowCondition,
+        actions: Float[Tensor, "B H A"],
+        step_valid: Bool[Tensor, "B H"],
+        noise_std: float,
+    ) -> Float[Tensor, " B"]:
         """-log pi(a | o) [B] in nats of noisy normalised chunks [B, H, A] (Eq. 6; noise: IV-B)."""
         noisy = perturb(actions, noise_std)[:, None]
         return -self.flow.log_prob(noisy, condition, step_valid).squeeze(1)
 
-    def to_chunks(self, latents: Tensor, condition: FlowCondition) -> Tensor:
+    def to_chunks(
+        self, latents: Float[Tensor, "B N H A"], condition: FlowCondition
+    ) -> Float[Tensor, "B N H A"]:
         """Latents [B, N, H, A] -> normalised chunks in (-1, 1)."""
         return self.flow.to_actions(latents, condition)[0]
 
@@ -152,15 +169,19 @@ class FlowPolicy(ChunkPolicy):
         condition: FlowCondition,
         batch: int,
         generator: torch.Generator | None = None,
-    ) -> Tensor:
+    ) -> Float[Tensor, "B H A"]:
         """The likeliest [batch, H, A] of `num` candidates (paper IV-D, I)."""
         return self.flow.most_likely(num, std, condition, generator)
 
-    def log_prob(self, condition: FlowCondition, actions: Tensor) -> Tensor:
+    def log_prob(
+        self, condition: FlowCondition, actions: Float[Tensor, "B H A"]
+    ) -> Float[Tensor, " B"]:
         """Exact log-likelihood [B] in nats of normalised chunks [B, H, A] (Eq. 6)."""
         return self.flow.log_prob(actions[:, None], condition).squeeze(1)
 
-    def diagnostics(self, condition: FlowCondition, actions: Tensor) -> dict[str, float]:
+    def diagnostics(
+        self, condition: FlowCondition, actions: Float[Tensor, "B H A"]
+    ) -> dict[str, float]:
         """How far to the latents and back leads astray: the largest error of an action."""
         chunks = actions[:, None]
         latents, _ = self.flow.to_latents(chunks, condition)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -60,7 +61,9 @@ class CausalSelfAttention(nn.Module):
         self.query_norm, self.key_norm = nn.RMSNorm(self.head_dim), nn.RMSNorm(self.head_dim)
         self.out = nn.Linear(dim, dim, bias=False)
 
-    def forward(self, x: Tensor, rotary: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "B N L D"], rotary: Float[Tensor, "2 L head"]
+    ) -> Float[Tensor, "B N L D"]:
         """x [B, N, L, D], rotary [2, L, head_dim] -> [B, N, L, D]."""
         batch, candidates, length, dim = x.shape
         qkv = self.qkv(x).view(batch * candidates, length, 3, self.num_heads, self.head_dim)
@@ -86,14 +89,18 @@ class CrossAttention(nn.Module):
         self.query_norm, self.key_norm = nn.RMSNorm(self.head_dim), nn.RMSNorm(self.head_dim)
         self.out = nn.Linear(dim, dim, bias=False)
 
-    def keys_values(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def keys_values(
+        self, tokens: Float[Tensor, "B S D"]
+    ) -> tuple[Float[Tensor, "B heads S head"], Float[Tensor, "B heads S head"]]:
         """Observation tokens [B, S, D] -> keys and values [B, heads, S, head_dim]."""
         batch, length, _ = tokens.shape
         both = self.key_value(tokens).view(batch, length, 2, self.num_heads, self.head_dim)
         key, value = both.permute(2, 0, 3, 1, 4).unbind(0)
         return self.key_norm(key), value
 
-    def forward(self, x: Tensor, keys_values: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "B N L D"], keys_values: tuple[Tensor, Tensor]
+    ) -> Float[Tensor, "B N L D"]:
         """x [B, N, L, D] attends to the shared keys and values -> [B, N, L, D]."""
         batch, candidates, length, dim = x.shape
         query = self.query(x).view(batch, candidates * length, self.num_heads, self.head_dim)
@@ -132,13 +139,20 @@ class FlowBlock(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
-    def condition(self, tokens: Tensor, pooled: Tensor) -> BlockCondition:
+    def condition(
+        self, tokens: Float[Tensor, "B S D"], pooled: Float[Tensor, "B D"]
+    ) -> BlockCondition:
         """Observation tokens [B, S, D] and pooled vector [B, D] -> what the block reuses."""
         modulation = self.modulation(pooled)[:, None, None, :].chunk(6, dim=-1)
         cross = self.cross_attention
         return BlockCondition(modulation, None if cross is None else cross.keys_values(tokens))
 
-    def forward(self, x: Tensor, rotary: Tensor, condition: BlockCondition) -> Tensor:
+    def forward(
+        self,
+        x: Float[Tensor, "B N L D"],
+        rotary: Float[Tensor, "2 L head"],
+        condition: BlockCondition,
+    ) -> Float[Tensor, "B N L D"]:
         """x [B, N, L, D] -> [B, N, L, D]."""
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = condition.modulation
         attended = self.self_attention(self.self_norm(x) * (1 + scale_a) + shift_a, rotary)
