@@ -19,6 +19,7 @@ from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.presets import PRESETS, small
+from softflow.training.run_folder import RunFolder
 
 STATE = "observation.state"
 SPEC = DataSpec({STATE: (3,)}, 2, (-1.0, -1.0), (1.0, 1.0), 10.0, "cube-single")
@@ -309,8 +310,10 @@ def test_a_dataset_that_became_another_is_refused(
 
 def test_two_learners_in_one_folder(imitate: Say, dataset: Path, tmp_path: Path) -> None:
     assert imitate(dataset)[0] == 0
-    with EpisodeStore.open(tmp_path / "run" / "online", writable=True):
-        assert is_clear_refusal(imitate(dataset), "already has a writer")
+    first = RunFolder(tmp_path / "run")
+    assert is_clear_refusal(imitate(dataset), "the run '", "already has a writer")
+    first.close()
+    assert imitate(dataset)[0] == 0
 
 
 # ---- evaluate, report, collect ------------------------------------------------------------------
