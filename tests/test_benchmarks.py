@@ -80,6 +80,7 @@ def assert_written(sections: list[Section], path: Path) -> None:
     assert written["machine"]["threads"] == torch.get_num_threads()
 
 
+@pytest.mark.slow
 def test_recorded_operations_are_those_of_torchs_own_counter(tiny: TrainingConfig) -> None:
     for name, update in update_time.updates(tiny, 3).items():
         with FlopCounterMode(display=False) as counter:

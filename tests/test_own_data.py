@@ -122,6 +122,7 @@ def test_two_files_of_one_name_fill_one_store(tmp_path: Path) -> None:
     assert len(EpisodeStore.open(tmp_path / "store")) == 6
 
 
+@pytest.mark.slow
 def test_the_example_of_an_importer_of_ones_own(
     tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +169,7 @@ def test_without_an_environment_likelihood_is_what_is_told(
     assert not (run / "evaluations").exists()
 
 
+@pytest.mark.slow
 def test_many_demonstrations_without_an_environment(
     tmp_path: Path, tiny_imitation: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,6 +66,7 @@ def test_other_types_too() -> None:
         ActionNormalizer({"mean": 0.0})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_outside_tests_nothing_is_checked() -> None:
     script = (
         "import sys, torch\n"

@@ -266,6 +266,7 @@ def test_a_dataset_without_state(imitate: Say, tmp_path: Path) -> None:
     assert is_clear_refusal(imitate(store), f'no "{STATE}"', "record the robot's state")
 
 
+@pytest.mark.slow
 def test_constant_actions_and_short_episodes_are_no_obstacle(imitate: Say, tmp_path: Path) -> None:
     still, short = episode(0), episode(1, length=2)
     for item in (still, short):

@@ -18,6 +18,7 @@ def test_help_does_not_wait_for_torch(words: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "False"
 
 
+@pytest.mark.slow
 def test_help_cut_short_by_its_reader_ends_quietly() -> None:
     script = "import sys; from softflow.cli.main import main; sys.exit(main(['demo', '--help']))"
     command = [sys.executable, "-c", script]
@@ -28,6 +29,7 @@ def test_help_cut_short_by_its_reader_ends_quietly() -> None:
         assert process.stderr.read() == b""
 
 
+@pytest.mark.slow
 def test_the_package_is_the_command() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "softflow", "train", "small"], capture_output=True, text=True

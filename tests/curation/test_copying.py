@@ -111,6 +111,7 @@ def _merge_and_die(paths: list[Path], out: Path, after: int) -> None:
     merge([EpisodeStore.open(path) for path in paths], out, die)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 3])
 def test_a_killed_merge_goes_on(make_store: StoreMaker, tmp_path: Path, after: int) -> None:
     stores = [make_store("a", 2), make_store("b", 2, seed=7)]

@@ -214,6 +214,7 @@ def test_damaged_store_json_is_named(filled: EpisodeStore, content: str) -> None
         EpisodeStore.open(filled.path)
 
 
+@pytest.mark.slow
 def test_any_flipped_byte_is_noticed_or_harmless(filled: EpisodeStore) -> None:
     """No flipped byte anywhere in a file ever yields other data than was recorded."""
     path = filled.episode_path(0)

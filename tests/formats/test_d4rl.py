@@ -120,6 +120,7 @@ def test_without_timeouts_the_length_of_episodes_is_asked_for(path: Path) -> Non
     assert not any(source.read(name).terminated for name in source.episodes())
 
 
+@pytest.mark.slow
 def test_the_human_door_demonstrations_in_d4rls_layout(
     tmp_path: Path, path: Path, shared_data: Path
 ) -> None:

@@ -44,6 +44,7 @@ def names(module: nn.Module) -> set[str]:
     return {name for name, _ in module.named_parameters()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_candidates", [1, 2, 16])
 def test_alg_2_keeps_the_candidate_of_highest_minimum_value(
     make_policy: MakePolicy,
@@ -253,6 +254,7 @@ def test_sampling_looks_at_the_observation_once_for_all_candidates(
     assert naive > 5 * shared, "something of the observation is left to every candidate"
 
 
+@pytest.mark.slow
 def test_scoring_projects_observation_tokens_once_for_all_candidates(
     make_policy: MakePolicy, make_critic: MakeCritic, make_observation: MakeObservation
 ) -> None:

@@ -164,6 +164,7 @@ def nursery() -> Iterator[Nursery]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_moments(tmp_path: Path, nursery: Nursery) -> None:
     """A run that is killed again and again: each time it finds its last checkpoint, whole."""
     delays, interrupted, index = random.Random(0), 0, 0
@@ -201,6 +202,7 @@ def deaths(nursery: Nursery, prepared: Path, work: Path, index: int) -> Iterator
         yield work
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_before", [0, 2])
 def test_death_before_any_change_leaves_whole_checkpoints(
     tmp_path: Path, nursery: Nursery, num_before: int
@@ -224,6 +226,7 @@ def test_death_before_any_change_leaves_whole_checkpoints(
     assert results == ({0, 1} if num_before == 0 else {num_before})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_before", [1, 2])
 def test_death_while_saving_the_same_position_again_leaves_whole_checkpoints(
     tmp_path: Path, nursery: Nursery, num_before: int

@@ -86,6 +86,7 @@ def test_the_page_has_every_part_and_asks_for_nothing(tmp_path: Path) -> None:
     assert not re.search(r'="[^"]*\b(nan|inf)\b', page)
 
 
+@pytest.mark.slow
 def test_thumbnails_are_the_first_middle_and_last_frame(tmp_path: Path) -> None:
     store = make_store(tmp_path / "demos", *(episode(seed) for seed in range(9)))
     thumbnails = gather(store, 5, SilentProgress()).thumbnails
@@ -150,6 +151,7 @@ def test_cameras_alone(tmp_path: Path) -> None:
     assert "No reward was recorded." in page
 
 
+@pytest.mark.slow
 def test_of_very_many_episodes_a_fixed_sample_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,6 +169,7 @@ def test_measures_in_metrics_are_no_learning_curves(tmp_path: Path) -> None:
     assert "measures/" not in text
 
 
+@pytest.mark.slow
 def test_learning_episodes_are_drawn_by_their_own_events(tmp_path: Path) -> None:
     """Twenty online episodes or more: their rate over the last 20 is a thin line."""
     path = make_run(tmp_path / "run", labels=list(EVALUATIONS), videos=False, rollouts=0)

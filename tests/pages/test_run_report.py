@@ -34,6 +34,7 @@ def test_the_headline_states_the_measured_result(full_page: Page) -> None:
     assert "incomplete" not in full_page.text
 
 
+@pytest.mark.slow
 def test_the_facts_are_the_runs(full_page: Page) -> None:
     facts = "Seed3Online episodes100Robot steps12,800Running time"
     assert facts in full_page.text

@@ -154,6 +154,7 @@ def test_subset_shares_the_image_cache(with_cameras: EpisodeStore) -> None:
     assert dataset.cached_image_bytes > 0
 
 
+@pytest.mark.slow
 def test_threads_gather_while_the_dataset_grows(tmp_path: Path) -> None:
     store = filled_store(tmp_path / "store", LENGTHS)
     dataset = ChunkDataset(store, CHUNK, episodes=[0], ram_bytes=1000)

@@ -151,6 +151,7 @@ def long_store(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
     return store
 
 
+@pytest.mark.slow
 def test_million_steps_exact_at_random_places(long_store: EpisodeStore) -> None:
     dataset = ChunkDataset(long_store, ChunkSpec(4, 4, history_length=2), ram_bytes=0)
     assert list((long_store.path / "cache").glob("*/checksums.json"))

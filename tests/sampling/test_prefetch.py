@@ -62,6 +62,7 @@ def test_any_order_gives_the_right_batch(dataset: ChunkDataset) -> None:
             assert_equal(batches.batch(step), sampler.batch(step))
 
 
+@pytest.mark.slow
 def test_batches_from_before_the_data_grew_are_thrown_away(
     dataset: ChunkDataset, tmp_path: Path, image_spec: DataSpec, make_episode: EpisodeMaker
 ) -> None:

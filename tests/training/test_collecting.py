@@ -94,6 +94,7 @@ def test_the_online_store_is_locked_while_simulators_fill_it_and_no_longer(
     assert len(refused) == 2, "once a round"
 
 
+@pytest.mark.slow
 def test_a_source_that_returns_too_early_is_noticed(demonstrations: Path, tmp_path: Path) -> None:
     run = without_simulator(tmp_path / "run", demonstrations, Lazy())
     with pytest.raises(StoreError, match="holds 1 episodes after collecting, not 3; run the same"):
@@ -101,6 +102,7 @@ def test_a_source_that_returns_too_early_is_noticed(demonstrations: Path, tmp_pa
     run.close()
 
 
+@pytest.mark.slow
 def test_without_a_source_the_online_stage_says_so(demonstrations: Path, tmp_path: Path) -> None:
     run = without_simulator(tmp_path / "run", demonstrations, None)
     with pytest.raises(ConfigError, match="nowhere to act"):

@@ -72,6 +72,7 @@ def told(tmp_path: Path, demonstrations: Path, config: TrainingConfig, *stages: 
 # ---- after a mistake ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [(), (False, False)], ids=["empty", "no success"])
 def test_the_same_command_works_once_the_data_is_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], first: tuple[bool, ...]
@@ -96,6 +97,7 @@ def test_a_demo_of_more_demonstrations_is_refused_before_it_collects_any(
     assert not (run.folder / "demonstrations").exists()
 
 
+@pytest.mark.slow
 def test_other_evaluation_episodes_are_allowed_but_said(
     demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,6 +180,7 @@ def test_progress_reaches_the_end_and_shows_loss_and_success(
     assert any("critic_loss" in status and "success" in status for status in diary.statuses)
 
 
+@pytest.mark.slow
 def test_a_log_file_gets_the_last_line_of_every_stage(
     demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

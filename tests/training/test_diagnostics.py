@@ -71,6 +71,7 @@ def test_what_was_measured_is_kept(make_run: RunMaker) -> None:
     assert not (run.folder / "videos").exists(), "without episodes there is no video"
 
 
+@pytest.mark.slow
 def test_demonstrations_shorter_than_a_chunk_are_enough(make_run: RunMaker, tmp_path: Path) -> None:
     """Nothing can be said of whole chunks then, but training must not stop for it."""
     with EpisodeStore.create(tmp_path / "short", point_spec()) as store:

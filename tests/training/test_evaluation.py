@@ -104,6 +104,7 @@ def wilson(successes: int, number: int) -> tuple[float, float]:
     return edge(rate, 0.0), edge(rate, 1.0)
 
 
+@pytest.mark.slow
 def test_the_numbers_on_disk(measured: Path) -> None:
     result = written(measured)
     episodes = result["episodes"]
@@ -132,6 +133,7 @@ def test_every_episode_is_kept_and_agrees_with_the_numbers(measured: Path) -> No
         assert summary.metadata["label"] == "imitation"
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_result(
     measured: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -139,6 +141,7 @@ def test_the_same_seed_gives_the_same_result(
     assert written(tmp_path) == written(measured)
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_episodes(
     measured: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -150,6 +153,7 @@ def test_another_seed_gives_other_episodes(
     assert not ours & theirs
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_continues(
     measured: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -163,6 +167,7 @@ def test_an_interrupted_evaluation_continues(
     assert written(tmp_path) == written(measured)
 
 
+@pytest.mark.slow
 def test_more_episodes_begin_with_the_same_ones(
     measured: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -180,6 +185,7 @@ def test_seeds_of_purposes_and_runs_do_not_meet() -> None:
     assert len(seeds) == 800
 
 
+@pytest.mark.slow
 def test_every_stage_meets_the_same_initial_states(make_run: RunMaker) -> None:
     run = make_run(tiny_config(eval_episodes=2))
     run.evaluate("imitation", "imitation", 2)
@@ -212,6 +218,7 @@ def test_workers_are_given_the_environment_of_the_data(
     assert (task.env_id, task.checkpoint) == (ENV_ID, str(checkpoint.resolve()))
 
 
+@pytest.mark.slow
 def test_an_episode_set_aside_is_played_again_with_its_own_seed(
     checkpoint: Path, measured: Path, tmp_path: Path
 ) -> None:

@@ -143,6 +143,7 @@ def test_every_stage_is_measured_as_the_task_declares(tape_run: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_the_measures_follow_from_the_stored_episodes_alone(tape_run: Path) -> None:
     for label in STAGES:
         store = EpisodeStore.open(tape_run / "evaluations" / label)
@@ -226,6 +227,7 @@ def turning(demonstrations: Path, tmp_path: Path) -> tuple[dict[str, Any], Liste
     return json.loads((tmp_path / "imitation.json").read_text()), listening, tmp_path
 
 
+@pytest.mark.slow
 def test_a_count_is_measured_per_minute_and_before_the_drop(
     turning: tuple[dict[str, Any], Listening, Path],
 ) -> None:
@@ -251,6 +253,7 @@ def test_a_count_is_measured_per_minute_and_before_the_drop(
     assert (result["success_rate"], result["interval_low"]) == (0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_the_console_leads_with_the_count(
     turning: tuple[dict[str, Any], Listening, Path],
 ) -> None:
@@ -280,6 +283,7 @@ def test_a_result_of_an_earlier_version_is_reported_as_before(
     assert found == {"success_rate": [0.5], "interval_low": [0.25], "interval_high": [0.75]}
 
 
+@pytest.mark.slow
 def test_real_workers_tell_the_profile_of_what_was_registered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

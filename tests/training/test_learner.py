@@ -30,6 +30,7 @@ from softflow.training.learner import frozen
 # ---- every gradient path reaches its parameters, and no other -----------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("update", [imitation, actor])
 def test_policy_updates_reach_the_whole_policy_and_nothing_else(
     make_learner: LearnerMaker, make_batch: BatchMaker, update: Update
@@ -48,6 +49,7 @@ def test_policy_updates_reach_the_whole_policy_and_nothing_else(
     assert not learner.critic_optimizer.state
 
 
+@pytest.mark.slow
 def test_the_value_alone_reaches_the_whole_policy(
     make_learner: LearnerMaker, make_batch: BatchMaker
 ) -> None:
@@ -107,6 +109,7 @@ def test_a_fresh_target_critic_is_the_critic_and_has_no_gradients(
 # ---- the actor's gradient -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_actor_gradient_against_a_second_derivation(
     make_learner: LearnerMaker, make_batch: BatchMaker
 ) -> None:

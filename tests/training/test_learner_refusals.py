@@ -55,6 +55,7 @@ UPDATES_AND_FIELDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("update", "field"), UPDATES_AND_FIELDS)
 def test_a_nan_stops_the_update_before_any_weight_changes(
     make_learner: LearnerMaker, make_batch: BatchMaker, update: Update, field: str

@@ -24,6 +24,7 @@ from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.learner import Learner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tau", [0.05, 0.3])
 def test_target_follows_by_polyak(
     make_learner: LearnerMaker, make_batch: BatchMaker, tau: float
@@ -36,6 +37,7 @@ def test_target_follows_by_polyak(
         torch.testing.assert_close(target, (1 - tau) * before + tau * online.detach())
 
 
+@pytest.mark.slow
 def test_target_by_hand(make_learner: LearnerMaker, make_batch: BatchMaker) -> None:
     """r + gamma^steps * mask * min over the target critics, best of the candidates."""
     learner, batch = make_learner(), make_batch()
@@ -59,6 +61,7 @@ def test_target_by_hand(make_learner: LearnerMaker, make_batch: BatchMaker) -> N
     assert target_of(learner, batch) == pytest.approx(sum(expected) / len(expected), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_terminated_row_does_not_look_at_what_comes_next(
     make_learner: LearnerMaker, make_batch: BatchMaker
 ) -> None:
@@ -76,6 +79,7 @@ def test_a_terminated_row_does_not_look_at_what_comes_next(
     assert target_of(make_learner(), elsewhere(~terminated)) != reference
 
 
+@pytest.mark.slow
 def test_targets_come_from_the_target_critic(
     make_learner: LearnerMaker, make_batch: BatchMaker
 ) -> None:
@@ -91,6 +95,7 @@ def test_targets_come_from_the_target_critic(
     assert target_with("target_critic") != reference
 
 
+@pytest.mark.slow
 def test_dropout_is_off_in_targets(make_learner: LearnerMaker, make_batch: BatchMaker) -> None:
     def learner_with(policy_dropout: float, critic_dropout: float) -> Learner:
         critic_config = replace(CONFIG.model.critic, dropout=critic_dropout)
@@ -106,6 +111,7 @@ def test_dropout_is_off_in_targets(make_learner: LearnerMaker, make_batch: Batch
     assert target_of(learner_with(0.0, 0.9), batch) == reference
 
 
+@pytest.mark.slow
 def test_dropout_is_on_where_it_should_be(
     make_learner: LearnerMaker, make_batch: BatchMaker
 ) -> None:
@@ -122,6 +128,7 @@ def test_dropout_is_on_where_it_should_be(
     assert loss(critic, "critic_loss", 0.0) != loss(critic, "critic_loss", 0.5)
 
 
+@pytest.mark.slow
 def test_the_critic_may_see_noisy_actions(
     make_learner: LearnerMaker, make_batch: BatchMaker
 ) -> None:

@@ -68,6 +68,7 @@ def test_likelihood_ignores_steps_past_the_end(
     assert (nll[cut] != full[cut]).all()
 
 
+@pytest.mark.slow
 def test_likelihood_is_of_noisy_actions(make_learner: LearnerMaker, make_batch: BatchMaker) -> None:
     learner, batch = make_learner(), make_batch()
     learner.policy.eval()

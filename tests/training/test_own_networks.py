@@ -34,6 +34,7 @@ def of_my_own() -> TrainingConfig:
     return replace(config, model=model)
 
 
+@pytest.mark.slow
 def test_all_four_stages_with_another_policy_and_critic(make_run: RunMaker) -> None:
     run = make_run(of_my_own())
     run_stages(run)
@@ -66,6 +67,7 @@ def test_the_command_trains_and_its_workers_act(demonstrations: Path, tmp_path: 
     assert (tmp_path / "run/evaluations/critic_warmup.json").exists()
 
 
+@pytest.mark.slow
 def test_an_encoder_that_looks_through_a_camera_gets_its_frames(tmp_path: Path) -> None:
     """Batches hold what the encoder reads, and nothing is said of blindness."""
     spec = replace(point_spec(), observation_shapes={STATE_KEY: (4,), CAMERA: (8, 8, 3)})

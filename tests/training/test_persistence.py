@@ -59,6 +59,7 @@ def same_bits(ours: Learner, theirs: Learner) -> None:
     torch.testing.assert_close(everything(ours), everything(theirs), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_a_restored_learner_goes_on_as_if_nothing_happened(
     make_run: RunMaker, make_batch: BatchMaker
 ) -> None:

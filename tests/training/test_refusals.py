@@ -101,6 +101,7 @@ def test_data_that_does_not_fit_its_environment(
     assert not metrics.exists() or metrics.read_text().count("\n") <= 1
 
 
+@pytest.mark.slow
 def test_an_environment_nobody_knows(make_run: RunMaker, tmp_path: Path) -> None:
     spec = replace(point_spec(), env_id="point_world:SquareWorld")
     dataset = write_store(tmp_path / "demos", spec, demonstration(2, towards_goal=True))
@@ -109,6 +110,7 @@ def test_an_environment_nobody_knows(make_run: RunMaker, tmp_path: Path) -> None
         run_stages(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_bins", [51, 201])
 def test_another_number_of_bins(make_run: RunMaker, num_bins: int) -> None:
     config = tiny_config(eval_episodes=0)
@@ -149,6 +151,7 @@ def diverging(run: Run) -> None:
     run.learner.critic_update = update  # type: ignore[method-assign]
 
 
+@pytest.mark.slow
 def test_a_nan_stops_the_run_with_a_dump_that_can_be_replayed(make_run: RunMaker) -> None:
     run = make_run(tiny_config(eval_episodes=0))
     diverging(run)
@@ -171,6 +174,7 @@ def test_a_nan_stops_the_run_with_a_dump_that_can_be_replayed(make_run: RunMaker
 # ---- results that belong to something else ------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_not_answered_with_episodes_of_another_policy(
     make_run: RunMaker, tmp_path: Path
 ) -> None:
@@ -205,6 +209,7 @@ def test_an_evaluation_is_not_answered_with_episodes_of_another_policy(
     assert kept.tobytes() != played.tobytes(), "the episodes of the first policy were counted"
 
 
+@pytest.mark.slow
 def test_a_dataset_that_grew_is_noticed(tmp_path: Path) -> None:
     """The same command with more demonstrations is another run: its batches would be others."""
     dataset, run = write_demonstrations(tmp_path / "demos", [True] * 4), tmp_path / "run"
@@ -244,6 +249,7 @@ def test_a_run_folder_that_is_a_file(
     assert str(tmp_path / "run") in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_device_that_is_not_there(
     demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,6 +34,7 @@ def relative_config() -> TrainingConfig:
     return replace(config, model=replace(config.model, actions=RELATIVE))
 
 
+@pytest.mark.slow
 def test_statistics_count_every_action_of_every_window(demonstrations: Path) -> None:
     store = EpisodeStore.open(demonstrations)
     statistics = compute_statistics(store, seen_actions=RELATIVE.seen_actions(5))
@@ -57,6 +58,7 @@ def test_statistics_count_every_action_of_every_window(demonstrations: Path) -> 
     np.testing.assert_array_equal(absolute.action.mean, statistics.action.mean)
 
 
+@pytest.mark.slow
 def test_data_comes_back_and_lies_inside_the_support(demonstrations: Path) -> None:
     store = EpisodeStore.open(demonstrations)
     statistics = compute_statistics(store, seen_actions=RELATIVE.seen_actions(5))

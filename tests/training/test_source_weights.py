@@ -60,6 +60,7 @@ def command(dataset: Path, run: Path, *words: str) -> int:
     return main([*start, *words])
 
 
+@pytest.mark.slow
 def test_a_run_draws_by_its_weights(make_run: RunMaker, merged: Path) -> None:
     run = make_run(weighted(teleop=1, policy=3), dataset=merged)
     data = run.data.offline
@@ -68,6 +69,7 @@ def test_a_run_draws_by_its_weights(make_run: RunMaker, merged: Path) -> None:
     assert abs(from_policy - 3000) < 5 * np.sqrt(4000 * 0.75 * 0.25)
 
 
+@pytest.mark.slow
 def test_only_the_offline_rows_of_a_mixture_are_weighted(make_run: RunMaker, merged: Path) -> None:
     run = make_run(weighted(teleop=0, policy=1), dataset=merged)
     with EpisodeStore.open(run.online.store.path, writable=True) as store:
@@ -114,6 +116,7 @@ def test_other_weights_are_another_run(merged: Path, tmp_path: Path) -> None:
     assert "data.weights.policy: there 4.0, now 3.0" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -136,6 +139,7 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_learned(
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_another_field(make_run: RunMaker, merged: Path) -> None:
     run = make_run(weighted("seed", **{str(seed): seed == 4 for seed in range(11)}), dataset=merged)
     data = run.data.demonstrations

@@ -127,11 +127,13 @@ def test_all_stages_in_the_order_of_the_paper(story: Story) -> None:
     assert story.diary.updates == expected
 
 
+@pytest.mark.slow
 def test_a_subset_runs_in_order_whatever_the_order_asked(make_run: RunMaker, diary: Diary) -> None:
     run_stages(make_run(short()), ["critic_warmup", "imitation"])
     assert diary.updates == ["imitation"] * 4 + ["critic"] * 3
 
 
+@pytest.mark.slow
 def test_a_stage_alone(make_run: RunMaker, diary: Diary) -> None:
     run = make_run(short())
     run_stages(run, ["offline_rl"])
@@ -153,6 +155,7 @@ def test_stages_one_by_one_give_the_same_as_all_at_once(story: Story, make_run: 
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_an_older_checkpoint_leads_to_the_same_weights(
     story: Story, make_run: RunMaker, tmp_path: Path
 ) -> None:
@@ -175,6 +178,7 @@ def test_an_older_checkpoint_leads_to_the_same_weights(
 # ---- data ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_learning_rate_falls_from_update_to_update(make_run: RunMaker, diary: Diary) -> None:
     config = short()
     falling = replace(config.imitation, learning_rate=0.8, learning_rate_decay=0.5)
@@ -185,6 +189,7 @@ def test_the_learning_rate_falls_from_update_to_update(make_run: RunMaker, diary
     assert diary.learning_rates[5::2] == pytest.approx([0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
 
 
+@pytest.mark.slow
 def test_imitation_sees_successes_without_the_held_out_ones(
     make_run: RunMaker, diary: Diary
 ) -> None:
@@ -228,6 +233,7 @@ def test_few_demonstrations_are_all_used(make_run: RunMaker, tmp_path: Path) -> 
     assert run.data.held_out.num_windows == 0
 
 
+@pytest.mark.slow
 def test_the_critic_sees_failures_too(make_run: RunMaker, diary: Diary) -> None:
     config = tiny_config(eval_episodes=0)
     run_stages(make_run(config), ["critic_warmup"])
@@ -236,6 +242,7 @@ def test_the_critic_sees_failures_too(make_run: RunMaker, diary: Diary) -> None:
     assert not success.all()
 
 
+@pytest.mark.slow
 def test_warmup_leaves_the_policy_bit_identical(make_run: RunMaker) -> None:
     run = make_run(short())
     run_stages(run, ["imitation"])
@@ -246,6 +253,7 @@ def test_warmup_leaves_the_policy_bit_identical(make_run: RunMaker) -> None:
     assert any(not torch.equal(v, critic[n]) for n, v in weights(run.learner.critic).items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ratio", "offline_rows"), [(0.5, 4), (0.25, 2), (1.0, 8), (0.0, 0)])
 def test_online_batches_mix_at_the_offline_ratio(
     make_run: RunMaker, diary: Diary, ratio: float, offline_rows: int

@@ -83,6 +83,7 @@ def rows(path: Path) -> dict[tuple[str, ...], float]:
         }
 
 
+@pytest.mark.slow
 def test_its_checkpoint_is_evaluated(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--episodes", "2", "--workers", "1", "--out", "measured"]
     assert main(["evaluate", str(CHECKPOINT), *words]) == 0

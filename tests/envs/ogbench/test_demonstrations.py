@@ -94,6 +94,7 @@ def test_workers_know_what_was_registered(tmp_path: Path, monkeypatch: pytest.Mo
         collect_demonstrations("turning", 2, 3, tmp_path, mixture=MIXTURE, num_workers=2)
 
 
+@pytest.mark.slow
 def test_full_store_starts_no_simulator(reference: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("a simulator was built for nothing")

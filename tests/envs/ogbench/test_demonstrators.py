@@ -28,6 +28,7 @@ CLUMSY = Operator(
 )
 
 
+@pytest.mark.slow
 def test_same_seed_same_demonstration_whatever_ran_before(cube_env: OGBenchManipulation) -> None:
     first = demonstrate(cube_env, CLUMSY, np.random.default_rng([0, 7]))
     demonstrate(cube_env, FLAWLESS, np.random.default_rng(1))
@@ -60,6 +61,7 @@ def test_recorded_actions_are_the_executed_ones(cube_env: OGBenchManipulation) -
     assert np.abs(episode.actions).max() <= 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", ["plan", "markov"])
 def test_flawless_operators_solve_every_family(any_env: OGBenchManipulation, style: Any) -> None:
     operator = replace(FLAWLESS, oracle=style)
@@ -181,6 +183,7 @@ def test_lights_out_presses_turn_start_into_goal() -> None:
     assert lights_out_presses(plus, plus) == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [4, 5])
 def test_occupied_places_and_towers_are_handled_in_order(task: int) -> None:
     """Task 4 swaps two cubes, task 5 stacks them."""

@@ -53,6 +53,7 @@ def test_every_family_keeps_the_contract(any_env: OGBenchManipulation) -> None:
     check_env(any_env, check_render=False, solution=solution)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env_id", "limit", "state_size"),
     [

@@ -218,6 +218,7 @@ def test_statistics_add_up(lengths: list[int], seed: int) -> None:
         np.testing.assert_allclose(total[key], whole[key], atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cameras_as", "apart"), [("video", 12 / 255), ("images", 0)])
 def test_the_real_package_opens_it(tmp_path: Path, cameras_as: CamerasAs, apart: float) -> None:
     if problem := lerobot_environment.problem():

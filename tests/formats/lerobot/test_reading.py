@@ -84,6 +84,7 @@ def test_a_real_v21_recording(shared_data: Path) -> None:
     assert (episode.truncated, episode.success) == (True, False)
 
 
+@pytest.mark.slow
 def test_a_dataset_of_the_real_package(
     written_by_lerobot: tuple[Path, dict[str, np.ndarray]],
 ) -> None:
@@ -144,6 +145,7 @@ def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(data=st.data())
 def test_seeking_is_exact_to_the_frame(long_video: Path, data: st.DataObject) -> None:

@@ -69,6 +69,7 @@ for limit in range(50, int(sys.argv[3]), 3000):
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_at_any_moment(tmp_path: Path, rich_store: EpisodeStore) -> None:
     """HDF5 itself ends the process in most of these cases."""
     size = exported(rich_store, tmp_path / "whole.hdf5").stat().st_size
@@ -117,6 +118,7 @@ def test_progress_is_told_after_every_episode(tmp_path: Path, rich_store: Episod
     assert heard.steps == [(n + 1, f"demo_{n}") for n in range(4)]
 
 
+@pytest.mark.slow
 def test_one_episode_at_a_time_is_in_memory(tmp_path: Path) -> None:
     spec = DataSpec({STATE: (2,), FRONT: (64, 64, 3)}, 1, (-1.0,), (1.0,), 10.0)
     with EpisodeStore.create(tmp_path / "store", spec) as store:

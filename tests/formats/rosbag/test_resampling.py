@@ -180,6 +180,7 @@ def test_slerp_is_exact_for_an_even_rotation(
     np.testing.assert_allclose(agreement, 1, atol=1e-12)
 
 
+@pytest.mark.slow
 @given(times_inside(), st.data())
 def test_signs_of_quaternions_do_not_matter(
     case: tuple[np.ndarray, np.ndarray], data: st.DataObject

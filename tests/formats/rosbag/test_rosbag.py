@@ -226,6 +226,7 @@ def test_success_may_leave_the_episode_whole(tmp_path: Path, ros: Any) -> None:
 # ---- several bags, and stores ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_folder_of_bags_goes_into_a_store_and_on(tmp_path: Path, ros: Any) -> None:
     bags = tmp_path / "bags"
     for number in (2, 10, 1):

@@ -65,6 +65,7 @@ def jacobian_log_dets(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor
     return torch.stack([torch.linalg.slogdet(blocks[i, :, i]).logabsdet for i in range(candidates)])
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(case=CASES)
 def test_log_det_is_that_of_the_jacobian_in_both_directions(
@@ -159,6 +160,7 @@ def valid_log_prob(
     return torch.stack(densities)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(case=CASES, data=st.data())
 def test_a_cut_chunk_has_the_exact_density_of_its_valid_steps(
@@ -178,6 +180,7 @@ def test_a_cut_chunk_has_the_exact_density_of_its_valid_steps(
     torch.testing.assert_close(log_prob[0], expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(case=CASES, data=st.data())
 def test_padding_has_no_influence_at_all(
