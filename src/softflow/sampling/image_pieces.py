@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numcodecs.zstd import decompress
@@ -60,7 +60,7 @@ class PieceTable:
         pieces = np.where(final, len(self.entries) - 1, steps // self.frames_per_piece)
         return pieces, np.where(final, 0, steps % self.frames_per_piece)
 
-    def read(self, file: int, path: Path, piece: int) -> np.ndarray:
+    def read(self, file: int, path: Path, piece: SupportsIndex) -> np.ndarray:
         """Read and decode a piece: uint8 `[frames, height, width, 3]`, read-only.
 
         Args:
@@ -73,7 +73,7 @@ class PieceTable:
         """
         return self.decode(self.compressed(file, path, piece))
 
-    def compressed(self, file: int, path: Path, piece: int) -> memoryview:
+    def compressed(self, file: int, path: Path, piece: SupportsIndex) -> memoryview:
         """The bytes of a piece as they lie in the file; raises as `read`."""
         offset, size, crc32 = self.entries[piece].tolist()
         # Name and extra field of the local header, whose lengths only the header tells.
