@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from training_processes import SCRIPT
 
 from softflow.data.episode_store import EpisodeStore
 
-SCRIPT = str(Path(__file__).parent / "support" / "point_cli.py")
 """The command line, which kills itself at the moment named in DIE_AT."""
 TINY = (
     "--demonstrations=3",

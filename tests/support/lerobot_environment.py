@@ -1,6 +1,6 @@
 """The real `lerobot` in a small virtual environment of its own, beside the one of softflow.
 
-    python tests/formats/lerobot_environment.py      makes .venv-lerobot, once
+    python tests/support/lerobot_environment.py      makes .venv-lerobot, once
 
 LeRobot's dependencies contradict ours (torch < 2.11, PyAV < 16, …) and weigh gigabytes. Its
 datasets need few of them, and work with our newer torch, torchvision and PyAV: these are borrowed
@@ -26,7 +26,7 @@ FFMPEG = FOLDER / "ffmpeg"
 def problem() -> str:
     """Why the environment cannot be used; empty when it can."""
     if not STAMP.exists():
-        return f"no {FOLDER.name}; make it with `python tests/formats/lerobot_environment.py`"
+        return f"no {FOLDER.name}; make it with `python tests/support/lerobot_environment.py`"
     if STAMP.read_text() != _identity():
         return f"{FOLDER.name} is of other requirements; make it again"
     return ""

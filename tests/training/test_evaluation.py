@@ -14,7 +14,7 @@ from point_world import ENV_ID, LocalPool, point_spec, tiny_config
 from softflow.data.episode_store import EpisodeStore
 from softflow.models.action_selection import SelectionConfig
 from softflow.sampling.chunk_sampler import ChunkSampler
-from softflow.training.evaluation import EvaluationResult, episode_seed, evaluate
+from softflow.training.evaluation import EvaluationPlan, EvaluationResult, episode_seed, evaluate
 from softflow.training.rollouts import RolloutPool, RolloutResult, RolloutTask
 from softflow.training.run import Run
 from softflow.utils.progress import SilentProgress
@@ -68,9 +68,9 @@ def measure(
         "update_step": 40,
         "online_episodes": 0,
         "robot_steps": 0,
-        "progress": SilentProgress(),
     }
-    return evaluate(pool or LocalPool(), folder, **(settings | changes))
+    plan = EvaluationPlan(**(settings | changes))
+    return evaluate(pool or LocalPool(), folder, plan, SilentProgress())
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ from softflow.errors import EnvironmentContractError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.pages.run_report import write_report
 from softflow.training.config import STAGES
-from softflow.training.evaluation import evaluate
+from softflow.training.evaluation import EvaluationPlan, evaluate
 from softflow.training.rollouts import RolloutPool, run_episode
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
@@ -209,9 +209,7 @@ def turning(demonstrations: Path, tmp_path: Path) -> tuple[dict[str, Any], Liste
     run = Run(tmp_path / "run", tiny_config(), demonstrations, None, SilentProgress())
     checkpoint, listening = run.save(), Listening()
     run.close()
-    evaluate(
-        LocalPool(),
-        tmp_path,
+    plan = EvaluationPlan(
         label="imitation",
         stage="imitation",
         checkpoint=checkpoint,
@@ -222,8 +220,8 @@ def turning(demonstrations: Path, tmp_path: Path) -> tuple[dict[str, Any], Liste
         update_step=0,
         online_episodes=0,
         robot_steps=0,
-        progress=listening,
     )
+    evaluate(LocalPool(), tmp_path, plan, listening)
     return json.loads((tmp_path / "imitation.json").read_text()), listening, tmp_path
 
 

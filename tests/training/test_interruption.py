@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from runs_compared import as_overrides
+from training_processes import SCRIPT
 
-SCRIPT = str(Path(__file__).parents[1] / "support" / "point_cli.py")
 DEADLINE_S = 120.0
 
 

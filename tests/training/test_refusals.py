@@ -17,6 +17,7 @@ import pytest
 import torch
 from point_world import LocalPool, demonstration, point_spec, tiny_config, write_demonstrations
 from runs_compared import as_overrides
+from training_processes import SCRIPT
 
 from softflow.cli.main import main
 from softflow.data.data_spec import STATE_KEY, DataSpec
@@ -25,13 +26,12 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.errors import NumericalError, SoftflowError
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import read_checkpoint
-from softflow.training.evaluation import evaluate
+from softflow.training.evaluation import EvaluationPlan, evaluate
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
 from softflow.utils.progress import SilentProgress
 
 RunMaker = Callable[..., Run]
-SCRIPT = str(Path(__file__).parents[1] / "support" / "point_cli.py")
 
 
 def write_store(path: Path, spec: DataSpec, *episodes: Episode) -> Path:
@@ -183,9 +183,7 @@ def test_an_evaluation_is_not_answered_with_episodes_of_another_policy(
     second = make_run(tiny_config(seed=5), "second").save()
 
     def measure(checkpoint: Path) -> Any:
-        return evaluate(
-            LocalPool(),
-            tmp_path,
+        plan = EvaluationPlan(
             label="same-label",
             stage="imitation",
             checkpoint=checkpoint,
@@ -196,8 +194,8 @@ def test_an_evaluation_is_not_answered_with_episodes_of_another_policy(
             update_step=0,
             online_episodes=0,
             robot_steps=0,
-            progress=SilentProgress(),
         )
+        return evaluate(LocalPool(), tmp_path, plan, SilentProgress())
 
     measure(first)
     kept = EpisodeStore.open(tmp_path / "same-label").episode(0).actions

@@ -27,7 +27,7 @@ from softflow.pages.run_report import write_report
 from softflow.presets import demo as demo_preset
 from softflow.presets import preset, small
 from softflow.training.config import STAGES, StageName, TrainingConfig
-from softflow.training.evaluation import evaluate
+from softflow.training.evaluation import EvaluationPlan, evaluate
 from softflow.training.persistence import read_run_facts
 from softflow.training.provenance import learned_from, write_identity
 from softflow.training.rollouts import RolloutPool
@@ -305,9 +305,7 @@ def evaluate_checkpoint(options: Evaluate) -> None:
     with ConsoleProgress() as progress, RolloutPool(options.workers) as pool:
         theirs = pool.environment_spec(spec.env_id, spec.image_size)
         require_same_spec(spec, theirs, f"the checkpoint '{checkpoint}'", "the environment")
-        evaluate(
-            pool,
-            folder,
+        plan = EvaluationPlan(
             label=f"{name}-{rule}-{candidates}-seed{options.seed}-n{options.episodes}",
             stage=stage,
             checkpoint=checkpoint,
@@ -318,5 +316,5 @@ def evaluate_checkpoint(options: Evaluate) -> None:
             update_step=position["update_step"],
             online_episodes=position["online_episodes"],
             robot_steps=position["robot_steps"],
-            progress=progress,
         )
+        evaluate(pool, folder, plan, progress)

@@ -125,6 +125,11 @@ class Measure:
         return self.kind in RATES
 
     @property
+    def short_title(self) -> str:
+        """How charts and consoles call it: success, turns per minute."""
+        return "success" if self.kind == "success_rate" else self.title
+
+    @property
     def title(self) -> str:
         """Its name as people read it: turns per minute."""
         return self.name.replace("_", " ")

@@ -37,8 +37,7 @@ class CriticConfig(KindConfig):
     num_bins: int = 101
 
     def __post_init__(self) -> None:
-        if self.num_critics < 1:
-            raise ConfigError(f"critic.num_critics is {self.num_critics}; it must be at least 1")
+        self._require_at_least_one("critic", "num_critics")
         if self.num_bins < MIN_BINS:
             raise ConfigError(f"critic.num_bins is {self.num_bins}; it must be at least {MIN_BINS}")
 

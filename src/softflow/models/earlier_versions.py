@@ -24,18 +24,16 @@ def upgraded_weights(tensors: Mapping[str, Tensor], format_version: int) -> dict
     return {_renamed(name): tensor for name, tensor in tensors.items()}
 
 
-def upgraded_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON form of a training configuration, with the settings of its model named as today."""
-    model = config.get("model")
-    if not isinstance(model, Mapping) or "flow" not in model:
-        return dict(config)
+def upgraded_model(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON form of a model's configuration, with its settings named as today."""
+    if "flow" not in model:
+        return dict(model)
     kinds = {"policy": "flow", "encoder": "state_mlp", "critic": "transformer"}
     parts = {("policy" if key == "flow" else key): value for key, value in model.items()}
-    named = {
+    return {
         key: {"kind": kinds[key], **value} if key in kinds and isinstance(value, Mapping) else value
         for key, value in parts.items()
     }
-    return {**config, "model": named}
 
 
 def _renamed(name: str) -> str:

@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from softflow.errors import ConfigError
 from softflow.models.inputs import ModelInputs
 from softflow.models.kinds import KindConfig, Kinds
 
@@ -36,8 +35,7 @@ class EncoderConfig(KindConfig):
         raise NotImplementedError(f"{type(self).__name__} does not say which keys it reads")
 
     def __post_init__(self) -> None:
-        if self.token_dim < 1:
-            raise ConfigError(f"encoder.token_dim is {self.token_dim}; it must be at least 1")
+        self._require_at_least_one("encoder", "token_dim")
 
 
 class KeyEncoder(nn.Module, ABC):

@@ -29,6 +29,12 @@ class KindConfig:
 
     kind: ClassVar[str]
 
+    def _require_at_least_one(self, sort: str, *names: str) -> None:
+        """Raise ConfigError unless these sizes are positive; `sort` is what messages call it."""
+        for name in names:
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{sort}.{name} is {getattr(self, name)}; it must be at least 1")
+
 
 class Kinds(Generic[Base]):
     """The classes of one sort; each has its configuration in the attribute `Config`.

@@ -40,11 +40,6 @@ class Point:
         return scale.low if low is None else low, scale.high if high is None else high
 
 
-def short_title(measure: Measure) -> str:
-    """What a heading calls a measure: Success, Turns per minute."""
-    return "Success" if measure.kind == "success_rate" else measure.title.capitalize()
-
-
 def value_text(measured: Measured, *, unit: bool = True) -> str:
     """A measured value as people read it: 92 %, 6.25 turns/min; a dash where it is not known."""
     if measured.value is None:
@@ -103,7 +98,9 @@ def by_stage(record: RunRecord, measure: Measure) -> Figure | None:
         chart.label(scale.high, y, interval_text(point.measured), "quiet", shift=(58, 0))
     text = "; ".join(map(describe, finals))
     return Figure(
-        f"{short_title(measure)} after each stage", _stage_note(measure, finals), chart.svg(text)
+        f"{measure.short_title.capitalize()} after each stage",
+        _stage_note(measure, finals),
+        chart.svg(text),
     )
 
 
@@ -139,7 +136,7 @@ def by_robot_steps(record: RunRecord, measure: Measure) -> Figure | None:
         note += f" Thin: the learning episodes themselves, mean of the last {_ROLLOUT_WINDOW}."
     _draw_evaluations(chart, last_step, before, online)
     _label_ends(chart, last_step, before + online[-1:])
-    return Figure(f"{short_title(measure)} against robot steps", note, chart.svg(note))
+    return Figure(f"{measure.short_title.capitalize()} against robot steps", note, chart.svg(note))
 
 
 def _learning_episodes(

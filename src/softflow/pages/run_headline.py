@@ -11,7 +11,6 @@ from softflow.pages.measure_charts import (
     Point,
     interval_text,
     points_of,
-    short_title,
     value_text,
 )
 from softflow.pages.run_record import STAGES, Evaluation, RunRecord, find_key
@@ -27,7 +26,10 @@ def headline(record: RunRecord) -> tuple[str, str]:
     measure = record.measures()[0]
     points = points_of(finals, measure)
     if not points:
-        return f"{escape(short_title(measure))}: not known.", "No episode ended with a failure."
+        return (
+            f"{escape(measure.short_title.capitalize())}: not known.",
+            "No episode ended with a failure.",
+        )
     first, last = points[0], points[-1]
     sentence = _first_sentence(measure, first)
     if len(points) == 1:
@@ -45,7 +47,7 @@ def _first_sentence(measure: Measure, point: Point) -> str:
     stage = STAGES[point.evaluation.stage]
     if measure.kind == "success_rate":
         return f"{stage} succeeds in {_value(point)} of episodes."
-    return f"{escape(short_title(measure))} after {stage}: {_value(point)}."
+    return f"{escape(measure.short_title.capitalize())} after {stage}: {_value(point)}."
 
 
 def _value(point: Point) -> str:

@@ -29,7 +29,6 @@ from softflow.pages.measure_charts import (
     by_robot_steps,
     by_stage,
     interval_text,
-    short_title,
     value_text,
 )
 from softflow.pages.run_charts import (
@@ -142,7 +141,7 @@ def _results(record: RunRecord) -> str:
     charts = "".join(figure_html(figure, note_below=True) for figure in drawn if figure)
     if not charts:
         return ""
-    title = short_title(measures[0]) if len(measures) == 1 else "Results"
+    title = measures[0].short_title.capitalize() if len(measures) == 1 else "Results"
     table = _evaluation_table(record, measures)
     return f'<h2>{escape(title)}</h2><div class="grid two">{charts}</div>{table}'
 
@@ -153,7 +152,7 @@ def _evaluation_table(record: RunRecord, measures: Sequence[Measure]) -> str:
         [[f'<b class="{escape(e.stage)}">{escape(e.label)}</b>'] for e in record.evaluations],
     )
     for measure in measures:
-        head += [short_title(measure), "95 % interval"]
+        head += [measure.short_title.capitalize(), "95 % interval"]
         for row, evaluation in zip(rows, record.evaluations, strict=True):
             found = evaluation.measured(measure.name)
             row += [escape(value_text(found)), interval_text(found)] if found else ["–", "–"]

@@ -16,8 +16,8 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.errors import StoreError, WriterBusyError
 from softflow.models.action_selection import SelectionConfig
 from softflow.sampling.chunk_dataset import ChunkDataset
-from softflow.training.evaluation import episode_seed, run_into_store
-from softflow.training.rollouts import RolloutPool, RolloutTask
+from softflow.training.evaluation import episode_seeds, episode_tasks, run_into_store
+from softflow.training.rollouts import RolloutPool
 from softflow.utils.progress import ProgressReporter
 
 
@@ -66,17 +66,8 @@ class SimulatedExperience:
             "policy_version": order.checkpoint.name,
             "round": order.round_index,
         }
-        tasks = [
-            RolloutTask(
-                str(order.checkpoint.resolve()),
-                order.selection,
-                order.spec.env_id,
-                episode_seed(order.seed, "online", index),
-                facts,
-                order.spec.image_size,
-            )
-            for index in range(order.num_episodes)
-        ]
+        seeds = episode_seeds(order.seed, "online", order.num_episodes)
+        tasks = episode_tasks(order.checkpoint, order.selection, order.spec, seeds, facts)
         title = f"round {order.round_index + 1}: collect"
         with EpisodeStore.open_or_create(order.store, order.spec) as store:
             run_into_store(self.pool, store, tasks, title, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,8 @@ from softflow.models.policy import Condition
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training.config import StageName
-from softflow.training.evaluation import episode_seed
+from softflow.training.evaluation import episode_seeds, episode_tasks
 from softflow.training.returns import monte_carlo_returns
-from softflow.training.rollouts import RolloutTask
 from softflow.training.run import Run
 from softflow.training.training_data import successful_episodes
 from softflow.utils.files import read_json, write_json
@@ -52,16 +52,16 @@ def measure(run: Run, label: StageName) -> dict[str, Any]:
     run.learner.policy.eval()
     run.learner.critic.eval()
     any_success = bool(successful_episodes(run.data.store))
-    data = _windows(run.data.demonstrations if any_success else run.data.offline, run)
+    condition, actions = _encoded(run, run.data.demonstrations if any_success else run.data.offline)
     result: dict[str, Any] = {}
     policy = run.learner.policy
     if policy.has_likelihood:
-        result["data_log_prob"] = _log_prob(run, data).mean().item()
-    result |= policy.diagnostics(_condition(run, data), _normalized(run, data)[0])
-    result["candidate_diversity"] = _candidate_diversity(run, data)
+        result["data_log_prob"] = _log_prob(run, condition, actions)
+    result |= policy.diagnostics(condition, actions)
+    result["candidate_diversity"] = _candidate_diversity(run, condition, len(actions))
     held_out = run.data.held_out
     if held_out.num_windows and policy.has_likelihood:
-        nats = -_log_prob(run, _windows(held_out, run)).mean().item()
+        nats = -_log_prob(run, *_encoded(run, held_out))
         dims = run.config.model.chunk.chunk_length * run.spec.action_dim
         result["held_out_bits_per_dim"] = nats / math.log(2) / dims
     evaluated = run.folder / "evaluations" / label
@@ -85,20 +85,23 @@ def _normalized(run: Run, batch: ChunkBatch) -> tuple[Tensor, Tensor]:
     return actions, normalize(batch.prefix_actions, batch.observation)
 
 
-def _condition(run: Run, batch: ChunkBatch) -> Condition:
-    return run.learner.policy.condition(batch.observation, _normalized(run, batch)[1])
+def _encoded(run: Run, dataset: ChunkDataset) -> tuple[Condition, Tensor]:
+    """What the policy sees of some windows, and their normalised actions [B, H, A]."""
+    batch = _windows(dataset, run)
+    actions, prefix = _normalized(run, batch)
+    return run.learner.policy.condition(batch.observation, prefix), actions
 
 
-def _log_prob(run: Run, batch: ChunkBatch) -> Tensor:
-    """log pi of noisy data [B], averaged over nothing: the density the policy was fitted to."""
-    actions = perturb(_normalized(run, batch)[0], run.config.noise_std)
-    return run.learner.policy.log_prob(_condition(run, batch), actions)
+def _log_prob(run: Run, condition: Condition, actions: Tensor) -> float:
+    """Mean log pi of noisy data: the density the policy was fitted to."""
+    noisy = perturb(actions, run.config.noise_std)
+    return run.learner.policy.log_prob(condition, noisy).mean().item()
 
 
-def _candidate_diversity(run: Run, batch: ChunkBatch) -> float:
+def _candidate_diversity(run: Run, condition: Condition, batch_size: int) -> float:
     """Mean distance of candidates from their mean, per action component, normalised units."""
     candidates = run.learner.policy.sample(
-        DIVERSITY_CANDIDATES, run.config.sampling_std, _condition(run, batch), batch.batch_size
+        DIVERSITY_CANDIDATES, run.config.sampling_std, condition, batch_size
     )
     return candidates.std(dim=1).mean().item()
 
@@ -107,14 +110,14 @@ def _values_against_returns(run: Run, store: EpisodeStore) -> dict[str, list[flo
     """Q at every decision of the evaluation episodes, and the discounted return that followed."""
     chunk = run.config.model.chunk
     dataset = ChunkDataset(store, chunk, image_keys=run.data.image_keys)
-    ends = np.cumsum([store.summary(index).length for index in range(len(store))])
+    ends = np.cumsum(dataset.episode_lengths)
     starts = np.concatenate([[0], ends[:-1]])
     decisions = [
         np.arange(a, b, chunk.execution_horizon) for a, b in zip(starts, ends, strict=True)
     ]
     returns = [
-        monte_carlo_returns(store.episode(index, with_images=False).rewards, run.config.discount)
-        for index in range(len(store))
+        monte_carlo_returns(dataset.episode(index).rewards, run.config.discount)
+        for index in range(len(dataset))
     ]
     windows = np.concatenate(decisions)
     realised = np.concatenate(returns)[windows]
@@ -130,20 +133,15 @@ def _values_against_returns(run: Run, store: EpisodeStore) -> dict[str, list[flo
 
 def _film(run: Run, label: StageName) -> None:
     """A video of the first evaluation episode."""
-    task = RolloutTask(
-        str(run.save().resolve()),
-        run.selection(label),
-        run.spec.env_id,
-        episode_seed(run.config.seed, "evaluation", 0),
-        {"source": "evaluation", "label": label},
-        run.spec.image_size,
-        render_every=VIDEO_EVERY,
-    )
-    result = next(iter(run.pool.run([task])))
+    seeds = episode_seeds(run.config.seed, "evaluation", 1)
+    facts = {"source": "evaluation", "label": label}
+    [task] = episode_tasks(run.save(), run.selection(label), run.spec, seeds, facts)
+    [result] = run.pool.run([replace(task, render_every=VIDEO_EVERY)])
     if result.frames is not None:
         path = run.folder / "videos" / f"{label}.mp4"
         write_video(path, result.frames, run.spec.control_hz / VIDEO_EVERY)
         episode = result.episode
         facts = {"success": episode.success, "seed": task.seed, "length": episode.length}
-        events = {key: episode.metadata[key] for key in (EVENTS_KEY,) if key in episode.metadata}
-        write_json(path.with_suffix(".json"), facts | events)
+        if EVENTS_KEY in episode.metadata:
+            facts[EVENTS_KEY] = episode.metadata[EVENTS_KEY]
+        write_json(path.with_suffix(".json"), facts)

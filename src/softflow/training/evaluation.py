@@ -29,7 +29,7 @@ from softflow.data.measures import (
     measures_of,
     parts,
 )
-from softflow.data.task_profile import Measure
+from softflow.data.task_profile import Measure, TaskProfile
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import weights_identity
 from softflow.training.rollouts import RolloutPool, RolloutTask
@@ -93,17 +93,36 @@ class EvaluationResult:
         }
 
 
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What is measured, and what the result shall say of it.
+
+    Attributes:
+        label: name of the result; stage: after which the policy stands.
+        checkpoint: the policy; selection: how it chooses.
+        spec: what the episodes hold, and in which environment.
+        num_episodes: how many.
+        seed: the episodes' seeds depend on it alone, so every stage meets the same initial states.
+        update_step, online_episodes, robot_steps: how far the run had come.
+    """
+
+    label: str
+    stage: str
+    checkpoint: Path
+    selection: SelectionConfig
+    spec: DataSpec
+    num_episodes: int
+    seed: int
+    update_step: int
+    online_episodes: int
+    robot_steps: int
+
+
 def reported(path: Path) -> tuple[dict[str, float], str]:
     """What a run reports of evaluations/LABEL.json: rows of metrics.csv, and a few words."""
     measures = measures_of(read_json(path))
     rows = {name: number for found in measures for name, number in found.metrics().items()}
-    return rows, _short(measures[0])
-
-
-def _short(measured: Measured) -> str:
-    measure = measured.measure
-    name = "success" if measure.kind == "success_rate" else measure.title
-    return f"{name} {_number(measured.value)}"
+    return rows, f"{measures[0].measure.short_title} {_number(measures[0].value)}"
 
 
 def _number(value: float | None) -> str:
@@ -114,6 +133,25 @@ def episode_seed(seed: int, purpose: str, index: int) -> int:
     """Seed of an episode: a pure function of the run's seed, the purpose and its number."""
     sequence = np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), index])
     return int(sequence.generate_state(1)[0])
+
+
+def episode_seeds(seed: int, purpose: str, num_episodes: int) -> list[int]:
+    """Seeds of the first episodes of a purpose."""
+    return [episode_seed(seed, purpose, index) for index in range(num_episodes)]
+
+
+def episode_tasks(
+    checkpoint: Path,
+    selection: SelectionConfig,
+    spec: DataSpec,
+    seeds: Sequence[int],
+    facts: dict[str, Any],
+) -> list[RolloutTask]:
+    """An episode for each seed, played by one checkpoint; `facts` are kept with every episode."""
+    path = str(checkpoint.resolve())
+    return [
+        RolloutTask(path, selection, spec.env_id, seed, facts, spec.image_size) for seed in seeds
+    ]
 
 
 def run_into_store(
@@ -139,101 +177,34 @@ def _so_far(measure: Measure, facts: Sequence[EpisodeFacts], control_hz: float) 
     """A measure of the episodes that are finished: success 3/5, turns per minute 1.25."""
     above, below = (float(part.sum()) for part in parts(measure, facts, control_hz))
     if measure.is_rate:
-        name = "success" if measure.kind == "success_rate" else measure.title
-        return f"{name} {above:.0f}/{below:.0f}"
+        return f"{measure.short_title} {above:.0f}/{below:.0f}"
     return f"{measure.title} {_number(above / below if below > 0 else None)}"
 
 
 def evaluate(
-    pool: RolloutPool,
-    folder: Path,
-    *,
-    label: str,
-    stage: str,
-    checkpoint: Path,
-    selection: SelectionConfig,
-    spec: DataSpec,
-    num_episodes: int,
-    seed: int,
-    update_step: int,
-    online_episodes: int,
-    robot_steps: int,
-    progress: ProgressReporter,
+    pool: RolloutPool, folder: Path, plan: EvaluationPlan, progress: ProgressReporter
 ) -> EvaluationResult:
-    """Measure a checkpoint over `num_episodes` episodes and write `folder/label.json`.
-
-    The seeds depend on `seed` alone, so every stage of a run meets the same initial states.
-    """
+    """Measure a checkpoint and write `folder/LABEL.json`; the episodes stay beside it."""
     start_s = time.monotonic()
-    identity = weights_identity(checkpoint)
-    _forget_other_policies(folder / label, identity)
+    identity = weights_identity(plan.checkpoint)
+    _forget_other_policies(folder / plan.label, identity)
     facts = {
         "source": "evaluation",
-        "label": label,
-        "policy_version": checkpoint.resolve().name,
+        "label": plan.label,
+        "policy_version": plan.checkpoint.resolve().name,
         "policy_sha256": identity,
     }
-    tasks = [
-        RolloutTask(
-            str(checkpoint.resolve()),
-            selection,
-            spec.env_id,
-            episode_seed(seed, "evaluation", index),
-            facts,
-            spec.image_size,
-        )
-        for index in range(num_episodes)
-    ]
-    with EpisodeStore.open_or_create(folder / label, spec) as store:
-        run_into_store(pool, store, tasks, f"evaluate {label}", progress)
-        played = _played(store, [task.seed for task in tasks])
-    profile = pool.environment_profile(spec.env_id, spec.image_size)
-    successes = sum(episode.success for episode, _ in played)
-    interval = wilson_interval(successes, num_episodes)
-    result = EvaluationResult(
-        label,
-        stage,
-        facts["policy_version"],
-        update_step,
-        online_episodes,
-        robot_steps,
-        selection.rule,
-        selection.num_candidates,
-        successes / num_episodes,
-        interval.low,
-        interval.high,
-        time.monotonic() - start_s,
-        tuple(outcome for _, outcome in played),
-        measure_episodes(profile, [episode for episode, _ in played], spec.control_hz),
-    )
-    write_json(folder / f"{label}.json", result.to_json())
-    for line in _lines(label, result.measures):
-        progress.say(line)
+    seeds = episode_seeds(plan.seed, "evaluation", plan.num_episodes)
+    tasks = episode_tasks(plan.checkpoint, plan.selection, plan.spec, seeds, facts)
+    with EpisodeStore.open_or_create(folder / plan.label, plan.spec) as store:
+        run_into_store(pool, store, tasks, f"evaluate {plan.label}", progress)
+        played = _played(store, seeds)
+    profile = pool.environment_profile(plan.spec.env_id, plan.spec.image_size)
+    result = _result(plan, profile, played, time.monotonic() - start_s)
+    write_json(folder / f"{plan.label}.json", result.to_json())
+    for found in result.measures:
+        progress.say(f"[bold]{plan.label}[/]: {_in_words(found)}")
     return result
-
-
-def _played(store: EpisodeStore, seeds: Sequence[int]) -> list[tuple[EpisodeFacts, EpisodeOutcome]]:
-    """What happened in the episodes of these seeds, in their order."""
-    found: dict[int, tuple[EpisodeFacts, EpisodeOutcome]] = {}
-    for index in range(len(store)):
-        episode = store.episode(index, with_images=False)
-        outcome = _outcome(episode)
-        found[outcome.seed] = EpisodeFacts.of(episode), outcome
-    return [found[seed] for seed in seeds]
-
-
-def _lines(label: str, measures: Sequence[Measured]) -> list[str]:
-    """What the console says of an evaluation, a line for each measure."""
-    lines = []
-    for found in measures:
-        text = _short(found)
-        if found.measure.is_rate and found.value is not None:
-            share = f"{round(found.value * found.num_episodes)}/{found.num_episodes}"
-            text = text.replace(f" {found.value:.2f}", f" {share} = {found.value:.2f}")
-        unit = f" {found.measure.unit}" * (found.value is not None and bool(found.measure.unit))
-        interval = f"95 % interval {_number(found.low)}-{_number(found.high)}"
-        lines.append(f"[bold]{label}[/]: {text}{unit} ({interval})")
-    return lines
 
 
 def _forget_other_policies(path: Path, identity: str) -> None:
@@ -244,12 +215,57 @@ def _forget_other_policies(path: Path, identity: str) -> None:
             shutil.rmtree(path)
 
 
-def _outcome(episode: Episode) -> EpisodeOutcome:
-    happened = EpisodeFacts.of(episode).events
-    return EpisodeOutcome(
+def _played(store: EpisodeStore, seeds: Sequence[int]) -> list[tuple[EpisodeFacts, EpisodeOutcome]]:
+    """What happened in the episodes of these seeds, in their order."""
+    episodes = (store.episode(index, with_images=False) for index in range(len(store)))
+    found = {int(episode.metadata["seed"]): _facts(episode) for episode in episodes}
+    return [found[seed] for seed in seeds]
+
+
+def _facts(episode: Episode) -> tuple[EpisodeFacts, EpisodeOutcome]:
+    facts = EpisodeFacts.of(episode)
+    outcome = EpisodeOutcome(
         int(episode.metadata["seed"]),
-        bool(episode.success),
-        episode.length,
+        facts.success,
+        facts.length,
         float(episode.rewards.sum()),
-        dict(Counter(happened)) if EVENTS_KEY in episode.metadata else None,
+        dict(Counter(facts.events)) if EVENTS_KEY in episode.metadata else None,
     )
+    return facts, outcome
+
+
+def _result(
+    plan: EvaluationPlan,
+    profile: TaskProfile,
+    played: Sequence[tuple[EpisodeFacts, EpisodeOutcome]],
+    wall_time_s: float,
+) -> EvaluationResult:
+    successes = sum(facts.success for facts, _ in played)
+    interval = wilson_interval(successes, len(played))
+    return EvaluationResult(
+        label=plan.label,
+        stage=plan.stage,
+        policy_version=plan.checkpoint.resolve().name,
+        update_step=plan.update_step,
+        online_episodes=plan.online_episodes,
+        robot_steps=plan.robot_steps,
+        rule=plan.selection.rule,
+        num_candidates=plan.selection.num_candidates,
+        success_rate=successes / len(played),
+        interval_low=interval.low,
+        interval_high=interval.high,
+        wall_time_s=wall_time_s,
+        episodes=tuple(outcome for _, outcome in played),
+        measures=measure_episodes(profile, [facts for facts, _ in played], plan.spec.control_hz),
+    )
+
+
+def _in_words(found: Measured) -> str:
+    """What the console says of a measure: success 5/8 = 0.62 (95 % interval 0.31-0.86)."""
+    text = _number(found.value)
+    if found.value is not None:
+        if found.measure.is_rate:
+            text = f"{round(found.value * found.num_episodes)}/{found.num_episodes} = {text}"
+        text = f"{text} {found.measure.unit}".rstrip()
+    interval = f"95 % interval {_number(found.low)}-{_number(found.high)}"
+    return f"{found.measure.short_title} {text} ({interval})"

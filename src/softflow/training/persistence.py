@@ -18,7 +18,7 @@ from softflow.errors import CheckpointError, SoftflowError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.models.checkpoint import CheckpointParts, load_weights, read_checkpoint
 from softflow.models.critic import CRITICS, CriticConfig
-from softflow.models.earlier_versions import upgraded_config
+from softflow.models.earlier_versions import upgraded_model
 from softflow.models.encoder import ENCODERS, EncoderConfig
 from softflow.models.inputs import ModelInputs
 from softflow.models.kinds import KindConfig, Kinds
@@ -60,8 +60,6 @@ def config_from_json(kind: type[T], value: dict[str, Any], where: str) -> T:
     Raises:
         CheckpointError: names the field that does not fit.
     """
-    if kind is TrainingConfig:
-        value = upgraded_config(value)
     try:
         return dacite.from_dict(kind, value, _AS_JSON)
     except (dacite.DaciteError, SoftflowError, TypeError) as error:
@@ -85,6 +83,10 @@ def _by_kind(kinds: Kinds[Any]) -> Callable[[Any], Any]:
     return configuration
 
 
+def _model(value: Any) -> Any:
+    return upgraded_model(value) if isinstance(value, Mapping) else value
+
+
 _STRICT = dacite.Config(strict=True, cast=[tuple])
 _AS_JSON = dacite.Config(
     strict=True,
@@ -93,6 +95,7 @@ _AS_JSON = dacite.Config(
         PolicyConfig: _by_kind(POLICIES),
         EncoderConfig: _by_kind(ENCODERS),
         CriticConfig: _by_kind(CRITICS),
+        ModelConfig: _model,
     },
 )
 

@@ -31,7 +31,7 @@ from softflow.training.collecting import (
     SimulatedExperience,
 )
 from softflow.training.config import STAGES, StageConfig, StageName, TrainingConfig
-from softflow.training.evaluation import evaluate, reported
+from softflow.training.evaluation import EvaluationPlan, evaluate, reported
 from softflow.training.learner import Learner
 from softflow.training.provenance import unread_observations
 from softflow.training.rollouts import RolloutPool
@@ -264,9 +264,7 @@ class Run:
             self.record(numbers)
 
     def _measure(self, folder: Path, label: str, stage: StageName, num_episodes: int) -> None:
-        evaluate(
-            self.pool,
-            folder,
+        plan = EvaluationPlan(
             label=label,
             stage=stage,
             checkpoint=self.save(),
@@ -277,8 +275,8 @@ class Run:
             update_step=self.position.update_step,
             online_episodes=len(self.online),
             robot_steps=self.online.robot_steps,
-            progress=self.progress,
         )
+        evaluate(self.pool, folder, plan, self.progress)
 
 
 def _update_seed(seed: int, stage: str, update: int) -> int:

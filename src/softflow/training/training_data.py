@@ -21,6 +21,7 @@ from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.sampling.chunk_sampler import ChunkSampler
 from softflow.sampling.source_weights import SourceWeights
 from softflow.training.config import StageName, TrainingConfig
+from softflow.training.persistence import model_inputs
 from softflow.training.returns import monte_carlo_returns
 
 HELD_OUT_EVERY = 20
@@ -66,8 +67,7 @@ class TrainingData:
         statistics = compute_statistics(
             self._everything, seen_actions=model.actions.seen_actions(window)
         )
-        shapes = self.store.spec.observation_shapes
-        return ModelInputs(model.chunk, statistics, shapes, model.actions)
+        return model_inputs(model, self.store.spec, statistics)
 
     @cached_property
     def value_support(self) -> ValueSupport:

@@ -44,9 +44,7 @@ class TransformerCriticConfig(CriticConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("dim", "num_heads", "num_layers", "mlp_dim"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"critic.{name} is {getattr(self, name)}; it must be at least 1")
+        self._require_at_least_one("critic", "dim", "num_heads", "num_layers", "mlp_dim")
         if self.dim % self.num_heads:
             raise ConfigError(
                 f"critic.dim {self.dim} must be a multiple of critic.num_heads {self.num_heads}"

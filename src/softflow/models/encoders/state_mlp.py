@@ -35,9 +35,7 @@ class StateMlpConfig(EncoderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("hidden_dim", "state_tokens"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"encoder.{name} is {getattr(self, name)}; it must be at least 1")
+        self._require_at_least_one("encoder", "hidden_dim", "state_tokens")
 
 
 class StateMlp(KeyEncoder):
@@ -69,6 +67,6 @@ class StateMlp(KeyEncoder):
     def forward(
         self, observation: dict[str, Shaped[Tensor, "B history ..."]]
     ) -> Float[Tensor, "B S D"]:
-        """ "observation.state" [B, history, state_dim], the robot's units -> [B, S, token_dim]."""
+        """The state [B, history, state_dim] in the robot's units -> tokens [B, S, token_dim]."""
         state = self.normalizer(observation[STATE_KEY])
         return self.mlp(state.flatten(1)).unflatten(1, (self.num_tokens, self.token_dim))

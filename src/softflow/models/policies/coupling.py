@@ -37,9 +37,8 @@ class FlowConfig(PolicyConfig):
     split_seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("num_layers", "dim", "num_heads", "mlp_dim", "head_hidden_dim"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"flow.{name} is {getattr(self, name)}; it must be at least 1")
+        sizes = ("num_layers", "dim", "num_heads", "mlp_dim", "head_hidden_dim")
+        self._require_at_least_one("flow", *sizes)
         if self.dim % (2 * self.num_heads):
             raise ConfigError(
                 f"flow.dim {self.dim} must be a multiple of 2 x flow.num_heads "
