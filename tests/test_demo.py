@@ -6,18 +6,15 @@ Kills at every other moment are in `training/test_reproducibility.py`, in a fast
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from training_processes import SCRIPT
+from training_processes import TIMEOUT_S
+from warm_python import warm_python
 
 from softflow.data.episode_store import EpisodeStore
 
-"""The command line, which kills itself at the moment named in DIE_AT."""
 TINY = (
     "--demonstrations=3",
     "--seed=2",  # the first demonstrations succeed: without a success there is no imitation
@@ -39,17 +36,8 @@ TINY = (
 
 def demo(run: Path, eval_episodes: int, die_at: str = "") -> tuple[int, str]:
     """`softflow demo` in a process of its own; its status and what it and its workers said."""
-    command = [sys.executable, SCRIPT, "demo", "--run", str(run), *TINY]
-    done = subprocess.run(
-        [*command, f"--eval-episodes={eval_episodes}"],
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | ({"DIE_AT": die_at} if die_at else {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return done.returncode, done.stdout
+    words = ["demo", "--run", str(run), *TINY, f"--eval-episodes={eval_episodes}"]
+    return warm_python().run(words, {"DIE_AT": die_at} if die_at else {}, TIMEOUT_S)
 
 
 def demonstrations(run: Path) -> dict[str, tuple[int, bytes]]:

@@ -147,7 +147,7 @@ def test_kill_9_at_any_moment_loses_nothing_sealed(tmp_path: Path, nursery: Nurs
     path = tmp_path / "store"
     delays = random.Random(0)
     known = 0
-    for kill in range(200):
+    for kill in range(100):
         until = ("pid", "opened", "sealed")[kill % 3]
         sealed = nursery.kill_a_writer(path, until, delays.uniform(0.0, 0.1))
         if not (path / "store.json").exists():
@@ -159,7 +159,7 @@ def test_kill_9_at_any_moment_loses_nothing_sealed(tmp_path: Path, nursery: Nurs
         known = len(store)
         store.close()
     store = EpisodeStore.open(path, writable=True)
-    assert known >= 60
+    assert known >= 30
     assert store.verify() == []
     for index in range(len(store)):
         episode, original = store.episode(index), recorded(index)

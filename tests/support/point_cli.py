@@ -82,11 +82,22 @@ def _arm(function: str, call: str, moment: str) -> None:
     _watch(owner, name, _Death(int(call), moment), folder)
 
 
-if __name__ == "__main__":
+def run_command() -> int:
+    """Run the command of `sys.argv`; its exit status."""
     from softflow.cli.main import main
 
     # A shell that runs the tests in the background makes their processes deaf to Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if "DIE_AT" in os.environ:
         _arm(*os.environ["DIE_AT"].split())
-    sys.exit(main())
+    try:
+        status = main()
+    except SystemExit as ended:
+        status = ended.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return status if isinstance(status, int) else int(status is not None)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command())

@@ -5,46 +5,39 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from runs_compared import as_overrides
+from warm_python import warm_python
 
 SCRIPT = str(Path(__file__).parent / "point_cli.py")
+"""The command line, which kills itself at the moment named in DIE_AT."""
+TIMEOUT_S = 300
+
+
+def words_of_train(dataset: Path, run: Path, *words: str) -> list[str]:
+    """The command that trains a tiny preset."""
+    command = ["train", "small", "--dataset", str(dataset), "--run", str(run)]
+    return [*command, *as_overrides(), *words]
+
+
+def start(dataset: Path, run: Path, *words: str) -> subprocess.Popen[str]:
+    """`softflow train` as a terminal starts it: a new Python, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, SCRIPT, *words_of_train(dataset, run, *words)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def train(
     dataset: Path, run: Path, *words: str, die_at: str = "", preset_only: bool = False
 ) -> tuple[int, str]:
     """`softflow train` in a process of its own, by default tiny; its status and what it said."""
-    command = [sys.executable, SCRIPT, "train", "small", "--dataset", str(dataset)]
-    command += ["--run", str(run), *([] if preset_only else as_overrides()), *words]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"DIE_AT": die_at} if die_at else {})
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    said, _ = process.communicate(timeout=300)
-    wait_for_the_end_of_session(process.pid)
-    return process.returncode, said
-
-
-def wait_for_the_end_of_session(session: int) -> None:
-    """No worker may outlive the learner it works for."""
-    for _ in range(200):
-        if not any(session_of(process) == session for process in Path("/proc").glob("[0-9]*")):
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"processes of session {session} are still running")
-
-
-def session_of(process: Path) -> int:
-    try:
-        facts = (process / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return -1
-    return -1 if facts[0] == "Z" else int(facts[3])
+    command = words_of_train(dataset, run, *words)
+    if preset_only:
+        command = [*command[:6], *words]
+    return warm_python().run(command, {"DIE_AT": die_at} if die_at else {}, TIMEOUT_S)

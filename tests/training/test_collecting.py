@@ -25,21 +25,21 @@ import sys
 from point_world import demonstration, point_spec
 from softflow.data.episode_store import EpisodeStore
 with EpisodeStore.open_or_create(sys.argv[1], point_spec()) as store:
-    store.append(demonstration(int(sys.argv[2]), towards_goal=True))
+    for seed in range(len(store), int(sys.argv[2])):
+        store.append(demonstration(seed, towards_goal=True))
 """
 
 
 class OtherMachine:
-    """A robot, played by processes of their own that append an episode each and end."""
+    """A robot, played by a process of its own that appends a round's episodes and ends."""
 
     def __init__(self) -> None:
         self.orders: list[CollectionOrder] = []
 
     def collect(self, order: CollectionOrder, progress: ProgressReporter) -> None:
         self.orders.append(order)
-        for seed in range(len(EpisodeStore.open(order.store)), order.num_episodes):
-            command = [sys.executable, "-c", RECORD, str(order.store), str(seed)]
-            subprocess.run(command, check=True, env={"PYTHONPATH": ":".join(sys.path)})
+        command = [sys.executable, "-c", RECORD, str(order.store), str(order.num_episodes)]
+        subprocess.run(command, check=True, env={"PYTHONPATH": ":".join(sys.path)})
 
 
 class Lazy:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from runs_compared import as_overrides
-from training_processes import SCRIPT
+from training_processes import start
 
 DEADLINE_S = 120.0
 
@@ -34,19 +32,6 @@ def has_trained(run: Path) -> bool:
 def has_played(run: Path) -> bool:
     """The first evaluation episode is there."""
     return any((run / "evaluations/imitation/episodes").glob("episode_*.zip"))
-
-
-def start(dataset: Path, run: Path, *words: str) -> subprocess.Popen[str]:
-    """`softflow train` in a process group of its own, as in a terminal."""
-    command = [sys.executable, SCRIPT, "train", "small", "--dataset", str(dataset)]
-    return subprocess.Popen(
-        [*command, "--run", str(run), *as_overrides(), *words],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def errors_after(process: subprocess.Popen[str], disturb: Callable[[], None]) -> str:
@@ -86,6 +71,11 @@ def test_ctrl_c_says_how_to_go_on(
     assert (run / "report.html").exists(), "what there is can be looked at"
 
 
+def children_of(process: int) -> list[int]:
+    file = Path(f"/proc/{process}/task/{process}/children")
+    return [int(child) for child in file.read_text().split()]
+
+
 @pytest.mark.slow
 def test_a_worker_that_dies_is_reported_and_its_episodes_are_kept(
     demonstrations: Path, tmp_path: Path
@@ -96,10 +86,10 @@ def test_a_worker_that_dies_is_reported_and_its_episodes_are_kept(
 
     def kill_the_worker() -> None:
         wait_until(lambda: has_played(run), process)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        for child in children:
-            if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
-                os.kill(int(child), signal.SIGKILL)
+        for child in children_of(process.pid):
+            if "forkserver" in Path(f"/proc/{child}/cmdline").read_text():
+                for worker in children_of(child):
+                    os.kill(worker, signal.SIGKILL)
 
     errors = errors_after(process, kill_the_worker)
     assert process.returncode == 2

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +14,7 @@ import pytest
 import torch
 from point_world import LocalPool, demonstration, point_spec, tiny_config, write_demonstrations
 from runs_compared import as_overrides
-from training_processes import SCRIPT
+from training_processes import train
 
 from softflow.cli.main import main
 from softflow.data.data_spec import STATE_KEY, DataSpec
@@ -85,18 +82,10 @@ def test_data_that_does_not_fit_its_environment(
     spec, episode = make()
     run = tmp_path / "run"
     dataset = write_store(tmp_path / "demos", spec, episode)
-    command = [sys.executable, SCRIPT, "train", "small", "--dataset", str(dataset)]
-    done = subprocess.run(
-        [*command, "--run", str(run), *as_overrides()],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert "Traceback" not in done.stderr
-    assert done.returncode == 2
-    assert named in done.stderr
+    status, said = train(dataset, run)
+    assert "Traceback" not in said
+    assert status == 2
+    assert named in said
     metrics = run / "metrics.csv"
     assert not metrics.exists() or metrics.read_text().count("\n") <= 1
 

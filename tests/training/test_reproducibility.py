@@ -12,7 +12,8 @@ import pytest
 import torch
 from point_world import LocalPool, tiny_config
 from runs_compared import differences, everything_that_lasts
-from training_processes import train
+from training_processes import start, train
+from warm_python import running_processes
 
 from softflow.training.config import DataConfig, TrainingConfig
 from softflow.training.run import Run
@@ -68,8 +69,10 @@ def test_the_undisturbed_run_is_worth_comparing(undisturbed: dict[str, Any]) -> 
 def test_workers_in_other_processes_change_nothing(
     demonstrations: Path, tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:
-    status, said = train(demonstrations, tmp_path / "run", *WEIGHTS, "--num-workers", "2")
-    assert status == 0, said
+    process = start(demonstrations, tmp_path / "run", *WEIGHTS, "--num-workers", "2")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert all(session != process.pid for _, session, _ in running_processes())
     assert differences(everything_that_lasts(tmp_path / "run"), undisturbed) == []
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -20,7 +23,10 @@ Result = TypeVar("Result")
 
 
 class WorkerPool:
-    """`num_workers` spawned processes; use it as a context manager.
+    """`num_workers` fresh processes; use it as a context manager.
+
+    They are copies of one process that has loaded what this one has loaded of softflow, and nothing
+    else: PyTorch is imported once, not once a worker.
 
     Args:
         num_workers: how many.
@@ -36,7 +42,7 @@ class WorkerPool:
     ) -> None:
         self._executor = ProcessPoolExecutor(
             num_workers,
-            multiprocessing.get_context("spawn"),
+            _fresh_processes(),
             _start_worker,
             (setup, arguments),
         )
@@ -67,9 +73,22 @@ class WorkerPool:
             ) from error
 
 
+def _fresh_processes() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    loaded = [name for name in sys.modules if name.startswith("softflow.")]
+    context.set_forkserver_preload(sorted(set(loaded) - {"softflow.__main__"}))
+    resource_tracker.ensure_running()  # it would lift the mask
+    # A terminal sends Ctrl-C to every process, and it is this one's to handle: what is started now
+    # inherits the mask and never hears of it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
+
+
 def _start_worker(setup: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    # Ctrl-C is the parent's to handle; it ends the workers in an orderly way.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     if setup is not None:
         setup(*arguments)

@@ -86,7 +86,7 @@ def collect_demonstrations(
     """Fill a store with `num_episodes` demonstrations; episodes already in it are kept.
 
     `mixture` defaults to `operator_mixture(env_id)`. With `num_workers` > 1 episodes run in that
-    many spawned processes (call it under `if __name__ == "__main__"`); the store stays the same.
+    many fresh processes (call it under `if __name__ == "__main__"`); the store stays the same.
     Returns one tally per operator. Raises ConfigError for unusable arguments and DataError when
     the store holds episodes of another collection.
     """
