@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 from gaussian_policy import GaussianConfig, GaussianPolicy
 
@@ -11,7 +13,7 @@ from softflow.models.critics.transformer_critic import TransformerCritic
 from softflow.models.encoder import ENCODERS
 from softflow.models.encoders.state_mlp import StateMlp, StateMlpConfig
 from softflow.models.policies.flow_policy import FlowPolicy
-from softflow.models.policy import POLICIES
+from softflow.models.policy import POLICIES, ChunkPolicy, PolicyConfig
 
 
 def test_built_in_and_own_kinds_are_found() -> None:
@@ -47,6 +49,49 @@ def test_what_is_no_policy_is_refused(kind: str, message: str) -> None:
         POLICIES.find(kind)
 
 
+class Unfinished(ChunkPolicy):
+    """Says nothing yet."""
+
+    Config = GaussianConfig
+
+
+class Bare(GaussianPolicy):
+    """Its configuration is no class."""
+
+    Config = None  # type: ignore[assignment]
+
+
+class Inherited(GaussianPolicy):
+    """Has its parent's configuration, and with it its kind."""
+
+
+class Nameless(GaussianPolicy):
+    """Its configuration names no kind."""
+
+    @dataclass(frozen=True)
+    class Config(PolicyConfig):
+        width: int = 32
+
+
+def test_a_class_that_lacks_methods_is_refused() -> None:
+    with pytest.raises(ConfigError, match="lacks condition, imitation_cost, to_chunks"):
+        POLICIES.find(f"{__name__}:Unfinished")
+
+
+@pytest.mark.parametrize(
+    ("name", "named"), [("Inherited", "gaussian_policy:GaussianPolicy"), ("Nameless", "")]
+)
+def test_another_class_is_never_trained_in_its_place(name: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=f'names "{named}" as its kind') as caught:
+        POLICIES.config_class(f"{__name__}:{name}")
+    assert f'kind = "{__name__}:{name}"' in str(caught.value)
+
+
+def test_a_built_in_may_be_called_by_its_path() -> None:
+    path = POLICIES.built_in["flow"]
+    assert POLICIES.config_class(path) is POLICIES.config_class("flow")
+
+
 def test_a_class_without_configuration_is_refused() -> None:
     with pytest.raises(ConfigError, match="has no configuration; give its class the attribute"):
-        POLICIES.default_config("softflow.models.policy:ChunkPolicy")
+        POLICIES.default_config(f"{__name__}:Bare")

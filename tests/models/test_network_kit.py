@@ -19,7 +19,7 @@ from softflow.models.critics.transformer_critic import TransformerCriticConfig
 from softflow.models.encoder import EncoderConfig
 from softflow.models.encoders.state_mlp import StateMlpConfig
 from softflow.models.inputs import ModelInputs
-from softflow.models.network_kit import check_critic, check_policy
+from softflow.models.network_kit import check_critic, check_policy, example_inputs
 from softflow.models.policies.coupling import FlowConfig
 from softflow.models.policy import POLICIES, PolicyConfig
 from softflow.models.value_distribution import ValueSupport
@@ -113,6 +113,26 @@ class ForgottenState(GaussianPolicy):
         return super().to_chunks(latents, condition) + self.shift
 
 
+class NoisyCost(GaussianPolicy):
+    """As diffusion, flow matching and variational autoencoders have it."""
+
+    def imitation_cost(
+        self, condition: Any, actions: Tensor, step_valid: Tensor, noise_std: float
+    ) -> Tensor:
+        noise = torch.rand(len(actions))
+        return super().imitation_cost(condition, actions, step_valid, noise_std) * noise
+
+
+class SwappedAxes(GaussianPolicy):
+    def to_chunks(self, latents: Tensor, condition: Any) -> Tensor:
+        return super().to_chunks(latents, condition).transpose(1, 2)
+
+
+class DoublePrecision(GaussianPolicy):
+    def to_chunks(self, latents: Tensor, condition: Any) -> Tensor:
+        return super().to_chunks(latents, condition).double()
+
+
 class LongChunks(GaussianPolicy):
     def to_chunks(self, latents: Tensor, condition: Any) -> Tensor:
         return super().to_chunks(latents, condition).repeat(1, 1, 2, 1)
@@ -122,14 +142,16 @@ class LongChunks(GaussianPolicy):
     ("broken", "message"),
     [
         (PaddedSteps, "steps past the episode's end; mask them with step_valid"),
-        (SummedCost, r"imitation_cost has shape \(\); return \(4,\)"),
+        (SummedCost, r"imitation_cost has shape \(\); return \(3,\)"),
         (OwnRandomness, "the same generator gives other chunks"),
         (MixedCandidates, "a candidate depends on the others"),
         (BatchStatistics, "chunks of a row depend on the other rows"),
         (NoGradient, "no gradient passes from chunks into the policy"),
         (IdleWeights, "imitation_cost does not reach the weights idle"),
         (ForgottenState, "a policy loaded from its weights chooses other chunks"),
-        (LongChunks, r"sample has shape \(4, 5, 8, 2\); return \(4, 5, 4, 2\)"),
+        (LongChunks, r"to_chunks has shape \(3, 7, 8, 2\); return \(3, 7, 4, 2\)"),
+        (SwappedAxes, r"to_chunks has shape \(3, 4, 7, 2\); return \(3, 7, 4, 2\)"),
+        (DoublePrecision, "to_chunks has dtype torch.float64; return torch.float32"),
     ],
 )
 def test_a_broken_policy_is_told_what_to_mend(
@@ -143,6 +165,16 @@ def test_a_broken_policy_is_told_what_to_mend(
     policy = broken(make_inputs(ChunkSpec(4, 4)), GaussianConfig(), STATE)
     with pytest.raises(NetworkContractError, match=message):
         check_policy(policy)
+
+
+def test_an_imitation_cost_may_be_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gaussian_policy.GaussianPolicy", NoisyCost)
+    check_policy(NoisyCost(example_inputs(), GaussianConfig(), STATE))
+
+
+def test_the_example_holds_what_an_encoder_may_read() -> None:
+    inputs = example_inputs(image_shapes={"observation.images.top": (6, 4, 3)}, action_dim=3)
+    check_policy(GaussianPolicy(inputs, GaussianConfig(), ColourConfig(token_dim=8)))
 
 
 def test_a_policy_that_a_checkpoint_would_not_find_is_refused(make_inputs: MakeInputs) -> None:
@@ -169,7 +201,7 @@ class DeafCritic(PooledCritic):
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (FewBins, r"logits has shape \(2, 4, 5, 12\); return \(2, 4, 5, 13\)"),
+        (FewBins, r"logits has shape \(2, 3, 7, 12\); return \(2, 3, 7, 13\)"),
         (Ranked, "value of a candidate depends on the others"),
         (DeafCritic, "logits does not reach the weights encoder"),
     ],

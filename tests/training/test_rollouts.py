@@ -15,8 +15,9 @@ from torch import Tensor
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.task_profile import TaskEvent, TaskProfile
 from softflow.envs.contract import RobotEnv, data_spec
-from softflow.errors import DataError, NumericalError
+from softflow.errors import DataError, EnvironmentContractError, NumericalError
 from softflow.models.action_selection import ChunkSelector
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training.rollouts import RolloutResult, run_episode
@@ -172,6 +173,43 @@ def test_the_time_limit_truncates() -> None:
     assert (episode.length, episode.success) == (5, False)
     assert (episode.terminated, episode.truncated) == (False, True)
     episode.validate(data_spec(CountingWorld(), "counting"))
+
+
+class Endless(CountingWorld):
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        observation, reward, _, _, info = super().step(action)
+        return observation, reward, False, False, info
+
+
+class Generous(CountingWorld):
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, 0.5, terminated, truncated, info
+
+
+class DropsAndGoesOn(CountingWorld):
+    task_profile = TaskProfile((TaskEvent("dropped", 0.0, "failure"),))
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        observation, _, _, truncated, _ = super().step(action)
+        dropped = ["dropped"] * (len(self.executed) == 2)
+        return observation, 0.0, False, truncated, {"success": False, "events": dropped}
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (Endless(limit=5), "step 4 of the episode with seed 7: the episode goes on, but max_epi"),
+        (Generous(limit=5), "step 0 of the episode with seed 7: reward is 0.5 but info"),
+        (DropsAndGoesOn(limit=5), "step 1 of .*: terminated is False, but its events are: dropped"),
+    ],
+)
+def test_a_step_that_breaks_the_contract_ends_the_episode_in_words(
+    env: CountingWorld, message: str
+) -> None:
+    """Random actions, which are all that `check_env` has, may never bring it about."""
+    with pytest.raises(EnvironmentContractError, match=message):
+        play(ChunkSpec(3, 3), env)
 
 
 def test_environment_and_candidates_are_seeded() -> None:

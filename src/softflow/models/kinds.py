@@ -55,7 +55,7 @@ class Kinds(Generic[Base]):
             ConfigError: there is none of that name, it cannot be imported, or is no class of this
                 sort.
         """
-        path = self.built_in.get(kind, kind)
+        path = self._path(kind)
         module_name, colon, name = path.partition(":")
         if not colon:
             raise ConfigError(f'no {self.what} "{kind}"; {self._hint(kind)}')
@@ -69,6 +69,11 @@ class Kinds(Generic[Base]):
         if not (isinstance(found, type) and issubclass(found, self.base)):
             raise ConfigError(
                 f'"{kind}" is no {self.what}: {found!r} is not derived from {self.base.__name__}'
+            )
+        if missing := sorted(getattr(found, "__abstractmethods__", ())):
+            raise ConfigError(
+                f'the {self.what} "{kind}" cannot be made: it lacks {", ".join(missing)} (see '
+                f"{self.base.__name__} in {self.base.__module__})"
             )
         return found
 
@@ -84,15 +89,26 @@ class Kinds(Generic[Base]):
         """The configuration dataclass of a kind.
 
         Raises:
-            ConfigError: as `find`, or the class has none of this kind.
+            ConfigError: as `find`, or the class has none, or one that names another class.
         """
-        config = getattr(self.find(kind), "Config", None)
+        found = self.find(kind)
+        config = getattr(found, "Config", None)
         if not (isinstance(config, type) and issubclass(config, KindConfig)):
             raise ConfigError(
                 f'the {self.what} "{kind}" has no configuration; give its class the attribute '
                 "Config, a frozen dataclass derived from the base's"
             )
+        named = str(getattr(config, "kind", ""))
+        if self._path(named) not in (self._path(kind), f"{found.__module__}:{found.__name__}"):
+            raise ConfigError(
+                f'the configuration of the {self.what} "{kind}" names "{named}" as its kind, and '
+                f"that would be trained and loaded in its place; give {found.__name__} a Config "
+                f'of its own with kind = "{kind}"'
+            )
         return config
+
+    def _path(self, kind: str) -> str:
+        return self.built_in.get(kind, kind)
 
     def _hint(self, kind: str) -> str:
         near = difflib.get_close_matches(kind, self.built_in, 1)

@@ -1,6 +1,6 @@
 """Test kits: whether a policy or a critic of one's own keeps what training relies on.
 
-    check_policy(MyPolicy(inputs, MyConfig(), StateMlpConfig()))
+    check_policy(MyPolicy(example_inputs(), MyConfig(), StateMlpConfig(token_dim=32)))
 
 As `check_env` does for environments, each stops at the first promise that is broken and says what
 to change. They work on a copy, with weights moved away from their start: zeros there would hide
@@ -10,23 +10,61 @@ errors.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from softflow.data.data_spec import is_image_key
+from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.data_spec import STATE_KEY, is_image_key
+from softflow.data.statistics import ArrayStatistics, DatasetStatistics
 from softflow.errors import NetworkContractError, SoftflowError
 from softflow.models.critic import CRITICS, CriticEnsemble
 from softflow.models.inputs import ModelInputs
 from softflow.models.kinds import Kinds
-from softflow.models.policy import POLICIES, ChunkPolicy, Observation
+from softflow.models.policy import POLICIES, ChunkPolicy, Condition, Observation
 
 Network = TypeVar("Network", bound=nn.Module)
-ROWS, CANDIDATES = 4, 5
+ROWS, CANDIDATES = 3, 7
+"""Other numbers than any length of the example: an axis in the wrong place shows."""
+EXAMPLE_CHUNK = ChunkSpec(chunk_length=5, execution_horizon=4, prefix_length=1, history_length=2)
 CLOSE = 1e-4
 """How far results may differ that are computed in another grouping."""
+
+
+def example_inputs(
+    chunk: ChunkSpec = EXAMPLE_CHUNK,
+    *,
+    state_dim: int = 6,
+    action_dim: int = 2,
+    image_shapes: Mapping[str, tuple[int, int, int]] | None = None,
+) -> ModelInputs:
+    """What networks would be told of a small data set, for tests of one's own network.
+
+    Args:
+        chunk: lengths of a decision.
+        state_dim: components of the state; action_dim: of an action.
+        image_shapes: camera key -> [H, W, 3].
+    """
+    state = ArrayStatistics(*(np.full(state_dim, v) for v in (0.0, 1.0, -3.0, 3.0)))
+    action = ArrayStatistics(*(np.full(action_dim, v) for v in (0.0, 0.5, -1.0, 1.0)))
+    shapes = {STATE_KEY: (state_dim,), **(image_shapes or {})}
+    return ModelInputs(chunk, DatasetStatistics({STATE_KEY: state}, action, 1, 100), shapes)
+
+
+def check_shapes(policy: ChunkPolicy) -> None:
+    """Hold a policy's results to their shapes, in a moment: training asks before it begins.
+
+    Raises:
+        NetworkContractError: one is another: which, and the shape to return.
+    """
+    policy = copy.deepcopy(policy).eval().cpu()
+    observation, prefix, actions = _example(policy.inputs, policy.encoder.config.keys, 0)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        condition = policy.condition(observation, prefix)
+        _require_results(policy, condition, actions)
 
 
 def check_policy(policy: ChunkPolicy, *, seed: int = 0) -> None:
@@ -42,6 +80,7 @@ def check_policy(policy: ChunkPolicy, *, seed: int = 0) -> None:
     _require_known(POLICIES, policy.config.kind, type(policy))
     policy = _moved_copy(policy, seed)
     observation, prefix, actions = _example(policy.inputs, policy.encoder.config.keys, seed)
+    _require_results(policy, policy.condition(observation, prefix), actions)
     _check_cost(policy, observation, prefix, actions)
     _check_candidates(policy, observation, prefix)
     _check_gradients(policy, observation, prefix, actions)
@@ -87,26 +126,39 @@ def check_critic(critic: CriticEnsemble, inputs: ModelInputs, *, seed: int = 0) 
     _require_gradients("the critics' logits", critic, logits.square().sum())
 
 
+def _require_results(policy: ChunkPolicy, condition: Condition, actions: Tensor) -> None:
+    chunk = tuple(actions.shape[1:])
+    valid = torch.ones(actions.shape[:2], dtype=torch.bool)
+    _require_shape("imitation_cost", policy.imitation_cost(condition, actions, valid, 0.0), (ROWS,))
+    latents = policy.draw_latents(ROWS, CANDIDATES, 1.0, _seeded(0))
+    _require_shape("to_chunks", policy.to_chunks(latents, condition), (ROWS, CANDIDATES, *chunk))
+    sampled = policy.sample(CANDIDATES, 0.7, condition, ROWS, _seeded(0))
+    _require_shape("sample", sampled, (ROWS, CANDIDATES, *chunk))
+    chosen = policy.choose(CANDIDATES, 0.7, condition, ROWS, _seeded(1))
+    _require_shape("choose", chosen, (ROWS, *chunk))
+
+
 def _check_cost(
     policy: ChunkPolicy, observation: Observation, prefix: Tensor, actions: Tensor
 ) -> None:
     condition = policy.condition(observation, prefix)
-    valid = torch.ones(actions.shape[:2], dtype=torch.bool)
-    _require_shape("imitation_cost", policy.imitation_cost(condition, actions, valid, 0.0), (ROWS,))
-    valid[:, 1:] = False
-    changed = torch.where(valid[..., None], actions, -actions)
+    valid = torch.zeros(actions.shape[:2], dtype=torch.bool)
+    valid[:, 0] = True
+
+    def cost(chunks: Tensor) -> Tensor:
+        with torch.random.fork_rng(devices=[]):  # its randomness is seeded, as in training
+            torch.manual_seed(0)
+            return policy.imitation_cost(condition, chunks, valid, 0.0)
+
     _require_equal(
         "imitation_cost looks at steps past the episode's end; mask them with step_valid",
-        policy.imitation_cost(condition, actions, valid, 0.0),
-        policy.imitation_cost(condition, changed, valid, 0.0),
+        cost(actions),
+        cost(torch.where(valid[..., None], actions, -actions)),
     )
 
 
 def _check_candidates(policy: ChunkPolicy, observation: Observation, prefix: Tensor) -> None:
-    chunk, dim = policy.inputs.chunk, policy.inputs.action_dim
-    shape = (ROWS, CANDIDATES, chunk.chunk_length, dim)
     candidates = _candidates(policy, observation, prefix)
-    _require_shape("sample", candidates, shape)
     _require_equal(
         "the same generator gives other chunks; draw everything random from it",
         candidates,
@@ -126,8 +178,6 @@ def _check_candidates(policy: ChunkPolicy, observation: Observation, prefix: Ten
         return policy.to_chunks(latents[rows], policy.condition(seen, prefix[rows]))
 
     _require_rows_apart("chunks", chunks)
-    chosen = policy.choose(CANDIDATES, 0.7, condition, ROWS, _seeded(1))
-    _require_shape("choose", chosen, (ROWS, chunk.chunk_length, dim))
     policy.set_dropout(0.5)
     _require_equal(
         "dropout acts outside training; leave it to nn.Dropout",
@@ -206,7 +256,9 @@ def _require_known(kinds: Kinds[Any], kind: str, found: type) -> None:
 def _require_shape(what: str, value: Tensor, shape: tuple[int, ...]) -> None:
     if tuple(value.shape) != shape:
         raise NetworkContractError(f"{what} has shape {tuple(value.shape)}; return {shape}")
-    if not (value.is_floating_point() and value.isfinite().all()):
+    if value.dtype != torch.float32:
+        raise NetworkContractError(f"{what} has dtype {value.dtype}; return torch.float32")
+    if not value.isfinite().all():
         raise NetworkContractError(f"{what} is not finite: {value.flatten()[:5].tolist()} …")
 
 

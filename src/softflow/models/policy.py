@@ -2,7 +2,7 @@
 
 A policy draws latents and turns them into chunks of normalised actions, given a condition made of
 the observation and the prefix once for all candidates. Whoever writes another one derives from
-`ChunkPolicy`, runs `check_policy` (models/policy_kit.py) on it, and names it in the table below.
+`ChunkPolicy`, runs `check_policy` (models/network_kit.py) on it, and names it in the table below.
 """
 
 from __future__ import annotations
@@ -82,6 +82,8 @@ class ChunkPolicy(nn.Module, ABC):
         noise_std: float,
     ) -> Float[Tensor, " B"]:
         """What imitation minimises, a number a row [B] (Eq. 8: negative log-likelihood in nats).
+
+        What is random in it comes from torch's global generator, which every update seeds.
 
         Args:
             condition: of the rows' observations.

@@ -13,6 +13,7 @@ from softflow.errors import ConfigError, NumericalError
 from softflow.models.action_selection import select_by_value
 from softflow.models.critic import CriticEnsemble
 from softflow.models.inputs import ModelInputs
+from softflow.models.network_kit import check_shapes
 from softflow.models.normalizers import perturb
 from softflow.models.policy import POLICIES, ChunkPolicy
 from softflow.models.value_distribution import ValueSupport
@@ -89,7 +90,9 @@ class Learner:
         self.config, self.inputs = config, inputs
         self.device = _device(config.device)
         torch.manual_seed(config.seed)
-        self.policy = build_policy(config.model, inputs).to(self.device)
+        policy = build_policy(config.model, inputs)
+        check_shapes(policy)
+        self.policy = policy.to(self.device)
         self.critic = build_critic(config.model, inputs, support).to(self.device)
         self.target_critic = copy.deepcopy(self.critic).eval().requires_grad_(False)
         self.policy_optimizer = self._adamw(self.policy)

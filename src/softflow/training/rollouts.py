@@ -23,9 +23,9 @@ from softflow.data.data_spec import DataSpec, is_image_key
 from softflow.data.episode import Episode, require_finite
 from softflow.data.task_profile import TaskProfile
 from softflow.envs.contract import RobotEnv, data_spec, declared_profile
-from softflow.envs.profiles import EventRecorder
+from softflow.envs.profiles import EventRecorder, StepOutcome, check_outcome
 from softflow.envs.registry import make_env, registrations, restore_registrations
-from softflow.errors import NumericalError
+from softflow.errors import EnvironmentContractError, NumericalError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.models.policy import Observation
 from softflow.training.persistence import load_selector
@@ -80,7 +80,8 @@ def run_episode(
 
     Raises:
         DataError: the environment gave an observation that is not finite.
-        EnvironmentContractError: it reported an event that it does not declare.
+        EnvironmentContractError: it reported an event that it does not declare, rewards or ends
+            otherwise than declared, or goes on past its time limit.
         NumericalError: the policy produced an action that is not finite.
     """
     decide = _Decider(env, selector, seed)
@@ -156,12 +157,25 @@ class _Recording:
         self._actions.append(action)
         self._rewards.append(reward)
         self._terminated, self._truncated = bool(terminated), bool(truncated)
-        self._events.add(step, info, f"control step {step} of the episode with seed {self._seed}")
+        self._check(step, reward, info)
         # Declared events may take a success back: everything was done, then the cube fell.
         kept = self._success and not self._events.profile.events
         self._success = bool(info["success"]) or kept
         if self._render_every and ((step + 1) % self._render_every == 0 or self.is_over):
             self._frames.append(_frame(self._env))
+
+    def _check(self, step: int, reward: float, info: dict[str, Any]) -> None:
+        """An episode that breaks the contract is no data, and one that does not end, no episode."""
+        where = f"control step {step} of the episode with seed {self._seed}"
+        names = self._events.add(step, info, where)
+        truncated = self._truncated and not self._terminated
+        outcome = StepOutcome(reward, self._terminated, truncated, bool(info["success"]))
+        check_outcome(outcome, self._events, names, where)
+        if step + 1 >= self._env.max_episode_steps and not self.is_over:
+            raise EnvironmentContractError(
+                f"{where}: the episode goes on, but max_episode_steps is "
+                f"{self._env.max_episode_steps}; truncate it exactly there"
+            )
 
     def result(self, metadata: dict[str, Any]) -> RolloutResult:
         """The episode, and its frames if any were asked for."""
