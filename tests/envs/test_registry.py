@@ -23,6 +23,7 @@ from softflow.envs.registry import (
     restore_registrations,
 )
 from softflow.errors import ConfigError
+from softflow.utils.imports import do_trusting, trust, with_my_trust
 from softflow.utils.worker_pool import WorkerPool
 
 
@@ -76,6 +77,7 @@ def test_a_family_is_registered_by_the_name_of_its_function() -> None:
 
 
 def test_a_module_and_function_is_called_without_arguments() -> None:
+    trust("point_world:PointWorld")
     assert isinstance(make_env("point_world:PointWorld"), PointWorld)
 
 
@@ -111,6 +113,7 @@ def test_a_registration_that_cannot_work_is_refused(
     ],
 )
 def test_what_cannot_be_made_is_named(env_id: str, message: str) -> None:
+    trust(env_id)
     with pytest.raises(ConfigError, match=message):
         make_env(env_id)
 
@@ -188,8 +191,10 @@ def test_workers_know_what_their_parent_registered(site_packages: Path) -> None:
     register_env("by-name", "registered_worlds:make_world")
     register_env("by-function", Factories.make)
     names = ["by-name-task1", "by-function-task2", "offered-task3", "point_world:PointWorld"]
+    trust(names[-1])
     with WorkerPool(1, restore_registrations, (registrations(),)) as pool:
-        assert list(pool.map(_limit, names)) == [6, 7, 8, 14]
+        calls = with_my_trust(_limit, names)
+        assert list(pool.map(do_trusting, calls)) == [6, 7, 8, 14]
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from softflow.models.encoder import ENCODERS
 from softflow.models.encoders.state_mlp import StateMlp, StateMlpConfig
 from softflow.models.policies.flow_policy import FlowPolicy
 from softflow.models.policy import POLICIES, ChunkPolicy, PolicyConfig
+from softflow.utils.imports import trust
 
 
 def test_built_in_and_own_kinds_are_found() -> None:
@@ -45,6 +46,7 @@ def test_every_built_in_configuration_names_its_own_kind() -> None:
     ],
 )
 def test_what_is_no_policy_is_refused(kind: str, message: str) -> None:
+    trust(kind)
     with pytest.raises(ConfigError, match=message):
         POLICIES.find(kind)
 

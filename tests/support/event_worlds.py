@@ -18,9 +18,11 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.data.task_profile import Measure, TaskEvent, TaskProfile
 from softflow.envs.contract import data_spec
 from softflow.envs.profiles import EventRecorder
+from softflow.utils.imports import trust
 
 TAPE_ID = "event_worlds:TapeWorld"
 TURNING_ID = "event_worlds:TurningWorld"
+trust(TAPE_ID, TURNING_ID)
 DROPPED_M = 2.4
 MAX_CUTS = 2
 

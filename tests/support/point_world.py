@@ -33,8 +33,10 @@ from softflow.training.config import (
 )
 from softflow.training.persistence import load_selector
 from softflow.training.rollouts import RolloutPool, RolloutResult, RolloutTask, run_episode
+from softflow.utils.imports import trust
 
 ENV_ID = "point_world:PointWorld"
+trust(ENV_ID)  # as its own user would
 STEP_M = 0.15
 REACHED_M = 0.3
 SOURCES = ("teleop", "policy")

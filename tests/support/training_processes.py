@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from point_world import ENV_ID
 from runs_compared import as_overrides
 from warm_python import warm_python
 
@@ -17,7 +18,7 @@ TIMEOUT_S = 300
 
 def words_of_train(dataset: Path, run: Path, *words: str) -> list[str]:
     """The command that trains a tiny preset."""
-    command = ["train", "small", "--dataset", str(dataset), "--run", str(run)]
+    command = ["train", "small", "--dataset", str(dataset), "--run", str(run), "--env", ENV_ID]
     return [*command, *as_overrides(), *words]
 
 
@@ -39,5 +40,5 @@ def train(
     """`softflow train` in a process of its own, by default tiny; its status and what it said."""
     command = words_of_train(dataset, run, *words)
     if preset_only:
-        command = [*command[:6], *words]
+        command = [*command[:8], *words]
     return warm_python().run(command, {"DIE_AT": die_at} if die_at else {}, TIMEOUT_S)

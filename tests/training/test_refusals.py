@@ -26,6 +26,7 @@ from softflow.models.checkpoint import read_checkpoint
 from softflow.training.evaluation import EvaluationPlan, evaluate
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
+from softflow.utils.imports import trust
 from softflow.utils.progress import SilentProgress
 
 RunMaker = Callable[..., Run]
@@ -92,10 +93,11 @@ def test_data_that_does_not_fit_its_environment(
 
 @pytest.mark.slow
 def test_an_environment_nobody_knows(make_run: RunMaker, tmp_path: Path) -> None:
+    trust("point_world:SquareWorld")
     spec = replace(point_spec(), env_id="point_world:SquareWorld")
     dataset = write_store(tmp_path / "demos", spec, demonstration(2, towards_goal=True))
     run = make_run(tiny_config(), dataset=dataset)
-    with pytest.raises(SoftflowError, match="point_world:SquareWorld"):
+    with pytest.raises(SoftflowError, match="has no attribute 'SquareWorld'"):
         run_stages(run)
 
 

@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from softflow.cli.option_types import OPTION_TYPES
-from softflow.data.data_spec import require_same_spec
+from softflow.data.data_spec import DataSpec, require_same_spec
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.ogbench.demonstrations import OperatorTally, collect_demonstrations
+from softflow.envs.registry import require_trusted_env
 from softflow.errors import ConfigError
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import weights_identity
@@ -34,6 +35,7 @@ from softflow.training.rollouts import RolloutPool
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
 from softflow.training.training_data import HELD_OUT_EVERY, successful_episodes
+from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
 
 
@@ -89,6 +91,9 @@ class Train:
     """Another critic, in the same way."""
     encoder: str = ""
     """Another encoder of observations, in the same way."""
+    env: str = ""
+    """The environment that the data names, if that is an import path (module:function): it runs
+    code, so it is imported only if you name it here."""
     config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=small)
     """The preset; override any number of it, as in --offline-rl.bc-coef 0.03."""
 
@@ -114,6 +119,15 @@ class Evaluate:
     """Simulator processes."""
     out: Path | None = None
     """Folder for the result; by default RUN/evaluations/extra."""
+    env: str = ""
+    """The environment that the checkpoint names, if that is an import path (module:function): it
+    runs code, so it is imported only if you name it here."""
+    policy: str = ""
+    """The checkpoint's policy, if it is one of your own (package.module:Class), in the same way."""
+    critic: str = ""
+    """Its critic, in the same way."""
+    encoder: str = ""
+    """Its encoder, in the same way."""
 
     def __post_init__(self) -> None:
         for name, least in (("episodes", 1), ("workers", 1), ("seed", 0), ("candidates", 0)):
@@ -175,6 +189,7 @@ def _of_other_kinds(config: TrainingConfig, words: list[str]) -> TrainingConfig:
         given = [word.removeprefix(f"--{name}=") for word in words if word.startswith(f"--{name}=")]
         given += [after for word, after in pairwise(words) if word == f"--{name}"]
         if given:
+            trust(given[-1])
             sized = _in_the_size_of(getattr(config.model, name), kinds.default_config(given[-1]))
             config = replace(config, model=replace(config.model, **{name: sized}))
     return config
@@ -244,11 +259,15 @@ def _tally_line(tally: OperatorTally) -> str:
 def train(options: Train) -> None:
     """Run the stages, then write the report; also after an error or Ctrl-C, with what there is."""
     dataset = EpisodeStore.open(options.dataset)
+    _trust_environment(dataset.spec, options.env, f"'{options.dataset}'")
     if not dataset.spec.env_id:
         options = _without_environment(options, len(successful_episodes(dataset)))
+    acts = options.config.eval_episodes or "online_rl" in options.stages
+    if acts:
+        require_trusted_env(dataset.spec.env_id)
     write_identity(options.run, options.dataset, dataset, options.stages, options.config)
     with ConsoleProgress() as progress, RolloutPool(options.config.num_workers) as pool:
-        if options.config.eval_episodes or "online_rl" in options.stages:
+        if acts:
             spec = dataset.spec
             theirs = pool.environment_spec(spec.env_id, spec.image_size)
             require_same_spec(spec, theirs, f"the dataset '{options.dataset}'", "the environment")
@@ -258,6 +277,22 @@ def train(options: Train) -> None:
         finally:
             run.close()
             write_report(options.run)
+
+
+def _trust_environment(spec: DataSpec, env: str, where: str) -> None:
+    """Let the environment of the data be imported, if the user named the same one.
+
+    Raises:
+        ConfigError: the data names another environment.
+    """
+    if env and env != spec.env_id:
+        named = f"names the environment {spec.env_id!r}" if spec.env_id else "names no environment"
+        raise ConfigError(
+            f"--env is {env!r}, but {where} {named}; give the same name, or leave --env out (the "
+            "environment of data is set when importing: --env-id)"
+        )
+    if env:
+        trust(env)
 
 
 def _without_environment(options: Train, num_successes: int) -> Train:
@@ -284,10 +319,29 @@ def _without_environment(options: Train, num_successes: int) -> Train:
     return replace(options, config=config)
 
 
+def _require_named_kinds(config: TrainingConfig, options: Evaluate, checkpoint: Path) -> None:
+    """Raise if a network was named that the checkpoint has not.
+
+    Raises:
+        ConfigError: says which it has.
+    """
+    for name in KINDS:
+        there, given = getattr(config.model, name).kind, getattr(options, name)
+        if given and given != there:
+            raise ConfigError(
+                f"--{name} is {given!r}, but the {name} of '{checkpoint}' is {there!r}; leave "
+                f"--{name} out, or give that"
+            )
+
+
 def evaluate_checkpoint(options: Evaluate) -> None:
     """Measure one checkpoint."""
     checkpoint = options.checkpoint.resolve()  # `last` may move on while this runs
+    trust(*filter(None, (options.policy, options.critic, options.encoder)))
     config, spec, position = read_run_facts(checkpoint)
+    _require_named_kinds(config, options, checkpoint)
+    _trust_environment(spec, options.env, f"'{checkpoint}'")
+    require_trusted_env(spec.env_id)
     if not spec.env_id:
         raise ConfigError(
             f"'{checkpoint}' was trained on data that names no environment, so there is none to "

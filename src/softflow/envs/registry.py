@@ -13,6 +13,7 @@ import gymnasium
 
 from softflow.envs.contract import RobotEnv
 from softflow.errors import ConfigError
+from softflow.utils.imports import follow, require_trusted
 
 EnvFactory = Callable[[str, int | None, tuple[int, int] | None], RobotEnv]
 """Called with (family, task, image_size); makes the environment."""
@@ -87,18 +88,32 @@ def make_env(env_id: str, *, image_size: tuple[int, int] | None = None) -> Robot
     A family is built in, registered (`register_env`) or an entry point of an installed package in
     the group "softflow.envs"; where two of these use a name, the first counts. Its factory gets
     (family, task, image_size), with `image_size` (height, width) in pixels of the observation
-    `observation.images.front`. `<module>:<function>` is imported and called without arguments.
+    `observation.images.front`. `<module>:<function>` is imported and called without arguments, if
+    the user named it (`softflow.utils.imports.trust`, or a word of the command line): a data set
+    may say it too, and is not believed.
 
     Raises:
+        UntrustedImportError: only a file names that module.
         ConfigError: nobody knows the name (the message has the nearest ones), what it stands for
             cannot be imported, or makes something that is no RobotEnv.
     """
     if ":" in env_id:
+        require_trusted_env(env_id)
         return _require_env(_imported(env_id, f"the environment {env_id!r}")(), env_id)
     match = re.fullmatch(r"(?P<family>.+?)(?:-task(?P<task>\d+))?", env_id)
     family = match["family"] if match else env_id
     task = int(match["task"]) if match and match["task"] else None
     return _require_env(_factory(family, env_id)(family, task, image_size), env_id)
+
+
+def require_trusted_env(env_id: str) -> None:
+    """Raise if making this environment would run code that only a file names.
+
+    Raises:
+        UntrustedImportError: says how to allow it.
+    """
+    if ":" in env_id:
+        require_trusted(env_id, "the environment of this data", "--env")
 
 
 def _factory(family: str, env_id: str) -> EnvFactory:
@@ -147,12 +162,9 @@ def _import_name(factory: EnvFactory) -> str:
 
 
 def _imported(name: str, what: str) -> Callable[..., Any]:
-    """The object called `module:function`; a dot within the part behind ":" leads into a class."""
-    module_name, _, attribute = name.partition(":")
+    """The function or class called `module:function`."""
     try:
-        found: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
+        found = follow(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"cannot import {what}: {error}; the module must be importable (installed, or on "

@@ -2,18 +2,20 @@
 
 A configuration names its kind, so a checkpoint finds its classes again, in any process. To add one:
 write a file with a class, and a line in the table of `policy.py`, `critic.py` or `encoder.py`; a
-class of one's own package needs no line, its kind is "package.module:Class".
+class of one's own package needs no line, its kind is "package.module:Class". That is imported if
+the user named it, and used if it is imported already; a checkpoint alone imports nothing.
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from softflow.errors import ConfigError
+from softflow.utils.imports import follow, require_trusted, trust
 
 Base = TypeVar("Base")
 
@@ -52,15 +54,15 @@ class Kinds(Generic[Base]):
         """The class of a kind.
 
         Raises:
+            UntrustedImportError: it is an import path that only a file names.
             ConfigError: there is none of that name, it cannot be imported, or is no class of this
                 sort.
         """
         path = self._path(kind)
-        module_name, colon, name = path.partition(":")
-        if not colon:
+        if ":" not in path:
             raise ConfigError(f'no {self.what} "{kind}"; {self._hint(kind)}')
         try:
-            found = getattr(importlib.import_module(module_name), name)
+            found = self._followed(path)
         except (ImportError, AttributeError, ValueError) as error:
             raise ConfigError(
                 f'cannot import the {self.what} "{kind}": {error}; its module must be importable '
@@ -75,7 +77,24 @@ class Kinds(Generic[Base]):
                 f'the {self.what} "{kind}" cannot be made: it lacks {", ".join(missing)} (see '
                 f"{self.base.__name__} in {self.base.__module__})"
             )
+        trust(path)
         return found
+
+    def _followed(self, path: str) -> Any:
+        """What an import path stands for; of a module that nobody imported yet, if it is trusted.
+
+        A loaded module is the user's own affair, and of it only what lies there is looked at: its
+        `__getattr__` might import more.
+        """
+        module_name, _, name = path.partition(":")
+        module = sys.modules.get(module_name)
+        if module is not None and path not in self.built_in.values():
+            if name not in vars(module):
+                raise AttributeError(f"module {module_name!r} has no attribute {name!r}")
+            return vars(module)[name]
+        if path not in self.built_in.values():
+            require_trusted(path, f"the {self.what}", f"--{self.what}")
+        return follow(path)
 
     def default_config(self, kind: str) -> Any:
         """The configuration of a kind, all numbers at their defaults.

@@ -14,7 +14,7 @@ from torch import Tensor
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec
 from softflow.data.statistics import DatasetStatistics
-from softflow.errors import CheckpointError, SoftflowError
+from softflow.errors import CheckpointError, SoftflowError, UntrustedImportError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.models.checkpoint import CheckpointParts, load_weights, read_checkpoint
 from softflow.models.critic import CRITICS, CriticConfig
@@ -58,10 +58,13 @@ def config_from_json(kind: type[T], value: dict[str, Any], where: str) -> T:
     """A configuration dataclass from its JSON form, nothing unknown, nothing missing.
 
     Raises:
+        UntrustedImportError: it names a network by an import path that the user did not name.
         CheckpointError: names the field that does not fit.
     """
     try:
         return dacite.from_dict(kind, value, _AS_JSON)
+    except UntrustedImportError as error:
+        raise UntrustedImportError(f"{where}: {error}") from error
     except (dacite.DaciteError, SoftflowError, TypeError) as error:
         raise CheckpointError(
             f"{where} does not hold a {kind.__name__} of this version of softflow: {error}; use "

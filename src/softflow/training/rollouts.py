@@ -6,7 +6,7 @@ nor what they did before changes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,7 +29,8 @@ from softflow.errors import EnvironmentContractError, NumericalError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.models.policy import Observation
 from softflow.training.persistence import load_selector
-from softflow.utils.worker_pool import WorkerPool
+from softflow.utils.imports import do_trusting, with_my_trust
+from softflow.utils.worker_pool import Item, Result, WorkerPool
 
 Selector = Callable[[Observation, torch.Tensor, torch.Generator], torch.Tensor]
 """Raw observation, prefix [1, P, A] and randomness -> a chunk [1, H, A] in the robot's units."""
@@ -211,7 +212,8 @@ def _frame(env: RobotEnv) -> np.ndarray:
 class RolloutPool(WorkerPool):
     """Worker processes that keep their simulator and the current policy loaded.
 
-    They know the environments that were registered (`register_env`) before the pool was made.
+    They know the environments that were registered (`register_env`) before the pool was made, and
+    import what the user named (`softflow.utils.imports.trust`) until they are asked.
     """
 
     def __init__(self, num_workers: int) -> None:
@@ -220,18 +222,21 @@ class RolloutPool(WorkerPool):
 
     def run(self, tasks: Sequence[RolloutTask]) -> Iterator[RolloutResult]:
         """Results in the order of the tasks, as they come."""
-        return self.map(_run_task, tasks)
+        return self._ask(_run_task, tasks)
 
     def environment_spec(self, env_id: str, image_size: tuple[int, int] | None) -> DataSpec:
         """What episodes of an environment hold, asked of a worker."""
-        return next(self.map(_environment_spec, [(env_id, image_size)]))
+        return next(self._ask(_environment_spec, [(env_id, image_size)]))
 
     def environment_profile(self, env_id: str, image_size: tuple[int, int] | None) -> TaskProfile:
         """What an environment rewards and evaluation shows of it, asked of a worker once."""
         place = (env_id, image_size)
         if place not in self._profiles:
-            self._profiles[place] = next(self.map(_environment_profile, [place]))
+            self._profiles[place] = next(self._ask(_environment_profile, [place]))
         return self._profiles[place]
+
+    def _ask(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        return self.map(do_trusting, with_my_trust(function, items))
 
 
 def _set_up_worker(families: dict[str, str]) -> None:

@@ -96,6 +96,11 @@ def collect_demonstrations(
             f"seed {seed} >= 0"
         )
     collection = _Collection(env_id, seed, mixture or operator_mixture(env_id), image_size)
+    if ":" in env_id:
+        raise ConfigError(
+            f"operators demonstrate OGBench manipulation tasks only, not {env_id!r}; choose one, "
+            "such as cube-single"
+        )
     if _missing_before_start(Path(store_path), collection, num_episodes):
         with (
             _episode_source(collection, num_workers) as (spec, episodes),
