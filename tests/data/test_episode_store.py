@@ -23,6 +23,7 @@ from softflow.data.episode_file import DamagedEpisodeError
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError, StoreError
 from softflow.sampling.chunk_dataset import ChunkDataset
+from softflow.utils.sealed_json import write_sealed
 
 EpisodeMaker = Callable[..., Episode]
 CAMERA = "observation.images.front"
@@ -39,7 +40,9 @@ def assert_same(actual: Episode, expected: Episode) -> None:
 
 
 def rewrite_json(file: Path, **changes: Any) -> None:
-    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    value = json.loads(file.read_text())
+    del value["sha256"]
+    write_sealed(file, {**value, **changes})
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +17,7 @@ from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore, EpisodeSummary
 from softflow.data.labels import Event, Label
 from softflow.errors import DataError, StoreError
+from softflow.utils.sealed_json import write_sealed
 
 STATE = "observation.state"
 LENGTH = 9
@@ -193,7 +193,8 @@ def test_a_damaged_label_is_named(store: EpisodeStore, content: str) -> None:
 def test_a_label_of_a_newer_version_asks_for_an_upgrade(store: EpisodeStore) -> None:
     store.label(1, Label("anna", ()))
     (file,) = (store.path / "labels").iterdir()
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"format_version": 9}))
+    file.unlink()
+    write_sealed(file, {"format_version": 9, "said": "whatever will be"})
     with pytest.raises(StoreError, match=r"format_version 9.*upgrade"):
         store.episode(1)
 

@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+import msgspec
+
 from softflow.errors import DataError
+from softflow.utils.documents import misfit
 
 OBSERVATION_PREFIX = "observation."
 STATE_KEY = "observation.state"
 IMAGE_PREFIX = "observation.images."
+CONTROL_HZ_RANGE = (1e-6, 1e6)
 
 
 def is_image_key(key: str) -> bool:
@@ -56,8 +60,12 @@ class DataSpec:
         self._check_observations()
         self._check_actions()
         self._check_names()
-        if not (math.isfinite(self.control_hz) and self.control_hz > 0):
-            raise DataError(f"DataSpec.control_hz is {self.control_hz}; give a rate above 0 Hz.")
+        low, high = CONTROL_HZ_RANGE
+        if not low <= self.control_hz <= high:
+            raise DataError(
+                f"DataSpec.control_hz is {self.control_hz}; give a rate above 0 Hz "
+                f"({low:g} to {high:g})."
+            )
 
     def _check_observations(self) -> None:
         if not self.observation_shapes:
@@ -162,12 +170,17 @@ class DataSpec:
             DataError: a field is missing, unknown or unusable.
         """
         known = {item.name for item in fields(cls)}
+        if not isinstance(value, Mapping):
+            raise DataError(f"DataSpec: the JSON is a {type(value).__name__}, expected an object")
         if value.keys() | {"names"} != known:
             raise DataError(
                 f"DataSpec: the JSON has the fields {sorted(value)}, expected {sorted(known)}; "
                 "it was damaged or written by another version of softflow."
             )
-        return cls(**value)
+        try:
+            return msgspec.convert(value, cls)
+        except (msgspec.ValidationError, OverflowError) as error:
+            raise DataError(f"DataSpec: {misfit(error, value)}") from error
 
 
 def within_the_same_bounds(one: DataSpec, other: DataSpec) -> tuple[DataSpec, DataSpec]:

@@ -74,7 +74,7 @@ def frames_per_chunk(frame_shape: tuple[int, ...]) -> int:
 def check_format(version: Any, where: Path) -> None:
     """Raise StoreError if `where` was written by a newer softflow."""
     if not isinstance(version, int) or version < 1:
-        raise StoreError(f"'{where}' has format_version {version!r}, which no softflow writes.")
+        raise StoreError(f"'{where}' has format_version {version!r:.60}, which no softflow writes.")
     if version > FORMAT_VERSION:
         raise StoreError(
             f"'{where}' has format_version {version}, this softflow reads up to {FORMAT_VERSION}; "

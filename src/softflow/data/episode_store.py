@@ -1,7 +1,8 @@
 """A crash-safe folder of episodes, one sealed file each: many readers, one writer.
 
-Layout: `store.json` (format_version, spec), `episodes/episode_000000.zarr.zip` …, `labels/` beside
-them, `writer.lock`, and `set_aside/` with what an interrupted or damaged write left behind.
+Layout: `store.json` (format_version, spec, checksum), `episodes/episode_000000.zarr.zip` …,
+`labels/` beside them, `writer.lock`, and `set_aside/` with what an interrupted or damaged write
+left behind.
 """
 
 from __future__ import annotations
@@ -15,18 +16,17 @@ from types import TracebackType
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_file import (
-    FORMAT_VERSION,
     DamagedEpisodeError,
     EpisodeSummary,
-    check_format,
     read_episode_file,
     read_summary,
     write_episode_file,
 )
 from softflow.data.labels import Label, LabelFolder, read_label
+from softflow.data.store_identity import read_identity_of, write_identity_of
 from softflow.data.writer_lock import WriterLock
 from softflow.errors import DataError, StoreError
-from softflow.utils.files import TEMP_SUFFIX, read_json, sync_to_disk, write_json
+from softflow.utils.files import TEMP_SUFFIX, sync_to_disk
 
 __all__ = ["EpisodeStore", "EpisodeSummary"]
 
@@ -70,7 +70,7 @@ class EpisodeStore:
                 raise StoreError(
                     f"'{path}' already holds an episode store; open it, or choose another folder."
                 )
-            _write_identity(path, spec)
+            write_identity_of(path, spec)
             sync_to_disk(path.resolve().parent)
             return cls(path, spec, lock)
         except BaseException:
@@ -82,20 +82,22 @@ class EpisodeStore:
         """An existing store. Opening it for writing sets aside what interrupted writes left.
 
         Episodes of older formats are read as they are. A writer appends in today's format, and
-        first writes that into store.json, so that an older softflow asks for an upgrade.
+        first writes that into store.json, so that an older softflow asks for an upgrade, and a
+        checksum.
 
         Raises:
             StoreError: no store there, damaged, of a newer format, or another writer holds it.
         """
         path = Path(path)
-        spec = _read_spec(path)
+        identity = read_identity_of(path)
+        spec = identity.spec
         if not writable:
             return cls(path, spec, None)
         _make_folders(path)
         lock = WriterLock(path)
         try:
-            if read_json(path / "store.json")["format_version"] < FORMAT_VERSION:
-                _write_identity(path, spec)
+            if not identity.is_current:
+                write_identity_of(path, spec)
             return cls(path, spec, lock)
         except BaseException:
             lock.release()
@@ -326,27 +328,6 @@ def _numbers_in(folder: Path) -> list[int]:
         return []
     matches = (_EPISODE_NAME.match(entry.name) for entry in folder.iterdir())
     return [int(match.group(1)) for match in matches if match]
-
-
-def _write_identity(path: Path, spec: DataSpec) -> None:
-    write_json(path / "store.json", {"format_version": FORMAT_VERSION, "spec": spec.to_json()})
-
-
-def _read_spec(path: Path) -> DataSpec:
-    file = path / "store.json"
-    if not file.exists():
-        raise StoreError(
-            f"'{path}' is not an episode store (no store.json); check the path, or create one "
-            "with `softflow data import` or `softflow collect`."
-        )
-    content = read_json(file)
-    if not isinstance(content, dict) or "format_version" not in content or "spec" not in content:
-        raise StoreError(f"'{file}' is damaged: it lacks format_version or spec; restore a copy.")
-    check_format(content["format_version"], file)
-    try:
-        return DataSpec.from_json(content["spec"])
-    except (DataError, TypeError, AttributeError, ValueError) as error:
-        raise StoreError(f"'{file}' is damaged: {error}; restore it from a copy.") from error
 
 
 def _make_folders(path: Path) -> None:

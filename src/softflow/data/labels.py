@@ -5,9 +5,9 @@
 
 The eight digits are random: two annotators at once write two files, on network folders too.
 
-Each is written whole and never changes, so relabelling rewrites nothing and anybody may label while
-an episode store has a writer. The newest label of an episode decides its rewards and its end; a
-withdrawn one says that the recording itself counts again.
+Each is written whole, with a checksum, and never changes, so relabelling rewrites nothing and
+anybody may label while an episode store has a writer. The newest label of an episode decides its
+rewards and its end; a withdrawn one says that the recording itself counts again.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
 import numpy as np
 
 from softflow.data.episode import Episode
 from softflow.data.episode_file import EpisodeSummary
 from softflow.data.task_profile import EventKind
 from softflow.errors import DataError, StoreError
-from softflow.utils.files import read_json, write_json
+from softflow.utils.documents import misfit
+from softflow.utils.sealed_json import read_sealed, write_sealed
 
 LABEL_VERSION = 1
 _LABEL_NAME = re.compile(r"episode_(\d{6,})\.(\d{3,})\.[0-9a-f]{8}\.json")
@@ -177,7 +179,7 @@ class LabelFolder:
             ) from error
         revision = self._next_revision(number)
         path = self.path / f"episode_{number:06d}.{revision:03d}.{secrets.token_hex(4)}.json"
-        write_json(path, {"format_version": LABEL_VERSION, **asdict(label)})
+        write_sealed(path, {"format_version": LABEL_VERSION, **asdict(label)})
         return path
 
     def _next_revision(self, number: int) -> int:
@@ -211,18 +213,20 @@ def read_label(path: Path) -> Label:
     Raises:
         StoreError: it is damaged, or of a newer format.
     """
-    value = read_json(path)
-    version = value.get("format_version") if isinstance(value, Mapping) else None
+    value, _ = read_sealed(path)
+    version = value.pop("format_version", None)
     if isinstance(version, int) and version > LABEL_VERSION:
         raise StoreError(
             f"'{path}' has format_version {version}, this softflow reads up to {LABEL_VERSION}; "
             "upgrade it (pip install --upgrade softflow)."
         )
     try:
+        if version != LABEL_VERSION:
+            raise DataError(f"its format_version is {version!r:.60}")
         return label_from_json(value)
-    except (KeyError, TypeError, AttributeError, DataError) as error:
+    except DataError as error:
         raise StoreError(
-            f"'{path}' is damaged ({error!r}); remove it, then the label before it counts again, "
+            f"'{path}' is damaged: {error}; remove it, then the label before it counts again, "
             "and label the episode anew"
         ) from error
 
@@ -238,6 +242,20 @@ def outcome_known(metadata: Mapping[str, Any]) -> bool:
 
 
 def label_from_json(value: Mapping[str, Any]) -> Label:
-    """A label from its JSON form."""
-    events = tuple(Event(**event) for event in value["events"])
-    return Label(value["annotator"], events, value["created"], value["withdrawn"])
+    """A label from its JSON form.
+
+    Raises:
+        DataError: something is missing, unknown or of another type.
+    """
+    try:
+        document = msgspec.convert(value, _LabelDocument)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise DataError(misfit(error, value)) from error
+    return Label(document.annotator, document.events, document.created, document.withdrawn)
+
+
+class _LabelDocument(msgspec.Struct, forbid_unknown_fields=True):
+    annotator: str
+    events: tuple[Event, ...]
+    created: str
+    withdrawn: bool

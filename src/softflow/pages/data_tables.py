@@ -17,7 +17,7 @@ from softflow.data.data_spec import is_image_key
 from softflow.data.episode_file import EpisodeSummary
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import outcome_known
-from softflow.utils.files import read_json
+from softflow.data.store_identity import read_identity_of
 from softflow.utils.intervals import wilson_interval
 
 _GROUPS_SHOWN = 12
@@ -92,7 +92,7 @@ def store_overview(store: EpisodeStore) -> str:
         "labels": f"{labelled} labelled afterwards, {len(summaries) - len(known)} not labelled",
         "environment": spec.env_id or "unknown",
         "size on disk": bytes_text(_size_on_disk(store.path)),
-        "store format": str(read_json(store.path / "store.json")["format_version"]),
+        "store format": str(read_identity_of(store.path).format_version),
     }
     for key, title in (("policy_version", "policy versions"),):
         if counts := Counter(str(s.metadata[key]) for s in summaries if key in s.metadata):

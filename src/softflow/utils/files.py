@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from softflow.errors import StoreError
+from softflow.utils.documents import MAX_DOCUMENT_BYTES, parse_json
 
 TEMP_SUFFIX = ".tmp"
 
@@ -85,12 +86,24 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """The value of a JSON file.
 
     Raises:
-        StoreError: the file is missing, unreadable or damaged.
+        StoreError: the file is missing, unreadable, damaged, or beyond the bounds of
+            `softflow.utils.documents`.
     """
+    return read_json_bytes(Path(path))[0]
+
+
+def read_json_bytes(path: Path) -> tuple[Any, bytes]:
+    """The value of a JSON file, and its text; raises as `read_json`."""
     try:
-        return json.loads(Path(path).read_bytes())
+        with path.open("rb") as file:
+            content = file.read(MAX_DOCUMENT_BYTES + 1)
+        return parse_json(content), content
     except OSError as error:
         raise StoreError(f"cannot read '{path}': {error.strerror}; check the path.") from error
+    except MemoryError as error:
+        raise StoreError(
+            f"'{path}' needs more memory than there is; it is damaged, or close other programs"
+        ) from error
     except ValueError as error:
         raise StoreError(
             f"'{path}' is damaged: it is not JSON ({error}); restore it from a copy, or delete "
