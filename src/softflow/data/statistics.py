@@ -12,7 +12,7 @@ import numpy as np
 
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode, require_finite
-from softflow.errors import DataError
+from softflow.errors import DataError, brief
 
 SeenActions = Callable[[Episode, str], np.ndarray]
 """Actions `[rows, A]` of an episode as networks see them; the name of the episode is for errors."""
@@ -87,6 +87,23 @@ class DatasetStatistics:
         span = self.action.maximum - self.action.minimum
         return tuple(int(i) for i in np.flatnonzero(span <= CONSTANT_RANGE))
 
+    def require_fit(self, spec: DataSpec) -> None:
+        """Raise unless they are of such data.
+
+        Raises:
+            DataError: a key is missing, or has another shape.
+        """
+        expected = {key: spec.observation_shapes[key] for key in spec.state_keys}
+        found = {key: item.mean.shape for key, item in self.observations.items()}
+        action = (spec.action_dim,)
+        if found != expected or any(
+            item.mean.shape != action for item in (self.action, self.seen_action)
+        ):
+            raise DataError(
+                f"the statistics are of {found} and actions of shape {self.seen_action.mean.shape},"
+                f" the data hold {expected} and {action}."
+            )
+
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dictionary; `from_json` gives back the same numbers exactly."""
         relative = self.relative_action
@@ -115,9 +132,9 @@ class DatasetStatistics:
                 int(value["num_steps"]),
                 None if relative is None else ArrayStatistics.from_json(relative),
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
             raise DataError(
-                f"DatasetStatistics: the JSON is damaged or of another version ({error!r}); "
+                f"DatasetStatistics: the JSON is damaged or of another version ({brief(error)}); "
                 "compute the statistics again from the store."
             ) from error
 

@@ -13,24 +13,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from softflow.errors import CheckpointError, StoreError
+from softflow.errors import CheckpointError, StoreError, brief
 from softflow.models.earlier_versions import upgraded_weights
+from softflow.utils.documents import misfit
 from softflow.utils.files import read_json, sha256_of, sync_to_disk, write_bytes, write_json
 
 FORMAT_VERSION = 2
 MANIFEST = "MANIFEST.json"
 LAST = "last"
 REPLACED = ".replaced"
+_FILE_NAME = re.compile(r"[a-z_]{1,60}/[a-z_]{1,60}\.(json|safetensors)")
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,36 @@ class CheckpointParts:
     Attributes:
         tensors: "pretrained_model/model" -> named tensors, written as .safetensors.
         documents: "pretrained_model/config" -> JSON value, written as .json.
+        where: the folder they were read from, for messages.
     """
 
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     documents: dict[str, Any] = field(default_factory=dict)
+    where: str = "the checkpoint"
+
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """The tensors of a part.
+
+        Raises:
+            CheckpointError: it has no such part.
+        """
+        return self._part(self.tensors, name, ".safetensors")
+
+    def document(self, name: str) -> Any:
+        """The value of a document.
+
+        Raises:
+            CheckpointError: it has no such document.
+        """
+        return self._part(self.documents, name, ".json")
+
+    def _part(self, parts: Mapping[str, Any], name: str, ending: str) -> Any:
+        if name not in parts:
+            raise CheckpointError(
+                f"{self.where} has no {name}{ending}, and does not list it either: another program "
+                "made it, or for another purpose; give a checkpoint that `softflow train` wrote"
+            )
+        return parts[name]
 
 
 def write_checkpoint(root: Path, name: str, parts: CheckpointParts) -> Path:
@@ -92,7 +122,7 @@ def read_checkpoint(folder: Path, only: tuple[str, ...] = ("",)) -> CheckpointPa
     Raises:
         CheckpointError: not a checkpoint, of a newer format, or damaged; says what to do.
     """
-    parts = CheckpointParts()
+    parts = CheckpointParts(where=str(folder))
     version, files = _read_manifest(folder)
     for relative, digest in files.items():
         if not relative.startswith(only):
@@ -106,8 +136,8 @@ def read_checkpoint(folder: Path, only: tuple[str, ...] = ("",)) -> CheckpointPa
                 parts.documents[key] = read_json(path)
             else:
                 parts.tensors[key] = upgraded_weights(load_file(path), version)
-        except (SafetensorError, StoreError) as error:
-            raise CheckpointError(_damaged(folder, f"{relative}: {error}")) from error
+        except (SafetensorError, StoreError, ValueError, KeyError, MemoryError) as error:
+            raise CheckpointError(_damaged(folder, f"{relative}: {brief(error)}")) from error
     return parts
 
 
@@ -124,6 +154,11 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -
         f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}"
         for name in own
         if name in tensors and own[name].shape != tensors[name].shape
+    ]
+    problems += [
+        f"{name} holds {tensors[name].dtype}, expected {own[name].dtype}"
+        for name in own
+        if name in tensors and own[name].dtype != tensors[name].dtype
     ]
     if problems:
         raise CheckpointError(
@@ -189,19 +224,44 @@ def _read_manifest(folder: Path) -> tuple[int, dict[str, str]]:
             "RUN/checkpoints, for example RUN/checkpoints/last"
         )
     try:
-        manifest = read_json(folder / MANIFEST)
-        version = int(manifest["format_version"])
-        files = dict(manifest["files"])
-    except (StoreError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(_damaged(folder, f"{MANIFEST}: {error!r}")) from error
-    if version > FORMAT_VERSION:
+        value = read_json(folder / MANIFEST)
+    except StoreError as error:
+        raise CheckpointError(_damaged(folder, f"{MANIFEST}: {error}")) from error
+    version = value.get("format_version") if isinstance(value, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
         raise CheckpointError(
             f"{folder} has checkpoint format {version}, this softflow reads up to "
             f"{FORMAT_VERSION}; upgrade softflow (pip install -U softflow)"
         )
-    if manifest.get("sha256") != _digest(files):
+    try:
+        manifest = msgspec.convert(value, _Manifest)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise CheckpointError(_damaged(folder, f"{MANIFEST}: {misfit(error, value)}")) from error
+    if manifest.sha256 != _digest(manifest.files):
         raise CheckpointError(_damaged(folder, f"{MANIFEST} is altered"))
-    return version, files
+    for name in manifest.files:
+        _require_inside(folder, name)
+    return manifest.format_version, manifest.files
+
+
+class _Manifest(msgspec.Struct, forbid_unknown_fields=True):
+    format_version: Annotated[int, msgspec.Meta(ge=1)]
+    files: dict[str, str]
+    sha256: str
+
+
+def _require_inside(folder: Path, name: str) -> None:
+    """Raise unless a manifest names a file of its own folder, by a name that softflow gives."""
+    if not _FILE_NAME.fullmatch(name):
+        raise CheckpointError(
+            f"{folder / MANIFEST} names the file {name!r:.120}, which no checkpoint of softflow "
+            "has; nothing outside of a checkpoint's folder is read. Do not use it."
+        )
+    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise CheckpointError(
+            f"'{folder / name}' is a link that leads out of the checkpoint, and is not followed; "
+            "copy the file to its place"
+        )
 
 
 def _digest(files: dict[str, str]) -> str:

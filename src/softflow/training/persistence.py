@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import dacite
+import msgspec
 import torch
 from torch import Tensor
 
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec
 from softflow.data.statistics import DatasetStatistics
-from softflow.errors import CheckpointError, SoftflowError, UntrustedImportError
+from softflow.errors import (
+    CheckpointError,
+    DataError,
+    SoftflowError,
+    StoreError,
+    UntrustedImportError,
+    brief,
+)
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.models.checkpoint import CheckpointParts, load_weights, read_checkpoint
 from softflow.models.critic import CRITICS, CriticConfig
@@ -24,10 +32,13 @@ from softflow.models.inputs import ModelInputs
 from softflow.models.kinds import KindConfig, Kinds
 from softflow.models.policy import POLICIES, PolicyConfig
 from softflow.models.value_distribution import ValueSupport
-from softflow.training.config import ModelConfig, TrainingConfig
+from softflow.training.config import ModelConfig, StageName, TrainingConfig
 from softflow.training.learner import Learner, build_critic, build_policy
+from softflow.utils.documents import checked
 
 T = TypeVar("T")
+Count = Annotated[int, msgspec.Meta(ge=0)]
+_OTHER = "use a checkpoint that `softflow train` wrote"
 
 POLICY, CRITIC = "pretrained_model/model", "algorithm/critic"
 TARGET_CRITIC = "algorithm/target_critic"
@@ -62,12 +73,15 @@ def config_from_json(kind: type[T], value: dict[str, Any], where: str) -> T:
         CheckpointError: names the field that does not fit.
     """
     try:
+        if not isinstance(value, dict):
+            raise TypeError(f"it is a {type(value).__name__}, expected an object")
         return dacite.from_dict(kind, value, _AS_JSON)
     except UntrustedImportError as error:
         raise UntrustedImportError(f"{where}: {error}") from error
-    except (dacite.DaciteError, SoftflowError, TypeError) as error:
+    except _MISFITS as error:
+        said = str(error) if isinstance(error, SoftflowError) else brief(error)
         raise CheckpointError(
-            f"{where} does not hold a {kind.__name__} of this version of softflow: {error}; use "
+            f"{where} does not hold a {kind.__name__} of this version of softflow: {said}; use "
             "the version that wrote it (versions.json in the run folder names it)"
         ) from error
 
@@ -90,6 +104,11 @@ def _model(value: Any) -> Any:
     return upgraded_model(value) if isinstance(value, Mapping) else value
 
 
+_MISFITS = (
+    *(dacite.DaciteError, SoftflowError),
+    *(TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError),
+)
+"""What values of any type make dacite and the configurations themselves raise."""
 _STRICT = dacite.Config(strict=True, cast=[tuple])
 _AS_JSON = dacite.Config(
     strict=True,
@@ -129,12 +148,13 @@ def restore_learner(learner: Learner, parts: CheckpointParts, where: str) -> dic
     Raises:
         CheckpointError: the checkpoint was made for other dimensions.
     """
-    load_weights(learner.policy, parts.tensors[POLICY], where)
-    load_weights(learner.critic, parts.tensors[CRITIC], where)
-    load_weights(learner.target_critic, parts.tensors[TARGET_CRITIC], where)
-    _load_optimizer(learner.policy_optimizer, parts.tensors[OPTIMIZERS["policy"]])
-    _load_optimizer(learner.critic_optimizer, parts.tensors[OPTIMIZERS["critic"]])
-    return parts.documents[POSITION]
+    position = _position(parts, where)
+    load_weights(learner.policy, parts.weights(POLICY), where)
+    load_weights(learner.critic, parts.weights(CRITIC), where)
+    load_weights(learner.target_critic, parts.weights(TARGET_CRITIC), where)
+    _load_optimizer(learner.policy_optimizer, parts.weights(OPTIMIZERS["policy"]), where)
+    _load_optimizer(learner.critic_optimizer, parts.weights(OPTIMIZERS["critic"]), where)
+    return position
 
 
 def load_selector(
@@ -148,13 +168,10 @@ def load_selector(
     wanted = ("pretrained_model/", "algorithm/critic", "algorithm/value_support")
     parts = read_checkpoint(checkpoint, wanted)
     where = str(checkpoint)
-    config = config_from_json(TrainingConfig, parts.documents[CONFIG], where)
-    inputs = model_inputs(
-        config.model,
-        DataSpec.from_json(parts.documents[DATA_SPEC]),
-        DatasetStatistics.from_json(parts.documents[STATISTICS]),
-    )
-    support = config_from_json(ValueSupport, parts.documents[SUPPORT], where)
+    config = config_from_json(TrainingConfig, parts.document(CONFIG), where)
+    spec = _data_spec(parts, where)
+    inputs = model_inputs(config.model, spec, _statistics(parts, spec, where))
+    support = config_from_json(ValueSupport, parts.document(SUPPORT), where)
     return build_selector(config.model, inputs, support, parts, selection, where, device)
 
 
@@ -169,9 +186,45 @@ def read_run_facts(checkpoint: Path) -> tuple[TrainingConfig, DataSpec, dict[str
     Raises:
         CheckpointError: the checkpoint is damaged or of another version.
     """
-    documents = read_checkpoint(checkpoint, (CONFIG, DATA_SPEC, POSITION)).documents
-    config = config_from_json(TrainingConfig, documents[CONFIG], str(checkpoint))
-    return config, DataSpec.from_json(documents[DATA_SPEC]), documents[POSITION]
+    parts, where = read_checkpoint(checkpoint, (CONFIG, DATA_SPEC, POSITION)), str(checkpoint)
+    config = config_from_json(TrainingConfig, parts.document(CONFIG), where)
+    return config, _data_spec(parts, where), _position(parts, where)
+
+
+class _PositionDocument(msgspec.Struct, forbid_unknown_fields=True):
+    """training_state/position.json; of the networks at a numerical error it has no counts."""
+
+    stage: StageName
+    update_step: Count
+    seed: Count = 0
+    metric_rows: Count = 0
+    online_episodes: Count = 0
+    robot_steps: Count = 0
+
+
+def _position(parts: CheckpointParts, where: str) -> dict[str, Any]:
+    try:
+        document = checked(parts.document(POSITION), _PositionDocument, f"{POSITION}.json", _OTHER)
+    except StoreError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+    return msgspec.structs.asdict(document)
+
+
+def _data_spec(parts: CheckpointParts, where: str) -> DataSpec:
+    try:
+        return DataSpec.from_json(parts.document(DATA_SPEC))
+    except DataError as error:
+        raise CheckpointError(f"{where}: {DATA_SPEC}.json: {error}; {_OTHER}") from error
+
+
+def _statistics(parts: CheckpointParts, spec: DataSpec, where: str) -> DatasetStatistics:
+    """The statistics, of the shapes that the data have."""
+    try:
+        statistics = DatasetStatistics.from_json(parts.document(STATISTICS))
+        statistics.require_fit(spec)
+    except DataError as error:
+        raise CheckpointError(f"{where}: {STATISTICS}.json: {error} {_OTHER}") from error
+    return statistics
 
 
 def build_selector(
@@ -185,9 +238,9 @@ def build_selector(
 ) -> tuple[ChunkSelector, ChunkSpec]:
     """Networks from checkpoint parts, in evaluation mode."""
     policy = build_policy(model, inputs)
-    load_weights(policy, parts.tensors[POLICY], where)
+    load_weights(policy, parts.weights(POLICY), where)
     critic = build_critic(model, inputs, support)
-    load_weights(critic, parts.tensors[CRITIC], where)
+    load_weights(critic, parts.weights(CRITIC), where)
     selector = ChunkSelector(
         policy.eval().requires_grad_(False).to(device),
         critic.eval().requires_grad_(False).to(device),
@@ -204,11 +257,32 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _load_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], where: str
+) -> None:
+    """Moments and step counts of the parameters that were updated at least once.
+
+    Raises:
+        CheckpointError: they belong to another network.
+    """
+    shapes = [tuple(p.shape) for group in optimizer.param_groups for p in group["params"]]
+    slots = ("exp_avg", "exp_avg_sq")
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
-        index, slot = name.split(".")
+        index, _, slot = name.partition(".")
+        known = index.isascii() and index.isdigit() and len(index) < 7 and int(index) < len(shapes)
+        if not known or slot not in (*slots, "step"):
+            raise CheckpointError(f"{where}: its optimiser has {name!r:.60}, which is not known")
+        expected = shapes[int(index)] if slot in slots else ()
+        if tuple(value.shape) != expected or not value.is_floating_point():
+            raise CheckpointError(
+                f"{where}: its optimiser has {name} of {value.dtype} and shape "
+                f"{tuple(value.shape)}, expected numbers of shape {expected}"
+            )
         state.setdefault(int(index), {})[slot] = value
+    for index, found in state.items():
+        if missing := sorted({*slots, "step"} - found.keys()):
+            raise CheckpointError(f"{where}: its optimiser lacks {index}.{missing[0]}")
     optimizer.load_state_dict(
         {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
     )
