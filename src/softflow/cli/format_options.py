@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from softflow.cli.option_types import require_image_size
 from softflow.cli.words import InPath, OutPath, StorePath
 from softflow.errors import ConfigError
 
@@ -31,6 +32,9 @@ class Import:
     loss, which is large. They stay as they are if not given."""
     skip_bad: bool = False
     """Leave unusable episodes out, and say why, instead of stopping at the first."""
+
+    def __post_init__(self) -> None:
+        require_image_size(self.image_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,7 @@ class ImportRosbag(Import):
     """Import nothing; print rates, gaps, lost messages and clock skew of every bag."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.report and self.check:
             raise ConfigError("--report and --check each look at the bags; give one of them")
 

@@ -6,6 +6,20 @@ from collections.abc import Mapping
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from softflow.errors import ConfigError
+
+MAX_IMAGE_SIDE = 8192
+
+
+def require_image_size(size: tuple[int, int] | None) -> None:
+    """Raise ConfigError unless height and width can be those of a camera."""
+    if size is not None and not all(1 <= side <= MAX_IMAGE_SIDE for side in size):
+        raise ConfigError(
+            f"--image-size is {size[0]} {size[1]}; give height and width within 1 to "
+            f"{MAX_IMAGE_SIDE}"
+        )
+
+
 OPTION_TYPES = ConstructorRegistry()
 """For `tyro.cli(..., registry=OPTION_TYPES)`."""
 

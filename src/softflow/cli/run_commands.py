@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from softflow.cli.option_types import OPTION_TYPES
+from softflow.cli.option_types import OPTION_TYPES, require_image_size
 from softflow.data.data_spec import DataSpec, require_same_spec
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.ogbench.demonstrations import OperatorTally, collect_demonstrations
@@ -27,7 +27,14 @@ from softflow.models.policy import POLICIES
 from softflow.pages.run_report import write_report
 from softflow.presets import demo as demo_preset
 from softflow.presets import preset, small
-from softflow.training.config import STAGES, StageName, TrainingConfig
+from softflow.training.config import (
+    MAX_CANDIDATES,
+    MAX_EPISODES,
+    MAX_WORKERS,
+    STAGES,
+    StageName,
+    TrainingConfig,
+)
 from softflow.training.evaluation import EvaluationPlan, evaluate
 from softflow.training.persistence import read_run_facts
 from softflow.training.provenance import learned_from, write_identity
@@ -37,6 +44,17 @@ from softflow.training.stages import run_stages
 from softflow.training.training_data import HELD_OUT_EVERY, successful_episodes
 from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
+
+MAX_SEED = 2**63 - 1
+
+
+def _require_within(options: Any, name: str, least: int, most: int) -> None:
+    """Raise ConfigError unless an option lies in [least, most]."""
+    value = getattr(options, name)
+    if value < least:
+        raise ConfigError(f"--{name} is {value}; it must be >= {least}")
+    if value > most:
+        raise ConfigError(f"--{name} is {value:,}; it must be <= {most:,}")
 
 
 @dataclass(frozen=True)
@@ -55,6 +73,9 @@ class Demo:
     config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=demo_preset)
     """The `demo` preset; override any number of it."""
 
+    def __post_init__(self) -> None:
+        _require_within(self, "demonstrations", 1, MAX_EPISODES)
+
 
 @dataclass(frozen=True)
 class Collect:
@@ -72,6 +93,12 @@ class Collect:
     """Simulator processes."""
     image_size: tuple[int, int] | None = None
     """Height and width of a camera to record, such as 84 84; None records the state alone."""
+
+    def __post_init__(self) -> None:
+        _require_within(self, "episodes", 1, MAX_EPISODES)
+        _require_within(self, "workers", 1, MAX_WORKERS)
+        _require_within(self, "seed", 0, MAX_SEED)
+        require_image_size(self.image_size)
 
 
 @dataclass(frozen=True)
@@ -130,9 +157,10 @@ class Evaluate:
     """Its encoder, in the same way."""
 
     def __post_init__(self) -> None:
-        for name, least in (("episodes", 1), ("workers", 1), ("seed", 0), ("candidates", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--{name} is {getattr(self, name)}; it must be >= {least}")
+        _require_within(self, "episodes", 1, MAX_EPISODES)
+        _require_within(self, "workers", 1, MAX_WORKERS)
+        _require_within(self, "seed", 0, MAX_SEED)
+        _require_within(self, "candidates", 0, MAX_CANDIDATES)
 
 
 @dataclass(frozen=True)
@@ -258,6 +286,7 @@ def _tally_line(tally: OperatorTally) -> str:
 
 def train(options: Train) -> None:
     """Run the stages, then write the report; also after an error or Ctrl-C, with what there is."""
+    options.config.require_memory()
     dataset = EpisodeStore.open(options.dataset)
     _trust_environment(dataset.spec, options.env, f"'{options.dataset}'")
     if not dataset.spec.env_id:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from softflow.errors import ConfigError
 
+MAX_STEPS = 10_000
+"""The longest chunk, prefix and history: minutes of control."""
+
 
 @dataclass(frozen=True)
 class ChunkSpec:
@@ -41,6 +44,8 @@ class ChunkSpec:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise ConfigError(f"ChunkSpec.{name} is {value!r}; give an integer ≥ {least}.")
+            if value > MAX_STEPS:
+                raise ConfigError(f"ChunkSpec.{name} is {value:,}; give at most {MAX_STEPS:,}.")
         if self.execution_horizon > self.chunk_length:
             raise ConfigError(
                 f"ChunkSpec.execution_horizon is {self.execution_horizon}, above chunk_length "

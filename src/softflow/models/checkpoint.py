@@ -34,7 +34,7 @@ FORMAT_VERSION = 2
 MANIFEST = "MANIFEST.json"
 LAST = "last"
 REPLACED = ".replaced"
-_FILE_NAME = re.compile(r"[a-z_]{1,60}/[a-z_]{1,60}\.(json|safetensors)")
+_FILE_NAME = re.compile(r"([a-z_]{1,60}/)?[a-z_]{1,60}\.(json|safetensors)")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ PESSIMISTIC_START = 0.05
 """Where in its support an untrained critic starts: five bins up, at the lowest return."""
 
 
+MAX_CRITICS = 64
+
+
 @dataclass(frozen=True)
 class CriticConfig(KindConfig):
     """What the configuration of every critic has.
@@ -37,7 +40,8 @@ class CriticConfig(KindConfig):
     num_bins: int = 101
 
     def __post_init__(self) -> None:
-        self._require_at_least_one("critic", "num_critics")
+        self._require_at_least_one("critic", "num_critics", most=MAX_CRITICS)
+        self._require_at_least_one("critic", "num_bins")
         if self.num_bins < MIN_BINS:
             raise ConfigError(f"critic.num_bins is {self.num_bins}; it must be at least {MIN_BINS}")
 

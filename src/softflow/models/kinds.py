@@ -19,6 +19,9 @@ from softflow.utils.imports import follow, require_trusted, trust
 
 Base = TypeVar("Base")
 
+MAX_WIDTH = 16_384
+MAX_LAYERS = 256
+
 
 @dataclass(frozen=True)
 class KindConfig:
@@ -31,11 +34,19 @@ class KindConfig:
 
     kind: ClassVar[str]
 
-    def _require_at_least_one(self, sort: str, *names: str) -> None:
-        """Raise ConfigError unless these sizes are positive; `sort` is what messages call it."""
+    @property
+    def least_parameters(self) -> int:
+        """How many weights such a network has at least, for refusing what fits no memory."""
+        return 0
+
+    def _require_at_least_one(self, sort: str, *names: str, most: int = MAX_WIDTH) -> None:
+        """Raise ConfigError unless these sizes lie in [1, most]; `sort` is what messages say."""
         for name in names:
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{sort}.{name} is {getattr(self, name)}; it must be at least 1")
+            value = getattr(self, name)
+            if value < 1:
+                raise ConfigError(f"{sort}.{name} is {value}; it must be at least 1")
+            if value > most:
+                raise ConfigError(f"{sort}.{name} is {value}; it must be at most {most:,}")
 
 
 class Kinds(Generic[Base]):
@@ -60,7 +71,7 @@ class Kinds(Generic[Base]):
         """
         path = self._path(kind)
         if ":" not in path:
-            raise ConfigError(f'no {self.what} "{kind}"; {self._hint(kind)}')
+            raise ConfigError(f'no {self.what} "{kind:.100}"; {self._hint(kind)}')
         try:
             found = self._followed(path)
         except (ImportError, AttributeError, ValueError) as error:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from softflow.errors import ConfigError
 
+MAX_VALUE = 1e30
+"""Beyond it the widths of bins are no float32."""
 MARGIN_BINS = 5
 """Bins a side that no return of the data falls into."""
 MIN_BINS = 2 * MARGIN_BINS + 2
@@ -34,6 +36,11 @@ class ValueSupport:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise ConfigError(f"value support [{self.low}, {self.high}] must be finite, low < high")
+        if max(-self.low, self.high) > MAX_VALUE:
+            raise ConfigError(
+                f"value support [{self.low}, {self.high}] leaves the numbers of networks (float32); "
+                f"scale the rewards so that returns stay within {MAX_VALUE:g}"
+            )
         if self.num_bins < 2 or not 0 < self.smoothing < math.inf:
             raise ConfigError(
                 f"value support needs >= 2 bins and smoothing > 0, "

@@ -14,6 +14,12 @@ from softflow.models.critic import CriticConfig
 from softflow.models.critics.transformer_critic import TransformerCriticConfig
 from softflow.models.encoder import EncoderConfig
 from softflow.models.encoders.state_mlp import StateMlpConfig
+from softflow.models.memory import (
+    BYTES,
+    COPIES_IN_TRAINING,
+    require_memory,
+    require_memory_for_networks,
+)
 from softflow.models.policies.coupling import FlowConfig
 from softflow.models.policy import PolicyConfig
 from softflow.sampling.source_weights import SourceWeights
@@ -22,11 +28,21 @@ StageName = Literal["imitation", "critic_warmup", "offline_rl", "online_rl"]
 STAGES: tuple[StageName, ...] = ("imitation", "critic_warmup", "offline_rl", "online_rl")
 
 MAX_PREFETCH_WORKERS = 64
+MAX_WORKERS = 512
+MAX_UPDATES = 10**9
+MAX_ROWS = 2**20
+MAX_CANDIDATES = 2**16
+MAX_EPISODES = 100_000
 
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ConfigError(message)
+
+
+def _require_within(name: str, value: int, least: int, most: int) -> None:
+    _require(value >= least, f"{name} is {value}; must be >= {least}")
+    _require(value <= most, f"{name} is {value:,}; must be <= {most:,}")
 
 
 @dataclass(frozen=True)
@@ -108,8 +124,8 @@ class StageConfig:
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        _require(self.num_updates >= 0, f"{name}.num_updates is {self.num_updates}; must be >= 0")
-        _require(self.batch_size >= 1, f"{name}.batch_size is {self.batch_size}; must be >= 1")
+        _require_within(f"{name}.num_updates", self.num_updates, 0, MAX_UPDATES)
+        _require_within(f"{name}.batch_size", self.batch_size, 1, MAX_ROWS)
         _require(
             0 < self.learning_rate < math.inf,
             f"{name}.learning_rate is {self.learning_rate}; must be > 0 and finite",
@@ -119,6 +135,11 @@ class StageConfig:
             0 <= self.learning_rate_decay <= 1,
             f"{name}.learning_rate_decay is {self.learning_rate_decay}; must lie in [0, 1]",
         )
+
+    @property
+    def most_candidates(self) -> int:
+        """Chunks of a decision that an update scores."""
+        return 1
 
     @property
     def total_updates(self) -> int:
@@ -142,10 +163,12 @@ class CriticStageConfig(StageConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(
-            self.target_candidates >= 1,
-            f"target_candidates is {self.target_candidates}; must be >= 1",
-        )
+        _require_within("target_candidates", self.target_candidates, 1, MAX_CANDIDATES)
+
+    @property
+    def most_candidates(self) -> int:
+        """Chunks of a decision that an update scores."""
+        return self.target_candidates
 
 
 @dataclass(frozen=True)
@@ -166,9 +189,12 @@ class RLConfig(CriticStageConfig):
         _require(
             0 <= self.bc_coef < math.inf, f"bc_coef is {self.bc_coef}; must be >= 0 and finite"
         )
-        _require(
-            self.actor_candidates >= 1, f"actor_candidates is {self.actor_candidates}; must be >= 1"
-        )
+        _require_within("actor_candidates", self.actor_candidates, 1, MAX_CANDIDATES)
+
+    @property
+    def most_candidates(self) -> int:
+        """Chunks of a decision that an update scores."""
+        return max(self.target_candidates, self.actor_candidates)
 
 
 @dataclass(frozen=True)
@@ -189,11 +215,8 @@ class OnlineConfig(RLConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.num_rounds >= 0, f"num_rounds is {self.num_rounds}; must be >= 0")
-        _require(
-            self.episodes_per_round >= 1,
-            f"episodes_per_round is {self.episodes_per_round}; must be >= 1",
-        )
+        _require_within("num_rounds", self.num_rounds, 0, MAX_EPISODES)
+        _require_within("episodes_per_round", self.episodes_per_round, 1, MAX_EPISODES)
         _require(
             0 <= self.offline_ratio <= 1,
             f"offline_ratio is {self.offline_ratio}; must lie in [0, 1]",
@@ -262,15 +285,38 @@ class TrainingConfig:
             "noise_std",
             "critic_noise_std",
             "sampling_std",
-            "eval_episodes",
-            "round_eval_episodes",
             "checkpoint_interval_s",
         ):
             value = getattr(self, name)
             _require(0 <= value < math.inf, f"{name} is {value}; must be >= 0 and finite")
         _require(0 <= self.seed < 2**63, f"seed is {self.seed}; must lie in [0, 2**63)")
-        _require(
-            self.execution_candidates >= 1,
-            f"execution_candidates is {self.execution_candidates}; must be >= 1",
-        )
-        _require(self.num_workers >= 1, f"num_workers is {self.num_workers}; must be >= 1")
+        _require_within("eval_episodes", self.eval_episodes, 0, MAX_EPISODES)
+        _require_within("round_eval_episodes", self.round_eval_episodes, 0, MAX_EPISODES)
+        _require_within("execution_candidates", self.execution_candidates, 1, MAX_CANDIDATES)
+        _require_within("num_workers", self.num_workers, 1, MAX_WORKERS)
+
+    def require_memory(self) -> None:
+        """Raise if networks or batches need more memory than this machine has, whatever the data.
+
+        Raises:
+            ConfigError: says how much is needed, and which numbers to lower.
+        """
+        if self.device != "cpu":
+            return
+        model = self.model
+        networks = (model.policy, model.critic, model.encoder)
+        require_memory_for_networks(*networks, copies=COPIES_IN_TRAINING)
+        for stage in (self.imitation, self.critic_warmup, self.offline_rl, self.online_rl):
+            chunks = stage.batch_size * stage.most_candidates
+            what = (
+                f"{type(stage).__name__}: {stage.batch_size} x {stage.most_candidates} candidates"
+            )
+            self._require_memory_for_chunks(chunks, what)
+        what = f"execution_candidates {self.execution_candidates}"
+        self._require_memory_for_chunks(self.execution_candidates, what)
+
+    def _require_memory_for_chunks(self, count: int, what: str) -> None:
+        """An action of a chunk is a token, at least."""
+        length, width = self.model.chunk.chunk_length, self.model.encoder.token_dim
+        sizes = f"chunks of {length} actions, tokens of {width}"
+        require_memory(count * length * width * BYTES, f"{what} ({sizes})")

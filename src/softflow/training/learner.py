@@ -87,6 +87,7 @@ class Learner:
         inputs: ModelInputs,
         support: ValueSupport,
     ) -> None:
+        config.require_memory()
         self.config, self.inputs = config, inputs
         self.device = _device(config.device)
         torch.manual_seed(config.seed)

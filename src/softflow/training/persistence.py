@@ -30,6 +30,7 @@ from softflow.models.earlier_versions import upgraded_model
 from softflow.models.encoder import ENCODERS, EncoderConfig
 from softflow.models.inputs import ModelInputs
 from softflow.models.kinds import KindConfig, Kinds
+from softflow.models.memory import require_memory_for_networks
 from softflow.models.policy import POLICIES, PolicyConfig
 from softflow.models.value_distribution import ValueSupport
 from softflow.training.config import ModelConfig, StageName, TrainingConfig
@@ -65,7 +66,7 @@ def _as_json(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def config_from_json(kind: type[T], value: dict[str, Any], where: str) -> T:
+def config_from_json(kind: type[T], value: Any, where: str) -> T:
     """A configuration dataclass from its JSON form, nothing unknown, nothing missing.
 
     Raises:
@@ -237,6 +238,7 @@ def build_selector(
     device: str,
 ) -> tuple[ChunkSelector, ChunkSpec]:
     """Networks from checkpoint parts, in evaluation mode."""
+    require_memory_for_networks(model.policy, model.critic, model.encoder)
     policy = build_policy(model, inputs)
     load_weights(policy, parts.weights(POLICY), where)
     critic = build_critic(model, inputs, support)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from softflow.errors import ConfigError
 from softflow.models.critic import ChunkCritic, CriticConfig
 from softflow.models.encoder import EncoderConfig
+from softflow.models.kinds import MAX_LAYERS
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,20 @@ class TransformerCriticConfig(CriticConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require_at_least_one("critic", "dim", "num_heads", "num_layers", "mlp_dim")
+        self._require_at_least_one("critic", "dim", "num_heads", "mlp_dim")
+        self._require_at_least_one("critic", "num_layers", most=MAX_LAYERS)
         if self.dim % self.num_heads:
             raise ConfigError(
                 f"critic.dim {self.dim} must be a multiple of critic.num_heads {self.num_heads}"
             )
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"critic.dropout is {self.dropout}; it must lie in [0, 1)")
+
+    @property
+    def least_parameters(self) -> int:
+        """The attention and feed-forward of every layer and critic."""
+        layer = 4 * self.dim**2 + 2 * self.dim * self.mlp_dim
+        return self.num_critics * (self.num_layers * layer + self.dim * self.num_bins)
 
     def require_fit(self, encoder: EncoderConfig) -> None:
         """Raise ConfigError unless the critic's width is that of the encoder's tokens."""

@@ -37,6 +37,11 @@ class StateMlpConfig(EncoderConfig):
         super().__post_init__()
         self._require_at_least_one("encoder", "hidden_dim", "state_tokens")
 
+    @property
+    def least_parameters(self) -> int:
+        """The last layer, which makes all tokens at once."""
+        return self.hidden_dim * self.state_tokens * self.token_dim
+
 
 class StateMlp(KeyEncoder):
     """`observation.state` and its history -> `state_tokens` tokens.

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from softflow.errors import ConfigError
+from softflow.models.kinds import MAX_LAYERS
 from softflow.models.policies.bijections import scale_and_shift, undo_scale_and_shift
 from softflow.models.policies.transformer import BlockCondition, FlowBlock, rotary_table
 from softflow.models.policy import PolicyConfig
@@ -37,13 +38,21 @@ class FlowConfig(PolicyConfig):
     split_seed: int = 0
 
     def __post_init__(self) -> None:
-        sizes = ("num_layers", "dim", "num_heads", "mlp_dim", "head_hidden_dim")
-        self._require_at_least_one("flow", *sizes)
+        self._require_at_least_one("flow", "dim", "num_heads", "mlp_dim", "head_hidden_dim")
+        self._require_at_least_one("flow", "num_layers", most=MAX_LAYERS)
+        if not 0 <= self.split_seed < 2**63:
+            raise ConfigError(f"flow.split_seed is {self.split_seed}; it must lie in [0, 2**63)")
         if self.dim % (2 * self.num_heads):
             raise ConfigError(
                 f"flow.dim {self.dim} must be a multiple of 2 x flow.num_heads "
                 f"({self.num_heads}): rotary positions need an even head width"
             )
+
+    @property
+    def least_parameters(self) -> int:
+        """The attention, modulation, SwiGLU and heads of every coupling."""
+        block = 11 * self.dim**2 + 3 * self.dim * self.mlp_dim
+        return self.num_layers * 2 * (block + self.dim * self.head_hidden_dim)
 
 
 class CouplingNetwork(nn.Module):

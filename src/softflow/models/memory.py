@@ -1,0 +1,52 @@
+"""Whether networks can fit the memory at all, asked before they are built.
+
+A lower bound of what is certainly needed: a size mistyped by three digits is told at once, instead
+of after minutes of swapping. What passes may still be too large.
+"""
+
+from __future__ import annotations
+
+import os
+
+from softflow.errors import ConfigError
+from softflow.models.kinds import KindConfig
+
+BYTES = 4
+"""Of a float32."""
+COPIES_IN_TRAINING = 4
+"""Of a weight: itself, its gradient and AdamW's two moments."""
+_GIB = 2**30
+
+
+def require_memory(needed_bytes: int, what: str) -> None:
+    """Raise if something needs more memory than this machine has.
+
+    Args:
+        needed_bytes: at least so much.
+        what: needs it, with the numbers to lower; the beginning of the message.
+
+    Raises:
+        ConfigError: says how much is needed, and how much there is.
+    """
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed_bytes > there:
+        raise ConfigError(
+            f"{what} would need more than {needed_bytes // _GIB:,} GiB of memory, and this machine "
+            f"has {there // _GIB:,} GiB; lower these numbers"
+        )
+
+
+def require_memory_for_networks(
+    policy: KindConfig, critic: KindConfig, encoder: KindConfig, copies: int = 1
+) -> None:
+    """Raise if a policy, a critic and its target need more memory than this machine has.
+
+    Raises:
+        ConfigError: says how much is needed, and how much there is.
+    """
+    critics = critic.least_parameters + encoder.least_parameters
+    networks = policy.least_parameters + encoder.least_parameters + critics
+    require_memory(
+        BYTES * (copies * networks + critics),
+        f"networks of {networks:,} weights (model.policy, model.critic, model.encoder)",
+    )
