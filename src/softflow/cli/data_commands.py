@@ -6,7 +6,6 @@ optional package is imported in the function.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -57,6 +56,7 @@ from softflow.pages.data_tables import (
     statistics_tables,
     store_overview,
 )
+from softflow.utils.console import say
 from softflow.utils.files import write_json
 from softflow.utils.progress import ConsoleProgress
 
@@ -73,7 +73,7 @@ def run(words: list[str]) -> int:
             "export FORMAT": f"Write an episode store as {' or '.join(EXPORTS)}.",
             **{name: first_line(options) for name, (options, _) in COMMANDS.items()},
         }
-        print(overview("softflow data", "bring in, look into, check and prepare episodes", does))
+        say(overview("softflow data", "bring in, look into, check and prepare episodes", does))
         return 0
     name, rest = words[0], words[1:]
     require_command(name, (*FORMAT_COMMANDS, *COMMANDS), "data ")
@@ -87,7 +87,7 @@ def run(words: list[str]) -> int:
         config = (tyro.conf.FlagCreatePairsOff,)
         return do(tyro.cli(options, args=rest, prog=f"softflow data {name}", config=config)) or 0
     except KeyboardInterrupt:
-        print(f"\nStopped. {_AFTER_A_STOP.get(name, _NOTHING_WRITTEN)}", file=sys.stderr)
+        say(f"\nStopped. {_AFTER_A_STOP.get(name, _NOTHING_WRITTEN)}", to_errors=True)
         return 130
 
 
@@ -95,11 +95,11 @@ def inspect(options: Inspect) -> None:
     """Print tables."""
     store = EpisodeStore.open(options.store)
     if options.episode is not None:
-        print(episode_details(store, options.episode))
+        say(episode_details(store, options.episode))
         return
-    print(store_overview(store))
+    say(store_overview(store))
     if options.episodes and len(store):
-        print(f"\n{episode_table(store)}")
+        say(f"\n{episode_table(store)}")
 
 
 def validate(options: Validate) -> int:
@@ -117,7 +117,7 @@ def validate(options: Validate) -> int:
         problems = _problems(store, settings, options.usual_sigmas, progress)
     problems.sort(key=lambda problem: problem.severity)
     print_some(alike_together(problems), options.show, "--show, --json")
-    print(verdict(problems, len(store)))
+    say(verdict(problems, len(store)))
     if options.json is not None:
         write_json(options.json, [problem.to_json() for problem in problems])
     bad = any(problem.severity == "error" or options.strict for problem in problems)
@@ -146,12 +146,12 @@ def stats(options: Stats) -> None:
             _episodes(store, options.images, progress), store.spec, options.images
         )
     if not statistics:
-        print(f"{store.path} holds no episodes")
+        say(f"{store.path} holds no episodes")
         return
     numbers = episode_numbers(store.summaries())
-    print(episode_numbers_table(numbers))
+    say(episode_numbers_table(numbers))
     for table in statistics_tables(statistics):
-        print(f"\n{table}")
+        say(f"\n{table}")
     if options.json is not None:
         write_json(options.json, {**numbers, "keys": statistics_json(statistics)})
 
@@ -171,7 +171,7 @@ def merge(options: Merge) -> None:
         progress.begin("merge", sum(map(len, stores)))
         advance = progress.advance
         copied = merge_stores(stores, options.out, lambda done: advance(done))
-    print(_copied_line(copied, options.out))
+    say(_copied_line(copied, options.out))
 
 
 def _copied_line(copied: Copied, out: Path) -> str:
@@ -195,16 +195,16 @@ def filter_store(options: Filter) -> None:
         decided = list(decide(store, rules, invalid))
         kept = [index for index, reasons in decided if not reasons]
         reasons = Counter(reason for _, reasons in decided for reason in reasons)
-        print(f"keeping {len(kept)} of {len(store)} episodes")
+        say(f"keeping {len(kept)} of {len(store)} episodes")
         for reason, count in reasons.most_common():
-            print(f"  {count} dropped: {reason}")
+            say(f"  {count} dropped: {reason}")
         if options.dry_run or not kept:
             return
         progress.begin("copy", len(kept))
         advance = progress.advance
         selection = [(store, index) for index in kept]
         copied = copy_episodes(selection, options.out, store.spec, lambda done: advance(done))
-    print(_copied_line(copied, options.out))
+    say(_copied_line(copied, options.out))
 
 
 def _invalid(store: EpisodeStore, progress: ConsoleProgress) -> dict[int, str]:
@@ -229,9 +229,9 @@ def relabel(options: Relabel) -> None:
             write_changes(store, changes, lambda done: advance(done))
     after = before + sum(int(c.after.success) - int(c.before.success) for c in changes)
     done = "written" if options.write else "to write; --write does it"
-    print(f"{len(changes)} labels {done}")
+    say(f"{len(changes)} labels {done}")
     if changes:
-        print(f"successes of {len(store)} episodes: {before} before, {after} with these labels")
+        say(f"successes of {len(store)} episodes: {before} before, {after} with these labels")
 
 
 def _labels(options: Relabel, store: EpisodeStore, progress: ConsoleProgress) -> dict[int, Label]:
@@ -295,7 +295,7 @@ def plot(options: Plot) -> None:
     folder = options.store.resolve()
     out = options.out or folder.with_name(f"{folder.name}.html")
     with _progress() as progress:
-        print(f"page: {write_page(store, out, options.lags, progress)}")
+        say(f"page: {write_page(store, out, options.lags, progress)}")
 
 
 def _progress() -> ConsoleProgress:

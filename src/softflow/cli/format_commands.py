@@ -40,6 +40,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import outcome_known, vouch
 from softflow.errors import ConfigError, DataError
 from softflow.formats.source import Source
+from softflow.utils.console import say
 from softflow.utils.progress import ConsoleProgress
 
 if TYPE_CHECKING:
@@ -52,14 +53,14 @@ def run_import(words: list[str]) -> int:
     """Parse the words after `softflow data import` and do it; returns the exit status."""
     if asks_for_help(words):
         formats = {name: first_line(options) for name, (options, _) in IMPORTS.items()}
-        print(overview("softflow data import", "read foreign data into an episode store", formats))
+        say(overview("softflow data import", "read foreign data into an episode store", formats))
         return 0
     require_command(words[0], IMPORTS, "data import ")
     kind, open_source = IMPORTS[words[0]]
     options = _parsed(kind, f"softflow data import {words[0]}", words[1:])
     with needed_packages(), ConsoleProgress(Console(stderr=True)) as progress:
         if isinstance(options, ImportRosbag) and options.report:
-            print(_recording_reports(options, progress))
+            say(_recording_reports(options, progress))
             return 0
         if options.check:
             return _check(_opened(open_source, options, progress, words[0]), options, progress)
@@ -67,7 +68,7 @@ def run_import(words: list[str]) -> int:
             raise ConfigError("give --out, the episode store to fill, or --check to import nothing")
         source = _opened(open_source, options, progress, words[0])
         line = _import(source, options, options.out, progress)
-    print(line)
+    say(line)
     return 0
 
 
@@ -137,7 +138,7 @@ def _check(source: Source, options: Import, progress: ConsoleProgress) -> int:
     found = validate_source(prepared, settings, sigmas=0, on_progress=lambda done: advance(done))
     problems = sorted(found, key=lambda problem: problem.severity)
     print_some(alike_together(problems), PROBLEMS_SHOWN)
-    print(f"{options.path}: {verdict(problems, count)}")
+    say(f"{options.path}: {verdict(problems, count)}")
     return int(any(problem.severity == "error" for problem in problems))
 
 
@@ -145,9 +146,7 @@ def run_export(words: list[str]) -> int:
     """Parse the words after `softflow data export` and do it; returns the exit status."""
     if asks_for_help(words):
         formats = {name: first_line(options) for name, (options, _) in EXPORTS.items()}
-        print(
-            overview("softflow data export", "write an episode store in a foreign format", formats)
-        )
+        say(overview("softflow data export", "write an episode store in a foreign format", formats))
         return 0
     require_command(words[0], EXPORTS, "data export ")
     kind, write = EXPORTS[words[0]]
@@ -155,7 +154,7 @@ def run_export(words: list[str]) -> int:
     store = EpisodeStore.open(options.store)
     with needed_packages(), ConsoleProgress(Console(stderr=True)) as progress:
         write(options, store, progress)
-    print(f"{options.out}: {len(store)} episodes")
+    say(f"{options.out}: {len(store)} episodes")
     return 0
 
 

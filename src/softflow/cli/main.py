@@ -8,8 +8,9 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from softflow.cli.words import asks_for_help, require_command
+from softflow.cli.words import asks_for_help, require_command, require_readable
 from softflow.errors import SoftflowError
+from softflow.utils.console import plain, say
 
 EXAMPLES = """\
 softflow — make a robot policy better with little robot time.
@@ -38,23 +39,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     warnings.formatwarning = _warning
     if asks_for_help(words):
-        print(EXAMPLES)
+        say(EXAMPLES)
         return 0
     try:
+        require_readable(words)
         return _run(words[0], words[1:])
     except SoftflowError as error:
-        print(f"\nsoftflow: {error}", file=sys.stderr)
+        say(f"\nsoftflow: {error}", to_errors=True)
         return 2
     except KeyboardInterrupt:
-        print("\nStopped. The same command continues from the last checkpoint.", file=sys.stderr)
+        say("\nStopped. The same command continues from the last checkpoint.", to_errors=True)
         return 130
+    except MemoryError:
+        say(
+            "\nsoftflow: not enough memory; lower the sizes and numbers of this command, or close "
+            "other programs. What is on the disk is whole.",
+            to_errors=True,
+        )
+        return 2
     except BrokenPipeError:
         # `softflow demo --help | head`: nobody reads on, and Python must not flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
-        print(f"\nsoftflow: {_file_problem(error)}", file=sys.stderr)
+        say(f"\nsoftflow: {_file_problem(error)}", to_errors=True)
         return 2
     return 0
 
@@ -62,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> str:
     """What a user should know, without the line of source that says it."""
     kind = "" if category is UserWarning else f"{category.__name__}: "
-    return f"careful: {kind}{message}\n"
+    return f"careful: {plain(f'{kind}{message}')}\n"
 
 
 def _file_problem(error: OSError) -> str:

@@ -42,6 +42,7 @@ from softflow.training.rollouts import RolloutPool
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
 from softflow.training.training_data import HELD_OUT_EVERY, successful_episodes
+from softflow.utils.console import say
 from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
 
@@ -180,13 +181,13 @@ def run(name: str, words: list[str]) -> None:
     elif name == "train":
         options = _parse_train(words)
         train(options)
-        print(f"policy: {options.run / 'checkpoints' / 'last'}")
-        print(f"report: {options.run / 'report.html'}")
+        say(f"policy: {options.run / 'checkpoints' / 'last'}")
+        say(f"report: {options.run / 'report.html'}")
     elif name == "evaluate":
         evaluate_checkpoint(tyro.cli(Evaluate, args=words, prog="softflow evaluate"))
     else:
         folder = tyro.cli(Report, args=words, prog="softflow report").run
-        print(f"report: {write_report(folder)}")
+        say(f"report: {write_report(folder)}")
 
 
 def _parse_train(words: list[str]) -> Train:
@@ -245,7 +246,7 @@ def demo(options: Demo) -> None:
         )
     )
     train(Train(store, options.run, STAGES, config=options.config))
-    print(f"\nOpen the report in a browser: {(options.run / 'report.html').resolve()}")
+    say(f"\nOpen the report in a browser: {(options.run / 'report.html').resolve()}")
 
 
 def _require_same_demonstrations(options: Demo) -> None:
@@ -343,7 +344,7 @@ def _without_environment(options: Train, num_successes: int) -> Train:
             f"with {num_successes} successful episodes none is kept out to measure likelihood on "
             f"(it takes {HELD_OUT_EVERY + 1})"
         )
-    print(f"this data names no environment: no success rates; {held_out}")
+    say(f"this data names no environment: no success rates; {held_out}")
     config = replace(options.config, eval_episodes=0, round_eval_episodes=0)
     return replace(options, config=config)
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from softflow.errors import ConfigError
+from softflow.utils.console import plain, say
 
 InPath = Annotated[Path, tyro.conf.Positional]
 """A file or folder that a command reads, given without the name of an option."""
@@ -17,6 +18,21 @@ StorePath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")
 """An episode store."""
 OutPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
 """What a command writes."""
+
+
+def require_readable(words: Sequence[str]) -> None:
+    """Raise for words that could not be shown again, nor written into a run's record.
+
+    Raises:
+        ConfigError: one holds control characters, or bytes that are no UTF-8.
+    """
+    for number, word in enumerate(words, 1):
+        if plain(word) != word or "\n" in word or "\0" in word:
+            raise ConfigError(
+                f"word {number} of the command, {word!a:.100}, holds control characters or is no "
+                "UTF-8; rename that file or folder (a shell's completion or a loop over files may "
+                "have put it there)"
+            )
 
 
 def require_command(name: str, known: Iterable[str], prefix: str = "") -> None:
@@ -54,6 +70,6 @@ def print_some(lines: Sequence[object], show: int, more: str = "") -> None:
     """Print the first lines, and how many others there are, with the options that show them."""
     show = max(show, 0)
     for line in lines[:show]:
-        print(line)
+        say(line)
     if len(lines) > show:
-        print(f"… and {len(lines) - show} more{f' ({more})' if more else ''}")
+        say(f"… and {len(lines) - show} more{f' ({more})' if more else ''}")

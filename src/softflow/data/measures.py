@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Protocol
 
+import msgspec
 import numpy as np
 
 from softflow.data.task_profile import Measure, TaskProfile
+from softflow.errors import DataError
+from softflow.utils.documents import misfit
 from softflow.utils.intervals import Interval, bootstrap_ratio, wilson_interval
 
 EVENTS_KEY = "events"
@@ -68,9 +71,36 @@ class EpisodeFacts:
         A label may have cut the episode since; what was recorded behind its end does not count.
         """
         recorded = episode.metadata.get(EVENTS_KEY, [])
-        names = tuple(name for step, name in recorded if step < episode.length)
+        try:
+            told = msgspec.convert(recorded, list[tuple[int, str]])
+        except msgspec.ValidationError as error:
+            raise DataError(
+                f"the metadata '{EVENTS_KEY}' of an episode is {recorded!r:.60}, expected "
+                "[[control step, name], …]; record the episode again, or leave it out"
+            ) from error
+        names = tuple(name for step, name in told if step < episode.length)
         failure = bool(episode.terminated) and not episode.success
         return cls(bool(episode.success), failure, episode.length, names)
+
+
+MAX_NUMBER = 1e15
+"""Larger ones are no result of anything."""
+_Number = Annotated[float, msgspec.Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+
+
+class _Numbers(msgspec.Struct):
+    value: _Number | None
+    low: _Number | None
+    high: _Number | None
+    num_episodes: _Count
+
+
+class _Rate(msgspec.Struct):
+    success_rate: _Number
+    interval_low: _Number
+    interval_high: _Number
+    num_episodes: _Count
 
 
 @dataclass(frozen=True)
@@ -100,12 +130,14 @@ class Measured:
         """The inverse of `to_json`.
 
         Raises:
-            KeyError, TypeError, ValueError, EnvironmentContractError: it is damaged.
+            DataError, EnvironmentContractError: it is damaged.
         """
-        measure = Measure(**{field.name: value[field.name] for field in fields(Measure)})
-        numbers = (value["value"], value["low"], value["high"])
-        number, low, high = (None if entry is None else float(entry) for entry in numbers)
-        return cls(measure, number, low, high, int(value["num_episodes"]))
+        try:
+            numbers = msgspec.convert(value, _Numbers)
+            measure = msgspec.convert(value, Measure)
+        except msgspec.ValidationError as error:
+            raise DataError(f"a measure is damaged: {misfit(error, value)}") from error
+        return cls(measure, numbers.value, numbers.low, numbers.high, numbers.num_episodes)
 
     def metrics(self) -> dict[str, float]:
         """What metrics.csv records of it: value and interval, as far as they are known."""
@@ -128,12 +160,18 @@ def measures_of(result: Mapping[str, Any]) -> tuple[Measured, ...]:
     """The measures of an evaluation's JSON; of an older one, which has none, the success rate.
 
     Raises:
-        KeyError, TypeError, ValueError, EnvironmentContractError: it is damaged.
+        DataError, EnvironmentContractError: it is damaged.
     """
     if "measures" in result:
+        if not isinstance(result["measures"], list) or not result["measures"]:
+            raise DataError(f"measures is {result['measures']!r:.60}, expected a list of measures")
         return tuple(map(Measured.from_json, result["measures"]))
-    rate, low, high = (result[name] for name in ("success_rate", "interval_low", "interval_high"))
-    return (Measured(Measure("success_rate"), rate, low, high, result["num_episodes"]),)
+    try:
+        rate = msgspec.convert(result, _Rate)
+    except msgspec.ValidationError as error:
+        raise DataError(f"the success rate is damaged: {misfit(error, result)}") from error
+    numbers = (rate.success_rate, rate.interval_low, rate.interval_high, rate.num_episodes)
+    return (Measured(Measure("success_rate"), *numbers),)
 
 
 def parts(

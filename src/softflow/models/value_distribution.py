@@ -38,8 +38,8 @@ class ValueSupport:
             raise ConfigError(f"value support [{self.low}, {self.high}] must be finite, low < high")
         if max(-self.low, self.high) > MAX_VALUE:
             raise ConfigError(
-                f"value support [{self.low}, {self.high}] leaves the numbers of networks (float32); "
-                f"scale the rewards so that returns stay within {MAX_VALUE:g}"
+                f"value support [{self.low}, {self.high}] leaves the numbers of networks; scale "
+                f"the rewards so that returns stay within {MAX_VALUE:g}"
             )
         if self.num_bins < 2 or not 0 < self.smoothing < math.inf:
             raise ConfigError(

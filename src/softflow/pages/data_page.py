@@ -9,9 +9,7 @@ from __future__ import annotations
 import base64
 import time
 from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
 
 from softflow.curation.summary_statistics import KeyStatistics
 from softflow.data.episode_store import EpisodeStore
@@ -27,10 +25,16 @@ from softflow.pages.data_charts import (
     success_by_group,
 )
 from softflow.pages.data_page_record import OUTCOMES, DataRecord, Thumbnails, gather, outcome_of
-from softflow.pages.html import details_html, duration, figure_html, number, table_html
+from softflow.pages.html import (
+    details_html,
+    duration,
+    figure_html,
+    number,
+    table_html,
+    write_html,
+)
 from softflow.pages.run_charts import Figure, percent
 from softflow.pages.svg import png_bytes
-from softflow.utils.files import write_bytes
 from softflow.utils.intervals import wilson_interval
 from softflow.utils.progress import ProgressReporter
 
@@ -57,9 +61,7 @@ def write_page(store: EpisodeStore, out: Path, lags: int, progress: ProgressRepo
     record = gather(store, lags, progress)
     sections = (_header(record), _episodes(record), _actions(record), _states(record))
     body = "\n".join(filter(None, (*sections, _cameras(record), _numbers(record))))
-    template = resources.files("softflow.pages").joinpath("page.html").read_text(encoding="utf-8")
-    title = escape(f"{record.path.resolve().name} · softflow data")
-    write_bytes(out, Template(template).substitute(title=title, body=body).encode())
+    write_html(out, f"{record.path.resolve().name} · softflow data", body)
     return out
 
 

@@ -5,9 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
 from typing import Any
 
 from softflow.pages.run_charts import Figure
+from softflow.utils.console import plain
+from softflow.utils.files import write_bytes
+
+
+def write_html(path: Path, title: str, body: str) -> None:
+    """Write a self-contained page; `body` is HTML, and no control character gets into it.
+
+    Raises:
+        StoreError: the page cannot be written.
+    """
+    template = resources.files("softflow.pages").joinpath("page.html").read_text(encoding="utf-8")
+    page = Template(template).substitute(title=escape(title), body=body)
+    write_bytes(path, plain(page).encode())
 
 
 def figure_html(figure: Figure, *, note_below: bool = False) -> str:

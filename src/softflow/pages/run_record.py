@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+import msgspec
 import numpy as np
 
 from softflow.data.data_spec import DataSpec
@@ -15,6 +16,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.data.measures import EpisodeFacts, Measured, measures_of
 from softflow.data.task_profile import Measure
 from softflow.errors import SoftflowError, StoreError
+from softflow.utils.documents import misfit
 from softflow.utils.files import read_json
 from softflow.utils.intervals import wilson_interval
 from softflow.utils.metrics import MetricSeries, read_metrics
@@ -28,6 +30,11 @@ STAGES: dict[str, str] = {
 """The stages in their order (paper IV-D, Alg. 3), with the names shown to people."""
 
 
+MAX_NUMBER = 1e15
+"""Larger ones are no result of anything, and leave every chart."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Number = Annotated[float, msgspec.Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
 _T = TypeVar("_T")
 _Staged = TypeVar("_Staged", "Evaluation", "Video")
 
@@ -173,7 +180,7 @@ def read_run(run_dir: str | Path) -> RunRecord:
     problems: list[str] = []
     evaluations = _read_all(path / "evaluations", _evaluation, problems)
     steps = {e.label: (e.online_episodes, e.robot_steps, e.update_step) for e in evaluations}
-    videos = [_video(file) for file in sorted((path / "videos").glob("*.mp4"))]
+    videos = [_video(file, problems) for file in sorted((path / "videos").glob("*.mp4"))]
     return RunRecord(
         path=path,
         config=_read_object(path / "config.json", problems),
@@ -241,8 +248,10 @@ def _read_all(
         try:
             if value:
                 items.append(parse(file.stem, value))
-        except (KeyError, TypeError, ValueError, AttributeError, SoftflowError) as error:
-            problems.append(f"'{file}' cannot be used ({error!r}); remove it")
+        except SoftflowError as error:
+            problems.append(f"'{file}' cannot be used: {error}; remove it")
+        except msgspec.ValidationError as error:
+            problems.append(f"'{file}' cannot be used: {misfit(error, value)}; remove it")
     return items
 
 
@@ -260,61 +269,99 @@ def _read_rollouts(path: Path, problems: list[str]) -> Rollouts | None:
     try:
         with EpisodeStore.open(path) as store:
             summaries = store.summaries()
-    except StoreError as error:
+            facts = tuple(map(EpisodeFacts.of, summaries))
+    except SoftflowError as error:
         problems.append(str(error))
         return None
     length = np.array([summary.length for summary in summaries], dtype=np.int64)
-    return Rollouts(store.spec, length, tuple(map(EpisodeFacts.of, summaries)))
+    return Rollouts(store.spec, length, facts)
+
+
+class _EpisodeDocument(msgspec.Struct, rename={"return_": "return"}):
+    seed: int
+    success: bool
+    length: Count
+    return_: float = math.nan
+    events: dict[str, Count] | None = None
+
+
+class _EvaluationDocument(msgspec.Struct):
+    """evaluations/LABEL.json, as far as the report shows it; measures are checked by themselves."""
+
+    success_rate: Share
+    episodes: tuple[_EpisodeDocument, ...] = ()
+    num_episodes: Count | None = None
+    interval_low: Share | None = None
+    interval_high: Share | None = None
+    stage: str = ""
+    update_step: Count = 0
+    online_episodes: Count = 0
+    robot_steps: Count = 0
+    wall_time_s: Number = 0.0
+
+
+class _VideoDocument(msgspec.Struct):
+    """videos/LABEL.json."""
+
+    success: bool | None = None
+    seed: int | None = None
+    length: Count | None = None
+    events: tuple[tuple[int, str], ...] | None = None
 
 
 def _evaluation(label: str, value: dict[str, Any]) -> Evaluation:
-    episodes = tuple(map(_episode, value.get("episodes", [])))
-    num_episodes = int(value.get("num_episodes", len(episodes)))
-    rate = float(value["success_rate"])
-    interval = wilson_interval(round(rate * num_episodes), num_episodes)
-    low = float(value.get("interval_low", interval.low))
-    high = float(value.get("interval_high", interval.high))
-    known = {"interval_low": low, "interval_high": high, "num_episodes": num_episodes}
+    told = msgspec.convert(value, _EvaluationDocument)
+    count = len(told.episodes) if told.num_episodes is None else told.num_episodes
+    interval = wilson_interval(round(told.success_rate * count), count)
+    low = interval.low if told.interval_low is None else told.interval_low
+    high = interval.high if told.interval_high is None else told.interval_high
+    known = {"interval_low": low, "interval_high": high, "num_episodes": count}
     return Evaluation(
         label=label,
-        stage=str(value.get("stage") or stage_of(label)),
-        update_step=int(value.get("update_step", 0)),
-        online_episodes=int(value.get("online_episodes", 0)),
-        robot_steps=int(value.get("robot_steps", 0)),
-        num_episodes=num_episodes,
-        success_rate=rate,
+        stage=_known_stage(told.stage, label),
+        update_step=told.update_step,
+        online_episodes=told.online_episodes,
+        robot_steps=told.robot_steps,
+        num_episodes=count,
+        success_rate=told.success_rate,
         interval_low=low,
         interval_high=high,
-        wall_time_s=float(value.get("wall_time_s", 0.0)),
-        episodes=episodes,
+        wall_time_s=told.wall_time_s,
+        episodes=tuple(
+            EpisodeResult(e.seed, e.success, e.length, e.return_, e.events) for e in told.episodes
+        ),
         measures=measures_of(value | known),
     )
 
 
-def _episode(value: dict[str, Any]) -> EpisodeResult:
-    events = value.get("events")
-    return EpisodeResult(
-        int(value["seed"]),
-        bool(value["success"]),
-        int(value["length"]),
-        float(value.get("return", math.nan)),
-        None if events is None else {str(name): int(count) for name, count in events.items()},
-    )
+def _known_stage(stage: str, label: str) -> str:
+    """The stage that a file tells, if there is one of that name; else the one its label begins."""
+    return stage if stage in STAGES else stage_of(label)
 
 
 def _diagnostics(label: str, value: dict[str, Any]) -> Diagnostics:
     numbers: dict[str, float] = {}
     arrays: dict[str, np.ndarray] = {}
     for name, entry in value.items():
-        if isinstance(entry, list):
-            array = np.asarray(entry)
-            if array.ndim == 1 and array.dtype.kind in "fiu":
-                arrays[name] = array.astype(float)
-        elif isinstance(entry, int | float) and not isinstance(entry, bool):
+        if _is_number(entry):
             numbers[name] = float(entry)
-    return Diagnostics(label, str(value.get("stage") or stage_of(label)), numbers, arrays)
+        elif isinstance(entry, list) and all(map(_is_number, entry)):
+            arrays[name] = np.asarray(entry, float)
+    return Diagnostics(label, _known_stage(str(value.get("stage")), label), numbers, arrays)
 
 
-def _video(path: Path) -> Video:
-    episode = _read_object(path.with_suffix(".json"), [])
-    return Video(path.stem, stage_of(path.stem), path, episode)
+def _is_number(value: Any) -> bool:
+    """Whether a page can draw it."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) <= MAX_NUMBER
+
+
+def _video(path: Path, problems: list[str]) -> Video:
+    file = path.with_suffix(".json")
+    value = _read_object(file, problems)
+    try:
+        msgspec.convert(value, _VideoDocument)
+    except msgspec.ValidationError as error:
+        problems.append(f"'{file}' cannot be used: {misfit(error, value)}; remove it")
+        value = {}
+    return Video(path.stem, stage_of(path.stem), path, value)

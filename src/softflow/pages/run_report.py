@@ -12,9 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
 
 from softflow.data.task_profile import Measure
 from softflow.pages.html import (
@@ -24,6 +22,7 @@ from softflow.pages.html import (
     number,
     table_html,
     tree_html,
+    write_html,
 )
 from softflow.pages.measure_charts import (
     by_robot_steps,
@@ -47,7 +46,6 @@ from softflow.pages.run_record import (
     find_key,
     read_run,
 )
-from softflow.utils.files import write_bytes
 
 _CURVES_SHOWN = 12
 _LARGEST_VIDEO_BYTES = 16 * 2**20
@@ -70,11 +68,8 @@ def write_report(run_dir: str | Path) -> Path:
         _episodes(record),
         _reproduce(record),
     )
-    template = resources.files("softflow.pages").joinpath("page.html").read_text(encoding="utf-8")
-    title = escape(f"{_name(record)} · softflow")
-    page = Template(template).substitute(title=title, body="\n".join(filter(None, sections)))
     path = record.path / "report.html"
-    write_bytes(path, page.encode())
+    write_html(path, f"{_name(record)} · softflow", "\n".join(filter(None, sections)))
     return path
 
 

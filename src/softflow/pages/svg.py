@@ -118,7 +118,7 @@ class Chart:
     def line(self, x: Sequence[float], y: Sequence[float], css: str) -> None:
         """A line through the points; parts outside the plot area are cut off."""
         points = " ".join(f"{self._px(a):.1f},{self._py(b):.1f}" for a, b in zip(x, y, strict=True))
-        self._clipped(f'<polyline class="line {css}" points="{points}"/>')
+        self._clipped(f'<polyline class="line {css_class(css)}" points="{points}"/>')
 
     def band(
         self, x: Sequence[float], low: Sequence[float], high: Sequence[float], css: str
@@ -127,7 +127,7 @@ class Chart:
         there = [(self._px(a), self._py(b)) for a, b in zip(x, high, strict=True)]
         back = [(self._px(a), self._py(b)) for a, b in zip(x, low, strict=True)]
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in there + back[::-1])
-        self._clipped(f'<polygon class="band {css}" points="{points}"/>')
+        self._clipped(f'<polygon class="band {css_class(css)}" points="{points}"/>')
 
     def box(
         self,
@@ -144,7 +144,8 @@ class Chart:
         left, right = self._px(x[0]), self._px(x[1])
         bottom, top = self._py(y[0]), self._py(y[1])
         self._parts.append(
-            f'<rect class="dot {css}" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
+            f'<rect class="dot {css_class(css)}" x="{left:.1f}" y="{top:.1f}" '
+            f'width="{right - left:.1f}" '
             f'height="{bottom - top:.1f}"{faded}>{tooltip}</rect>'
         )
 
@@ -152,7 +153,7 @@ class Chart:
         """A filled circle, with a text shown when pointed at."""
         tooltip = f"<title>{escape(title)}</title>" if title else ""
         self._parts.append(
-            f'<circle class="dot {css}" cx="{self._px(x):.1f}" cy="{self._py(y):.1f}" '
+            f'<circle class="dot {css_class(css)}" cx="{self._px(x):.1f}" cy="{self._py(y):.1f}" '
             f'r="{radius}">{tooltip}</circle>'
         )
 
@@ -198,13 +199,13 @@ class Chart:
 
     def _segment(self, x1: float, y1: float, x2: float, y2: float, css: str) -> None:
         self._parts.append(
-            f'<line class="{css}" x1="{self._px(x1):.1f}" y1="{self._py(y1):.1f}" '
+            f'<line class="{css_class(css)}" x1="{self._px(x1):.1f}" y1="{self._py(y1):.1f}" '
             f'x2="{self._px(x2):.1f}" y2="{self._py(y2):.1f}"/>'
         )
 
     def _text(self, left: float, top: float, text: str, css: str, anchor: str) -> None:
         self._parts.append(
-            f'<text class="{css}" x="{left:.1f}" y="{top:.1f}" text-anchor="{anchor}">'
+            f'<text class="{css_class(css)}" x="{left:.1f}" y="{top:.1f}" text-anchor="{anchor}">'
             f"{escape(text)}</text>"
         )
 
@@ -232,6 +233,11 @@ def binned(x: np.ndarray, y: np.ndarray, bins: int = 60) -> Binned:
         np.array([y[part].min() for part in parts]),
         np.array([y[part].max() for part in parts]),
     )
+
+
+def css_class(name: str) -> str:
+    """A name, such as a stage that a file tells, as CSS classes, and nothing that ends an attribute."""
+    return "".join(c for c in name[:100] if c.isascii() and (c.isalnum() or c in "_- "))
 
 
 def compact(value: float) -> str:

@@ -203,7 +203,7 @@ def evaluate(
     result = _result(plan, profile, played, time.monotonic() - start_s)
     write_json(folder / f"{plan.label}.json", result.to_json())
     for found in result.measures:
-        progress.say(f"[bold]{plan.label}[/]: {_in_words(found)}")
+        progress.say(f"{plan.label}: {_in_words(found)}")
     return result
 
 

@@ -173,6 +173,11 @@ def load_selector(
     spec = _data_spec(parts, where)
     inputs = model_inputs(config.model, spec, _statistics(parts, spec, where))
     support = config_from_json(ValueSupport, parts.document(SUPPORT), where)
+    if support.num_bins != config.model.critic.num_bins:
+        raise CheckpointError(
+            f"{where}: {SUPPORT}.json has {support.num_bins} bins, the critic "
+            f"{config.model.critic.num_bins}; {_OTHER}"
+        )
     return build_selector(config.model, inputs, support, parts, selection, where, device)
 
 

@@ -20,6 +20,7 @@ from softflow.models.checkpoint import last_checkpoint
 from softflow.training.config import StageName, TrainingConfig
 from softflow.training.persistence import config_from_json, config_to_json
 from softflow.training.training_data import successful_episodes
+from softflow.utils.console import say
 from softflow.utils.files import read_json, write_json
 
 FREE_TO_CHANGE = frozenset(
@@ -80,7 +81,7 @@ def write_identity(
     for name in ("eval_episodes", "round_eval_episodes"):
         before = there.get(name, now[name])
         if before != now[name]:
-            print(
+            say(
                 f"{name} is now {now[name]}, before {before}: what is measured already "
                 "stays; `softflow evaluate` measures a checkpoint again"
             )

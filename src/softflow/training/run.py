@@ -81,7 +81,7 @@ class Run:
         self._status = self._last_success = ""
         if unread := unread_observations(config, self.spec):
             read = f"it reads {', '.join(config.model.encoder.keys)} only"
-            progress.say(f"[bold]the policy is blind to {', '.join(unread)}[/]: {read}")
+            progress.say(f"the policy is blind to {', '.join(unread)}: {read}")
         if self.files.restore(self.learner):
             position = self.position
             progress.say(f"continuing from {position.stage}, update {position.update_step}")

@@ -29,7 +29,13 @@ from softflow.utils.event_files import EventFiles
 
 COLUMNS = ("time_s", "stage", "update_step", "robot_steps", "name", "value")
 _HEADER = (",".join(COLUMNS) + "\n").encode()
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_./-]+")
+MAX_BYTES = 2**30
+"""Of metrics.csv; a row has about 50."""
+MAX_NAME = 128
+MAX_TIME_S = 1e10
+"""Three hundred years."""
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
+_COUNT = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -158,19 +164,15 @@ class MetricLogger:
 
     def _keep_rows(self, limit: int | None) -> None:
         """Cut the file after `limit` rows (None: after the last whole one), continue its time."""
-        content = self._path.read_bytes()
-        if content and not content.startswith(_HEADER[: len(content)]):
-            raise StoreError(
-                f"{self._path} does not start with the columns {','.join(COLUMNS)}; it was not "
-                "written by softflow: move it away or choose another run folder"
-            )
+        content = _content(self._path)
+        _require_header(content, self._path)
         whole = content.split(b"\n")[1:-1][:limit]
         if not content.startswith(_HEADER):
             os.ftruncate(self._file, 0)
             self._append(_HEADER)
         os.ftruncate(self._file, len(_HEADER) + sum(len(line) + 1 for line in whole))
         self._num_rows = len(whole)
-        last_time_s = _parse(whole[-1].decode(), self._path, len(whole) + 1).time_s if whole else 0
+        last_time_s = _parse(whole[-1], self._path, len(whole) + 1).time_s if whole else 0
         self._started = time.time() - last_time_s
 
     def _append(self, payload: bytes) -> None:
@@ -206,27 +208,74 @@ class MetricRow(NamedTuple):
 
 
 def _plain(name: str) -> str:
-    if not _PLAIN_NAME.fullmatch(name):
+    """The name, if it may become a CSV field, a TensorBoard tag and the name of a folder."""
+    climbs = {"", ".", ".."} & set(name.split("/"))
+    if not _PLAIN_NAME.fullmatch(name) or climbs or len(name) > MAX_NAME:
         raise DataError(
-            f"metric or stage name {name!r} may hold only letters, digits and _ . / - "
-            "(it becomes a CSV field and a TensorBoard tag); rename it"
+            f"metric or stage name {name!r:.200} may hold only letters, digits and _ . / - "
+            f"(it becomes a CSV field and a TensorBoard tag), no part of dots, and at most "
+            f"{MAX_NAME} of them; rename it"
         )
     return name
 
 
+def _content(path: Path) -> bytes:
+    """The bytes of metrics.csv.
+
+    Raises:
+        StoreError: it cannot be read, or is longer than any run makes it.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}; check the path") from error
+    if len(content) > MAX_BYTES:
+        raise StoreError(f"{path} is longer than {MAX_BYTES:,} bytes, more than any run writes")
+    return content
+
+
 def _read_rows(path: Path) -> list[MetricRow]:
-    whole = path.read_text(encoding="utf-8").split("\n")[1:-1]
+    content = _content(path)
+    _require_header(content, path)
+    whole = content.split(b"\n")[1:-1]
     return [_parse(line, path, number) for number, line in enumerate(whole, start=2)]
 
 
-def _parse(line: str, path: Path, line_number: int) -> MetricRow:
-    try:
-        (time_s, stage, update_step, robot_steps, name, value) = next(csv.reader([line]))
-        return MetricRow(
-            float(time_s), stage, int(update_step), int(robot_steps), name, float(value)
-        )
-    except ValueError as error:
+def _require_header(content: bytes, path: Path) -> None:
+    if content and not content.startswith(_HEADER[: len(content)]):
         raise StoreError(
-            f"{path} line {line_number} is not a row of metrics: {line.strip()!r}; delete that "
-            "line (the rest of the file stays usable)"
+            f"{path} does not start with the columns {','.join(COLUMNS)}; it was not "
+            "written by softflow: move it away or choose another run folder"
+        )
+
+
+def _parse(line: bytes, path: Path, line_number: int) -> MetricRow:
+    try:
+        (time_s, stage, update_step, robot_steps, name, value) = next(csv.reader([line.decode()]))
+        return MetricRow(
+            _time(time_s),
+            _plain(stage),
+            _count(update_step),
+            _count(robot_steps),
+            _plain(name),
+            float(value),
+        )
+    except (ValueError, csv.Error, StopIteration, DataError) as error:
+        raise StoreError(
+            f"{path} line {line_number} is not a row of metrics: {line.strip()!r:.200}; delete "
+            "that line (the rest of the file stays usable)"
         ) from error
+
+
+def _time(text: str) -> float:
+    seconds = float(text)
+    if not -MAX_TIME_S < seconds < MAX_TIME_S:
+        raise ValueError(f"{text} is no time")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not _COUNT.fullmatch(text):
+        raise ValueError(f"{text} is no count")
+    return int(text)

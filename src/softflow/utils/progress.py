@@ -16,6 +16,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+from softflow.utils.console import plain
 
 LOG_INTERVAL_S = 20.0
 
@@ -57,13 +60,13 @@ class ConsoleProgress:
         self._console = console or Console()
         self._live = self._console.is_terminal
         self._progress = Progress(
-            TextColumn("[bold]{task.description:<24}"),
+            TextColumn("{task.description:<24}", style="bold", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[status]}"),
+            TextColumn("{task.fields[status]}", markup=False),
             console=self._console,
         )
         self._task: TaskID | None = None
@@ -86,6 +89,7 @@ class ConsoleProgress:
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
         """Start a bar; the one before it stays on the screen."""
+        title = plain(title)
         self._title, self._total, self._first = title, total, done
         self._started_s = self._last_line_s = time.monotonic()
         if self._live:
@@ -94,7 +98,7 @@ class ConsoleProgress:
     def advance(self, done: int, status: str = "") -> None:
         """Move the bar, or print a line if the last one is long ago."""
         if self._live and self._task is not None:
-            self._progress.update(self._task, completed=done, status=status)
+            self._progress.update(self._task, completed=done, status=plain(status))
             return
         now = time.monotonic()
         if done >= self._total or now - self._last_line_s > LOG_INTERVAL_S:
@@ -104,5 +108,5 @@ class ConsoleProgress:
             self.say(f"{self._title}: {done}/{self._total}  {status}  ({left_s:.0f} s left)")
 
     def say(self, line: str) -> None:
-        """Print above the bar; a log file keeps a line in one piece."""
-        self._console.print(line, highlight=False, soft_wrap=not self._live)
+        """Print above the bar, as plain text; a log file keeps a line in one piece."""
+        self._console.print(Text(plain(line)), highlight=False, soft_wrap=not self._live)
