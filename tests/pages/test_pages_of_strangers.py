@@ -88,7 +88,12 @@ def with_payload(value: Any) -> Any:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_no_text_of_a_document_becomes_markup(run: Path, document: str) -> None:
     path = run / document
-    path.write_text(json.dumps(with_payload(json.loads(path.read_text()))))
+    value = with_payload(json.loads(path.read_text()))
+    if document.startswith("videos"):
+        value["events"] = [[1, PAYLOAD]]
+    if document.startswith("evaluations"):
+        value["episodes"][0]["events"] = {PAYLOAD: 1}
+    path.write_text(json.dumps(value))
     page = write_report(run).read_text()
     require_harmless(page)
     assert "alert(1)" in page, "it is shown, as text"
@@ -231,7 +236,7 @@ def test_events_of_another_kind_are_told(run: Path, events: Any) -> None:
         episode = demonstration(1, towards_goal=True)
         store.append(replace(episode, metadata={"events": events}))
     page = write_report(run).read_text()
-    assert "the metadata &#x27;events&#x27; of an episode" in page
+    assert "the metadata &#x27;events&#x27; is" in page
 
 
 def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:

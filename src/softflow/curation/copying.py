@@ -6,13 +6,15 @@ also how an interrupted copy finds out what is there already.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from softflow.data.data_spec import DataSpec, within_the_same_bounds
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Label
+from softflow.data.metadata import metadata_value
 from softflow.errors import DataError
 
 COPIED_FROM = "copied_from"
@@ -120,7 +122,8 @@ def _there(target: EpisodeStore, origins: Sequence[Origin]) -> dict[Origin, int]
     """Where in the target each origin is already; refuses episodes of other origins."""
     wanted, there = set(origins), dict[Origin, int]()
     for summary in target.summaries():
-        last = (summary.metadata.get(COPIED_FROM) or [{}])[-1]
+        where = f"episode {summary.index} of '{target.path}'"
+        last = (_origins_of(summary.metadata, where) or [{}])[-1]
         origin = str(last.get("store")), str(last.get("episode"))
         if origin not in wanted:
             place = "recorded there" if not last else f"{origin[1]} of '{origin[0]}'"
@@ -132,11 +135,16 @@ def _there(target: EpisodeStore, origins: Sequence[Origin]) -> dict[Origin, int]
     return there
 
 
+def _origins_of(metadata: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    """From where to where an episode was copied, the last place last."""
+    return metadata_value(metadata, COPIED_FROM, list[dict[str, Any]], [], where)
+
+
 def _copy(store: EpisodeStore, index: int, origin: Origin, target: EpisodeStore) -> int:
     """Append an episode as it was recorded, with its origin; returns its new index."""
     episode = store.episode(index, labelled=False)
     place = {"store": origin[0], "episode": origin[1]}
-    episode.metadata[COPIED_FROM] = [*episode.metadata.get(COPIED_FROM, []), place]
+    episode.metadata[COPIED_FROM] = [*_origins_of(episode.metadata, str(store.path)), place]
     try:
         return target.append(episode)
     except DataError as error:

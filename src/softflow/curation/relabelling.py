@@ -20,6 +20,7 @@ from softflow.data.labels import Event, Label
 from softflow.errors import DataError
 from softflow.utils.files import read_json
 
+MAX_DIGITS = 15
 COLUMNS = ("episode", "step", "kind", "value", "annotator")
 NOTHING = "none"
 """The kind of a row that says: looked at, nothing happened."""
@@ -297,8 +298,8 @@ def _event(
     try:
         number = float(value) if told else float(kind == "success")  # type: ignore[arg-type]
         return index, Event(_step(row, index, where, last_step), kind, number)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise DataError(f"{where}: value {value!r} is no number") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"{where}: value {value!r:.60} is no number") from error
     except DataError as error:
         raise DataError(f"{where}: {str(error).removeprefix(where + ': ')}") from error
 
@@ -319,6 +320,6 @@ def _step(row: Mapping[str, Any], index: int, where: str, last_step: LastStep | 
 def _whole(value: Any, name: str, where: str) -> int:
     """A whole number >= 0, also one that was written as text."""
     text = str(value).strip()
-    if not (text.isascii() and text.isdigit()):
-        raise DataError(f"{where}: {name} is {value!r}; give a whole number from 0")
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
+        raise DataError(f"{where}: {name} is {value!r:.60}; give a whole number from 0")
     return int(text)

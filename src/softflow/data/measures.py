@@ -14,6 +14,7 @@ from typing import Annotated, Any, Protocol
 import msgspec
 import numpy as np
 
+from softflow.data.metadata import metadata_value
 from softflow.data.task_profile import Measure, TaskProfile
 from softflow.errors import DataError
 from softflow.utils.documents import misfit
@@ -70,14 +71,7 @@ class EpisodeFacts:
 
         A label may have cut the episode since; what was recorded behind its end does not count.
         """
-        recorded = episode.metadata.get(EVENTS_KEY, [])
-        try:
-            told = msgspec.convert(recorded, list[tuple[int, str]])
-        except msgspec.ValidationError as error:
-            raise DataError(
-                f"the metadata '{EVENTS_KEY}' of an episode is {recorded!r:.60}, expected "
-                "[[control step, name], …]; record the episode again, or leave it out"
-            ) from error
+        told = metadata_value(episode.metadata, EVENTS_KEY, list[tuple[int, str]], [], "an episode")
         names = tuple(name for step, name in told if step < episode.length)
         failure = bool(episode.terminated) and not episode.success
         return cls(bool(episode.success), failure, episode.length, names)

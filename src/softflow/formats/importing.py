@@ -13,6 +13,7 @@ import numpy as np
 from softflow.data.data_spec import DataSpec, is_image_key, within_the_same_bounds
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.metadata import metadata_value
 from softflow.errors import DataError
 from softflow.formats.frames import resized
 from softflow.formats.source import Source
@@ -141,16 +142,19 @@ class _Target:
 
     def _imported(self, store: EpisodeStore) -> set[str]:
         """What is there of all sources; raises if that of this one came with other options."""
-        known = [s.metadata for s in store.summaries() if IMPORTED in s.metadata]
-        for metadata in known:
-            before = metadata.get(OPTIONS, {})
-            if metadata[IMPORTED].startswith(f"{self._origin}: ") and before != self._options:
+        found: set[str] = set()
+        for summary in store.summaries():
+            where = f"episode {summary.index} of '{self._path}'"
+            name = metadata_value(summary.metadata, IMPORTED, str, "", where)
+            before = metadata_value(summary.metadata, OPTIONS, dict[str, Any], {}, where)
+            found.add(name)
+            if name.startswith(f"{self._origin}: ") and before != self._options:
                 raise DataError(
                     f"the store '{self._path}' has episodes of {self._origin} that were imported "
                     f"with {_told(before)}, now it is {_told(self._options)}; give the same "
                     "options to go on, or another folder as --out"
                 )
-        return {metadata[IMPORTED] for metadata in known}
+        return found - {""}
 
     def holds(self, name: str) -> bool:
         """Whether an episode of the source was imported before."""

@@ -17,7 +17,7 @@ from softflow.data.measures import EpisodeFacts, Measured, measures_of
 from softflow.data.task_profile import Measure
 from softflow.errors import SoftflowError, StoreError
 from softflow.utils.documents import misfit
-from softflow.utils.files import read_json
+from softflow.utils.files import read_object
 from softflow.utils.intervals import wilson_interval
 from softflow.utils.metrics import MetricSeries, read_metrics
 
@@ -229,14 +229,10 @@ def _read_object(path: Path, problems: list[str]) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        value = read_json(path)
+        return read_object(path)
     except StoreError as error:
         problems.append(str(error))
         return {}
-    if not isinstance(value, dict):
-        problems.append(f"'{path}' is damaged: it is not a JSON object; remove it")
-        return {}
-    return value
 
 
 def _read_all(

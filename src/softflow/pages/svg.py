@@ -236,7 +236,7 @@ def binned(x: np.ndarray, y: np.ndarray, bins: int = 60) -> Binned:
 
 
 def css_class(name: str) -> str:
-    """A name, such as a stage that a file tells, as CSS classes, and nothing that ends an attribute."""
+    """A name, such as a stage that a file tells, as CSS classes that end no attribute."""
     return "".join(c for c in name[:100] if c.isascii() and (c.isalnum() or c in "_- "))
 
 

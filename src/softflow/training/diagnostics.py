@@ -21,7 +21,7 @@ from softflow.training.evaluation import episode_seeds, episode_tasks
 from softflow.training.returns import monte_carlo_returns
 from softflow.training.run import Run
 from softflow.training.training_data import successful_episodes
-from softflow.utils.files import read_json, write_json
+from softflow.utils.files import read_object, write_json
 from softflow.utils.video import write_video
 
 MAX_WINDOWS = 512
@@ -37,9 +37,9 @@ def diagnose(run: Run, label: StageName) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(run.config.seed)
         write_json(path, measure(run, label))
-    numbers = read_json(path)
-    if "held_out_bits_per_dim" in numbers:
-        bits = numbers["held_out_bits_per_dim"]
+    numbers = read_object(path)
+    bits = numbers.get("held_out_bits_per_dim")
+    if isinstance(bits, float):
         run.progress.say(f"{label}: {bits:.3f} bits per dimension on held-out demonstrations")
     run.record({name: value for name, value in numbers.items() if isinstance(value, float)})
     if run.config.eval_episodes and not (run.folder / "videos" / f"{label}.mp4").exists():

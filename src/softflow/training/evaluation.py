@@ -30,10 +30,11 @@ from softflow.data.measures import (
     parts,
 )
 from softflow.data.task_profile import Measure, TaskProfile
+from softflow.errors import DataError, StoreError
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import weights_identity
 from softflow.training.rollouts import RolloutPool, RolloutTask
-from softflow.utils.files import read_json, write_json
+from softflow.utils.files import read_object, write_json
 from softflow.utils.intervals import wilson_interval
 from softflow.utils.progress import ProgressReporter
 
@@ -120,7 +121,10 @@ class EvaluationPlan:
 
 def reported(path: Path) -> tuple[dict[str, float], str]:
     """What a run reports of evaluations/LABEL.json: rows of metrics.csv, and a few words."""
-    measures = measures_of(read_json(path))
+    try:
+        measures = measures_of(read_object(path))
+    except DataError as error:
+        raise StoreError(f"'{path}' is damaged: {error}; delete it to measure again") from error
     rows = {name: number for found in measures for name, number in found.metrics().items()}
     return rows, f"{measures[0].measure.short_title} {_number(measures[0].value)}"
 
@@ -165,7 +169,7 @@ def run_into_store(
     profile = pool.environment_profile(tasks[0].env_id, tasks[0].image_size)
     summaries = store.summaries()
     facts = [EpisodeFacts.of(summary) for summary in summaries]
-    played = {summary.metadata["seed"] for summary in summaries}
+    played = {summary.metadata.get("seed") for summary in summaries}
     progress.begin(title, len(tasks), len(facts))
     for result in pool.run([task for task in tasks if task.seed not in played]):
         store.append(result.episode)

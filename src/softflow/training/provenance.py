@@ -15,13 +15,13 @@ import torch
 
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
-from softflow.errors import ConfigError
+from softflow.errors import ConfigError, StoreError
 from softflow.models.checkpoint import last_checkpoint
 from softflow.training.config import StageName, TrainingConfig
 from softflow.training.persistence import config_from_json, config_to_json
 from softflow.training.training_data import successful_episodes
 from softflow.utils.console import say
-from softflow.utils.files import read_json, write_json
+from softflow.utils.files import read_object, write_json
 
 FREE_TO_CHANGE = frozenset(
     {
@@ -43,7 +43,7 @@ def learned_from(run: Path) -> dict[str, Any]:
     if last_checkpoint(run / "checkpoints") is None:
         return {}
     path = run / "config.json"
-    return read_json(path) if path.exists() else {}
+    return read_object(path) if path.exists() else {}
 
 
 def write_identity(
@@ -130,8 +130,10 @@ def _differences(old: Any, new: Any, where: str = "") -> list[str]:
 def _write_versions(path: Path, keep: bool) -> None:
     """What runs from now on; with `keep`, what ran before stays under "earlier"."""
     now = _versions()
-    old = read_json(path) if keep and path.exists() else dict(now)
+    old = read_object(path) if keep and path.exists() else dict(now)
     earlier = old.pop("earlier", [])
+    if not isinstance(earlier, list):
+        raise StoreError(f"'{path}' is damaged: its earlier versions are no list; delete it")
     if old != now:
         earlier.append(old)
     write_json(path, now | ({"earlier": earlier} if earlier else {}))

@@ -24,7 +24,7 @@ from softflow.models.checkpoint import (
 from softflow.training.config import STAGES, StageName
 from softflow.training.learner import Learner
 from softflow.training.persistence import learner_parts, restore_learner
-from softflow.utils.files import read_json
+from softflow.utils.files import read_object
 from softflow.utils.metrics import MetricLogger, read_metrics
 
 KEEP_CHECKPOINTS = 2
@@ -136,4 +136,5 @@ class RunFolder:
     def _evaluated_versions(self) -> frozenset[str]:
         """Checkpoints that an evaluation of a whole stage refers to are kept."""
         files = [self.path / "evaluations" / f"{stage}.json" for stage in STAGES]
-        return frozenset(read_json(path)["policy_version"] for path in files if path.exists())
+        found = (read_object(path).get("policy_version") for path in files if path.exists())
+        return frozenset(name for name in found if isinstance(name, str))

@@ -92,6 +92,21 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     return read_json_bytes(Path(path))[0]
 
 
+def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        StoreError: as `read_json`, or it holds something else.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise StoreError(
+            f"'{path}' is damaged: it holds a {type(value).__name__}, expected a JSON object; "
+            "restore it from a copy, or delete it and run the command that wrote it again."
+        )
+    return value
+
+
 def read_json_bytes(path: Path) -> tuple[Any, bytes]:
     """The value of a JSON file, and its text; raises as `read_json`."""
     try:

@@ -20,6 +20,7 @@ import numpy as np
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore, EpisodeSummary
+from softflow.data.metadata import metadata_value
 from softflow.envs.contract import data_spec
 from softflow.envs.ogbench.demonstrators import OperatorMixture, demonstrate, operator_mixture
 from softflow.envs.ogbench.tasks import OGBenchManipulation
@@ -140,7 +141,10 @@ def _missing(store: EpisodeStore, collection: _Collection, num_episodes: int) ->
     """Indices of the episodes that are still to be recorded, ascending."""
     present = set()
     for summary in store.summaries():
-        found = dict(summary.metadata.get("collection", {}))
+        where = f"episode {summary.index} of '{store.path}'"
+        found = dict(
+            metadata_value(summary.metadata, "collection", dict[str, int | str], {}, where)
+        )
         index = found.pop("index", None)
         if found != collection.identity():
             raise DataError(
