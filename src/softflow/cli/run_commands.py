@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from softflow.cli.consent import require_named_kinds, trust_environment
 from softflow.cli.option_types import OPTION_TYPES, require_image_size
-from softflow.data.data_spec import DataSpec, require_same_spec
+from softflow.data.data_spec import require_same_spec
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.ogbench.demonstrations import OperatorTally, collect_demonstrations
 from softflow.envs.registry import require_trusted_env
@@ -36,6 +37,7 @@ from softflow.training.config import (
     TrainingConfig,
 )
 from softflow.training.evaluation import EvaluationPlan, evaluate
+from softflow.training.learner import usable_device
 from softflow.training.persistence import read_run_facts
 from softflow.training.provenance import learned_from, write_identity
 from softflow.training.rollouts import RolloutPool
@@ -124,6 +126,10 @@ class Train:
     code, so it is imported only if you name it here."""
     config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=small)
     """The preset; override any number of it, as in --offline-rl.bc-coef 0.03."""
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ConfigError(f"--stages names no stage; choose among {', '.join(STAGES)}")
 
 
 @dataclass(frozen=True)
@@ -288,8 +294,10 @@ def _tally_line(tally: OperatorTally) -> str:
 def train(options: Train) -> None:
     """Run the stages, then write the report; also after an error or Ctrl-C, with what there is."""
     options.config.require_memory()
+    usable_device(options.config.device)
     dataset = EpisodeStore.open(options.dataset)
-    _trust_environment(dataset.spec, options.env, f"'{options.dataset}'")
+    options.config.model.actions.require_fit(dataset.spec)
+    trust_environment(dataset.spec, options.env, f"'{options.dataset}'")
     if not dataset.spec.env_id:
         options = _without_environment(options, len(successful_episodes(dataset)))
     acts = options.config.eval_episodes or "online_rl" in options.stages
@@ -307,22 +315,6 @@ def train(options: Train) -> None:
         finally:
             run.close()
             write_report(options.run)
-
-
-def _trust_environment(spec: DataSpec, env: str, where: str) -> None:
-    """Let the environment of the data be imported, if the user named the same one.
-
-    Raises:
-        ConfigError: the data names another environment.
-    """
-    if env and env != spec.env_id:
-        named = f"names the environment {spec.env_id!r}" if spec.env_id else "names no environment"
-        raise ConfigError(
-            f"--env is {env!r}, but {where} {named}; give the same name, or leave --env out (the "
-            "environment of data is set when importing: --env-id)"
-        )
-    if env:
-        trust(env)
 
 
 def _without_environment(options: Train, num_successes: int) -> Train:
@@ -349,28 +341,14 @@ def _without_environment(options: Train, num_successes: int) -> Train:
     return replace(options, config=config)
 
 
-def _require_named_kinds(config: TrainingConfig, options: Evaluate, checkpoint: Path) -> None:
-    """Raise if a network was named that the checkpoint has not.
-
-    Raises:
-        ConfigError: says which it has.
-    """
-    for name in KINDS:
-        there, given = getattr(config.model, name).kind, getattr(options, name)
-        if given and given != there:
-            raise ConfigError(
-                f"--{name} is {given!r}, but the {name} of '{checkpoint}' is {there!r}; leave "
-                f"--{name} out, or give that"
-            )
-
-
 def evaluate_checkpoint(options: Evaluate) -> None:
     """Measure one checkpoint."""
     checkpoint = options.checkpoint.resolve()  # `last` may move on while this runs
-    trust(*filter(None, (options.policy, options.critic, options.encoder)))
+    named = {name: getattr(options, name) for name in KINDS}
+    trust(*filter(None, named.values()))
     config, spec, position = read_run_facts(checkpoint)
-    _require_named_kinds(config, options, checkpoint)
-    _trust_environment(spec, options.env, f"'{checkpoint}'")
+    require_named_kinds(config.model, named, checkpoint)
+    trust_environment(spec, options.env, f"'{checkpoint}'")
     require_trusted_env(spec.env_id)
     if not spec.env_id:
         raise ConfigError(

@@ -106,6 +106,17 @@ def make_env(env_id: str, *, image_size: tuple[int, int] | None = None) -> Robot
     return _require_env(_factory(family, env_id)(family, task, image_size), env_id)
 
 
+def require_known_env(env_id: str) -> None:
+    """Raise unless somebody knows the name; nothing is imported, nothing made.
+
+    Raises:
+        ConfigError: nobody does; names the nearest ones.
+    """
+    family = env_id.rpartition("-task")[0] or env_id
+    if ":" not in env_id and not {env_id, family} & set(registered_families()):
+        raise _unknown(family, env_id)
+
+
 def require_trusted_env(env_id: str) -> None:
     """Raise if making this environment would run code that only a file names.
 

@@ -59,7 +59,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
         module.train(was_training).requires_grad_(True)
 
 
-def _device(name: str) -> torch.device:
+def usable_device(name: str) -> torch.device:
     """A torch device that works here.
 
     Raises:
@@ -89,7 +89,7 @@ class Learner:
     ) -> None:
         config.require_memory()
         self.config, self.inputs = config, inputs
-        self.device = _device(config.device)
+        self.device = usable_device(config.device)
         torch.manual_seed(config.seed)
         policy = build_policy(config.model, inputs)
         check_shapes(policy)

@@ -24,7 +24,7 @@ from softflow.data.metadata import metadata_value
 from softflow.envs.contract import data_spec
 from softflow.envs.ogbench.demonstrators import OperatorMixture, demonstrate, operator_mixture
 from softflow.envs.ogbench.tasks import OGBenchManipulation
-from softflow.envs.registry import make_env, registrations, restore_registrations
+from softflow.envs.registry import make_env, registrations, require_known_env, restore_registrations
 from softflow.errors import ConfigError, DataError
 from softflow.utils.worker_pool import WorkerPool
 
@@ -97,6 +97,7 @@ def collect_demonstrations(
             f"seed {seed} >= 0"
         )
     collection = _Collection(env_id, seed, mixture or operator_mixture(env_id), image_size)
+    require_known_env(env_id)
     if ":" in env_id:
         raise ConfigError(
             f"operators demonstrate OGBench manipulation tasks only, not {env_id!r}; choose one, "
@@ -142,9 +143,8 @@ def _missing(store: EpisodeStore, collection: _Collection, num_episodes: int) ->
     present = set()
     for summary in store.summaries():
         where = f"episode {summary.index} of '{store.path}'"
-        found = dict(
-            metadata_value(summary.metadata, "collection", dict[str, int | str], {}, where)
-        )
+        kind = dict[str, int | str]
+        found = dict(metadata_value(summary.metadata, "collection", kind, {}, where))
         index = found.pop("index", None)
         if found != collection.identity():
             raise DataError(
