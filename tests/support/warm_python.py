@@ -18,9 +18,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class WarmPython:
@@ -56,37 +57,49 @@ class WarmPython:
             status = self._answer()
             assert deadline.is_alive(), f"{words} took longer than {timeout_s} s"
             deadline.cancel()
-            self._wait_until_alone(command)
+            # No worker may outlive the command it works for.
+            wait_until_gone(
+                lambda process: (
+                    command in (process.session, process.parent)
+                    or process.parent == self._simulators_parent
+                )
+            )
             return status, said.read_text(errors="replace")
 
     def _answer(self) -> int:
         assert self._process.stdout is not None
         return int(self._process.stdout.readline())
 
-    def _wait_until_alone(self, session: int) -> None:
-        """No worker may outlive the command it works for."""
-        for _ in range(400):
-            if not any(self._belongs(process, session) for process in running_processes()):
-                return
-            time.sleep(0.025)
-        raise AssertionError(f"processes of session {session} are still running")
 
-    def _belongs(self, process: tuple[int, int, str], session: int) -> bool:
-        parent, its_session, _ = process
-        return session in (its_session, parent) or parent == self._simulators_parent
+class Running(NamedTuple):
+    """The parent and the session of a process."""
+
+    parent: int
+    session: int
 
 
-def running_processes() -> list[tuple[int, int, str]]:
-    """(parent, session, state) of every process of this machine that is no zombie."""
-    found = []
+def wait_until_gone(wanted: Callable[[Running], bool]) -> None:
+    """Wait for the end of processes.
+
+    Raises:
+        AssertionError: some are still there after ten seconds.
+    """
+    for _ in range(400):
+        if not any(map(wanted, _running())):
+            return
+        time.sleep(0.025)
+    raise AssertionError("processes are still running that should have ended")
+
+
+def _running() -> Iterator[Running]:
+    """Every process of this machine that is no zombie."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             facts = (process / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if facts[0] != "Z":
-            found.append((int(facts[1]), int(facts[3]), facts[0]))
-    return found
+            yield Running(int(facts[1]), int(facts[3]))
 
 
 @cache
