@@ -23,6 +23,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+TIMEOUT_S = 300
+
 
 class WarmPython:
     """The process that forks; one serves all commands of a test process."""
@@ -38,24 +40,27 @@ class WarmPython:
         )
         self._simulators_parent = self._answer()
 
-    def run(
-        self, words: list[str], environment: dict[str, str], timeout_s: float
-    ) -> tuple[int, str]:
+    def run(self, words: list[str], die_at: str = "") -> tuple[int, str]:
         """Run `softflow WORDS…`; its status (-9 if it was killed) and all that it said.
+
+        Args:
+            words: of the command line.
+            die_at: when it kills itself, see `point_cli`; empty: never.
 
         Raises:
             AssertionError: it did not end in time, or left processes behind.
         """
         with tempfile.TemporaryDirectory() as folder:
             said = Path(folder) / "said.txt"
+            environment = {"DIE_AT": die_at} if die_at else {}
             request = {"words": words, "environment": environment, "said": str(said)}
             assert self._process.stdin is not None
             print(json.dumps(request), file=self._process.stdin, flush=True)
             command = self._answer()
-            deadline = threading.Timer(timeout_s, os.killpg, (command, 9))
+            deadline = threading.Timer(TIMEOUT_S, os.killpg, (command, 9))
             deadline.start()
             status = self._answer()
-            assert deadline.is_alive(), f"{words} took longer than {timeout_s} s"
+            assert deadline.is_alive(), f"{words} took longer than {TIMEOUT_S} s"
             deadline.cancel()
             # No worker may outlive the command it works for.
             wait_until_gone(
