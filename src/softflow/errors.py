@@ -37,3 +37,10 @@ class NetworkContractError(SoftflowError):
 
 class NumericalError(SoftflowError):
     """A NaN or infinity appeared in training; the message names the dump to replay."""
+
+
+def brief(error: BaseException, longest: int = 300) -> str:
+    """What a library says of a file, in one printable line: it may quote all of the file."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    line = "".join(letter if letter.isprintable() else " " for letter in text[: longest + 1])
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
