@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numcodecs.zstd import compress
 import zarr
+from numcodecs.zstd import compress
 from zarr.storage import ZipStore
 
 from softflow.data.chunk_spec import ChunkSpec

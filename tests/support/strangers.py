@@ -7,6 +7,7 @@ import os
 import select
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,6 +111,13 @@ def damaged(content: bytes, cuts: int = 6, flips: int = 12) -> Iterator[tuple[st
         flipped = bytearray(content)
         flipped[place] ^= 0xFF if number % 4 else 1 << number % 8
         yield f"byte {place} flipped", bytes(flipped)
+
+
+def deflate_bomb(size: int, level: int = 9) -> bytes:
+    """A zlib stream that inflates to `size` zeros, a multiple of 4 MiB, and more; made quickly."""
+    encoder = zlib.compressobj(level, zlib.DEFLATED, -15)
+    part = encoder.compress(bytes(4 * MIB)) + encoder.flush(zlib.Z_FULL_FLUSH)
+    return b"\x78\xda" + part * (size // (4 * MIB)) + b"\x03\x00" + bytes(4)
 
 
 OTHER_FORMATS = {

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from softflow.errors import StoreError
+from softflow.errors import DataError, StoreError
 
 TEMP_SUFFIX = ".tmp"
 
@@ -96,6 +96,33 @@ def read_json(path: str | os.PathLike[str]) -> Any:
             f"'{path}' is damaged: it is not JSON ({error}); restore it from a copy, or delete "
             "it and run the command that wrote it again."
         ) from error
+
+
+def inside(folder: Path, name: str | os.PathLike[str]) -> Path:
+    """The path that a file of a stranger names in its folder, wherever links on the way lead.
+
+    Downloads of the Hugging Face cache are links to blobs beside them; those count as inside.
+
+    Args:
+        folder: the folder that was given.
+        name: relative to it, or a path in it.
+
+    Raises:
+        DataError: it leads out of the folder, or nowhere.
+    """
+    try:
+        root, target = folder.resolve(), (folder / name).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"'{folder}' names a file {str(name)!r:.200}: {error}") from error
+    roots = [root]
+    if root.parent.name == "snapshots":
+        roots.append(root.parent.parent / "blobs")
+    if not any(target.is_relative_to(allowed) for allowed in roots):
+        raise DataError(
+            f"'{folder}' names a file outside of itself, {str(name)!r:.200}, which softflow does "
+            "not open; copy it into the folder, and name it there"
+        )
+    return folder / name
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
