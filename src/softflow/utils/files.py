@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from softflow.errors import DataError, StoreError
+from softflow.errors import DataError, StoreError, brief
 
 TEMP_SUFFIX = ".tmp"
 
@@ -99,30 +99,32 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def inside(folder: Path, name: str | os.PathLike[str]) -> Path:
-    """The path that a file of a stranger names in its folder, wherever links on the way lead.
+    """The path that a file of a stranger names relative to its folder; see `require_inside`."""
+    require_inside(folder, folder / name)
+    return folder / name
+
+
+def require_inside(folder: Path, path: Path) -> None:
+    """Raise unless a path lies in a folder, wherever links on the way lead.
 
     Downloads of the Hugging Face cache are links to blobs beside them; those count as inside.
-
-    Args:
-        folder: the folder that was given.
-        name: relative to it, or a path in it.
 
     Raises:
         DataError: it leads out of the folder, or nowhere.
     """
+    told = str(path).removeprefix(f"{folder}{os.sep}")
     try:
-        root, target = folder.resolve(), (folder / name).resolve()
+        root, target = folder.resolve(), path.resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"'{folder}' names a file {str(name)!r:.200}: {error}") from error
+        raise DataError(f"'{folder}' names a file {told!r:.200}: {brief(error)}") from error
     roots = [root]
     if root.parent.name == "snapshots":
         roots.append(root.parent.parent / "blobs")
     if not any(target.is_relative_to(allowed) for allowed in roots):
         raise DataError(
-            f"'{folder}' names a file outside of itself, {str(name)!r:.200}, which softflow does "
-            "not open; copy it into the folder, and name it there"
+            f"'{folder}' names a file outside of itself, {told!r:.200}, which softflow does not "
+            "open; copy it into the folder, and name it there"
         )
-    return folder / name
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
