@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from numcodecs.zstd import compress
 from strangers import OTHER_FORMATS, Bomb, Outside, damaged, outcome
+from zstd_bombs import zeros_in_zstd
 
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
@@ -207,17 +208,6 @@ def test_declarations_that_softflow_does_not_make(
 
 
 # ---- memory ------------------------------------------------------------------------------------
-
-
-def zeros_in_zstd(size: int, declared: int | None = None) -> bytes:
-    """A frame of `size` zeros, 4 bytes for each 128 KiB; its header may tell another size."""
-    block = 128 * 1024
-    head = b"\x28\xb5\x2f\xfd" + bytes([0b11000000, 0x38]) + struct.pack("<Q", declared or size)
-    blocks = [
-        struct.pack("<I", (block << 3) | 2 | (number == size // block - 1))[:3] + b"\0"
-        for number in range(size // block)
-    ]
-    return head + b"".join(blocks)
 
 
 def test_65_kilobytes_do_not_decode_to_2_gigabytes(path: Path, outside: Outside) -> None:
@@ -411,3 +401,11 @@ def test_a_folder_under_that_name(path: Path) -> None:
     assert outcome(lambda: read_all(path))
     shutil.rmtree(path)
     assert "gone" in outcome(lambda: read_all(path))
+
+
+@pytest.mark.parametrize(
+    "name", ["a\\..\\b", "a\0b", "a\nb", "\x1b[31m", "\udc80", "x" * 300, "../../x", "a/b"]
+)
+def test_keys_that_are_no_names_of_files(name: str) -> None:
+    with pytest.raises(DataError, match="has the key"):
+        DataSpec({f"observation.images.{name}": (8, 8, 3)}, 1, (-1.0,), (1.0,), 10.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +32,8 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_DOCUMENT_BYTES + 1)
+            size = min(os.fstat(file.fileno()).st_size, MAX_DOCUMENT_BYTES)
+            content = file.read(size + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise DataError(f"cannot read {path}: {why}; copy or download it again") from error
