@@ -57,8 +57,13 @@ def opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (SoftflowError, MemoryError):
+    except SoftflowError:
         raise
+    except MemoryError as error:
+        raise DataError(
+            f"{path} does not fit into memory; cut the recording into shorter episodes, or take "
+            "fewer or smaller cameras"
+        ) from error
     # A damaged place surfaces as OSError, RuntimeError, KeyError, ValueError, TypeError, …
     except Exception as error:
         raise DataError(
@@ -80,8 +85,6 @@ def usable(names: Sequence[str], read: Callable[[str], Result]) -> Iterator[Resu
     for name in names:
         try:
             result = read(name)
-        except MemoryError:
-            raise
         except Exception as error:
             first_error = first_error or error
             continue

@@ -33,6 +33,7 @@ from PIL import Image
 from strangers import MIB, OTHER_FORMATS, Bomb, Outside, damaged, outcome
 
 from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode
 from softflow.data.limits import EPISODE_LIMIT_VARIABLE, GIB
 from softflow.errors import DataError
 from softflow.formats.frames import decoded_picture
@@ -298,15 +299,47 @@ def test_pages_of_any_size(
     assert "a page of" in refused(dataset, outside)
 
 
-def test_one_value_for_many_rows(dataset: Path, outside: Outside) -> None:
+def test_one_value_for_many_rows(
+    healthy: dict[str, Path], dataset: Path, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long text that many rows refer to is counted for each of them."""
     table = pq.read_table(table_path(dataset, 0))
-    value = pa.array(["x" * 5_000_000] * len(table))
+    value = pa.array(["x" * 20_000_000] * len(table)).dictionary_encode()
     pq.write_table(table.append_column("next.done", value), table_path(dataset, 0))
-    assert "that others repeat" in refused(dataset, outside)
+    assert "'next.done' holds" in refused(dataset, outside, growth=400 * MIB)
+    with monkeypatch.context() as patch:
+        patch.setenv(EPISODE_LIMIT_VARIABLE, str(100 * MIB / GIB))
+        assert "at most 104,857,600" in refused(dataset, outside, growth=100 * MIB)
     encoding = {"next.done": "DELTA_BYTE_ARRAY"}
     plain = table.append_column("next.done", pa.array(["x"] * len(table)))
     pq.write_table(plain, table_path(dataset, 0), use_dictionary=False, column_encoding=encoding)
     assert "DELTA_BYTE_ARRAY" in refused(dataset, outside)
+    path = dataset.with_name("shared")
+    shutil.copytree(healthy["v3.0"], path)
+    file = path / "meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(file)
+    names = [name for name in table.column_names if not name.startswith("stats/")]
+    table = table.select(names).slice(0, 1)
+    tasks = pa.array([["x" * 100_000]] * 3000, pa.list_(pa.string()))
+    table = pa.concat_tables([table] * 3000).set_column(names.index("tasks"), "tasks", tasks)
+    pq.write_table(table, file)
+    assert file.stat().st_size < 200_000
+    monkeypatch.setenv(EPISODE_LIMIT_VARIABLE, str(50 * MIB / GIB))
+    assert "at most 52,428,800 are read" in refused(path, outside)
+
+
+@pytest.mark.parametrize(("side", "steps"), [(84, 250), (16, 1500)])
+def test_pictures_of_a_long_episode_are_read(tmp_path: Path, side: int, steps: int) -> None:
+    """pyarrow writes 1024 of them into one page before it looks how long that became."""
+    spec = DataSpec({CAMERA: (side, side, 3)}, 1, (-1,), (1,), 20.0)
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (steps + 1, side, side, 3)).astype(np.uint8)
+    zeros = np.zeros((steps, 1), np.float32)
+    episode = Episode({CAMERA: frames}, zeros, zeros[:, 0], True, False, True, {})
+    store = store_with(tmp_path / "store", spec, [episode])
+    export_lerobot(store, tmp_path / "pictures", SilentProgress(), cameras_as="images")
+    (found,) = read_all(tmp_path / "pictures")
+    np.testing.assert_array_equal(found.observations[CAMERA], frames)
 
 
 def test_one_row_of_many_values(dataset: Path, outside: Outside) -> None:
@@ -316,6 +349,24 @@ def test_one_row_of_many_values(dataset: Path, outside: Outside) -> None:
     pq.write_table(table, table_path(dataset, 0), data_page_size=2**30)
     assert table_path(dataset, 0).stat().st_size < 100_000
     assert "values; at most 16,777,216" in refused(dataset, outside)
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_BINARY_PACKED", "PLAIN", "BYTE_STREAM_SPLIT"])
+def test_a_header_that_promises_a_billion_values(
+    tmp_path: Path, outside: Outside, encoding: str
+) -> None:
+    """300 bytes that a decoder would reserve gigabytes for (apache/arrow issue 49955)."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(
+        pa.table({"action": np.arange(8)}), path, use_dictionary=False, compression="none",
+        column_encoding={"action": encoding}, write_statistics=False,
+    )  # fmt: skip
+    content = path.read_bytes()
+    at = content.index(b"\x2c\x15\x10") + 2  # a data page's header, and in it 8 values
+    path.write_bytes(content[:at] + b"\x80\xa8\xd6\xb9\x07" + content[at + 1 :])
+    with outside.watched(growth=32 * MIB):
+        said = outcome(lambda: pages.column_sizes(pq.ParquetFile(path), path, ["action"]))
+    assert "a page of 'action' of 1,000,000,000 values" in said
 
 
 def test_what_pages_declare_is_what_pyarrow_decodes(tmp_path: Path) -> None:
@@ -355,7 +406,12 @@ def test_what_pages_declare_is_what_pyarrow_decodes(tmp_path: Path) -> None:
                     )
                     for g in groups
                 ]
-                found = pages.column_sizes(file, path, [key])
+                sizes = pages.column_sizes(file, path, [key])
+                found = [size.decoded for size in sizes]
+                texts = {"text": 50, "image": 499}.get(key, 0) * (
+                    options.get("use_dictionary") is not False
+                )
+                assert max(size.longest for size in sizes) == texts
                 # Theirs counts the headers too.
                 assert all(0 < ours <= theirs for ours, theirs in zip(found, told, strict=True)), (
                     key

@@ -287,10 +287,18 @@ def list_of(path: Path, leave_out: str = "\0") -> list[dict[str, Any]]:
     Raises:
         DataError: missing, damaged, or larger than is read.
     """
+    rows: list[dict[str, Any]] = []
+    size = 0
     with damage_named(path), opened_table(path) as file:
         columns = [name for name in file.schema_arrow.names if not name.startswith(leave_out)]
-        require_episode_bytes(sum(column_sizes(file, path, columns)), str(path))
-        return file.read(columns=columns).to_pylist()
+        sizes = column_sizes(file, path, columns)
+        require_episode_bytes(sum(group.decoded for group in sizes), str(path))
+        batch_rows = min((group.batch_rows for group in sizes), default=1)
+        for batch in file.iter_batches(batch_rows, columns=columns):
+            size += batch.nbytes
+            require_episode_bytes(size, str(path))
+            rows += batch.to_pylist()
+    return rows
 
 
 def opened_table(path: Path, buffer_bytes: int = 0) -> pq.ParquetFile:
@@ -322,7 +330,7 @@ def damage_named(path: Path) -> Iterator[None]:
     # Damage surfaces as almost any exception: Arrow's, FFmpeg's, OSError, KeyError, TypeError, …
     except Exception as error:
         if type(error) is MemoryError:
-            raise
+            raise DataError(f"{path} does not fit into memory; take fewer cameras") from error
         raise DataError(
             f"cannot read {path}: {brief(error)}; download the file again, it may have been cut"
         ) from error

@@ -9,28 +9,50 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from softflow.data.limits import MIB
+from softflow.data.limits import GIB, MIB
 from softflow.errors import DataError
 
+BATCH_ROWS = 256
+BATCH_BYTES = 256 * MIB
+"""Rows decoded together: pictures may be in them."""
 MAX_TABLE_ROWS = 2**24
-MAX_PAGE_BYTES = 256 * MIB
-"""Of a page, decompressed."""
+MAX_PAGE_BYTES = GIB
+"""Of a page, decompressed: pyarrow writes 1024 values, however long they are, before it looks."""
+USUAL_PAGE_BYTES = 64 * MIB
+MAX_RATIO = 1000
+"""Bytes that a byte of a page larger than the usual becomes."""
 MAX_PAGE_VALUES = 2**24
 MAX_CHUNK_VALUES = 2**28
 """Of a column in a row group."""
-MAX_DICTIONARY_BYTES = 4 * MIB
-"""Values that many rows refer to: LeRobot's tables have 1 MiB."""
 DELTA_BYTE_ARRAY = 7
 """An encoding of texts in which each repeats the one before, so that bytes become gigabytes."""
 _HEADER_BYTES, _LONG_HEADER_BYTES = 1 << 12, 16 * MIB
 
 
-def column_sizes(file: pq.ParquetFile, path: Path, columns: Iterable[str]) -> list[int]:
-    """Bytes that these columns of each row group decode to.
+class Sizes(NamedTuple):
+    """What some columns of a row group decode to.
+
+    Args:
+        decoded: bytes of their pages.
+        longest: bytes of the longest text that rows may refer to again and again.
+    """
+
+    decoded: int
+    longest: int
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows that may be decoded together."""
+        return max(1, min(BATCH_ROWS, BATCH_BYTES // max(self.longest, 1)))
+
+
+def column_sizes(file: pq.ParquetFile, path: Path, columns: Iterable[str]) -> list[Sizes]:
+    """What these columns of each row group decode to.
 
     Raises:
         DataError: a page declares more than is read.
@@ -39,16 +61,19 @@ def column_sizes(file: pq.ParquetFile, path: Path, columns: Iterable[str]) -> li
     metadata, wanted = file.metadata, tuple(columns)
     if metadata.num_rows > MAX_TABLE_ROWS:
         raise _too_large(path, f"{metadata.num_rows:,} rows", f"{MAX_TABLE_ROWS:,}")
-    places = [
-        place
-        for place in range(metadata.num_columns)
-        if _root(metadata.schema.column(place).path, file.schema_arrow.names) in wanted
-    ]
-    sizes: list[int] = []
+    leaves = [metadata.schema.column(place) for place in range(metadata.num_columns)]
+    repeated = {
+        place: leaf.max_repetition_level > 0
+        for place, leaf in enumerate(leaves)
+        if _root(leaf.path, file.schema_arrow.names) in wanted
+    }
+    sizes: list[Sizes] = []
     with path.open("rb") as raw:
         for group in range(metadata.num_row_groups):
-            chunks = [metadata.row_group(group).column(place) for place in places]
-            sizes.append(sum(_chunk_size(raw, path, chunk) for chunk in chunks))
+            chunks = {place: metadata.row_group(group).column(place) for place in repeated}
+            found = [_chunk(raw, path, chunks[p], is_list) for p, is_list in repeated.items()]
+            longest = max((size.longest for size in found), default=0)
+            sizes.append(Sizes(sum(size.decoded for size in found), longest))
     return sizes
 
 
@@ -58,32 +83,52 @@ def _root(path: str, names: list[str]) -> str:
     return max(fitting, key=len, default="")
 
 
-def _chunk_size(raw: BinaryIO, path: Path, chunk: Any) -> int:
+def _chunk(raw: BinaryIO, path: Path, chunk: Any, is_list: bool) -> Sizes:
     if chunk.num_values == 0:
-        return 0
+        return Sizes(0, 0)
     start = chunk.data_page_offset
     if chunk.has_dictionary_page and chunk.dictionary_page_offset:
         start = min(start, chunk.dictionary_page_offset)
-    size = values = 0
-    for page in _pages(raw, start, start + chunk.total_compressed_size):
+    size = values = longest = 0
+    for at, page in _pages(raw, start, start + chunk.total_compressed_size):
         told = page.get(5) or page.get(7) or page.get(8) or {}
-        encoding = told.get(4 if 8 in page else 2)
-        where = f"a page of '{chunk.path_in_schema}'"
-        if page[2] > MAX_PAGE_BYTES:
-            raise _too_large(path, f"{where} of {page[2]:,} bytes", f"{MAX_PAGE_BYTES:,}")
-        if 7 in page and page[2] > MAX_DICTIONARY_BYTES:
-            raise _too_large(path, f"{where} that others repeat", f"{MAX_DICTIONARY_BYTES:,}")
-        if told.get(1, 0) > MAX_PAGE_VALUES:
-            raise _too_large(path, f"{where} of {told[1]:,} values", f"{MAX_PAGE_VALUES:,}")
-        if encoding == DELTA_BYTE_ARRAY:
+        _require_small(path, f"a page of '{chunk.path_in_schema}'", page, told)
+        if told.get(4 if 8 in page else 2) == DELTA_BYTE_ARRAY:
             raise DataError(
                 f"{path}: '{chunk.path_in_schema}' is encoded as DELTA_BYTE_ARRAY, which softflow "
                 "does not decode; write the table with pyarrow's own settings"
             )
-        size, values = size + page[2], values + told.get(1, 0)
-    if values > MAX_CHUNK_VALUES:
-        raise _too_large(path, f"a column of {values:,} values", f"{MAX_CHUNK_VALUES:,}")
-    return size
+        if 7 in page and chunk.physical_type == "BYTE_ARRAY":
+            longest = max(longest, _longest(raw, at, page, chunk.compression))
+        size, values = size + page[2], values + (0 if 7 in page else told.get(1, 0))
+    if values > MAX_CHUNK_VALUES or (is_list and values * longest > MAX_PAGE_BYTES):
+        what = f"{values:,} values of up to {longest or 8:,} bytes in '{chunk.path_in_schema}'"
+        raise _too_large(path, what, f"{MAX_CHUNK_VALUES:,} and {MAX_PAGE_BYTES:,} bytes")
+    return Sizes(size, longest)
+
+
+def _require_small(path: Path, where: str, page: dict[int, Any], told: dict[int, Any]) -> None:
+    limit = min(MAX_PAGE_BYTES, max(USUAL_PAGE_BYTES, MAX_RATIO * page[3]))
+    if page[2] > limit:
+        raise _too_large(path, f"{where} of {page[2]:,} bytes", f"{limit:,}")
+    if told.get(1, 0) > MAX_PAGE_VALUES:
+        raise _too_large(path, f"{where} of {told[1]:,} values", f"{MAX_PAGE_VALUES:,}")
+
+
+def _longest(raw: BinaryIO, at: int, page: dict[int, Any], codec: str) -> int:
+    """Bytes of the longest text in a dictionary: each is a length of four bytes, and the text."""
+    raw.seek(at)
+    data = raw.read(page[3])
+    if codec != "UNCOMPRESSED":
+        try:
+            data = pa.decompress(data, page[2], codec.lower(), asbytes=True)
+        except (pa.ArrowException, ValueError):
+            return page[2]  # of a kind of LZ4 that only Parquet knows
+    longest = place = 0
+    while place + 4 <= len(data):
+        length = int.from_bytes(data[place : place + 4], "little")
+        longest, place = max(longest, length), place + 4 + length
+    return min(longest, page[2])
 
 
 def _too_large(path: Path, what: str, limit: str) -> DataError:
@@ -92,8 +137,8 @@ def _too_large(path: Path, what: str, limit: str) -> DataError:
     )
 
 
-def _pages(raw: BinaryIO, start: int, stop: int) -> Iterator[dict[int, Any]]:
-    """The header of every page of a column in a row group: number of a field -> value."""
+def _pages(raw: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, dict[int, Any]]]:
+    """Where every page of a column in a row group begins, and its header: field -> value."""
     while start < stop:
         raw.seek(start)
         try:
@@ -104,7 +149,7 @@ def _pages(raw: BinaryIO, start: int, stop: int) -> Iterator[dict[int, Any]]:
             page, length = _struct(raw.read(_LONG_HEADER_BYTES), 0)
         if page[2] < 0 or page[3] < 0:
             raise ValueError("a page of a negative size")
-        yield page
+        yield start + length, page
         start += length + page[3]
 
 

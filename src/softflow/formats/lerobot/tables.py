@@ -178,8 +178,9 @@ def _actions(path: Path, size: int) -> Iterator[np.ndarray]:
         DataError: the table is missing or damaged, or has no column "action".
     """
     with damage_named(path), opened_table(path) as file:
-        column_sizes(file, path, ["action"])
-        for batch in file.iter_batches(ACTION_ROWS, columns=["action"]):
+        sizes = column_sizes(file, path, ["action"])
+        rows = ACTION_ROWS if all(size.longest == 0 for size in sizes) else 1
+        for batch in file.iter_batches(rows, columns=["action"]):
             table = pa.Table.from_batches([batch])
             require_columns(table, ["action"], str(path))
             yield numbers(table, "action", (size,), str(path))
