@@ -299,6 +299,7 @@ def test_pages_of_any_size(
     assert "a page of" in refused(dataset, outside)
 
 
+@pytest.mark.slow
 def test_one_value_for_many_rows(
     healthy: dict[str, Path], dataset: Path, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,6 +343,7 @@ def test_pictures_of_a_long_episode_are_read(tmp_path: Path, side: int, steps: i
     np.testing.assert_array_equal(found.observations[CAMERA], frames)
 
 
+@pytest.mark.slow
 def test_one_row_of_many_values(dataset: Path, outside: Outside) -> None:
     columns = rows(0, 8)
     long = pa.array([[0.0] * (2**24 + 8)] + [[0.0] * 3] * 7, pa.list_(pa.float32()))
@@ -480,7 +482,7 @@ def test_damaged_files(copy: Path, outside: Outside) -> None:
 def test_many_flipped_bytes(copy: Path, outside: Outside) -> None:
     for file in sorted([*copy.rglob("*.parquet"), *copy.rglob("*.mp4")]):
         original = file.read_bytes()
-        for _, content in damaged(original, cuts=10, flips=30):
+        for _, content in damaged(original, cuts=6, flips=12):
             file.write_bytes(content)
             with outside.watched():
                 outcome(lambda: read_all(copy))

@@ -265,7 +265,7 @@ def mcap_with(
     return MAGIC + b"".join(parts) + MAGIC
 
 
-LIES = [2 * GIB, 1000, 0, 2**63]
+LIES = [1000, 0, *[pytest.param(n, marks=pytest.mark.slow) for n in (2 * GIB, 2**63)]]
 
 
 @pytest.mark.parametrize("declared", LIES)
@@ -274,7 +274,7 @@ def test_chunks_that_decompress_to_gigabytes(
     tmp_path: Path, outside: Outside, how: str, declared: int
 ) -> None:
     path = tmp_path / "a.mcap"
-    bomb = zeros_in_zstd(2 * GIB) if how == "zstd" else lz4.frame.compress(bytes(2**28))
+    bomb = zeros_in_zstd(2 * GIB) if how == "zstd" else lz4.frame.compress(bytes(2**27))
     for compressed in (bomb, zeros_in_zstd(2 * GIB, 1000) if how == "zstd" else bomb):
         path.write_bytes(mcap_with([chunk_record(compressed, how, min(declared, 2**63))]))
         # What a gigabyte is decoded to before it is given up is the limit itself.
@@ -325,6 +325,7 @@ def test_chunks_in_chunks(tmp_path: Path, outside: Outside) -> None:
     refused(path, outside)
 
 
+@pytest.mark.slow
 def test_compressed_files_and_messages_end_at_a_limit(
     healthy: dict[str, Path], tmp_path: Path, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -576,7 +577,7 @@ def test_bags_of_many_years(ros: Any, tmp_path: Path, outside: Outside) -> None:
 def test_damaged_files(bag: Path, outside: Outside) -> None:
     for file in sorted(bag.iterdir()):
         original = file.read_bytes()
-        for how, content in damaged(original, cuts=6, flips=16):
+        for how, content in damaged(original, cuts=3, flips=5):
             file.write_bytes(content)
             with outside.watched():
                 message = outcome(lambda: read_all(bag))
@@ -588,7 +589,7 @@ def test_damaged_files(bag: Path, outside: Outside) -> None:
 def test_many_flipped_bytes(bag: Path, outside: Outside) -> None:
     for file in sorted(bag.iterdir()):
         original = file.read_bytes()
-        for _, content in damaged(original, cuts=10, flips=60):
+        for _, content in damaged(original, cuts=8, flips=25):
             file.write_bytes(content)
             with outside.watched():
                 outcome(lambda: read_all(bag))
