@@ -20,7 +20,7 @@ install_import_hook(
     ["softflow.models", "softflow.sampling", "softflow.training"], "shape_checker.check_types"
 )
 
-pytest_plugins = ["toy_episodes"]
+pytest_plugins = ["toy_episodes", "strangers"]
 
 # Tests run in several processes; more threads than cores only slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -55,11 +55,6 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def outside(tmp_path: Path) -> Outside:
-    return Outside(tmp_path)
-
-
 def repacked(path: Path, changes: dict[str, bytes | None], how: int = zipfile.ZIP_STORED) -> None:
     """Write an episode file anew with other entries; None leaves one out."""
     with zipfile.ZipFile(path) as archive:
@@ -401,11 +396,3 @@ def test_a_folder_under_that_name(path: Path) -> None:
     assert outcome(lambda: read_all(path))
     shutil.rmtree(path)
     assert "gone" in outcome(lambda: read_all(path))
-
-
-@pytest.mark.parametrize(
-    "name", ["a\\..\\b", "a\0b", "a\nb", "\x1b[31m", "\udc80", "x" * 300, "../../x", "a/b"]
-)
-def test_keys_that_are_no_names_of_files(name: str) -> None:
-    with pytest.raises(DataError, match="has the key"):
-        DataSpec({f"observation.images.{name}": (8, 8, 3)}, 1, (-1.0,), (1.0,), 10.0)

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from softflow.errors import SoftflowError
 
 MIB = 1024**2
@@ -82,6 +84,12 @@ class Outside:
         assert taken < seconds, f"{taken:.1f} s"
         assert waited < 10 * seconds, f"{waited:.1f} s"
         assert grown < growth, f"{grown / MIB:.0f} MiB more"
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Outside:
+    """Beside the data of a test."""
+    return Outside(tmp_path)
 
 
 def outcome(read: Callable[[], object]) -> str:
