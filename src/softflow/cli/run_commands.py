@@ -109,7 +109,7 @@ class Evaluate:
     rule: Literal["auto", "value", "likelihood"] = "auto"
     """How a chunk is chosen: by critic, by likelihood, or what the checkpoint's stage uses."""
     candidates: int = 0
-    """Chunks sampled a decision; 0 takes the configuration's number."""
+    """Chunks sampled a decision; 0 takes the configuration's number for its stage."""
     workers: int = 2
     """Simulator processes."""
     out: Path | None = None
@@ -298,7 +298,7 @@ def evaluate_checkpoint(options: Evaluate) -> None:
     rule = options.rule
     if rule == "auto":
         rule = "likelihood" if stage == "imitation" else "value"
-    candidates = options.candidates or config.execution_candidates
+    candidates = options.candidates or config.candidates_after(stage)
     folder = options.out or checkpoint.parent.parent / "evaluations" / "extra"
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{checkpoint.name}-{weights_identity(checkpoint)[:8]}"

@@ -208,7 +208,7 @@ class Run:
     def selection(self, stage: StageName) -> SelectionConfig:
         """The deployed rule after a stage: by likelihood until a critic exists, then Alg. 2."""
         return SelectionConfig(
-            self.config.execution_candidates,
+            self.config.candidates_after(stage),
             self.config.sampling_std,
             "likelihood" if stage == "imitation" else "value",
         )
@@ -246,7 +246,7 @@ class Run:
             self.data.offline,
             self.online.data((round_index + 1) * stage.episodes_per_round),
             stage.batch_size,
-            stage.offline_ratio,
+            stage.mixture,
             self.config.seed,
             "online_rl",
             self.data.weights("online_rl", self.data.offline),
