@@ -18,6 +18,7 @@ from rich.table import Table
 
 from benchmarks import (
     action_selection,
+    checkpoint_time,
     data_append,
     data_images,
     data_import,
@@ -34,6 +35,7 @@ Name = Literal[
     "action_selection",
     "update_small",
     "update_paper",
+    "checkpoint",
     "data",
     "data_images",
     "data_memory",
@@ -72,6 +74,7 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "update_paper": lambda: update_time.run(
             "paper-real", robot, "≤ 2", turns, options.paper_batch, device
         ),
+        "checkpoint": lambda: checkpoint_time.run("paper-real", robot, turns, device),
         "data": lambda: data_throughput.run(small.imitation.batch_size, turns),
         "data_images": lambda: data_images.run(small.model.chunk, turns),
         "data_memory": lambda: data_memory.run(small.model.chunk, small.imitation.batch_size),

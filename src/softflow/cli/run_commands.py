@@ -256,8 +256,10 @@ def train(options: Train) -> None:
         try:
             run_stages(run, options.stages)
         finally:
-            run.close()
-            write_report(options.run)
+            try:
+                run.close()
+            finally:
+                write_report(options.run)
 
 
 def _without_environment(options: Train, num_successes: int) -> Train:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -44,6 +45,19 @@ class CheckpointParts:
 
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     documents: dict[str, Any] = field(default_factory=dict)
+
+    def copied(self, into: CheckpointParts | None = None) -> CheckpointParts:
+        """The same with tensors of its own, in the memory of the CPU: the originals may change.
+
+        Args:
+            into: an earlier copy that nobody needs any more; its memory is used where it fits,
+                because fresh memory costs several times what copying does.
+        """
+        copies = CheckpointParts(documents=dict(self.documents))
+        for key, tensors in self.tensors.items():
+            memory = into.tensors.get(key, {}) if into else {}
+            copies.tensors[key] = {n: _copy(tensor, memory.get(n)) for n, tensor in tensors.items()}
+        return copies
 
 
 def write_checkpoint(root: Path, name: str, parts: CheckpointParts) -> Path:
@@ -164,6 +178,12 @@ def prune_checkpoints(root: Path, keep: int, protected: frozenset[str] = frozens
     for name in names:
         if name not in kept:
             shutil.rmtree(root / name)
+
+
+def _copy(tensor: Tensor, into: Tensor | None) -> Tensor:
+    if into is not None and (into.shape, into.dtype) == (tensor.shape, tensor.dtype):
+        return into.copy_(tensor.detach())
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 def _write_files(folder: Path, parts: CheckpointParts) -> dict[str, str]:

@@ -247,7 +247,8 @@ class TrainingConfig:
         seed: of weights, batches, noise and episodes.
         num_workers: simulator processes; the result does not depend on it.
         device: torch device of the learner.
-        checkpoint_interval_s: longest training time a kill can cost.
+        checkpoint_interval_s: longest training time a kill can cost, beside the time that writing
+            a checkpoint takes.
     """
 
     model: ModelConfig
