@@ -49,7 +49,7 @@ def run(name: str, config: TrainingConfig, turns: int, device: str) -> Section:
         Row(COPIES, timings.ms(COPIES), timings.ratio(COPIES, WAITS), "≤ 0.1", first),
         Row("longest pause meanwhile", timings.ms(PAUSE), note="of a thread that runs Python"),
     ]
-    return Section(f"One checkpoint at `{name}` size", "this ÷ before", rows)
+    return Section(f"One checkpoint at `{name}` size", "this ÷ waiting", rows)
 
 
 def _trained(config: TrainingConfig) -> Learner:

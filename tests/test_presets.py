@@ -77,7 +77,7 @@ SIMULATION: dict[str, Any] = {
     "online_rl.actor_candidates": 128,
     "online_rl.target_candidates": 128,
     "execution_candidates": 128,  # App. C2
-    "rl_execution_candidates": 128,
+    "rl_execution_candidates": None,
     "online_rl.mixing": "fixed",  # App. C2
     "online_rl.offline_ratio": 0.5,
     "noise_std": 0.05,  # IV-E
@@ -148,7 +148,7 @@ def test_every_number_of_a_paper_preset_names_its_section() -> None:
     for builder in (presets._paper_networks, presets.paper_sim, presets.paper_real):
         lines = inspect.getsource(builder).splitlines()
         for before, line in pairwise(lines):
-            if re.match(r"\s+\w+=([\d.\"_e-]+|\"\w+\"),", line):
+            if re.match(r"\s+\w+=([\d.\"_e-]+|\"\w+\"|None),", line):
                 said = line.partition("#")[2] or before.strip().removeprefix("#")
                 assert re.search(r"silent|as offline|IV-|V-|App\.|Alg\.|Eq\.|Fig\.", said), line
 

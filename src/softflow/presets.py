@@ -109,7 +109,7 @@ def paper_sim() -> TrainingConfig:
         critic_noise_std=0.0,  # silent: none is mentioned
         sampling_std=0.7,  # IV-E
         execution_candidates=128,  # App. C2: simulation
-        rl_execution_candidates=128,  # App. C2: simulation; 24 is for the robot's GPU memory
+        rl_execution_candidates=None,  # App. C2: 24 in RL is for the robot's GPU memory
         eval_episodes=100,  # V-A
         round_eval_episodes=0,  # silent
     )
@@ -230,7 +230,6 @@ def small() -> TrainingConfig:
         critic_noise_std=0.1,
         sampling_std=0.5,
         execution_candidates=16,
-        rl_execution_candidates=None,
         eval_episodes=100,
     )
 

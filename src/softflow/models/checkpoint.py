@@ -21,12 +21,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from softflow.errors import CheckpointError, StoreError
 from softflow.models.earlier_versions import upgraded_weights
-from softflow.utils.files import read_json, sha256_of, sync_to_disk, write_bytes, write_json
+from softflow.models.tensor_file import write_tensors
+from softflow.utils.files import read_json, sha256_of, sync_to_disk, write_json
 
 FORMAT_VERSION = 2
 MANIFEST = "MANIFEST.json"
@@ -193,8 +194,7 @@ def _write_files(folder: Path, parts: CheckpointParts) -> dict[str, str]:
         path = folder / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         if relative in payloads:
-            tensors = payloads[relative]
-            write_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
+            write_tensors(path, payloads[relative])
         else:
             write_json(path, parts.documents[relative.removesuffix(".json")])
         digests[relative] = sha256_of(path)

@@ -15,8 +15,7 @@ class CheckpointWriter:
     was asked for. A kill at any moment costs the one in flight, never an earlier one. An error of
     the thread is raised by the next `start`, `wait` or `close`, once.
 
-    Memory: a second copy of the tensors from the first `start` on, and the bytes of one file while
-    it is written.
+    Memory: a second copy of the tensors, from the first `start` on.
     """
 
     def __init__(self) -> None:
