@@ -12,7 +12,7 @@ REQUIREMENTS := pyproject.toml constraints.txt
 TEST_WORKERS ?= 2
 # Tests write many small files and flush each to the disk; in memory that costs nothing.
 TEST_FOLDER := $(if $(TMPDIR),$(TMPDIR),$(shell test -w /dev/shm && echo /dev/shm || echo /tmp))
-PYTEST := TMPDIR=$(TEST_FOLDER) $(BIN)/python -m pytest -n $(TEST_WORKERS)
+PYTEST := TMPDIR=$(TEST_FOLDER) $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 DEMO_FLAGS ?=
 
 .PHONY: help demo test test-fast check bench
@@ -24,10 +24,10 @@ demo: $(STAMP)-run ## train all four stages on a small task, then write a report
 	@$(BIN)/softflow demo $(DEMO_FLAGS)
 
 test: $(STAMP)-dev $(STAMP)-robomimic $(STAMP)-lerobot ## run the tests
-	@$(PYTEST) --dist loadfile
+	@$(PYTEST)
 
 test-fast: $(STAMP)-dev ## run the tests that take milliseconds: for work in progress
-	@$(PYTEST) --dist loadfile -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 check: $(STAMP)-dev ## lint, formatting, types, and the direction of imports
 	@$(BIN)/ruff check .

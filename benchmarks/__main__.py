@@ -18,6 +18,7 @@ from rich.table import Table
 
 from benchmarks import (
     action_selection,
+    checkpoint_time,
     data_append,
     data_images,
     data_import,
@@ -34,6 +35,7 @@ Name = Literal[
     "action_selection",
     "update_small",
     "update_paper",
+    "checkpoint",
     "data",
     "data_images",
     "data_memory",
@@ -56,22 +58,23 @@ class Options:
     turns: int = 5
     """Timed turns of every comparison; the median and the quartiles are reported."""
     paper_batch: int = 48
-    """Batch size of every update at `paper` size (App. C2: 48 in the RL stages)."""
+    """Batch size of every update at `paper-real` size (App. C2: 48 in the RL stages)."""
     json: Path | None = None
     """File for the numbers."""
 
 
 def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
     """What each name measures, at the sizes of the presets."""
-    small, paper = preset("small"), preset("paper")
+    small, decision, robot = preset("small"), preset("paper-sim"), preset("paper-real")
     turns, device = options.turns, options.device
-    size = action_selection.DecisionSize(paper.model)
+    size = action_selection.DecisionSize(decision.model)
     return {
         "action_selection": lambda: action_selection.run(size, turns, device),
         "update_small": lambda: update_time.run("small", small, "≤ 4", turns, None, device),
         "update_paper": lambda: update_time.run(
-            "paper", paper, "≤ 2", turns, options.paper_batch, device
+            "paper-real", robot, "≤ 2", turns, options.paper_batch, device
         ),
+        "checkpoint": lambda: checkpoint_time.run("paper-real", robot, turns, device),
         "data": lambda: data_throughput.run(small.imitation.batch_size, turns),
         "data_images": lambda: data_images.run(small.model.chunk, turns),
         "data_memory": lambda: data_memory.run(small.model.chunk, small.imitation.batch_size),

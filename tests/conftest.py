@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ install_import_hook(
     ["softflow.models", "softflow.sampling", "softflow.training"], "shape_checker.check_types"
 )
 
-pytest_plugins = ["toy_episodes"]
+pytest_plugins = ["toy_episodes", "strangers"]
 
 # Tests run in several processes; more threads than cores only slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,6 +28,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The same examples on every run, and no failure because a machine was busy.
 settings.register_profile("softflow", derandomize=True, deadline=None, database=None)
 settings.load_profile("softflow")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of slow tests first: the last ones to start decide when the workers are done."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    total = Counter(item.path for item in items)
+    items.sort(key=lambda item: -slow[item.path] / total[item.path])
 
 
 @pytest.fixture(scope="session")

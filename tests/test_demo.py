@@ -10,7 +10,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from training_processes import TIMEOUT_S
 from warm_python import warm_python
 
 from softflow.data.episode_store import EpisodeStore
@@ -37,7 +36,7 @@ TINY = (
 def demo(run: Path, eval_episodes: int, die_at: str = "") -> tuple[int, str]:
     """`softflow demo` in a process of its own; its status and what it and its workers said."""
     words = ["demo", "--run", str(run), *TINY, f"--eval-episodes={eval_episodes}"]
-    return warm_python().run(words, {"DIE_AT": die_at} if die_at else {}, TIMEOUT_S)
+    return warm_python().run(words, die_at)
 
 
 def demonstrations(run: Path) -> dict[str, tuple[int, bytes]]:

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from dataclasses import fields, is_dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from softflow import presets
 from softflow.errors import ConfigError
 from softflow.presets import PRESETS, preset
-from softflow.training.config import TrainingConfig
+from softflow.training.config import STAGES, TrainingConfig
 from softflow.training.persistence import config_from_json, config_to_json
 
-PAPER: dict[str, Any] = {
-    # IV-E and V-A
+BOTH: dict[str, Any] = {
+    # III and Eq. 7: chunks are executed whole; IV-E
     "model.chunk.chunk_length": 10,
     "model.chunk.execution_horizon": 10,
-    "noise_std": 0.05,
+    "model.chunk.history_length": 1,
     "sampling_std": 0.7,
     "offline_rl.bc_coef": 0.1,
-    "eval_episodes": 100,
-    # V-B: rounds of 10 episodes and 500 updates
-    "critic_warmup.num_updates": 5_000,
-    "offline_rl.num_updates": 1_000,
-    "online_rl.num_updates": 500,
-    "online_rl.num_rounds": 5,
-    "online_rl.episodes_per_round": 10,
+    "online_rl.bc_coef": 0.1,
+    "online_rl.bc_decay": 1.0,
     # App. C1
     "model.policy.num_layers": 16,
     "model.policy.dim": 256,
     "model.policy.num_heads": 8,
     "model.policy.mlp_dim": 768,
     "model.policy.head_hidden_dim": 512,
+    "model.encoder.token_dim": 512,
     "model.critic.dim": 512,
     "model.critic.num_heads": 8,
     "model.critic.num_layers": 3,
@@ -41,20 +41,78 @@ PAPER: dict[str, Any] = {
     "model.critic.num_critics": 2,
     "model.critic.num_bins": 101,
     # App. C2
-    "imitation.num_updates": 30_000,
+    "imitation.batch_size": 256,
     "imitation.learning_rate": 1e-4,
-    "imitation.dropout": 0.5,
-    "critic_warmup.learning_rate": 2e-4,
-    "critic_warmup.batch_size": 48,
+    "critic_warmup.num_updates": 5_000,
     "critic_warmup.target_candidates": 1,
+    "critic_warmup.batch_size": 48,
+    "critic_warmup.learning_rate": 2e-4,
+    "critic_warmup.dropout": 0.1,
+    "offline_rl.batch_size": 48,
+    "offline_rl.learning_rate": 2e-4,
     "offline_rl.dropout": 0.1,
-    "online_rl.actor_candidates": 24,
-    "online_rl.target_candidates": 24,
-    "online_rl.offline_ratio": 0.5,
+    "online_rl.batch_size": 48,
+    "online_rl.learning_rate": 2e-4,
+    "online_rl.dropout": 0.1,
+    "online_rl.num_updates": 500,
+    "online_rl.num_rounds": 5,
+    "online_rl.episodes_per_round": 10,
     "discount": 0.997,
     "tau": 0.05,
     "weight_decay": 1e-4,
-    "execution_candidates": 128,
+    # nothing that the paper does not mention
+    "critic_noise_std": 0.0,
+    "imitation.learning_rate_decay": 0.0,
+    "critic_warmup.learning_rate_decay": 0.0,
+    "offline_rl.learning_rate_decay": 0.0,
+    "online_rl.learning_rate_decay": 0.0,
+}
+SIMULATION: dict[str, Any] = {
+    "model.chunk.prefix_length": 0,
+    "imitation.num_updates": 30_000,  # App. C2
+    "imitation.dropout": 0.5,  # App. C2
+    "offline_rl.num_updates": 235_000,  # V-A: 270k in all
+    "offline_rl.actor_candidates": 128,  # App. C2
+    "offline_rl.target_candidates": 128,
+    "online_rl.actor_candidates": 128,
+    "online_rl.target_candidates": 128,
+    "execution_candidates": 128,  # App. C2
+    "rl_execution_candidates": None,
+    "online_rl.mixing": "fixed",  # App. C2
+    "online_rl.offline_ratio": 0.5,
+    "noise_std": 0.05,  # IV-E
+    "eval_episodes": 100,  # V-A
+    "round_eval_episodes": 0,
+}
+SCISSORS: dict[str, Any] = {
+    "model.chunk.prefix_length": 3,  # Fig. 7, App. A3
+    "imitation.num_updates": 200_000,  # App. C2
+    "imitation.dropout": 0.2,  # App. C2
+    "offline_rl.num_updates": 1_000,  # V-B
+    "offline_rl.actor_candidates": 24,  # App. C2
+    "offline_rl.target_candidates": 24,
+    "online_rl.actor_candidates": 24,
+    "online_rl.target_candidates": 24,
+    "execution_candidates": 64,  # App. C2
+    "rl_execution_candidates": 24,  # App. C2
+    "online_rl.mixing": "by_size",  # App. C2
+    "online_rl.offline_weight": 0.5,
+    "noise_std": 0.01,  # IV-E
+    "eval_episodes": 10,  # V-B
+    "round_eval_episodes": 10,  # Fig. 4
+}
+PAPER = [
+    *(("paper-sim", *item) for item in (BOTH | SIMULATION).items()),
+    *(("paper-real", *item) for item in (BOTH | SCISSORS).items()),
+]
+NOT_OF_THE_PAPER = {
+    "model.policy.split_seed",
+    "model.encoder.hidden_dim",
+    "model.encoder.state_tokens",
+    "seed",
+    "num_workers",
+    "device",
+    "checkpoint_interval_s",
 }
 
 
@@ -70,16 +128,41 @@ def changed(config: Any, path: str, value: Any) -> Any:
     return replace(config, **{name: changed(getattr(config, name), rest, value) if rest else value})
 
 
-@pytest.mark.parametrize(("path", "value"), PAPER.items())
-def test_paper_has_the_numbers_of_the_paper(path: str, value: Any) -> None:
-    assert value_at(preset("paper"), path) == value
+@pytest.mark.parametrize(("name", "path", "value"), PAPER)
+def test_a_paper_preset_has_the_numbers_of_its_sections(name: str, path: str, value: Any) -> None:
+    assert value_at(preset(name), path) == value
 
 
-def test_paper_is_the_method_of_the_paper_without_additions() -> None:
-    config = preset("paper")
-    assert (config.model.chunk.prefix_length, config.model.chunk.history_length) == (0, 1)
-    assert config.online_rl.bc_decay == 1.0
-    assert config.critic_noise_std == 0.0
+@pytest.mark.parametrize("name", ["paper-sim", "paper-real"])
+def test_every_number_of_a_paper_preset_is_held_or_not_the_papers(name: str) -> None:
+    config = preset(name)
+    held = {path for whose, path, _ in PAPER if whose == name} | NOT_OF_THE_PAPER
+    unused = "offline_weight" if config.online_rl.mixing == "fixed" else "offline_ratio"
+    free = ("model.actions.", "data.")
+    others = [path for path in leaves(config) if not path.startswith(free)]
+    assert set(others) - held == {f"online_rl.{unused}"}
+
+
+def test_every_number_of_a_paper_preset_names_its_section() -> None:
+    """Above it or beside it, whatever it is set to."""
+    for builder in (presets._paper_networks, presets.paper_sim, presets.paper_real):
+        lines = inspect.getsource(builder).splitlines()
+        for before, line in pairwise(lines):
+            if re.match(r"\s+\w+=([\d.\"_e-]+|\"\w+\"|None),", line):
+                said = line.partition("#")[2] or before.strip().removeprefix("#")
+                assert re.search(r"silent|as offline|IV-|V-|App\.|Alg\.|Eq\.|Fig\.", said), line
+
+
+def test_the_robot_acts_with_other_numbers_of_candidates_after_imitation() -> None:
+    config = preset("paper-real")
+    assert [config.candidates_after(stage) for stage in STAGES] == [64, 24, 24, 24]
+    small = preset("small")
+    assert [small.candidates_after(stage) for stage in STAGES] == [16] * 4
+
+
+def test_paper_is_no_preset_but_says_which_two_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"choose paper-sim .* or paper-real"):
+        preset("paper")
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -110,7 +193,7 @@ def test_the_online_budget_is_at_most_100_episodes(name: str) -> None:
 
 
 def test_an_unknown_preset_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="choose one of paper, small, demo"):
+    with pytest.raises(ConfigError, match="choose one of paper-sim, paper-real, small, demo"):
         preset("samll")
 
 
@@ -124,6 +207,7 @@ BAD = [
     ("noise_std", float("nan")),
     ("sampling_std", -1.0),
     ("execution_candidates", 0),
+    ("rl_execution_candidates", 0),
     ("num_workers", 0),
     ("seed", -1),
     ("seed", 2**63),
@@ -145,6 +229,9 @@ BAD = [
     ("online_rl.num_rounds", -1),
     ("online_rl.episodes_per_round", 0),
     ("online_rl.offline_ratio", 1.1),
+    ("online_rl.offline_weight", -0.5),
+    ("online_rl.offline_weight", float("inf")),
+    ("online_rl.mixing", "by size"),
     ("online_rl.bc_decay", 0.0),
     ("model.chunk.chunk_length", 0),
     ("model.chunk.execution_horizon", 99),
@@ -179,4 +266,4 @@ def leaves(config: Any, where: str = "") -> list[str]:
 def test_every_number_of_a_run_is_in_its_configuration() -> None:
     """A guard for the test above: it should know the settings that exist."""
     known = set(leaves(preset("small")))
-    assert {path for path, _ in BAD} | set(PAPER) <= known
+    assert {path for path, _ in BAD} | {path for _, path, _ in PAPER} <= known

@@ -195,6 +195,11 @@ def test_an_unknown_preset_lists_the_presets(softflow: Say) -> None:
     assert is_clear_refusal(answer, 'no preset "samll"', ", ".join(PRESETS))
 
 
+def test_the_paper_preset_of_before_says_which_two_to_choose_from(softflow: Say) -> None:
+    answer = softflow("train", "paper", "--dataset", "x", "--run", "y")
+    assert is_clear_refusal(answer, "paper-sim", "paper-real")
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [

@@ -186,3 +186,11 @@ def test_float_images_are_refused(
     as_float = {**episode.observations, key: episode.observations[key].astype(np.float32)}
     with pytest.raises(DataError, match="expected uint8"):
         dataclasses.replace(episode, observations=as_float).validate(image_spec)
+
+
+@pytest.mark.parametrize(
+    "name", ["a\\..\\b", "a\0b", "a\nb", "\x1b[31m", "\udc80", "x" * 300, "../../x", "a/b"]
+)
+def test_keys_that_are_no_names_of_files(name: str) -> None:
+    with pytest.raises(DataError, match="has the key"):
+        DataSpec({f"observation.images.{name}": (8, 8, 3)}, 1, (-1.0,), (1.0,), 10.0)

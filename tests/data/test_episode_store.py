@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from numcodecs.zstd import compress
 from zarr.storage import ZipStore
 
 from softflow.data.chunk_spec import ChunkSpec
@@ -302,16 +303,22 @@ def test_verify_finds_damaged_pixels(filled: EpisodeStore) -> None:
 
 
 def test_checksum_catches_what_the_zip_cannot(filled: EpisodeStore) -> None:
-    """A chunk missing from a well-formed zip would read as zeros."""
+    """Other numbers in a well-formed zip; a missing chunk, which Zarr would read as zeros."""
     path = filled.episode_path(0)
+    chunk = "data/action/c/0/0"
     with zipfile.ZipFile(path) as old:
         entries = {name: old.read(name) for name in old.namelist()}
-    del entries["data/action/c/0/0"]
-    with zipfile.ZipFile(path, "w") as new:
-        for name, content in entries.items():
-            new.writestr(name, content)
-    with pytest.raises(StoreError, match="checksum of 'data/action' does not match"):
-        filled.episode(0)
+    length, width = filled.episode(0).actions.shape
+    other = {chunk: compress(bytes(4 * length * width), 1)}
+    for changed, message in (
+        (entries | other, "checksum of 'data/action' does not match"),
+        ({name: entries[name] for name in entries if name != chunk}, "'action' has 0 of 1 chunks"),
+    ):
+        with zipfile.ZipFile(path, "w") as new:
+            for name, content in changed.items():
+                new.writestr(name, content)
+        with pytest.raises(StoreError, match=message):
+            filled.episode(0)
 
 
 def test_second_writer_in_this_process_is_refused(filled: EpisodeStore) -> None:

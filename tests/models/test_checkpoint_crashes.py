@@ -59,6 +59,7 @@ from pathlib import Path
 import torch
 from softflow.errors import StoreError
 from softflow.models.checkpoint import CheckpointParts, write_checkpoint
+from softflow.models.checkpoint_writer import CheckpointWriter
 
 {inspect.getsource(numbered)}
 {inspect.getsource(name_of)}
@@ -73,6 +74,21 @@ def forever(root, index):
     while True:
         write_checkpoint(root, name_of(index), numbered(index))
         say("written", index)
+        index += 1
+
+def beside(root, index):
+    parts, writer = numbered(index), CheckpointWriter()
+    while True:
+        for tensors in parts.tensors.values():
+            for tensor in tensors.values():
+                tensor.fill_(float(index))
+        parts.documents["training_state/position"] = index
+        name = name_of(index)
+        writer.start(parts, lambda copied, name=name: write_checkpoint(root, name, copied))
+        for tensors in parts.tensors.values():
+            for tensor in tensors.values():
+                tensor.fill_(-1.0)
+        say("written", index - 1)
         index += 1
 
 def die_at_change(root, index, change):
@@ -165,12 +181,16 @@ def nursery() -> Iterator[Nursery]:
 
 
 @pytest.mark.slow
-def test_kill_9_at_random_moments(tmp_path: Path, nursery: Nursery) -> None:
-    """A run that is killed again and again: each time it finds its last checkpoint, whole."""
+@pytest.mark.parametrize("mode", ["forever", "beside"])
+def test_kill_9_at_random_moments(tmp_path: Path, nursery: Nursery, mode: str) -> None:
+    """A run that is killed again and again: each time it finds its last checkpoint, whole.
+
+    Also where a thread writes, from a copy, while the process changes its tensors.
+    """
     delays, interrupted, index = random.Random(0), 0, 0
     for number in range(25):
         kill = (number % 3, delays.uniform(0.0, 0.03))
-        lines = nursery.run("forever", tmp_path, index + 1, kill=kill)
+        lines = nursery.run(mode, tmp_path, index + 1, kill=kill)
         told = max((int(x.split()[1]) for x in lines if x.startswith("written")), default=index)
         interrupted += any(path.name.startswith(".tmp-") for path in tmp_path.iterdir())
         last = last_checkpoint(tmp_path)

@@ -21,6 +21,7 @@ from softflow.errors import ConfigError, DataError, StoreError
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.sampling.chunk_sampler import ChunkSampler, MixtureSampler
+from softflow.sampling.mixing import FixedRatio
 
 STATE = "observation.state"
 CAMERA = "observation.images.front"
@@ -252,7 +253,9 @@ def test_chosen_episodes_only(tmp_path: Path) -> None:
 def mixture(tmp_path: Path, ratio: float, batch_size: int = 10) -> MixtureSampler:
     offline = ChunkDataset(line_store(tmp_path / "offline", TERMINATED), ChunkSpec(2, 2))
     online = ChunkDataset(line_store(tmp_path / "online"), ChunkSpec(2, 2), offline=False)
-    return MixtureSampler(offline, online, batch_size, ratio, seed=0, stream="online_rl")
+    return MixtureSampler(
+        offline, online, batch_size, FixedRatio(ratio), seed=0, stream="online_rl"
+    )
 
 
 @pytest.mark.parametrize(
@@ -277,10 +280,10 @@ def test_mixture_refuses_what_does_not_fit(tmp_path: Path, spec: DataSpec) -> No
     offline = ChunkDataset(EpisodeStore.open(tmp_path / "offline"), ChunkSpec(2, 2))
     other_chunk = ChunkDataset(offline.store, ChunkSpec(3, 2))
     with pytest.raises(ConfigError, match="same ChunkSpec"):
-        MixtureSampler(offline, other_chunk, 4, 0.5, 0, "s")
+        MixtureSampler(offline, other_chunk, 4, FixedRatio(0.5), 0, "s")
     other_data = ChunkDataset(EpisodeStore.create(tmp_path / "other", spec), ChunkSpec(2, 2))
     with pytest.raises(DataError, match="action_dim: 1 and 2"):
-        MixtureSampler(offline, other_data, 4, 0.5, 0, "s")
+        MixtureSampler(offline, other_data, 4, FixedRatio(0.5), 0, "s")
 
 
 def test_empty_dataset_is_refused_when_drawn_from(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from softflow.errors import ConfigError, StoreError
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.sampling.chunk_sampler import ChunkSampler, MixtureSampler
+from softflow.sampling.mixing import FixedRatio
 from softflow.sampling.prefetch import Prefetcher
 
 CHUNK = ChunkSpec(4, 2, history_length=2)
@@ -69,7 +70,7 @@ def test_batches_from_before_the_data_grew_are_thrown_away(
     store = EpisodeStore.create(tmp_path / "online", image_spec)
     store.append(make_episode(image_spec, length=3, seed=8))
     online = ChunkDataset(store, CHUNK, offline=False)
-    sampler = MixtureSampler(dataset, online, 12, 0.5, seed=0, stream="online_rl")
+    sampler = MixtureSampler(dataset, online, 12, FixedRatio(0.5), seed=0, stream="online_rl")
     with Prefetcher(sampler, 0, 40, num_workers=2, depth=6) as batches:
         for step in range(12):
             assert_equal(batches.batch(step), sampler.batch(step))
@@ -77,7 +78,7 @@ def test_batches_from_before_the_data_grew_are_thrown_away(
                 store.append(make_episode(image_spec, length=20, seed=step))
                 assert online.add_new_episodes() == 1
         fresh = MixtureSampler(
-            dataset, ChunkDataset(store, CHUNK, offline=False), 12, 0.5, 0, "online_rl"
+            dataset, ChunkDataset(store, CHUNK, offline=False), 12, FixedRatio(0.5), 0, "online_rl"
         )
         assert_equal(batches.batch(12), fresh.batch(12))
 

@@ -1,4 +1,4 @@
-"""Command lines that are wrong in one way each: the corpus of `tests/cli/test_bad_command_lines.py`."""
+"""Command lines that are wrong in one way each, the corpus of `test_bad_command_lines.py`."""
 
 from __future__ import annotations
 

@@ -7,25 +7,23 @@ import subprocess
 import sys
 from pathlib import Path
 
-from point_world import ENV_ID
 from runs_compared import as_overrides
 from warm_python import warm_python
 
 SCRIPT = str(Path(__file__).parent / "point_cli.py")
 """The command line, which kills itself at the moment named in DIE_AT."""
-TIMEOUT_S = 300
 
 
 def words_of_train(dataset: Path, run: Path, *words: str) -> list[str]:
-    """The command that trains a tiny preset."""
+    """The command that trains the preset `small`."""
     command = ["train", "small", "--dataset", str(dataset), "--run", str(run), "--env", ENV_ID]
-    return [*command, *as_overrides(), *words]
+    return [*command, *words]
 
 
 def start(dataset: Path, run: Path, *words: str) -> subprocess.Popen[str]:
-    """`softflow train` as a terminal starts it: a new Python, in a process group of its own."""
+    """A tiny `softflow train` as a terminal starts it: a new Python in a group of its own."""
     return subprocess.Popen(
-        [sys.executable, SCRIPT, *words_of_train(dataset, run, *words)],
+        [sys.executable, SCRIPT, *words_of_train(dataset, run, *as_overrides(), *words)],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -38,7 +36,5 @@ def train(
     dataset: Path, run: Path, *words: str, die_at: str = "", preset_only: bool = False
 ) -> tuple[int, str]:
     """`softflow train` in a process of its own, by default tiny; its status and what it said."""
-    command = words_of_train(dataset, run, *words)
-    if preset_only:
-        command = [*command[:8], *words]
-    return warm_python().run(command, {"DIE_AT": die_at} if die_at else {}, TIMEOUT_S)
+    sizes = () if preset_only else as_overrides()
+    return warm_python().run(words_of_train(dataset, run, *sizes, *words), die_at)

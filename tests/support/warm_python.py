@@ -18,9 +18,12 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+TIMEOUT_S = 300
 
 
 class WarmPython:
@@ -37,56 +40,71 @@ class WarmPython:
         )
         self._simulators_parent = self._answer()
 
-    def run(
-        self, words: list[str], environment: dict[str, str], timeout_s: float
-    ) -> tuple[int, str]:
+    def run(self, words: list[str], die_at: str = "") -> tuple[int, str]:
         """Run `softflow WORDS…`; its status (-9 if it was killed) and all that it said.
+
+        Args:
+            words: of the command line.
+            die_at: when it kills itself, see `point_cli`; empty: never.
 
         Raises:
             AssertionError: it did not end in time, or left processes behind.
         """
         with tempfile.TemporaryDirectory() as folder:
             said = Path(folder) / "said.txt"
+            environment = {"DIE_AT": die_at} if die_at else {}
             request = {"words": words, "environment": environment, "said": str(said)}
             assert self._process.stdin is not None
             print(json.dumps(request), file=self._process.stdin, flush=True)
             command = self._answer()
-            deadline = threading.Timer(timeout_s, os.killpg, (command, 9))
+            deadline = threading.Timer(TIMEOUT_S, os.killpg, (command, 9))
             deadline.start()
             status = self._answer()
-            assert deadline.is_alive(), f"{words} took longer than {timeout_s} s"
+            assert deadline.is_alive(), f"{words} took longer than {TIMEOUT_S} s"
             deadline.cancel()
-            self._wait_until_alone(command)
+            # No worker may outlive the command it works for.
+            wait_until_gone(
+                lambda process: (
+                    command in (process.session, process.parent)
+                    or process.parent == self._simulators_parent
+                )
+            )
             return status, said.read_text(errors="replace")
 
     def _answer(self) -> int:
         assert self._process.stdout is not None
         return int(self._process.stdout.readline())
 
-    def _wait_until_alone(self, session: int) -> None:
-        """No worker may outlive the command it works for."""
-        for _ in range(400):
-            if not any(self._belongs(process, session) for process in running_processes()):
-                return
-            time.sleep(0.025)
-        raise AssertionError(f"processes of session {session} are still running")
 
-    def _belongs(self, process: tuple[int, int, str], session: int) -> bool:
-        parent, its_session, _ = process
-        return session in (its_session, parent) or parent == self._simulators_parent
+class Running(NamedTuple):
+    """The parent and the session of a process."""
+
+    parent: int
+    session: int
 
 
-def running_processes() -> list[tuple[int, int, str]]:
-    """(parent, session, state) of every process of this machine that is no zombie."""
-    found = []
+def wait_until_gone(wanted: Callable[[Running], bool]) -> None:
+    """Wait for the end of processes.
+
+    Raises:
+        AssertionError: some are still there after ten seconds.
+    """
+    for _ in range(400):
+        if not any(map(wanted, _running())):
+            return
+        time.sleep(0.025)
+    raise AssertionError("processes are still running that should have ended")
+
+
+def _running() -> Iterator[Running]:
+    """Every process of this machine that is no zombie."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             facts = (process / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if facts[0] != "Z":
-            found.append((int(facts[1]), int(facts[3]), facts[0]))
-    return found
+            yield Running(int(facts[1]), int(facts[3]))
 
 
 @cache

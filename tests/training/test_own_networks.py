@@ -53,7 +53,7 @@ def test_all_four_stages_with_another_policy_and_critic(make_run: RunMaker) -> N
 
 @pytest.mark.slow
 def test_the_command_trains_and_its_workers_act(demonstrations: Path, tmp_path: Path) -> None:
-    """The kind is all that the spawned processes are told."""
+    """The kind is all that the worker processes are told."""
     kinds = ("--policy", "gaussian_policy:GaussianPolicy", "--critic=pooled_critic:PooledCritic")
     numbers = ("--model.policy.width", "8", "--stages", "imitation", "critic_warmup")
     small = ("--imitation.num-updates", "3", "--critic-warmup.num-updates", "2")

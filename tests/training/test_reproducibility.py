@@ -13,7 +13,7 @@ import torch
 from point_world import LocalPool, tiny_config
 from runs_compared import differences, everything_that_lasts
 from training_processes import start, train
-from warm_python import running_processes
+from warm_python import wait_until_gone
 
 from softflow.training.config import DataConfig, TrainingConfig
 from softflow.training.run import Run
@@ -72,7 +72,7 @@ def test_workers_in_other_processes_change_nothing(
     process = start(demonstrations, tmp_path / "run", *WEIGHTS, "--num-workers", "2")
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    assert all(session != process.pid for _, session, _ in running_processes())
+    wait_until_gone(lambda running: running.session == process.pid)
     assert differences(everything_that_lasts(tmp_path / "run"), undisturbed) == []
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
 

@@ -19,6 +19,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.errors import ConfigError, DataError
 from softflow.models.checkpoint import weights_identity
 from softflow.sampling.chunk_sampler import ChunkSampler, MixtureSampler
+from softflow.sampling.mixing import FixedRatio
 from softflow.training.config import DataConfig, TrainingConfig
 from softflow.training.persistence import read_run_facts
 from softflow.training.run import Run
@@ -77,9 +78,9 @@ def test_only_the_offline_rows_of_a_mixture_are_weighted(make_run: RunMaker, mer
     run.online.store.refresh()
     offline, online = run.data.offline, run.online.data(1)
     weights = run.data.weights("online_rl", offline)
-    batch = MixtureSampler(offline, online, 64, 0.5, 0, "online_rl", weights).batch(0)
+    batch = MixtureSampler(offline, online, 64, FixedRatio(0.5), 0, "online_rl", weights).batch(0)
     assert (batch.actions[:32, 0, 1] == -0.5).all()
-    plain = MixtureSampler(offline, online, 64, 0.5, 0, "online_rl").batch(0)
+    plain = MixtureSampler(offline, online, 64, FixedRatio(0.5), 0, "online_rl").batch(0)
     assert (plain.actions[:32, 0, 1] == 0.5).any()
     generator = np.random.default_rng([0, zlib.crc32(b"online_rl"), 0])
     rows = generator.integers(offline.num_windows, size=32)

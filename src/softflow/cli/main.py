@@ -21,7 +21,8 @@ softflow — make a robot policy better with little robot time.
   softflow train small --dataset data/cube --run runs/cube
                                            the four stages; the same command continues a stopped run
   softflow train small --dataset data/cube --run runs/cube2 --imitation.num-updates 5000
-                                           any number of the preset can be overridden
+                                           any number of the preset can be overridden; presets:
+                                           small, demo, paper-sim, paper-real
   softflow evaluate runs/cube/checkpoints/last --episodes 200
   softflow report runs/cube                write RUN/report.html
   softflow data import lerobot PATH --out data/mine

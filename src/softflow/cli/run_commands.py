@@ -148,7 +148,7 @@ class Evaluate:
     rule: Literal["auto", "value", "likelihood"] = "auto"
     """How a chunk is chosen: by critic, by likelihood, or what the checkpoint's stage uses."""
     candidates: int = 0
-    """Chunks sampled a decision; 0 takes the configuration's number."""
+    """Chunks sampled a decision; 0 takes the configuration's number for its stage."""
     workers: int = 2
     """Simulator processes."""
     out: Path | None = None
@@ -313,8 +313,10 @@ def train(options: Train) -> None:
         try:
             run_stages(run, options.stages)
         finally:
-            run.close()
-            write_report(options.run)
+            try:
+                run.close()
+            finally:
+                write_report(options.run)
 
 
 def _without_environment(options: Train, num_successes: int) -> Train:
@@ -360,7 +362,7 @@ def evaluate_checkpoint(options: Evaluate) -> None:
     rule = options.rule
     if rule == "auto":
         rule = "likelihood" if stage == "imitation" else "value"
-    candidates = options.candidates or config.execution_candidates
+    candidates = options.candidates or config.candidates_after(stage)
     folder = options.out or checkpoint.parent.parent / "evaluations" / "extra"
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{checkpoint.name}-{weights_identity(checkpoint)[:8]}"

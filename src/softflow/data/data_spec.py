@@ -16,6 +16,7 @@ OBSERVATION_PREFIX = "observation."
 STATE_KEY = "observation.state"
 IMAGE_PREFIX = "observation.images."
 CONTROL_HZ_RANGE = (1e-6, 1e6)
+MAX_KEY_LETTERS = 200
 
 
 def is_image_key(key: str) -> bool:
@@ -75,6 +76,12 @@ class DataSpec:
                 raise DataError(
                     f"DataSpec.observation_shapes has the key '{key}'; name it "
                     "'observation.state' or 'observation.images.<camera>', without '/'."
+                )
+            # Keys become names of files: in an episode, and in what is exported.
+            if not key.isprintable() or "\\" in key or len(key) > MAX_KEY_LETTERS:
+                raise DataError(
+                    f"DataSpec.observation_shapes has the key {key!r:.250}; a name has at most "
+                    f"{MAX_KEY_LETTERS} printable letters, and no backslash."
                 )
             if any(size < 1 for size in shape):
                 raise DataError(f"DataSpec: '{key}' has shape {shape}; every size must be ≥ 1.")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from softflow.data.data_spec import DataSpec, is_image_key
+from softflow.data.limits import MAX_METADATA_BYTES
 from softflow.errors import DataError
 
 ACTION_TOLERANCE = 1e-4
@@ -144,9 +145,14 @@ def require_finite(key: str, array: np.ndarray, where: str, first_step: int = 0)
 def _check_metadata(metadata: dict[str, Any], where: str) -> None:
     """Raise unless the metadata survives JSON unchanged in meaning."""
     try:
-        json.dumps(metadata, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        text = json.dumps(metadata, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
         raise DataError(
             f"{where}: metadata cannot be written as JSON ({error}); use plain str, int, float, "
             "bool, list and dict (e.g. int(x) for a numpy integer)."
         ) from error
+    if len(text) > MAX_METADATA_BYTES:
+        raise DataError(
+            f"{where}: metadata is {len(text):,} bytes of JSON; at most {MAX_METADATA_BYTES:,} are "
+            "read back. Keep what is so long in an observation, or beside the store."
+        )

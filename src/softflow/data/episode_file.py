@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
@@ -30,7 +30,9 @@ from zarr.storage import ZipStore
 
 from softflow.data.data_spec import OBSERVATION_PREFIX, DataSpec, is_image_key
 from softflow.data.episode import Episode
-from softflow.errors import StoreError
+from softflow.data.limits import array_bytes, require_episode_bytes
+from softflow.data.sealed_arrays import SealedArray, SealedGroup
+from softflow.errors import DataError, StoreError, brief
 from softflow.utils.files import written_whole
 
 FORMAT_VERSION = 2
@@ -42,6 +44,27 @@ _SYSTEM_ERRORS = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.E
 
 class DamagedEpisodeError(StoreError):
     """An episode file is incomplete or its content does not match its checksums."""
+
+
+class GroupDocument(msgspec.Struct):
+    """`zarr.json` of an episode file's group."""
+
+    zarr_format: Literal[3]
+    node_type: Literal["group"]
+    attributes: dict[str, Any]
+
+
+class EpisodeFacts(msgspec.Struct, rename={"return_": "return"}):
+    """The attributes of that group: what is known of the episode beside its arrays."""
+
+    format_version: int
+    length: Annotated[int, msgspec.Meta(ge=1)]
+    success: bool
+    terminated: bool
+    truncated: bool
+    return_: float
+    metadata: dict[str, Any]
+    sha256: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -132,42 +155,46 @@ def read_episode_file(path: Path, spec: DataSpec, with_images: bool = True) -> E
     """
     keys = [*spec.state_keys, *(spec.image_keys if with_images else ())]
     with opened(path) as group:
-        facts = _facts(group, path)
+        facts = facts_of(group, path)
+        names = {name: array_names(name, facts) for name in ("action", "next.reward", *keys)}
+        # Everything is declared and checked before anything is decoded.
+        parts = {name: [group.array(place) for place in places] for name, places in names.items()}
+        _check_shapes(parts, facts.length, spec, path)
         arrays = {
-            name: _read(group, name, facts, path) for name in ("action", "next.reward", *keys)
+            name: np.concatenate([_verified(group, array, facts, path) for array in found])
+            for name, found in parts.items()
         }
-    _check_shapes(arrays, int(facts["length"]), spec, path)
     return Episode(
         observations={key: arrays[key] for key in keys},
         actions=arrays["action"],
         rewards=arrays["next.reward"],
-        terminated=facts["terminated"],
-        truncated=facts["truncated"],
-        success=facts["success"],
-        metadata=dict(facts["metadata"]),
+        terminated=facts.terminated,
+        truncated=facts.truncated,
+        success=facts.success,
+        metadata=facts.metadata,
     )
 
 
 def read_summary(path: Path, index: int) -> EpisodeSummary:
     """The facts of an episode, without its arrays; raises as `read_episode_file`."""
     with opened(path) as group:
-        facts = _facts(group, path)
+        facts = facts_of(group, path)
         return EpisodeSummary(
             index=index,
-            length=int(facts["length"]),
-            success=facts["success"],
-            terminated=facts["terminated"],
-            truncated=facts["truncated"],
-            return_=float(facts["return"]),
-            metadata=dict(facts["metadata"]),
+            length=facts.length,
+            success=facts.success,
+            terminated=facts.terminated,
+            truncated=facts.truncated,
+            return_=facts.return_,
+            metadata=facts.metadata,
         )
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[zarr.Group]:
+def opened(path: Path) -> Iterator[SealedGroup]:
     """The group of an episode file; errors inside the block become StoreErrors naming it."""
-    with reading(path), ZipStore(path, mode="r") as store:
-        yield zarr.open_group(store, mode="r")
+    with reading(path), zipfile.ZipFile(path) as archive:
+        yield SealedGroup(archive, path)
 
 
 @contextmanager
@@ -189,7 +216,7 @@ def reading(path: Path) -> Iterator[None]:
                 f"cannot read episode file '{path}': {refused.strerror}; check permissions, open "
                 "files and the disk."
             ) from error
-        what = f"{type(error).__name__}: {error}"
+        what = brief(error)
         if not zipfile.is_zipfile(path):
             what = f"{path.stat().st_size:,} bytes that do not end as a zip file does"
         raise damaged(path, what) from error
@@ -238,42 +265,54 @@ def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
-def _facts(group: zarr.Group, path: Path) -> Mapping[str, Any]:
-    facts = group.attrs.asdict()
-    check_format(facts.get("format_version"), path)
-    return facts
+def facts_of(group: SealedGroup, path: Path) -> EpisodeFacts:
+    """What the group of an episode says of itself.
+
+    Raises:
+        StoreError: it was written by a newer softflow.
+        msgspec.ValidationError: a fact is missing, or of another type.
+    """
+    attributes = group.document("", GroupDocument).attributes
+    check_format(attributes.get("format_version"), path)
+    return msgspec.convert(attributes, EpisodeFacts)
 
 
-def _read(group: zarr.Group, key: str, facts: Mapping[str, Any], path: Path) -> np.ndarray:
-    """An array of the episode, with the final observation at the end of observations."""
-    digests = facts["sha256"]
-    if facts["format_version"] == 1:
-        return _verified(group, key, digests, path)
-    steps = _verified(group, DATA + key, digests, path)
-    if not key.startswith(OBSERVATION_PREFIX):
-        return steps
-    return np.concatenate([steps, _verified(group, FINAL + key, digests, path)])
+def array_names(key: str, facts: EpisodeFacts) -> list[str]:
+    """Where an array of T steps lies, and behind it where its final observation does."""
+    if facts.format_version == 1:
+        return [key]
+    steps = [DATA + key]
+    return [*steps, FINAL + key] if key.startswith(OBSERVATION_PREFIX) else steps
 
 
-def _verified(group: zarr.Group, name: str, digests: Mapping[str, str], path: Path) -> np.ndarray:
+def _verified(
+    group: SealedGroup, array: SealedArray, facts: EpisodeFacts, path: Path
+) -> np.ndarray:
     """An array whose content matches the checksum taken when it was written."""
-    array = np.asarray(cast("zarr.Array[Any]", group[name])[...])
-    if _digest(array) != digests[name]:
-        raise damaged(path, f"checksum of '{name}' does not match")
-    return array
+    values = group.read(array)
+    if _digest(values) != facts.sha256.get(array.name):
+        raise damaged(path, f"checksum of '{array.name}' does not match")
+    return values
 
 
 def _check_shapes(
-    arrays: Mapping[str, np.ndarray], length: int, spec: DataSpec, path: str | os.PathLike[str]
+    arrays: Mapping[str, Sequence[SealedArray]], length: int, spec: DataSpec, path: Path
 ) -> None:
     """Raise StoreError for an episode file that was copied in from a store of other data."""
-    for name, array in arrays.items():
+    total = 0
+    for name, parts in arrays.items():
         if name in spec.observation_shapes:
             expected = (length + 1, *spec.observation_shapes[name])
         else:
             expected = (length, spec.action_dim) if name == "action" else (length,)
-        if array.shape != expected:
+        shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+        if shape != expected or {part.shape[1:] for part in parts} != {expected[1:]}:
             raise StoreError(
-                f"episode file '{path}': '{name}' has shape {array.shape}, this store holds "
+                f"episode file '{path}': '{name}' has shape {shape}, this store holds "
                 f"{expected}; it belongs to another store, move it there."
             )
+        total += array_bytes(shape, parts[0].dtype.itemsize)
+    try:
+        require_episode_bytes(total, f"episode file '{path}'")
+    except DataError as error:
+        raise StoreError(f"{error}.") from error

@@ -18,8 +18,16 @@ import numpy as np
 
 from softflow.data.data_spec import STATE_KEY, DataSpec
 from softflow.data.episode import Episode
+from softflow.data.limits import array_bytes, require_episode_bytes
 from softflow.errors import DataError
-from softflow.formats.hdf5 import member_array, opened
+from softflow.formats.hdf5 import (
+    has,
+    member,
+    member_array,
+    opened,
+    require_stored,
+    values_of,
+)
 from softflow.formats.outcome import SUCCESS_INFOS, episode_of, range_of_actions
 from softflow.formats.rates import control_rate
 from softflow.formats.source import require_equal_lengths
@@ -61,7 +69,7 @@ class D4RLSource:
         with opened(path) as file:
             self._arrays = self._check_arrays(file)
             self._stretches = self._find_episodes(file, max_episode_steps)
-            actions = self._array(file, "actions")
+            actions = values_of(self._array(file, "actions"))
             low, high = range_of_actions(
                 ((f"{path}, {name}", actions[a:b]) for name, (a, b) in self._stretches.items()),
                 ACTION_BOUND,
@@ -73,12 +81,15 @@ class D4RLSource:
     def _check_arrays(self, file: h5py.File) -> list[str]:
         """Names of all arrays with a row a step."""
         required = ["observations", "actions", "rewards", "terminals"]
-        optional = [key for key in ("timeouts", "next_observations") if key in file]
-        infos = file.get("infos")
+        optional = [key for key in ("timeouts", "next_observations") if has(file, key)]
+        infos = member(file, "infos")
         if isinstance(infos, h5py.Group):
             optional += [f"infos/{name}" for name in map(str, infos) if _is_wanted(name)]
         names = required + optional
-        lengths = {name: len(self._array(file, name)) for name in names}
+        arrays = {name: self._array(file, name) for name in names}
+        for array in arrays.values():
+            require_stored(array)
+        lengths = {name: len(array) for name, array in arrays.items()}
         if require_equal_lengths(lengths, str(self.path)) == 0:
             raise DataError(f"{self.path} has 0 steps; {WHOLE}")
         return names
@@ -106,12 +117,20 @@ class D4RLSource:
         """
         first, stop = self._stretches[name]
         with opened(self.path) as file:
-            rows = {key: self._array(file, key)[first:stop] for key in self._arrays}
+            arrays = {key: self._array(file, key) for key in self._arrays}
+            size = sum(array_bytes(a.shape[1:], a.dtype.itemsize) for a in arrays.values())
+            require_episode_bytes(size * (stop - first), f"{self.path}, {name}")
+            rows = {key: np.asarray(array[first:stop]) for key, array in arrays.items()}
+            episode = self._episode(rows)
+        episode.validate(self.spec, f"{self.path}, {name} (rows {first} to {stop - 1})")
+        return episode
+
+    def _episode(self, rows: dict[str, np.ndarray]) -> Episode:
         metadata = self._metadata(rows)
         observed = rows["observations"]
         final = rows.get("next_observations", observed)[-1:]
         told = [rows[f"infos/{key}"] for key in SUCCESS_INFOS if f"infos/{key}" in rows]
-        episode = episode_of(
+        return episode_of(
             {STATE_KEY: np.concatenate([observed, final]).astype(np.float32)},
             rows["actions"],
             rows["rewards"],
@@ -120,8 +139,6 @@ class D4RLSource:
             metadata=metadata,
             end_at_success=self._end_at_success,
         )
-        episode.validate(self.spec, f"{self.path}, {name} (rows {first} to {stop - 1})")
-        return episode
 
     def _metadata(self, rows: dict[str, np.ndarray]) -> dict[str, Any]:
         metadata: dict[str, Any] = {"source": str(self.path), "environment": self.path.stem}
@@ -136,7 +153,7 @@ class D4RLSource:
 
     def _flags(self, file: h5py.File, name: str) -> np.ndarray:
         """bool [N]."""
-        return np.asarray(self._array(file, name)).astype(bool).reshape(-1)
+        return values_of(self._array(file, name)).astype(bool).reshape(-1)
 
     def _array(self, file: h5py.File, name: str) -> h5py.Dataset:
         return member_array(file, name, WHOLE)

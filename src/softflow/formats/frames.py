@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import struct
+
 import numpy as np
 from PIL import Image
 
-from softflow.errors import DataError
+from softflow.data.limits import MAX_FRAME_PIXELS
+from softflow.errors import DataError, brief
+
+PICTURES = ("PNG", "JPEG", "WEBP")
+"""Kinds that are decoded. Pillow knows others, for some of which it starts other programs."""
+PICTURE_MODES = ("1", "L", "P", "RGB", "RGBA", "YCbCr")
+"""8-bit colour or grey."""
 
 
 def rgb_shape(shape: tuple[int, ...], where: str) -> tuple[int, int, int]:
@@ -59,6 +68,47 @@ def _as_bytes(frames: np.ndarray, where: str) -> np.ndarray:
     if frames.dtype.kind == "f" and frames.max() <= 1:
         frames = frames * 255
     return np.rint(frames).astype(np.uint8)
+
+
+def decoded_picture(data: bytes, where: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """A PNG, JPEG or WebP file as uint8 [height, width, 3]; its size is checked before its pixels.
+
+    Args:
+        data: the file.
+        where: how messages name it.
+        shape: (height, width, 3) that it has to have; None takes any up to `MAX_FRAME_PIXELS`.
+
+    Raises:
+        DataError: damaged, of another kind or size, or no colours.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=PICTURES) as image:
+            found = (image.height, image.width, 3)
+            if shape is not None and found != shape:
+                raise DataError(
+                    f"{where}: the picture is {found}, {shape} was promised; correct that, or "
+                    "leave this camera out"
+                )
+            if image.height * image.width > MAX_FRAME_PIXELS:
+                raise DataError(
+                    f"{where}: the picture declares {image.height} x {image.width} pixels; at "
+                    f"most {MAX_FRAME_PIXELS:,} are decoded"
+                )
+            if image.mode not in PICTURE_MODES:
+                raise DataError(
+                    f"{where}: the picture has pixels of kind {image.mode}, not 8-bit colour or "
+                    "grey; take another camera"
+                )
+            return np.asarray(image.convert("RGB"))
+    # Pillow's SyntaxError is for PNG chunks, its own for bombs derives from Exception alone.
+    except (
+        *(OSError, SyntaxError, ValueError, LookupError, TypeError, struct.error),
+        *(EOFError, Image.DecompressionBombError),
+    ) as error:
+        raise DataError(
+            f"{where}: {len(data):,} bytes that are no {', '.join(PICTURES)} picture "
+            f"({brief(error)}); the file was cut off, or is of another kind: download it again"
+        ) from error
 
 
 def resized(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:

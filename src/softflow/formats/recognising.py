@@ -7,7 +7,8 @@ from pathlib import Path
 
 import h5py
 
-from softflow.formats.hdf5 import DAMAGE
+from softflow.errors import DataError
+from softflow.formats.hdf5 import member, member_dataset, opened
 
 HDF5_ENDINGS = (".hdf5", ".h5")
 BAG_ENDINGS = (".mcap", ".db3")
@@ -26,7 +27,7 @@ def advice(path: Path, asked: str) -> str:
         if found not in ("", asked):
             return f"it looks like {found} data: softflow data import {found} {path}"
         return "" if found else _inside(path)
-    except DAMAGE:
+    except (DataError, OSError, ValueError):
         return ""
 
 
@@ -44,13 +45,13 @@ def _format_of(path: Path) -> str:
 def _hdf5_format(path: Path) -> str:
     if not h5py.is_hdf5(path):
         return ""
-    with h5py.File(path, "r") as file:
-        if isinstance(file.get("data"), h5py.Group):
+    with opened(path) as file:
+        if isinstance(member(file, "data"), h5py.Group):
             return "robomimic"
-        if isinstance(file.get("episode_0"), h5py.Group):
+        if isinstance(member(file, "episode_0"), h5py.Group):
             return "minari"
         flat = ("observations", "actions")
-        return "d4rl" if all(isinstance(file.get(key), h5py.Dataset) for key in flat) else ""
+        return "d4rl" if all(member_dataset(file, key) is not None for key in flat) else ""
 
 
 def _holds_bags(folder: Path) -> bool:

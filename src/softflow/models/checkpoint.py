@@ -21,14 +21,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from softflow.errors import CheckpointError, StoreError, brief
 from softflow.models.earlier_versions import upgraded_weights
+from softflow.models.tensor_file import write_tensors
 from softflow.utils.documents import misfit
-from softflow.utils.files import read_json, sha256_of, sync_to_disk, write_bytes, write_json
+from softflow.utils.files import read_json, sha256_of, sync_to_disk, write_json
 
 FORMAT_VERSION = 2
 MANIFEST = "MANIFEST.json"
@@ -74,6 +76,19 @@ class CheckpointParts:
                 "made it, or for another purpose; give a checkpoint that `softflow train` wrote"
             )
         return parts[name]
+
+    def copied(self, into: CheckpointParts | None = None) -> CheckpointParts:
+        """The same with tensors of its own, in the memory of the CPU: the originals may change.
+
+        Args:
+            into: an earlier copy that nobody needs any more; its memory is used where it fits,
+                because fresh memory costs several times what copying does.
+        """
+        copies = CheckpointParts(documents=dict(self.documents), where=self.where)
+        for key, tensors in self.tensors.items():
+            memory = into.tensors.get(key, {}) if into else {}
+            copies.tensors[key] = {n: _copy(tensor, memory.get(n)) for n, tensor in tensors.items()}
+        return copies
 
 
 def write_checkpoint(root: Path, name: str, parts: CheckpointParts) -> Path:
@@ -201,6 +216,12 @@ def prune_checkpoints(root: Path, keep: int, protected: frozenset[str] = frozens
             shutil.rmtree(root / name)
 
 
+def _copy(tensor: Tensor, into: Tensor | None) -> Tensor:
+    if into is not None and (into.shape, into.dtype) == (tensor.shape, tensor.dtype):
+        return into.copy_(tensor.detach())
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
 def _write_files(folder: Path, parts: CheckpointParts) -> dict[str, str]:
     payloads = {f"{key}.safetensors": value for key, value in parts.tensors.items()}
     digests: dict[str, str] = {}
@@ -208,8 +229,7 @@ def _write_files(folder: Path, parts: CheckpointParts) -> dict[str, str]:
         path = folder / relative
         path.parent.mkdir(parents=True, exist_ok=True)
         if relative in payloads:
-            tensors = payloads[relative]
-            write_bytes(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}))
+            write_tensors(path, payloads[relative])
         else:
             write_json(path, parts.documents[relative.removesuffix(".json")])
         digests[relative] = sha256_of(path)

@@ -10,6 +10,7 @@ from softflow.data.data_spec import require_same_spec
 from softflow.errors import ConfigError, DataError
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.sampling.chunk_dataset import ChunkDataset
+from softflow.sampling.mixing import Mixing
 from softflow.sampling.source_weights import SourceWeights, WindowDraws
 
 
@@ -76,20 +77,17 @@ class ChunkSampler:
 
 
 class MixtureSampler:
-    """Batches of offline and online windows (Sec. IV-D: ρ, 0.5 in App. C2).
-
-    The first round(offline_ratio · B) rows are offline, the rest online; while there is no
-    online window, all rows are offline.
+    """Batches of offline and online windows (Sec. IV-D, IV; App. C2), offline rows first.
 
     Args:
         offline, online: the two datasets; `online` may grow between batches.
         batch_size: B.
-        offline_ratio: ρ in [0, 1].
+        mixing: how many rows are offline.
         seed, stream: as in `ChunkSampler`.
         weights: how often the offline rows come from each source; None draws all windows alike.
 
     Raises:
-        ConfigError: a number is out of range, or the datasets have different lengths of a decision.
+        ConfigError: batch_size is below 1, or the datasets have different lengths of a decision.
         DataError: the datasets or the weights do not fit.
     """
 
@@ -98,15 +96,13 @@ class MixtureSampler:
         offline: ChunkDataset,
         online: ChunkDataset,
         batch_size: int,
-        offline_ratio: float,
+        mixing: Mixing,
         seed: int,
         stream: str,
         weights: SourceWeights | None = None,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; it must be ≥ 1.")
-        if not 0.0 <= offline_ratio <= 1.0:
-            raise ConfigError(f"offline_ratio is {offline_ratio}; it must lie in [0, 1].")
         if offline.chunk_spec != online.chunk_spec:
             raise ConfigError(
                 f"the offline dataset uses {offline.chunk_spec}, the online one "
@@ -121,7 +117,7 @@ class MixtureSampler:
         self.offline = offline
         self.online = online
         self.batch_size = batch_size
-        self.offline_ratio = offline_ratio
+        self.mixing = mixing
         self.seed = seed
         self.stream = stream
         self._draws = (WindowDraws(offline, weights), WindowDraws(online))
@@ -131,21 +127,17 @@ class MixtureSampler:
         """Changes whenever one of the datasets grew."""
         return self.offline.num_windows, self.online.num_windows
 
-    @property
-    def num_offline(self) -> int:
-        """Offline rows in the next batch."""
-        if self.online.num_windows == 0:
-            return self.batch_size
-        return round(self.offline_ratio * self.batch_size)
-
     def batch(self, update_step: int) -> ChunkBatch:
         """The batch of this gradient step, offline rows first.
 
         Raises:
-            DataError: rows are due from an empty dataset.
+            DataError: rows are due from an empty dataset, or the data grew by a source without a
+                weight.
         """
         generator = _generator(self.seed, self.stream, update_step)
-        counts = (self.num_offline, self.batch_size - self.num_offline)
+        sizes = (draws.num_windows for draws in self._draws)
+        num_offline = self.mixing.num_offline(generator, self.batch_size, *sizes)
+        counts = (num_offline, self.batch_size - num_offline)
         parts: list[ChunkBatch] = []
         for dataset, draws, count, role in zip(
             (self.offline, self.online), self._draws, counts, ("offline", "online"), strict=True

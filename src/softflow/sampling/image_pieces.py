@@ -7,7 +7,7 @@ own machinery would cost several times the decompression.
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import struct
 import zipfile
@@ -15,12 +15,12 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
 import numpy as np
-from numcodecs.zstd import decompress
 
-from softflow.data.episode_file import DATA, FINAL, check_format, damaged
+from softflow.data.episode_file import array_names, damaged, facts_of
+from softflow.data.sealed_arrays import SealedGroup, decoded, frame_bytes
 from softflow.errors import StoreError
 
 _LOCAL_HEADER = struct.Struct("<26xHH")
@@ -91,8 +91,11 @@ class PieceTable:
         return payload
 
     def decode(self, payload: memoryview) -> np.ndarray:
-        """The frames of a compressed piece."""
-        return np.frombuffer(decompress(payload), np.uint8).reshape(-1, *self.frame_shape)
+        """The frames of a compressed piece; ValueError if they are more than a piece has."""
+        size = frame_bytes(payload)
+        if size > self.frames_per_piece * math.prod(self.frame_shape):
+            raise ValueError(f"a piece of '{self.key}' declares {size} bytes")
+        return decoded(payload, size).reshape(-1, *self.frame_shape)
 
 
 def piece_tables(path: Path, keys: Iterable[str]) -> dict[str, PieceTable]:
@@ -101,63 +104,24 @@ def piece_tables(path: Path, keys: Iterable[str]) -> dict[str, PieceTable]:
     Raises:
         DamagedEpisodeError: pieces are missing.
         StoreError: the file is of a newer format, or its frames were compressed by other software.
-        Exception: anything zipfile and json raise on a damaged file; use inside `reading`.
+        Exception: anything zipfile, json and msgspec raise on a damaged file; use inside `reading`.
     """
+    tables: dict[str, PieceTable] = {}
     with zipfile.ZipFile(path) as archive:
-        entries = {entry.filename: entry for entry in archive.infolist()}
-        attributes = json.loads(archive.read("zarr.json"))["attributes"]
-        version = attributes.get("format_version")
-        check_format(version, path)
-        tables: dict[str, PieceTable] = {}
+        group = SealedGroup(archive, path)
+        facts = facts_of(group, path)
         for key in keys:
-            names = [key] if version == 1 else [DATA + key, FINAL + key]
-            arrays = [_array(json.loads(archive.read(f"{name}/zarr.json")), path) for name in names]
-            found = [
-                _entries(entries, name, array, path)
-                for name, array in zip(names, arrays, strict=True)
+            arrays = [group.array(name) for name in array_names(key, facts)]
+            steps = arrays[0]
+            if any(array.dtype != np.uint8 for array in arrays):
+                raise StoreError(f"'{key}' in '{path}' is {steps.dtype}; frames are uint8.")
+            rows = [
+                (entry.header_offset, entry.file_size, entry.CRC)
+                for array in arrays
+                for entry in array.entries
             ]
-            shape, frames_per_piece = arrays[0]
+            entries = np.array(rows, np.int64).reshape(-1, 3)
             tables[key] = PieceTable(
-                key, shape[1:], frames_per_piece, shape[0], np.concatenate(found)
+                key, steps.shape[1:], steps.piece_rows, steps.shape[0], entries
             )
     return tables
-
-
-def _array(metadata: dict[str, Any], path: Path) -> tuple[tuple[int, ...], int]:
-    """Shape of a Zarr array of frames, and frames in a piece."""
-    shape = tuple(metadata["shape"])
-    pieces = tuple(metadata["chunk_grid"]["configuration"]["chunk_shape"])
-    codecs = [codec["name"] for codec in metadata["codecs"]]
-    encoding = metadata["chunk_key_encoding"]
-    separator = encoding.get("configuration", {}).get("separator", "/")
-    if (
-        codecs != ["bytes", "zstd"]
-        or pieces[1:] != shape[1:]
-        or (encoding["name"], separator) != ("default", "/")
-    ):
-        raise StoreError(
-            f"the frames in '{path}' were stored by other software (codecs {', '.join(codecs)}, "
-            f"chunks {pieces}); append the episode to a store again with EpisodeStore.append."
-        )
-    return shape, pieces[0]
-
-
-def _entries(
-    archive: dict[str, zipfile.ZipInfo], name: str, array: tuple[tuple[int, ...], int], path: Path
-) -> np.ndarray:
-    """`PieceTable.entries` of one array; DamagedEpisodeError if pieces are missing."""
-    shape, frames_per_piece = array
-    expected = -(-shape[0] // frames_per_piece)
-    zeros = "/0" * (len(shape) - 1)
-    found = [archive.get(f"{name}/c/{number}{zeros}") for number in range(expected)]
-    present = [entry for entry in found if entry is not None]
-    if len(present) != expected:
-        short = name.rpartition("/")[2]
-        raise damaged(path, f"'{short}' has {len(present)} of {expected} chunks")
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in present):
-        raise StoreError(
-            f"'{path}' was compressed by other software; append the episode to a store again with "
-            "EpisodeStore.append."
-        )
-    rows = [(entry.header_offset, entry.file_size, entry.CRC) for entry in present]
-    return np.array(rows, np.int64).reshape(-1, 3)

@@ -112,16 +112,36 @@ class WindowDraws:
         Raises:
             DataError: the dataset grew by a source without a weight.
         """
-        if self._weights is None:
+        weighted = self._now()
+        if weighted is None:
             return generator.integers(self._dataset.num_windows, size=count)
+        return weighted.draw(generator, count)
+
+    @property
+    def num_windows(self) -> int:
+        """Windows that may be drawn: those of weight 0 do not count.
+
+        Raises:
+            DataError: the dataset grew by a source without a weight.
+        """
+        weighted = self._now()
+        return self._dataset.num_windows if weighted is None else weighted.num_drawable
+
+    def _now(self) -> WeightedWindows | None:
+        """The windows by source, as the dataset is now; None if all are alike."""
+        if self._weights is None or self._dataset.num_windows == 0:
+            return None
         weighted = self._weighted
         if weighted is None or weighted.num_windows != self._dataset.num_windows:
             self._weighted = weighted = WeightedWindows(self._dataset, self._weights)
-        return weighted.draw(generator, count)
+        return weighted
 
 
 class WeightedWindows:
     """The windows of a dataset, as it is now, arranged by source.
+
+    Attributes:
+        num_windows: all of them; num_drawable: those of sources with a weight above 0.
 
     Args:
         dataset: the windows.
@@ -148,6 +168,7 @@ class WeightedWindows:
         self._counts = np.bincount(number, lengths, minlength=len(names)).astype(np.int64)
         self._firsts = np.cumsum(self._counts) - self._counts
         share = np.array([weights.weights[name] for name in names], np.float64)
+        self.num_drawable = int(self._counts[share > 0].sum())
         self._share_ends = np.cumsum(share / share.sum())
         # Rounding must not leave a gap at the top, nor give it to a source of weight zero.
         self._share_ends[self._share_ends >= self._share_ends[-1]] = 1.0

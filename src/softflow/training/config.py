@@ -22,6 +22,7 @@ from softflow.models.memory import (
 )
 from softflow.models.policies.coupling import FlowConfig
 from softflow.models.policy import PolicyConfig
+from softflow.sampling.mixing import BySize, FixedRatio, Mixing
 from softflow.sampling.source_weights import SourceWeights
 
 StageName = Literal["imitation", "critic_warmup", "offline_rl", "online_rl"]
@@ -204,13 +205,19 @@ class OnlineConfig(RLConfig):
     Attributes:
         num_rounds: rounds of collecting and updating.
         episodes_per_round: episodes collected in each round.
-        offline_ratio: rho, share of a batch that comes from the offline data.
+        mixing: whether a batch mixes offline and online data in a fixed ratio, or by size: in
+            proportion to how many windows there are of each.
+        offline_ratio: rho, share of a batch that comes from the offline data; mixing fixed.
+        offline_weight: how often an offline window is drawn for one draw of an online one; mixing
+            by_size.
         bc_decay: factor on bc_coef a round (1 keeps the paper's fixed lambda).
     """
 
     num_rounds: int = 5
     episodes_per_round: int = 10
+    mixing: Literal["fixed", "by_size"] = "fixed"
     offline_ratio: float = 0.5
+    offline_weight: float = 0.5
     bc_decay: float = 1.0
 
     def __post_init__(self) -> None:
@@ -218,10 +225,18 @@ class OnlineConfig(RLConfig):
         _require_within("num_rounds", self.num_rounds, 0, MAX_EPISODES)
         _require_within("episodes_per_round", self.episodes_per_round, 1, MAX_EPISODES)
         _require(
-            0 <= self.offline_ratio <= 1,
-            f"offline_ratio is {self.offline_ratio}; must lie in [0, 1]",
+            self.mixing in ("fixed", "by_size"),
+            f'mixing is "{self.mixing}"; must be fixed or by_size',
         )
+        _ = FixedRatio(self.offline_ratio), BySize(self.offline_weight)
         _require(0 < self.bc_decay <= 1, f"bc_decay is {self.bc_decay}; must lie in (0, 1]")
+
+    @property
+    def mixture(self) -> Mixing:
+        """How many rows of a batch are offline."""
+        if self.mixing == "by_size":
+            return BySize(self.offline_weight)
+        return FixedRatio(self.offline_ratio)
 
     @property
     def total_updates(self) -> int:
@@ -249,12 +264,14 @@ class TrainingConfig:
         sampling_std: of the latents at inference (IV-E).
         execution_candidates: candidates of a deployed decision, by likelihood before a critic
             exists and by value afterwards.
+        rl_execution_candidates: the same from the critic warm-up on; None: no other number.
         eval_episodes: episodes of every evaluation; 0 skips them.
         round_eval_episodes: episodes of the evaluation after every online round; 0 skips it.
         seed: of weights, batches, noise and episodes.
         num_workers: simulator processes; the result does not depend on it.
         device: torch device of the learner.
-        checkpoint_interval_s: longest training time a kill can cost.
+        checkpoint_interval_s: longest training time a kill can cost, beside the time that writing
+            a checkpoint takes.
     """
 
     model: ModelConfig
@@ -270,6 +287,7 @@ class TrainingConfig:
     critic_noise_std: float = 0.0
     sampling_std: float = 0.7
     execution_candidates: int = 128
+    rl_execution_candidates: int | None = None
     eval_episodes: int = 100
     round_eval_episodes: int = 0
     seed: int = 0
@@ -292,7 +310,10 @@ class TrainingConfig:
         _require(0 <= self.seed < 2**63, f"seed is {self.seed}; must lie in [0, 2**63)")
         _require_within("eval_episodes", self.eval_episodes, 0, MAX_EPISODES)
         _require_within("round_eval_episodes", self.round_eval_episodes, 0, MAX_EPISODES)
-        _require_within("execution_candidates", self.execution_candidates, 1, MAX_CANDIDATES)
+        for name in ("execution_candidates", "rl_execution_candidates"):
+            value = getattr(self, name)
+            if value is not None:
+                _require_within(name, value, 1, MAX_CANDIDATES)
         _require_within("num_workers", self.num_workers, 1, MAX_WORKERS)
 
     def require_memory(self) -> None:
@@ -312,11 +333,17 @@ class TrainingConfig:
                 f"{type(stage).__name__}: {stage.batch_size} x {stage.most_candidates} candidates"
             )
             self._require_memory_for_chunks(chunks, what)
-        what = f"execution_candidates {self.execution_candidates}"
-        self._require_memory_for_chunks(self.execution_candidates, what)
+        most = max(self.execution_candidates, self.rl_execution_candidates or 1)
+        self._require_memory_for_chunks(most, f"execution_candidates {most}")
 
     def _require_memory_for_chunks(self, count: int, what: str) -> None:
         """An action of a chunk is a token, at least."""
         length, width = self.model.chunk.chunk_length, self.model.encoder.token_dim
         sizes = f"chunks of {length} actions, tokens of {width}"
         require_memory(count * length * width * BYTES, f"{what} ({sizes})")
+
+    def candidates_after(self, stage: StageName) -> int:
+        """Candidates of a decision with the policy of a stage."""
+        if stage == "imitation" or self.rl_execution_candidates is None:
+            return self.execution_candidates
+        return self.rl_execution_candidates

@@ -141,7 +141,7 @@ def _film(run: Run, label: StageName) -> None:
         path = run.folder / "videos" / f"{label}.mp4"
         write_video(path, result.frames, run.spec.control_hz / VIDEO_EVERY)
         episode = result.episode
-        facts = {"success": episode.success, "seed": task.seed, "length": episode.length}
+        shown = {"success": episode.success, "seed": task.seed, "length": episode.length}
         if EVENTS_KEY in episode.metadata:
-            facts[EVENTS_KEY] = episode.metadata[EVENTS_KEY]
-        write_json(path.with_suffix(".json"), facts)
+            shown[EVENTS_KEY] = episode.metadata[EVENTS_KEY]
+        write_json(path.with_suffix(".json"), shown)

@@ -118,6 +118,11 @@ class EvaluationPlan:
     online_episodes: int
     robot_steps: int
 
+    @property
+    def policy_version(self) -> str:
+        """Name of the checkpoint, also where a link such as `last` leads to it."""
+        return self.checkpoint.resolve().name
+
 
 def reported(path: Path) -> tuple[dict[str, float], str]:
     """What a run reports of evaluations/LABEL.json: rows of metrics.csv, and a few words."""
@@ -195,7 +200,7 @@ def evaluate(
     facts = {
         "source": "evaluation",
         "label": plan.label,
-        "policy_version": plan.checkpoint.resolve().name,
+        "policy_version": plan.policy_version,
         "policy_sha256": identity,
     }
     seeds = episode_seeds(plan.seed, "evaluation", plan.num_episodes)
@@ -249,7 +254,7 @@ def _result(
     return EvaluationResult(
         label=plan.label,
         stage=plan.stage,
-        policy_version=plan.checkpoint.resolve().name,
+        policy_version=plan.policy_version,
         update_step=plan.update_step,
         online_episodes=plan.online_episodes,
         robot_steps=plan.robot_steps,

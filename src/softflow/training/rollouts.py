@@ -157,11 +157,11 @@ class _Recording:
         self._observations.append(observation)
         self._actions.append(action)
         self._rewards.append(reward)
-        self._terminated, self._truncated = bool(terminated), bool(truncated)
-        self._check(step, reward, info)
+        self._terminated = bool(terminated)
+        self._truncated = bool(truncated) and not self._terminated
         # Declared events may take a success back: everything was done, then the cube fell.
-        kept = self._success and not self._events.profile.events
-        self._success = bool(info["success"]) or kept
+        self._success = bool(info["success"])
+        self._check(step, reward, info)
         if self._render_every and ((step + 1) % self._render_every == 0 or self.is_over):
             self._frames.append(_frame(self._env))
 
@@ -169,8 +169,7 @@ class _Recording:
         """An episode that breaks the contract is no data, and one that does not end, no episode."""
         where = f"control step {step} of the episode with seed {self._seed}"
         names = self._events.add(step, info, where)
-        truncated = self._truncated and not self._terminated
-        outcome = StepOutcome(reward, self._terminated, truncated, bool(info["success"]))
+        outcome = StepOutcome(reward, self._terminated, self._truncated, self._success)
         check_outcome(outcome, self._events, names, where)
         if step + 1 >= self._env.max_episode_steps and not self.is_over:
             raise EnvironmentContractError(
@@ -189,7 +188,7 @@ class _Recording:
             actions=np.stack(self._actions),
             rewards=np.asarray(self._rewards, dtype=np.float32),
             terminated=self._terminated,
-            truncated=self._truncated and not self._terminated,
+            truncated=self._truncated,
             success=self._success,
             metadata=metadata | {"seed": self._seed} | self._events.metadata(),
         )

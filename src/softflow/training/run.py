@@ -151,8 +151,9 @@ class Run:
     ) -> Iterator[int]:
         """Yield the update numbers of a stage that are still to be done, and do the plumbing.
 
-        Each update gets its own randomness from (seed, stage, update); checkpoints are written
-        often enough that a kill costs at most `checkpoint_interval_s` of training.
+        Each update gets its own randomness from (seed, stage, update). Checkpoints are written
+        beside the updates, often enough that a kill costs at most `checkpoint_interval_s` of
+        training and what writing one takes.
         """
         position = self.position
         if position.has_done(stage, stop):
@@ -166,8 +167,9 @@ class Run:
             yield update
             position.update_step = update + 1
             self.progress.advance(position.update_step, self._status)
-            if time.monotonic() - self._saved_s > self.config.checkpoint_interval_s:
-                self.save()
+            since_s = time.monotonic() - self._saved_s
+            if since_s > self.config.checkpoint_interval_s and not self.files.writing:
+                self.save(wait=False)
 
     def log(self, metrics: Mapping[str, Tensor]) -> None:
         """Record the metrics of the update in progress (every 25th, to keep files small)."""
@@ -188,14 +190,18 @@ class Run:
         """Log what this position was measured by, once."""
         self.files.record(values, self.online.robot_steps)
 
-    def save(self) -> Path:
-        """Write a checkpoint of this very position."""
+    def save(self, *, wait: bool = True) -> Path:
+        """Write a checkpoint of this very position; with `wait` it is on the disk on return.
+
+        Raises:
+            StoreError: this one, or the one before, could not be written.
+        """
         facts = {
             "seed": self.config.seed,
             "online_episodes": len(self.online),
             "robot_steps": self.online.robot_steps,
         }
-        path = self.files.save(self.learner, self.spec, facts)
+        path = self.files.save(self.learner, self.spec, facts, wait=wait)
         self._saved_s = time.monotonic()
         return path
 
@@ -208,7 +214,7 @@ class Run:
     def selection(self, stage: StageName) -> SelectionConfig:
         """The deployed rule after a stage: by likelihood until a critic exists, then Alg. 2."""
         return SelectionConfig(
-            self.config.execution_candidates,
+            self.config.candidates_after(stage),
             self.config.sampling_std,
             "likelihood" if stage == "imitation" else "value",
         )
@@ -246,7 +252,7 @@ class Run:
             self.data.offline,
             self.online.data((round_index + 1) * stage.episodes_per_round),
             stage.batch_size,
-            stage.offline_ratio,
+            stage.mixture,
             self.config.seed,
             "online_rl",
             self.data.weights("online_rl", self.data.offline),

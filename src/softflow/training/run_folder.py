@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from softflow.data.data_spec import DataSpec
 from softflow.data.writer_lock import WriterLock
 from softflow.errors import NumericalError
 from softflow.models.checkpoint import (
+    CheckpointParts,
     last_checkpoint,
     prune_checkpoints,
     read_checkpoint,
     write_checkpoint,
 )
+from softflow.models.checkpoint_writer import CheckpointWriter
 from softflow.training.config import STAGES, StageName
 from softflow.training.learner import Learner
 from softflow.training.persistence import learner_parts, restore_learner
@@ -67,11 +70,19 @@ class RunFolder:
         self.position = Position()
         self._lock = WriterLock(path, "run.lock", "run")
         self.logger = MetricLogger(path)
+        self._writer = CheckpointWriter()
 
     def close(self) -> None:
-        """Release files; the run can be opened again."""
-        self.logger.close()
-        self._lock.release()
+        """Release files, once the last checkpoint is on the disk; the run can be opened again.
+
+        Raises:
+            StoreError: that checkpoint could not be written.
+        """
+        try:
+            self._writer.close()
+        finally:
+            self.logger.close()
+            self._lock.release()
 
     def restore(self, learner: Learner) -> bool:
         """Bring the learner to where the last checkpoint left it; False if there is none.
@@ -107,22 +118,47 @@ class RunFolder:
         }
         self.log({n: value for n, value in values.items() if n not in there}, robot_steps)
 
-    def save(self, learner: Learner, spec: DataSpec, facts: Mapping[str, Any]) -> Path:
-        """Write a checkpoint of this very position, with these facts beside it."""
+    @property
+    def writing(self) -> bool:
+        """Whether a checkpoint is still on its way to the disk."""
+        return self._writer.busy
+
+    def save(
+        self, learner: Learner, spec: DataSpec, facts: Mapping[str, Any], *, wait: bool = True
+    ) -> Path:
+        """Write a checkpoint of this very position, with these facts beside it.
+
+        Args:
+            learner, spec, facts: what it holds.
+            wait: until it is on the disk, so that it can be read. Otherwise it is written while
+                the learner goes on, and until the next `save` or `close` it may not be there.
+
+        Raises:
+            StoreError: this one, or the one before, could not be written.
+        """
         position = self.position
         order = STAGES.index(position.stage)
         name = f"{order}_{position.stage}_{position.update_step:08d}"
         there = self._facts() | {"metric_rows": self.logger.position(), **facts}
         root = self.path / "checkpoints"
-        path = write_checkpoint(root, name, learner_parts(learner, spec, there))
+        parts = learner_parts(learner, spec, there)
+        if wait:
+            self._writer.wait()
+            self._write(root, name, parts)
+        else:
+            self._writer.start(parts, partial(self._write, root, name))
+        return root / name
+
+    def _write(self, root: Path, name: str, parts: CheckpointParts) -> None:
+        write_checkpoint(root, name, parts)
         prune_checkpoints(root, KEEP_CHECKPOINTS, self._evaluated_versions())
-        return path
 
     def dump(self, learner: Learner, spec: DataSpec, error: NumericalError) -> NumericalError:
         """Save the learner as it was when numbers went wrong, and say how to see it again."""
         position = self.position
         name = f"{position.stage}_{position.update_step:08d}"
         folder = self.path / "nan_dump"
+        self._writer.wait()
         write_checkpoint(folder, name, learner_parts(learner, spec, self._facts()))
         return NumericalError(
             f"{error}, at update {position.update_step} of {position.stage}. The networks of that "

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from softflow.errors import StoreError
+from softflow.errors import DataError, StoreError, brief
 from softflow.utils.documents import MAX_DOCUMENT_BYTES, parse_json
 
 TEMP_SUFFIX = ".tmp"
@@ -124,6 +124,35 @@ def read_json_bytes(path: Path) -> tuple[Any, bytes]:
             f"'{path}' is damaged: it is not JSON ({error}); restore it from a copy, or delete "
             "it and run the command that wrote it again."
         ) from error
+
+
+def inside(folder: Path, name: str | os.PathLike[str]) -> Path:
+    """The path that a file of a stranger names relative to its folder; see `require_inside`."""
+    require_inside(folder, folder / name)
+    return folder / name
+
+
+def require_inside(folder: Path, path: Path) -> None:
+    """Raise unless a path lies in a folder, wherever links on the way lead.
+
+    Downloads of the Hugging Face cache are links to blobs beside them; those count as inside.
+
+    Raises:
+        DataError: it leads out of the folder, or nowhere.
+    """
+    told = str(path).removeprefix(f"{folder}{os.sep}")
+    try:
+        root, target = folder.resolve(), path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"'{folder}' names a file {told!r:.200}: {brief(error)}") from error
+    roots = [root]
+    if root.parent.name == "snapshots":
+        roots.append(root.parent.parent / "blobs")
+    if not any(target.is_relative_to(allowed) for allowed in roots):
+        raise DataError(
+            f"'{folder}' names a file outside of itself, {told!r:.200}, which softflow does not "
+            "open; copy it into the folder, and name it there"
+        )
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

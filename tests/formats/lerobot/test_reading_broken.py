@@ -132,7 +132,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     ),
     "video of another size": (
         lambda path: write_video(video_path(path, 0), [shown(t)[:32] for t in range(8)]),
-        ("episode_000000.mp4, frame 0", "32 × 64", "48 × 64"),
+        ("episode_000000.mp4", "32 × 64", "48 × 64"),
     ),
 }
 

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from softflow.errors import DataError
-from softflow.formats.lerobot.rows import BATCH_ROWS, EpisodeRows
+from softflow.formats.lerobot.pages import BATCH_ROWS
+from softflow.formats.lerobot.rows import EpisodeRows
 
 LENGTHS = (5, BATCH_ROWS, 2 * BATCH_ROWS + 3, 1, BATCH_ROWS - 6, 40)
 

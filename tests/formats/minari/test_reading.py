@@ -309,7 +309,7 @@ def test_a_damaged_picture(written: Writer) -> None:
     with h5py.File(main_data(path), "a") as file:
         pictures = cast("h5py.Dataset", file["episode_1/observations"])
         pictures[3] = pictures[3][:40]
-    with pytest.raises(DataError, match=r"episode_1/observations, step 3: .*download the dataset"):
+    with pytest.raises(DataError, match=r"episode_1/observations, step 3: .*download it again"):
         MinariSource(path, control_hz=10).read("episode_1")
 
 
@@ -336,8 +336,8 @@ def test_files_of_another_kind(tmp_path: Path) -> None:
 def test_damaged_metadata(written: Writer) -> None:
     path, _ = written()
     (path / "data" / "metadata.json").write_text('{"action_space": "{Box"}')
-    with pytest.raises(DataError, match=r"metadata.json is damaged \('action_space' is not JSON"):
+    with pytest.raises(DataError, match=r"metadata.json: 'action_space' is not JSON"):
         MinariSource(path)
     (path / "data" / "metadata.json").write_text("[]")
-    with pytest.raises(DataError, match=r"metadata.json is no JSON object"):
+    with pytest.raises(DataError, match=r"metadata.json is damaged .*got `array`"):
         MinariSource(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
+from strange_bags import KINDS, written
 
 START_S = 1_700_000_000
 """When the recordings begin, seconds since 1970."""
@@ -139,3 +141,22 @@ def ros() -> Ros:
 @pytest.fixture(params=["mcap", "sqlite3"])
 def storage(request: pytest.FixtureRequest) -> str:
     return request.param
+
+
+# ---- bags for tests that damage them ---------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def healthy(ros: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("healthy")
+    return {kind: written(ros, folder / kind.replace(" ", "_"), kind) for kind in KINDS}
+
+
+@pytest.fixture(params=KINDS)
+def bag(request: pytest.FixtureRequest, healthy: dict[str, Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(healthy[request.param], tmp_path / healthy[request.param].name))
+
+
+@pytest.fixture
+def mcap(healthy: dict[str, Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(healthy["mcap"], tmp_path / "mcap"))

@@ -14,9 +14,11 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,11 +26,13 @@ from PIL import Image
 
 from softflow.data.data_spec import DataSpec, is_image_key
 from softflow.data.episode import Episode
-from softflow.errors import DataError, StoreError
+from softflow.errors import DataError, brief
+from softflow.formats.documents import parsed, read_document
+from softflow.formats.frames import decoded_picture
 from softflow.formats.lerobot.layout import Place, damage_named
 from softflow.formats.lerobot.rows import EpisodeRows
-from softflow.formats.lerobot.tables import numbers, picture
-from softflow.utils.files import read_json, write_json
+from softflow.formats.lerobot.tables import numbers
+from softflow.utils.files import inside, write_json
 
 FOLDER = Path("meta/softflow")
 FORMAT_VERSION = 1
@@ -50,6 +54,13 @@ class Kept:
     metadata: dict[str, Any]
 
 
+class SpecDocument(msgspec.Struct):
+    """spec.json."""
+
+    format_version: int
+    spec: dict[str, Any] = {}
+
+
 class Extras:
     """The extras of a dataset that softflow exported; `of` gives None for any other."""
 
@@ -67,20 +78,20 @@ class Extras:
         folder = path / FOLDER
         if not folder.exists():
             return None
+        inside(path, FOLDER / "episodes.parquet")
         try:
-            value = read_json(folder / "spec.json")
-            version = value["format_version"]
-            if version > FORMAT_VERSION:
-                raise DataError(
-                    f"{folder} has format_version {version}, this softflow reads up to "
-                    f"{FORMAT_VERSION}; upgrade it (pip install --upgrade softflow)"
-                )
-            return cls(folder, DataSpec.from_json(value["spec"]))
-        except (StoreError, KeyError, TypeError) as error:
+            said = read_document(inside(path, FOLDER / "spec.json"), SpecDocument)
+            if said.format_version <= FORMAT_VERSION:
+                return cls(folder, DataSpec.from_json(said.spec))
+        except (DataError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(
-                f"{folder} is damaged ({error!r}); export again, or delete the folder to do "
+                f"{folder} is damaged ({brief(error)}); export again, or delete the folder to do "
                 "without the final observations"
             ) from error
+        raise DataError(
+            f"{folder} has format_version {said.format_version}, this softflow reads up to "
+            f"{FORMAT_VERSION}; upgrade it (pip install --upgrade softflow)"
+        )
 
     def spec_for(self, shapes: dict[str, tuple[int, ...]], action_dim: int) -> DataSpec:
         """The exported store's spec, of these observations only.
@@ -92,7 +103,7 @@ class Extras:
         other = [
             key
             for key, shape in shapes.items()
-            if key not in known or int(np.prod(known[key])) != int(np.prod(shape))
+            if key not in known or prod(known[key]) != prod(shape)
         ]
         if other or action_dim != self._spec.action_dim:
             raise self._misfit(f"feature '{[*other, 'action'][0]}' is another one")
@@ -118,13 +129,14 @@ class Extras:
                 final,
                 bool(table.column("terminated")[0].as_py()),
                 bool(table.column("success")[0].as_py()),
-                json.loads(table.column("metadata")[0].as_py()),
+                parsed(table.column("metadata")[0].as_py(), dict[str, Any], f"{where}: metadata"),
             )
 
     def _final(self, table: pa.Table, key: str, shape: tuple[int, ...], where: str) -> np.ndarray:
         if is_image_key(key):
-            return picture(table.column(FINAL + key)[0].as_py(), shape, f"{where}: final '{key}'")
-        return numbers(table, FINAL + key, (int(np.prod(shape)),), where).reshape(shape)
+            data = table.column(FINAL + key)[0].as_py()
+            return decoded_picture(data, f"{where}: final '{key}'", shape)
+        return numbers(table, FINAL + key, (prod(shape),), where).reshape(shape)
 
     def _misfit(self, what: str) -> DataError:
         return DataError(

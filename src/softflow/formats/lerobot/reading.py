@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pyarrow as pa
 
 from softflow.data.data_spec import IMAGE_PREFIX, OBSERVATION_PREFIX, DataSpec
 from softflow.data.episode import Episode, require_finite
+from softflow.data.limits import require_episode_bytes
 from softflow.errors import DataError
 from softflow.formats.lerobot.extras import Extras
 from softflow.formats.lerobot.layout import Layout, Place, component_names
@@ -31,6 +33,7 @@ from softflow.formats.lerobot.tables import (
     require_steady_time,
 )
 from softflow.formats.lerobot.video import read_clip
+from softflow.utils.files import require_inside
 from softflow.utils.progress import ProgressReporter, SilentProgress
 
 REWARD, DONE, SUCCESS = "next.reward", "next.done", "next.success"
@@ -114,9 +117,12 @@ class LeRobotSource:
         if name not in self._places:
             raise DataError(f"{self.path} has no episode '{name}'; it has {len(self._places)}")
         place = self._places[name]
+        for path in (place.table, *(clip.path for clip in place.clips.values())):
+            require_inside(self.path, path)
         where = f"{place.table}, {name}"
-        inside = [key for key in self._cameras if key not in place.clips]
-        required = [*self._states, *inside, "action"]
+        self._require_room(place, where)
+        pictured = [key for key in self._cameras if key not in place.clips]
+        required = [*self._states, *pictured, "action"]
         table = episode_rows(self._rows, place, [*required, *OUTCOMES, "task_index", TIME_COLUMN])
         require_columns(table, required, where)
         require_steady_time(table, self._layout.fps, where)
@@ -125,6 +131,12 @@ class LeRobotSource:
         outcome = self._outcome(table, where)
         metadata = self._metadata(table, place, where)
         return self._finished(place, observations, actions, outcome, metadata)
+
+    def _require_room(self, place: Place, where: str) -> None:
+        """Raise if what meta/ says of an episode is more than one may have."""
+        widths = [prod(self._features[key].shape) for key in (*self._states, "action")]
+        pixels = [prod(self.spec.observation_shapes[key]) for key in self._cameras.values()]
+        require_episode_bytes((place.length + 1) * (4 * sum(widths) + sum(pixels)), where)
 
     # ---- what the dataset holds -------------------------------------------------------------
 
@@ -152,21 +164,22 @@ class LeRobotSource:
         return chosen
 
     def _spec(self) -> DataSpec:
-        shapes = {key: self._features[key]["shape"] for key in self._states}
-        if wrong := [key for key in self._cameras if len(self._features[key]["shape"]) != 3]:
+        shapes = {key: self._features[key].shape for key in self._states}
+        if wrong := [key for key in self._cameras if len(self._features[key].shape) != 3]:
             raise DataError(
                 f"{self.path}/meta/info.json: camera '{wrong[0]}' has shape "
-                f"{self._features[wrong[0]]['shape']}, a picture has three sizes; correct it"
+                f"{self._features[wrong[0]].shape}, a picture has three sizes; correct it"
             )
         shapes |= {key: self._image_shape(feature) for feature, key in self._cameras.items()}
-        size = int(np.prod(self._features["action"]["shape"]))
+        size = prod(self._features["action"].shape)
         if self._extras is not None:
             return self._extras.spec_for(shapes, size)
         tables = list(dict.fromkeys(place.table for place in self._places.values()))
+        for table in tables:
+            require_inside(self.path, table)
         low, high = action_range(tables, size, self._progress)
         named = {
-            key: component_names(self._features[key].get("names"))
-            for key in (*self._states, "action")
+            key: component_names(self._features[key].names) for key in (*self._states, "action")
         }
         sizes = {**shapes, "action": (size,)}
         return DataSpec(
@@ -180,7 +193,7 @@ class LeRobotSource:
 
     def _image_shape(self, feature: str) -> tuple[int, int, int]:
         """(height, width, 3); some recorders write (channels, height, width)."""
-        shape = self._features[feature]["shape"]
+        shape = self._features[feature].shape
         channels_first = shape[0] in (1, 3) and shape[2] not in (1, 3)
         height, width = shape[1:] if channels_first else shape[:2]
         return height, width, 3
@@ -208,7 +221,7 @@ class LeRobotSource:
 
     def _numbers(self, table: pa.Table, key: str, where: str) -> np.ndarray:
         """float32 [T, *shape], finite; actions [T, A]."""
-        shape = self._features[key]["shape"] if key in self._features else (1,)
+        shape = self._features[key].shape if key in self._features else (1,)
         values = numbers(table, key, shape, where)
         require_finite(key, values, where)
         return values.reshape(len(values), -1) if key == "action" else values

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from softflow.data.limits import require_episode_bytes
 from softflow.errors import DataError
-from softflow.formats.lerobot.layout import damage_named
+from softflow.formats.lerobot.layout import damage_named, opened_table
+from softflow.formats.lerobot.pages import Sizes, column_sizes
 
 EPISODE_COLUMN = "episode_index"
-BATCH_ROWS = 256
-"""Rows decoded together: pictures may be in them."""
 BUFFER_BYTES = 1 << 20
 
 
@@ -58,7 +58,7 @@ class _Table:
     def __init__(self, path: Path) -> None:
         self.path = path
         # Streamed: otherwise whole columns of a row group are read at once.
-        self._file = pq.ParquetFile(path, buffer_size=BUFFER_BYTES)
+        self._file = opened_table(path, BUFFER_BYTES)
         try:
             self._names = self._file.schema_arrow.names
             if EPISODE_COLUMN not in self._names:
@@ -74,6 +74,7 @@ class _Table:
             self.close()
             raise
         self._columns: list[str] = []
+        self._checked: dict[tuple[str, ...], list[Sizes]] = {}
         self._batches: Iterator[pa.RecordBatch] = iter(())
         self._held: pa.RecordBatch | None = None
         self._held_from = 0
@@ -86,6 +87,7 @@ class _Table:
         if first == stop:
             return self._file.schema_arrow.empty_table()
         columns = [key for key in self._names if not wanted or key in (*wanted, EPISODE_COLUMN)]
+        self._require_room(first, stop, columns)
         self._go_to(first, columns)
         pieces: list[pa.RecordBatch] = []
         while first < stop:
@@ -95,8 +97,25 @@ class _Table:
         table = pa.Table.from_batches(pieces)
         return table.filter(pa.array(np.asarray(table.column(EPISODE_COLUMN)) == index))
 
+    def _require_room(self, first: int, stop: int, columns: list[str]) -> None:
+        """Raise if the rows decode to more than an episode may have."""
+        key = tuple(columns)
+        if key not in self._checked:
+            self._checked[key] = column_sizes(self._file, self.path, columns)
+        groups = pairwise(self._group_starts.tolist())
+        declared = 0
+        for (start, end), size in zip(groups, self._checked[key], strict=True):
+            rows = min(stop, end) - max(first, start)
+            if rows > 0:
+                declared += size.decoded * rows // (end - start) + size.longest * rows
+        require_episode_bytes(declared, f"{self.path}, rows {first} to {stop - 1}")
+
     def _find_spans(self) -> dict[int, tuple[int, int]]:
         """Episode -> its first row, and the one behind its last."""
+        column_sizes(self._file, self.path, [EPISODE_COLUMN])
+        kind = self._file.schema_arrow.field(EPISODE_COLUMN).type
+        if self._file.metadata.num_rows and not pa.types.is_integer(kind):
+            raise DataError(f"{self.path}: '{EPISODE_COLUMN}' is {kind!s:.60}, not a whole number")
         column = self._file.read(columns=[EPISODE_COLUMN]).column(EPISODE_COLUMN)
         episodes = np.asarray(column)
         found, firsts = np.unique(episodes, return_index=True)
@@ -115,7 +134,9 @@ class _Table:
             return
         groups = list(range(group, self._file.num_row_groups))
         self._columns, self._held, self._held_from = columns, None, start
-        self._batches = self._file.iter_batches(BATCH_ROWS, groups, columns)
+        sizes = self._checked[tuple(columns)][group:]
+        batch_rows = min(size.batch_rows for size in sizes)
+        self._batches = self._file.iter_batches(batch_rows, groups, columns)
 
     def _batch_with(self, row: int) -> pa.RecordBatch:
         """The batch that holds a row at or behind the one that is held."""

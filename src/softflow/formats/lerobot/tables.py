@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from PIL import Image
 
 from softflow.errors import DataError
-from softflow.formats.lerobot.layout import Place, damage_named
+from softflow.formats.frames import decoded_picture
+from softflow.formats.lerobot.layout import Place, damage_named, opened_table
+from softflow.formats.lerobot.pages import column_sizes
 from softflow.formats.lerobot.rows import EpisodeRows
 from softflow.utils.progress import ProgressReporter
 
 TIME_COLUMN = "timestamp"
+_LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+_NUMBERS = (
+    *(pa.types.is_integer, pa.types.is_floating),
+    *(pa.types.is_boolean, pa.types.is_decimal),
+)
 ACTION_ROWS = 1 << 16
 """Rows of actions read together."""
 
@@ -105,7 +110,7 @@ def numbers(table: pa.Table, key: str, shape: tuple[int, ...], where: str) -> np
                 f"{where}: '{key}' is empty in row {first // per_row} ({values.null_count} empty "
                 "cells); repair or leave out this episode"
             )
-        if not pa.types.is_nested(values.type):
+        if not any(test(values.type) for test in _LISTS):
             break
         lengths = np.asarray(pc.call_function("list_value_length", [values]))
         if len(wrong := np.flatnonzero(lengths != size)):
@@ -114,8 +119,13 @@ def numbers(table: pa.Table, key: str, shape: tuple[int, ...], where: str) -> np
                 f"{wrong[0] // per_row}, meta/info.json promises {shape}; correct one of them"
             )
         values, per_row = values.flatten(), per_row * size
+    if not any(test(values.type) for test in _NUMBERS):
+        raise DataError(
+            f"{where}: '{key}' holds {values.type}, not numbers; correct the table, or delete the "
+            "feature from meta/info.json"
+        )
     array = values.to_numpy(zero_copy_only=False).astype(np.float32)
-    if array.size != len(table) * int(np.prod(shape)):
+    if array.size != len(table) * prod(shape):
         raise DataError(
             f"{where}: '{key}' has {array.size} numbers in {len(table)} rows; meta/info.json "
             f"promises {shape} a row, correct one of them"
@@ -138,23 +148,7 @@ def pictures(table: pa.Table, key: str, frames: np.ndarray, where: str) -> None:
                 f"{place} holds no picture; LeRobot embeds pictures in the table when it saves an "
                 "episode, save the dataset again"
             )
-        frames[step] = picture(data, frames.shape[1:], place)
-
-
-def picture(data: bytes, shape: tuple[int, ...], where: str) -> np.ndarray:
-    """A PNG or JPEG file as uint8 [height, width, 3].
-
-    Raises:
-        DataError: damaged, or of another size.
-    """
-    with damage_named(Path(where)), Image.open(io.BytesIO(data)) as image:
-        pixels = np.asarray(image.convert("RGB"))
-    if pixels.shape != shape:
-        raise DataError(
-            f"{where}: the picture is {pixels.shape}, meta/info.json promises {shape}; correct "
-            "meta/info.json or leave this camera out"
-        )
-    return pixels
+        frames[step] = decoded_picture(data, place, frames.shape[1:])
 
 
 def action_range(
@@ -183,8 +177,10 @@ def _actions(path: Path, size: int) -> Iterator[np.ndarray]:
     Raises:
         DataError: the table is missing or damaged, or has no column "action".
     """
-    with damage_named(path), pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(ACTION_ROWS, columns=["action"]):
+    with damage_named(path), opened_table(path) as file:
+        sizes = column_sizes(file, path, ["action"])
+        rows = ACTION_ROWS if all(size.longest == 0 for size in sizes) else 1
+        for batch in file.iter_batches(rows, columns=["action"]):
             table = pa.Table.from_batches([batch])
             require_columns(table, ["action"], str(path))
             yield numbers(table, "action", (size,), str(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,20 @@ from av.video.stream import VideoStream
 from softflow.errors import DataError
 from softflow.formats.lerobot.layout import Clip, damage_named
 
+CONTAINERS = {
+    ".mp4": "mp4",
+    ".mov": "mp4",
+    ".m4v": "mp4",
+    ".mkv": "matroska",
+    ".webm": "matroska",
+    ".avi": "avi",
+}
+"""How a video's name ends -> its kind. FFmpeg would guess, and some kinds open other files."""
+DECODERS = ("h264", "hevc", "av1", "libdav1d", "libaom-av1", "vp9", "libvpx-vp9", "vp8", "libvpx")
+DECODERS += ("mpeg4", "mjpeg", "ffv1")
+OPTIONS = {"protocol_whitelist": "file", "codec_whitelist": ",".join(DECODERS)}
+CODED_MARGIN = 256
+"""Pixels that decoders add to a side: whole blocks, and room for motion beyond the edge."""
 REORDERED_FRAMES = 16
 """Some files index key frames by decoding time, which B-frames put up to so many frames early."""
 
@@ -30,8 +45,8 @@ def read_clip(clip: Clip, fps: float, frames: np.ndarray) -> None:
     """
     _require_length(clip, fps, len(frames))
     count = 0
-    with damage_named(clip.path), av.open(str(clip.path)) as container:
-        for time_s, frame in _timed(container, clip, fps):
+    with damage_named(clip.path), _opened(clip.path) as container:
+        for time_s, frame in _timed(container, clip, fps, frames.shape[1:3]):
             if count == len(frames):
                 if clip.start_s is None:
                     count += 1
@@ -62,12 +77,42 @@ def _require_length(clip: Clip, fps: float, steps: int) -> None:
         )
 
 
-def _timed(container: Any, clip: Clip, fps: float) -> Iterator[tuple[float, av.VideoFrame]]:
-    """The frames of a clip from its start, with the seconds since then."""
+def _opened(path: Path) -> Any:
+    """A video file as what its name says that it is, and nothing it names."""
+    if not path.exists():
+        raise FileNotFoundError(path)
+    if not path.is_file():
+        raise ValueError("it is no file")
+    if path.suffix.lower() not in CONTAINERS:
+        raise DataError(f"{path}: a video's name ends in {', '.join(CONTAINERS)}; convert it")
+    kind = CONTAINERS[path.suffix.lower()]
+    return av.open(f"file:{path}", format=kind, options=OPTIONS)
+
+
+def _decoder(container: Any, clip: Clip, size: tuple[int, ...]) -> VideoStream:
+    """The video in a file, ready to be decoded to frames of this size and not much larger ones."""
     if not container.streams.video:
         raise DataError(f"{clip.path} holds no video; it was cut, download it again")
     stream: VideoStream = container.streams.video[0]
+    decoder: Any = stream.codec_context
+    if decoder.codec.name not in DECODERS:
+        raise DataError(
+            f"{clip.path} is encoded as {decoder.codec.name}; softflow decodes "
+            f"{', '.join(DECODERS)}: convert it"
+        )
     stream.thread_type = "AUTO"
+    if (decoder.height, decoder.width) != size:
+        raise _of_another_size(str(clip.path), (decoder.height, decoder.width), size)
+    # A stream may change its size on the way.
+    decoder.options = {"max_pixels": str(4 * prod(side + CODED_MARGIN for side in size))}
+    return stream
+
+
+def _timed(
+    container: Any, clip: Clip, fps: float, size: tuple[int, ...]
+) -> Iterator[tuple[float, av.VideoFrame]]:
+    """The frames of a clip from its start, with the seconds since then."""
+    stream = _decoder(container, clip, size)
     start_s = clip.start_s
     if start_s and stream.time_base is not None:
         earlier_s = max(start_s - REORDERED_FRAMES / fps, 0.0)
@@ -90,10 +135,14 @@ def _require_fit(
             "frames are missing, record the episode again or leave this camera out"
         )
     if (frame.height, frame.width) != shape[1:3]:
-        raise DataError(
-            f"{where}: the frame is {frame.height} × {frame.width}, meta/info.json promises "
-            f"{shape[1]} × {shape[2]}; correct meta/info.json or leave this camera out"
-        )
+        raise _of_another_size(where, (frame.height, frame.width), shape[1:3])
+
+
+def _of_another_size(where: str, found: tuple[int, ...], promised: tuple[int, ...]) -> DataError:
+    return DataError(
+        f"{where}: the frame is {found[0]} × {found[1]}, meta/info.json promises "
+        f"{promised[0]} × {promised[1]}; correct meta/info.json or leave this camera out"
+    )
 
 
 class VideoWriter:

@@ -7,26 +7,42 @@ metadata.json               beside the file: the environment and its spaces
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import h5py
+import msgspec
 import numpy as np
 
 from softflow.data.data_spec import IMAGE_PREFIX, STATE_KEY, DataSpec
 from softflow.data.episode import Episode
-from softflow.errors import DataError
+from softflow.errors import DataError, brief
+from softflow.formats.documents import converted, parsed, read_document
 from softflow.formats.frames import rgb_shape
-from softflow.formats.hdf5 import member_array, member_group, opened, place_of, usable
+from softflow.formats.hdf5 import (
+    attribute,
+    has,
+    member,
+    member_array,
+    member_dataset,
+    member_group,
+    opened,
+    place_of,
+    require_room,
+    usable,
+    values_of,
+)
 from softflow.formats.minari.pictures import is_camera, pictures
 from softflow.formats.outcome import SUCCESS_INFOS, episode_of, range_of_actions
 from softflow.formats.rates import control_rate
 from softflow.formats.source import component_names, joined, require_equal_lengths
-from softflow.utils.files import read_json
+from softflow.utils.files import inside
 
+Document = TypeVar("Document")
+MAX_OBSERVATIONS = 1000
+"""Groups and arrays below the observations of an episode."""
 WHOLE = "softflow needs whole episodes with vector actions: download the dataset again"
 
 
@@ -43,7 +59,6 @@ class MinariSource:
 
     Raises:
         DataError: not such a dataset, or damaged; names the file and the fix.
-        StoreError: its metadata.json is damaged.
     """
 
     def __init__(
@@ -92,27 +107,26 @@ class MinariSource:
         where = f"{self.path}, {name}"
         with opened(self.path) as file:
             group = member_group(file, name, WHOLE)
-            arrays = {
-                key: np.asarray(member_array(group, key, WHOLE))
-                for key in ("actions", "rewards", "terminations")
-            }
+            keys = ("actions", "rewards", "terminations")
+            stored = {key: member_array(group, key, WHOLE) for key in keys}
             leaves = _leaves(file, name)
+            require_room([*stored.values(), *leaves.values()], where)
+            arrays = {key: values_of(array) for key, array in stored.items()}
             lengths = {key: len(array) for key, array in arrays.items()}
             lengths |= {f"observations/{k} less one": len(a) - 1 for k, a in leaves.items()}
             if require_equal_lengths(lengths, where) == 0:
                 raise DataError(f"{where} has 0 steps; leave it out")
             observations = _observations(leaves)
             succeeded = self._success(group, len(arrays["actions"]))
-            metadata = self._metadata(group)
-        episode = episode_of(
-            observations,
-            arrays["actions"],
-            arrays["rewards"],
-            succeeded,
-            terminated=bool(arrays["terminations"][-1]),
-            metadata=metadata,
-            end_at_success=self._end_at_success,
-        )
+            episode = episode_of(
+                observations,
+                arrays["actions"],
+                arrays["rewards"],
+                succeeded,
+                terminated=bool(arrays["terminations"][-1]),
+                metadata=self._metadata(group),
+                end_at_success=self._end_at_success,
+            )
         episode.validate(self.spec, where)
         return episode
 
@@ -121,18 +135,18 @@ class MinariSource:
         if self._environment:
             metadata["environment"] = self._environment
         if "seed" in group.attrs:
-            metadata["seed"] = int(cast("int", group.attrs["seed"]))
+            metadata["seed"] = int(attribute(group, "seed"))
         return metadata
 
     def _success(self, group: h5py.Group, length: int) -> np.ndarray | None:
         """bool [T], or None where the infos do not say."""
-        if "infos" not in group:
+        if not has(group, "infos"):
             return None
         infos = member_group(group, "infos", WHOLE)
-        told = [member_array(infos, key, WHOLE) for key in SUCCESS_INFOS if key in infos]
+        told = [member_array(infos, key, WHOLE) for key in SUCCESS_INFOS if has(infos, key)]
         if not told:
             return None
-        values = np.asarray(told[0]).reshape(-1)
+        values = values_of(told[0]).reshape(-1)
         # The infos of a reset come first where there is one more than actions.
         if len(values) not in (length, length + 1):
             raise DataError(
@@ -143,11 +157,13 @@ class MinariSource:
 
 def _main_data(path: Path) -> Path:
     """The HDF5 file of a dataset's folder."""
-    for candidate in (path, path / "main_data.hdf5", path / "data" / "main_data.hdf5"):
-        if candidate.is_file():
-            return candidate
+    if path.is_file():
+        return path
+    for name in ("main_data.hdf5", "data/main_data.hdf5"):
+        if (path / name).is_file():
+            return inside(path, name)
     for folder in (path, path / "data"):
-        if (data_format := _facts(folder).get("data_format", "hdf5")) != "hdf5":
+        if (data_format := _facts(folder).data_format) != "hdf5":
             raise DataError(
                 f"{folder} is stored as {data_format}; softflow reads Minari's HDF5, write the "
                 'dataset again with data_format="hdf5"'
@@ -155,43 +171,62 @@ def _main_data(path: Path) -> Path:
     raise DataError(f"no main_data.hdf5 in {path}; give the dataset's folder or that file")
 
 
-def _facts(folder: Path) -> dict[str, Any]:
-    """metadata.json, empty where there is none."""
-    file = folder / "metadata.json"
-    facts = read_json(file) if file.is_file() else {}
-    if not isinstance(facts, dict):
-        raise DataError(f"{file} is no JSON object; download the dataset again")
-    return facts
+class Facts(msgspec.Struct):
+    """metadata.json: whatever it does not say is unknown."""
+
+    data_format: str = "hdf5"
+    dataset_id: str | None = None
+    env_spec: str | None = None
+    action_space: str | None = None
+
+
+class Environment(msgspec.Struct):
+    """The JSON in `env_spec`."""
+
+    id: str | None = None
+
+
+class Space(msgspec.Struct):
+    """The JSON in `action_space`; bounds are numbers, or lists of them."""
+
+    type: str = ""
+    low: float | list[Any] | None = None
+    high: float | list[Any] | None = None
+
+
+def _facts(folder: Path) -> Facts:
+    """metadata.json, nothing known where there is none."""
+    if not (folder / "metadata.json").is_file():
+        return Facts()
+    return read_document(inside(folder, "metadata.json"), Facts)
 
 
 def _described_by(file: Path) -> tuple[str, tuple[np.ndarray, np.ndarray] | None]:
     """What metadata.json says: what the environment is called, or else the dataset; its bounds."""
     facts = _facts(file.parent)
-    try:
-        name = _embedded(facts, "env_spec").get("id") or facts.get("dataset_id") or ""
-        return str(name), _action_bounds(facts)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{file} is damaged ({error}); download the dataset again") from error
+    described = _embedded(facts.env_spec, Environment, f"{file}: 'env_spec'")
+    return described.id or facts.dataset_id or "", _action_bounds(facts, file)
 
 
-def _action_bounds(facts: dict[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
+def _action_bounds(facts: Facts, file: Path) -> tuple[np.ndarray, np.ndarray] | None:
     """The action space, where metadata.json describes a bounded box."""
-    space = _embedded(facts, "action_space")
-    if space.get("type") != "Box":
+    where = f"{file}: 'action_space'"
+    space = _embedded(facts.action_space, Space, where)
+    if space.type != "Box":
         return None
-    if not {"low", "high"} <= space.keys():
-        raise ValueError("'action_space' lacks low or high")
-    low, high = (np.asarray(space[side], np.float64).reshape(-1) for side in ("low", "high"))
+    try:
+        low, high = (np.asarray(side, np.float64).reshape(-1) for side in (space.low, space.high))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where} has no bounds ({brief(error)}); download it again") from error
+    if space.low is None or space.high is None:
+        raise DataError(f"{where} lacks low or high; download the dataset again")
     return (low, high) if np.isfinite(low).all() and np.isfinite(high).all() else None
 
 
-def _embedded(facts: dict[str, Any], key: str) -> dict[str, Any]:
-    """A JSON object that metadata.json holds as text."""
-    try:
-        value = json.loads(facts.get(key) or "{}")
-    except ValueError as error:
-        raise ValueError(f"'{key}' is not JSON: {error}") from error
-    return value if isinstance(value, dict) else {}
+def _embedded(text: str | None, kind: type[Document], where: str) -> Document:
+    """A JSON object that metadata.json holds as text; as if empty where it is something else."""
+    value = parsed(text or "{}", object, where)
+    return converted(value if isinstance(value, dict) else {}, kind, where)
 
 
 def _episodes(file: h5py.File) -> list[str]:
@@ -207,31 +242,33 @@ def _episodes(file: h5py.File) -> list[str]:
 def _leaves(file: h5py.File, episode: str) -> dict[str, h5py.Dataset]:
     """Every array of an episode's observations by its path; "" where they are a single one."""
     group = member_group(file, episode, WHOLE)
-    if "observations" not in group:
+    if not has(group, "observations"):
         raise DataError(f"{place_of(group)}: no 'observations'; {WHOLE}")
     found: dict[str, h5py.Dataset] = {}
-
-    def collect(node: h5py.Group, key: str, name: str) -> None:
-        child = node[key]
+    waiting = [(group, "observations", "")]
+    for node, key, name in waiting:
+        child = member(node, key)
         if isinstance(child, h5py.Group):
-            for inner in sorted(child):
-                collect(child, inner, f"{name}/{inner}".lstrip("/"))
-        elif is_camera(cast("h5py.Dataset", child)):
-            found[name] = cast("h5py.Dataset", child)
+            waiting += [(child, inner, f"{name}/{inner}".lstrip("/")) for inner in sorted(child)]
+        elif (pictured := member_dataset(node, key)) is not None and is_camera(pictured):
+            found[name] = pictured
         else:
             found[name] = member_array(node, key, "softflow reads numbers and pictures")
-
-    collect(group, "observations", "")
-    return found
+        if len(waiting) > MAX_OBSERVATIONS:
+            raise DataError(
+                f"{place_of(group)}/observations holds more than {MAX_OBSERVATIONS} groups and "
+                f"arrays, or itself; {WHOLE}"
+            )
+    return dict(sorted(found.items(), key=lambda item: item[0].split("/")))
 
 
 def _actions(file: h5py.File, episode: str) -> np.ndarray:
-    return np.asarray(member_array(member_group(file, episode, WHOLE), "actions", WHOLE))
+    return values_of(member_array(member_group(file, episode, WHOLE), "actions", WHOLE))
 
 
 def _observations(leaves: dict[str, h5py.Dataset]) -> dict[str, np.ndarray]:
     """key -> [T+1, ...]: the vectors side by side, and every camera."""
-    vectors = {name: np.asarray(a) for name, a in leaves.items() if not is_camera(a)}
+    vectors = {name: values_of(a) for name, a in leaves.items() if not is_camera(a)}
     result = {_camera_key(name): pictures(a) for name, a in leaves.items() if name not in vectors}
     return result | ({STATE_KEY: joined(vectors)[0]} if vectors else {})
 

@@ -17,6 +17,7 @@ from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError, StoreError
+from softflow.formats.documents import converted, parsed
 from softflow.formats.robomimic.hdf5_target import DiskFile
 from softflow.formats.robomimic.record import (
     ATTRIBUTE,
@@ -24,6 +25,7 @@ from softflow.formats.robomimic.record import (
     FileRecord,
     Parts,
     camera_observation,
+    foreign_of,
     parts_of,
     unpacked,
     write_attributes,
@@ -81,7 +83,8 @@ class _Writer:
         self._file, self._compress = file, compress
         self._data = file.create_group("data")
         self._parts = parts_of(store.spec)
-        self._attributes = store.summary(0).metadata.get(FOREIGN, {}).get("data", {})
+        first = str(store.episode_path(0))
+        self._attributes = foreign_of(store.summary(0).metadata, first).data
         self._masks: dict[str, list[str]] = {}
         self._total = 0
         write_attributes(self._data, self._attributes)
@@ -104,18 +107,21 @@ class _Writer:
         group.attrs["num_samples"] = episode.length
         self._write_record(group, episode)
         self._total += episode.length
-        keys = [*episode.metadata.get("filter_keys", []), *["success"] * episode.success]
+        given = episode.metadata.get("filter_keys", [])
+        where = f"episode {index}: 'filter_keys'"
+        keys = [*converted(given, list[str], where), *["success"] * episode.success]
+        if wrong := [key for key in keys if key.strip(".") == "" or "/" in key or "\0" in key]:
+            raise DataError(f"{where} has {wrong[0]!r:.60}, which HDF5 cannot name a mask")
         for key in dict.fromkeys(keys):
             self._masks.setdefault(key, []).append(name)
 
     def _write_record(self, group: h5py.Group, episode: Episode) -> None:
         metadata = dict(episode.metadata)
         if FOREIGN in metadata:
-            foreign = metadata[FOREIGN]
-            write_attributes(group, foreign["demo"])
+            foreign = foreign_of(metadata, f"episode of {group.name}")
+            write_attributes(group, foreign.demo)
             # Once in the file instead of in every episode, as long as they agree.
-            same = foreign["data"] == self._attributes
-            metadata[FOREIGN] = {} if same else {"data": foreign["data"]}
+            metadata[FOREIGN] = {} if foreign.data == self._attributes else {"data": foreign.data}
         record = {
             "terminated": bool(episode.terminated),
             "truncated": bool(episode.truncated),
@@ -162,7 +168,7 @@ def _environment(
             "type": ROBOSUITE_TYPE,
             "env_name": attributes.get("env", ""),
             "env_version": attributes.get("repository_version", ""),
-            "env_kwargs": json.loads(unpacked(attributes["env_info"])),
+            "env_kwargs": parsed(unpacked(attributes["env_info"]), object, "attribute 'env_info'"),
         }
     name = spec.env_id or metadata.get("environment") or "unknown"
     kwargs = {"control_freq": spec.control_hz}

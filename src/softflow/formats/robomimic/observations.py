@@ -11,7 +11,14 @@ import numpy as np
 from softflow.data.data_spec import IMAGE_PREFIX, STATE_KEY
 from softflow.errors import DataError
 from softflow.formats.frames import rgb_frames, rgb_shape
-from softflow.formats.hdf5 import member_array, member_group, place_of
+from softflow.formats.hdf5 import (
+    has,
+    member_array,
+    member_group,
+    place_of,
+    require_stored,
+    values_of,
+)
 from softflow.formats.robomimic.record import IMAGE_SUFFIX, FileRecord, camera_observation
 from softflow.formats.source import component_names, joined
 
@@ -39,7 +46,7 @@ class Observations:
         state_keys: Sequence[str],
         cameras: Sequence[str] | None,
     ) -> None:
-        observed = sorted(member_group(first, "obs", LEAVE_OUT)) if "obs" in first else []
+        observed = sorted(member_group(first, "obs", LEAVE_OUT)) if has(first, "obs") else []
         images = [key for key in observed if key.endswith(IMAGE_SUFFIX)]
         if record:
             images = [camera_observation(key) for key in record.spec.image_keys]
@@ -67,7 +74,7 @@ class Observations:
             return {STATE_KEY: flat}
         if self._cameras:
             return {}
-        if SIMULATOR_STATE not in first:
+        if not has(first, SIMULATOR_STATE):
             raise DataError(
                 f"{place_of(first)}: neither 'obs' nor 'states'; extract observations first "
                 "(robomimic's dataset_states_to_obs.py)"
@@ -96,10 +103,10 @@ class Observations:
 
     def has_next(self, group: h5py.Group) -> bool:
         """Whether the final observation of a demonstration was recorded."""
-        return "next_obs" in group and (bool(self._cameras) or any(self._states.values()))
+        return has(group, "next_obs") and (bool(self._cameras) or any(self._states.values()))
 
-    def lengths(self, group: h5py.Group) -> dict[str, int]:
-        """Rows of every array that `read` reads.
+    def arrays(self, group: h5py.Group) -> dict[str, h5py.Dataset]:
+        """Every array that `read` reads, by its place.
 
         Raises:
             DataError: one of them is missing.
@@ -112,7 +119,7 @@ class Observations:
                 *(f"{part}/{camera}" for camera in self._cameras.values()),
             )
         ]
-        return {place: len(_array(group, place)) for place in places}
+        return {place: _array(group, place) for place in places}
 
     def read(self, group: h5py.Group) -> dict[str, np.ndarray]:
         """key -> [T+1, ...]; the final one is next_obs', or the last one again.
@@ -130,6 +137,7 @@ class Observations:
             result[key] = np.concatenate(values)
         for key, camera in self._cameras.items():
             frames = _array(group, f"obs/{camera}")
+            require_stored(frames)
             # Frames are large: they are read to where they stay, the final one included.
             both = np.empty((len(frames) + 1, *frames.shape[1:]), frames.dtype)
             frames.read_direct(both, dest_sel=np.s_[:-1])
@@ -142,7 +150,9 @@ class Observations:
     ) -> np.ndarray:
         """float32 [rows, ...]."""
         places = self._places(key, part)
-        values, _ = joined({name: _array(group, place)[rows] for name, place in places.items()})
+        values, _ = joined(
+            {name: values_of(_array(group, place), rows) for name, place in places.items()}
+        )
         shape = self.shapes[key]
         if values.shape[1] != math.prod(shape):
             raise DataError(
@@ -168,7 +178,7 @@ def _last_frame(frames: h5py.Dataset, shape: tuple[int, ...]) -> np.ndarray:
         raise DataError(
             f"{place_of(frames)} has frames of {frames.shape[1:]}, 'obs' of {shape}; {LEAVE_OUT}"
         )
-    return np.asarray(frames[-1:])
+    return values_of(frames, slice(-1, None))
 
 
 def _array(group: h5py.Group, name: str) -> h5py.Dataset:

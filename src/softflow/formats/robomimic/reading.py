@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,13 +21,22 @@ import numpy as np
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.errors import DataError
+from softflow.formats.documents import converted
 from softflow.formats.hdf5 import (
     as_text,
+    attribute,
+    has,
+    json_object,
+    member,
     member_array,
+    member_dataset,
     member_group,
     opened,
     place_of,
+    require_room,
+    require_stored,
     usable,
+    values_of,
 )
 from softflow.formats.outcome import episode_of, range_of_actions
 from softflow.formats.rates import control_rate
@@ -35,9 +44,9 @@ from softflow.formats.robomimic.observations import LEAVE_OUT, Observations
 from softflow.formats.robomimic.record import (
     ATTRIBUTE,
     FOREIGN,
+    EpisodeDocument,
     FileRecord,
     foreign_attributes,
-    read_json_attribute,
 )
 from softflow.formats.source import require_equal_lengths
 
@@ -100,7 +109,8 @@ class RobomimicSource:
                 )
             )
             environment = self._environment(data)
-            self._environment_name = str(environment.get("env_name") or data.attrs.get("env", ""))
+            named = as_text(attribute(data, "env")) if "env" in data.attrs else ""
+            self._environment_name = str(environment.get("env_name") or named)
             self._has_success_reward = environment.get("type") != GYM_TYPE
             rate = self._control_rate(environment, control_hz)
             actions = usable(self._names, lambda name: self._actions(file, name))
@@ -119,7 +129,9 @@ class RobomimicSource:
         where = f"{self.path}, {name}"
         with opened(self.path) as file:
             group = self._demonstration(file, name)
-            if require_equal_lengths(self._lengths(group), where) == 0:
+            arrays = self._arrays(group)
+            require_room(arrays.values(), where)
+            if require_equal_lengths(self._lengths(group, arrays), where) == 0:
                 raise DataError(f"{where} has 0 steps; {LEAVE_OUT}")
             if ATTRIBUTE in group.attrs:
                 episode = self._as_it_was(group, name)
@@ -142,32 +154,32 @@ class RobomimicSource:
 
     def _success(self, group: h5py.Group) -> np.ndarray | None:
         """bool [T], or None where the file does not say."""
-        if "rewards" not in group or not self._has_success_reward:
+        if not has(group, "rewards") or not self._has_success_reward:
             return None
         success = self._rewards(group) >= SUCCESS_REWARD
-        if "dones" in group and not success.any():
+        if has(group, "dones") and not success.any():
             # `dones` may also be set at the end of every demonstration, whatever happened.
             success[:-1] = _one_a_step(self._array(group, "dones"))[:-1] > 0
         return success
 
     def _as_it_was(self, group: h5py.Group, name: str) -> Episode:
         """An episode that softflow exported."""
-        said = read_json_attribute(group, ATTRIBUTE)
-        if missing := {"terminated", "truncated", "success", "metadata"} - said.keys():
-            raise DataError(
-                f"{place_of(group)}: attribute '{ATTRIBUTE}' lacks {sorted(missing)}; delete that "
-                "attribute to import the demonstration as any other"
-            )
-        metadata = said["metadata"]
+        where = (
+            f"{place_of(group)}: attribute '{ATTRIBUTE}' (delete it to import the demonstration as "
+            "any other)"
+        )
+        said = converted(json_object(group, ATTRIBUTE), EpisodeDocument, where)
+        metadata = said.metadata
         if FOREIGN in metadata:
-            metadata[FOREIGN] = self._metadata(group, name)[FOREIGN] | metadata[FOREIGN]
+            kept = converted(metadata[FOREIGN], dict[str, Any], f"{where}: '{FOREIGN}'")
+            metadata[FOREIGN] = self._metadata(group, name)[FOREIGN] | kept
         return Episode(
             self._observations.read(group),
             self._array(group, "actions").astype(np.float32),
             self._rewards(group),
-            terminated=said["terminated"],
-            truncated=said["truncated"],
-            success=said["success"],
+            terminated=said.terminated,
+            truncated=said.truncated,
+            success=said.success,
             metadata=metadata,
         )
 
@@ -185,17 +197,16 @@ class RobomimicSource:
     # ---- what the file holds ----------------------------------------------------------------
 
     def _read_masks(self, file: h5py.File) -> dict[str, set[str]]:
-        if "mask" not in file:
+        if not has(file, "mask"):
             return {}
         masks = member_group(file, "mask", "rewrite the filter keys")
+        found = {key: member_dataset(masks, key) for key in sorted(masks)}
         return {
-            key: {as_text(name) for name in np.asarray(mask).tolist()}
-            for key, mask in sorted(masks.items())
-            if isinstance(mask, h5py.Dataset) and mask.ndim == 1
+            key: _texts(mask) for key, mask in found.items() if mask is not None and mask.ndim == 1
         }
 
     def _demonstrations(self, data: h5py.Group, filter_key: str | None) -> list[str]:
-        names = [name for name in map(str, data) if isinstance(data[name], h5py.Group)]
+        names = [name for name in map(str, data) if isinstance(member(data, name), h5py.Group)]
         names.sort(key=_number)
         if filter_key is not None:
             if filter_key not in self._masks:
@@ -229,9 +240,9 @@ class RobomimicSource:
     def _environment(self, data: h5py.Group) -> dict[str, Any]:
         """Its name, type and arguments; robomimic and robosuite store them differently."""
         if "env_args" in data.attrs:
-            return read_json_attribute(data, "env_args")
+            return json_object(data, "env_args")
         if "env_info" in data.attrs:
-            return {"env_kwargs": read_json_attribute(data, "env_info")}
+            return {"env_kwargs": json_object(data, "env_info")}
         return {}
 
     def _control_rate(self, environment: dict[str, Any], given: float | None) -> float:
@@ -239,7 +250,8 @@ class RobomimicSource:
             return given
         if self._record:
             return self._record.spec.control_hz
-        rate = (environment.get("env_kwargs") or {}).get("control_freq")
+        settings = environment.get("env_kwargs")
+        rate = settings.get("control_freq") if isinstance(settings, dict) else None
         if isinstance(rate, int | float):
             return float(rate)
         if self._has_success_reward:
@@ -248,25 +260,29 @@ class RobomimicSource:
 
     # ---- arrays -----------------------------------------------------------------------------
 
-    def _lengths(self, group: h5py.Group) -> dict[str, int]:
+    def _arrays(self, group: h5py.Group) -> dict[str, h5py.Dataset]:
+        """Every array of a demonstration that is read, by its place."""
+        fix = f"every demonstration needs it: {LEAVE_OUT}"
+        own = ["actions", *(key for key in ("rewards", "dones") if has(group, key))]
+        arrays = {key: member_array(group, key, fix) for key in own}
+        return arrays | self._observations.arrays(group)
+
+    def _lengths(self, group: h5py.Group, arrays: dict[str, h5py.Dataset]) -> dict[str, int]:
         """Steps of everything a demonstration has, as its arrays and its attribute tell them."""
-        lengths = {"actions": len(self._array(group, "actions"))}
+        lengths = {place: len(array) for place, array in arrays.items()}
         if "num_samples" in group.attrs:
-            lengths["num_samples"] = int(cast("int", group.attrs["num_samples"]))
-        for key in ("rewards", "dones"):
-            if key in group:
-                lengths[key] = len(self._array(group, key))
-        return lengths | self._observations.lengths(group)
+            lengths["num_samples"] = int(attribute(group, "num_samples"))
+        return lengths
 
     def _rewards(self, group: h5py.Group) -> np.ndarray:
         """float32 [T]."""
-        if "rewards" not in group:
+        if not has(group, "rewards"):
             return np.zeros(len(self._array(group, "actions")), np.float32)
         return _one_a_step(self._array(group, "rewards")).astype(np.float32)
 
     def _array(self, group: h5py.Group, name: str) -> np.ndarray:
         fix = f"every demonstration needs it: {LEAVE_OUT}"
-        return np.asarray(member_array(group, name, fix))
+        return values_of(member_array(group, name, fix))
 
     def _actions(self, file: h5py.File, name: str) -> tuple[str, np.ndarray]:
         return f"{self.path}, {name}", self._array(self._demonstration(file, name), "actions")
@@ -278,6 +294,15 @@ class RobomimicSource:
 def _one_a_step(values: np.ndarray) -> np.ndarray:
     """[T] of [T] or [T, 1]."""
     return values.reshape(len(values), -1)[:, 0]
+
+
+def _texts(mask: h5py.Dataset) -> set[str]:
+    """One after the other: they are stored as what may be many times the same."""
+    if mask.dtype.kind not in "SO":
+        return set()
+    require_stored(mask)
+    require_room([mask], place_of(mask))
+    return {as_text(mask[row]) for row in range(len(mask))}
 
 
 def _number(name: str) -> tuple[int, str]:

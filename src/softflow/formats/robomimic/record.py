@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import h5py
+import msgspec
 import numpy as np
 
 from softflow.data.data_spec import IMAGE_PREFIX, OBSERVATION_PREFIX, DataSpec
-from softflow.errors import DataError
-from softflow.formats.hdf5 import as_text, json_attributes, place_of
+from softflow.data.limits import MAX_DOCUMENT_BYTES
+from softflow.errors import DataError, brief
+from softflow.formats.documents import converted
+from softflow.formats.hdf5 import json_attributes, json_object, place_of
 from softflow.formats.source import named_parts
 
 FOREIGN = "robomimic"
@@ -36,6 +39,31 @@ PACKED = "zlib+base64:"
 
 Parts = dict[str, dict[str, list[int]]]
 """Key of the store -> name of the robomimic observation -> columns of the key's array in it."""
+
+
+class FileDocument(msgspec.Struct):
+    """The JSON in the attribute of `data`; see `FileRecord`."""
+
+    version: int
+    spec: dict[str, Any]
+    parts: dict[str, list[str]]
+    added: list[str]
+
+
+class EpisodeDocument(msgspec.Struct):
+    """The JSON in the attribute of a demonstration."""
+
+    terminated: bool
+    truncated: bool
+    success: bool
+    metadata: dict[str, Any]
+
+
+class ForeignDocument(msgspec.Struct):
+    """What an episode's metadata keeps of the RoboMimic file it came from."""
+
+    data: dict[str, Any] = {}
+    demo: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -66,14 +94,18 @@ class FileRecord:
         """
         if ATTRIBUTE not in data.attrs:
             return None
-        value = read_json_attribute(data, ATTRIBUTE)
+        value = json_object(data, ATTRIBUTE)
+        where = f"{place_of(data)}: attribute '{ATTRIBUTE}'"
         if value.get("version") != VERSION:
             raise DataError(
-                f"{place_of(data)}: attribute '{ATTRIBUTE}' is of version {value.get('version')}, "
-                f"this softflow reads {VERSION}; upgrade it, or delete that attribute"
+                f"{where} is of version {value.get('version')!r:.40}, this softflow reads "
+                f"{VERSION}; upgrade it, or delete that attribute"
             )
-        spec = DataSpec.from_json(value["spec"])
-        return cls(spec, value["parts"], tuple(value["added"]))
+        said = converted(value, FileDocument, where)
+        spec = DataSpec.from_json(said.spec)
+        if unknown := said.parts.keys() - set(spec.state_keys):
+            raise DataError(f"{where} tells of '{min(unknown):.60}', which its spec has not")
+        return cls(spec, said.parts, tuple(said.added))
 
 
 def parts_of(spec: DataSpec) -> Parts:
@@ -118,31 +150,32 @@ def foreign_attributes(node: h5py.Group, leave_out: tuple[str, ...] = ()) -> dic
     return {name: _packed(attributes[name]) for name in kept}
 
 
+def foreign_of(metadata: Mapping[str, Any], where: str) -> ForeignDocument:
+    """What was kept of the file that an episode came from; nothing for other episodes.
+
+    Raises:
+        DataError: it is something else.
+    """
+    return converted(metadata.get(FOREIGN, {}), ForeignDocument, f"{where}: '{FOREIGN}'")
+
+
 def write_attributes(node: h5py.Group, attributes: Mapping[str, Any]) -> None:
-    """The inverse of `foreign_attributes`."""
+    """The inverse of `foreign_attributes`.
+
+    Raises:
+        DataError: one of them is nothing that an attribute of HDF5 can be.
+    """
     for name, value in attributes.items():
         value = unpacked(value)
         if isinstance(value, list) and value and isinstance(value[0], str):
             value = np.array(value, dtype=h5py.string_dtype())
-        node.attrs[name] = value
-
-
-def read_json_attribute(node: h5py.Group, name: str) -> dict[str, Any]:
-    """A JSON object in an attribute.
-
-    Raises:
-        DataError: it is none.
-    """
-    try:
-        value = json.loads(as_text(node.attrs[name]))
-        if isinstance(value, dict):
-            return value
-        raise ValueError(f"a {type(value).__name__}, not an object")
-    except ValueError as error:
-        raise DataError(
-            f"{place_of(node)}: attribute '{name}' is not JSON ({error}); the file is damaged or "
-            "of a version nobody knows"
-        ) from error
+        try:
+            node.attrs[name] = value
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataError(
+                f"the metadata '{FOREIGN}' has an attribute '{name!r:.60}' that HDF5 cannot keep "
+                f"({brief(error)}); delete it from the episode's metadata"
+            ) from error
 
 
 def _packed(value: Any) -> Any:
@@ -153,7 +186,22 @@ def _packed(value: Any) -> Any:
 
 
 def unpacked(value: Any) -> Any:
-    """An attribute as the file had it."""
-    if isinstance(value, str) and value.startswith(PACKED):
-        return zlib.decompress(base64.b64decode(value.removeprefix(PACKED))).decode()
-    return value
+    """An attribute as the file had it.
+
+    Raises:
+        DataError: it was packed by somebody else, or unpacks to more than is read.
+    """
+    if not (isinstance(value, str) and value.startswith(PACKED)):
+        return value
+    decoder = zlib.decompressobj()
+    try:
+        packed = base64.b64decode(value.removeprefix(PACKED))
+        text = decoder.decompress(packed, MAX_DOCUMENT_BYTES)
+        if not decoder.eof:
+            raise ValueError(f"more than {MAX_DOCUMENT_BYTES:,} bytes, or cut off")
+        return text.decode()
+    except (zlib.error, ValueError) as error:
+        raise DataError(
+            f"the metadata '{FOREIGN}' holds a text that cannot be unpacked ({brief(error)}); "
+            "delete it from the episode's metadata"
+        ) from error

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from softflow.errors import DataError
-from softflow.formats.frames import resized
+from softflow.formats.frames import decoded_picture, resized
 
 IMAGE_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
@@ -65,7 +63,7 @@ def _raw(message: Any) -> np.ndarray:
     """The pixels, red, green, blue or grey, as a view of the message."""
     if message.encoding not in CHANNELS:
         raise DataError(
-            f"image encoding '{message.encoding}' is none of {', '.join(CHANNELS)}; record a "
+            f"image encoding '{message.encoding:.40}' is none of {', '.join(CHANNELS)}; record a "
             "colour image (image_proc and depth_image_proc convert)"
         )
     channels, order = CHANNELS[message.encoding]
@@ -83,17 +81,6 @@ def _raw(message: Any) -> np.ndarray:
 def _decompressed(message: Any) -> np.ndarray:
     if "compressedDepth" in message.format:
         raise DataError(f"image format '{message.format}' is depth, not colour; map another topic")
-    try:
-        with Image.open(io.BytesIO(bytes(message.data))) as image:
-            if image.mode not in ("1", "L", "P", "RGB", "RGBA", "YCbCr"):
-                raise DataError(
-                    f"a compressed image has pixels of kind {image.mode}, not 8-bit colour or "
-                    "grey; map another topic"
-                )
-            return np.asarray(image.convert("RGB"))
-    # Damaged PNG and JPEG raise either of these; Pillow's SyntaxError is for PNG chunks.
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(
-            f"a compressed image of format '{message.format}' and {len(message.data)} bytes cannot "
-            f"be decoded ({error}); it was cut off, or is of a kind Pillow does not read"
-        ) from error
+    return decoded_picture(
+        bytes(message.data), f"a compressed image of format '{message.format:.40}'"
+    )

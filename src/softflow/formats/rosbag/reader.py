@@ -7,17 +7,18 @@ import struct
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 from rosbags.rosbag2.reader import DirectoryReader
 
-from softflow.errors import DataError
+from softflow.errors import DataError, SoftflowError, brief
+from softflow.formats.rosbag.bounds import METADATA, require_bounded, require_bounded_chunks
 from softflow.formats.rosbag.resampling import NANOSECONDS
 from softflow.formats.rosbag.types import HEADER, MessageTypes
+from softflow.utils.files import require_inside
 
-METADATA = "metadata.yaml"
 STORAGE_SUFFIXES = (".mcap", ".db3")
 _LITTLE_ENDIAN = 1
 _STAMP_AT = 4
@@ -49,6 +50,7 @@ def find_bags(path: Path) -> dict[str, Path]:
         if file.name == METADATA:
             found[file.parent.relative_to(path).as_posix()] = file.parent
         elif file.suffix in STORAGE_SUFFIXES and not (file.parent / METADATA).exists():
+            require_inside(path, file)
             found[file.relative_to(path).as_posix()] = file
     if not found:
         raise DataError(
@@ -92,9 +94,10 @@ class Recording:
         # A folder's reader serves no message of a topic whose quality of service is written
         # differently in metadata.yaml and in the storage, as ROS itself does. Ask with the
         # storages' own descriptions.
-        storage = reader.storage
-        files = storage.storages if isinstance(storage, DirectoryReader) else [storage]
-        self._connections: list[Connection] = [c for file in files for c in file.connections]
+        self.storages = storages_of(reader)
+        """The opened files of the bag."""
+        connections = (file.connections for file in self.storages)
+        self._connections: list[Connection] = [c for found in connections for c in found]
         described = [*reader.connections, *self._connections]
         self.topics = dict(sorted((c.topic, c.msgtype) for c in described))
         """Topic → type, also of topics without messages."""
@@ -164,10 +167,10 @@ class Recording:
             stamp = getattr(self.decode(message), HEADER).stamp
             return stamp.sec * NANOSECONDS + stamp.nanosec
         # Images are large: the stamp is read without decoding the rest.
-        order = "<" if message.data[1] == _LITTLE_ENDIAN else ">"
         try:
+            order = "<" if message.data[1] == _LITTLE_ENDIAN else ">"
             seconds, nanoseconds = struct.unpack_from(f"{order}iI", message.data, _STAMP_AT)
-        except struct.error as error:
+        except (struct.error, IndexError) as error:
             raise DataError(f"{self.told(message)}: cut off in its header ({error})") from error
         return seconds * NANOSECONDS + nanoseconds
 
@@ -175,6 +178,12 @@ class Recording:
         """How errors name a message."""
         seconds = (message.receive_ns - self._reader.start_time) / NANOSECONDS
         return f"{self.path}, {message.topic}, received {seconds:.6f} s after the bag's start"
+
+
+def storages_of(reader: Reader) -> list[Any]:
+    """The opened files behind a reader."""
+    storage = reader.storage
+    return storage.storages if isinstance(storage, DirectoryReader) else [storage]
 
 
 @contextmanager
@@ -185,10 +194,12 @@ def opened(path: Path, definitions: Sequence[Path] = ()) -> Iterator[Recording]:
         DataError: it is damaged, was not closed, or is of a kind nobody knows.
     """
     _require_closed(path)
+    require_bounded(path)
     with reading(path):
         reader = Reader(path)
         reader.open()
     try:
+        require_bounded_chunks(storages_of(reader))
         yield Recording(path, reader, definitions)
     finally:
         reader.close()
@@ -199,12 +210,16 @@ def reading(path: Path) -> Iterator[None]:
     """Turn whatever a damaged bag makes `rosbags` raise into a DataError that names it."""
     try:
         yield
-    except (DataError, MemoryError):
+    except SoftflowError:
         raise
+    except MemoryError as error:
+        raise DataError(
+            f"{path} does not fit into memory; it is damaged, or has messages that are too large"
+        ) from error
     # Damage surfaces as almost any exception: ReaderError, struct.error, apsw's, zstd's, …
     except Exception as error:
         raise DataError(
-            f"cannot read the bag '{path}' ({type(error).__name__}: {error}); copy it again from "
+            f"cannot read the bag '{path}' ({brief(error)}); copy it again from "
             "where it was recorded, or repair it: mcap recover FILE, or for .db3 ros2 bag reindex "
             "FOLDER"
         ) from error

@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from softflow.data.data_spec import DataSpec
+from softflow.data.data_spec import DataSpec, is_image_key
 from softflow.data.episode import Episode
+from softflow.data.limits import array_bytes, require_episode_bytes
 from softflow.errors import DataError
 from softflow.formats.rosbag.episodes import EpisodeRange, find_ranges
 from softflow.formats.rosbag.mapping import RosbagMapping, SignalMap
@@ -33,7 +34,7 @@ from softflow.formats.rosbag.reader import (
     require_whole_recording,
 )
 from softflow.formats.rosbag.report import RecordingReport, make_report
-from softflow.formats.rosbag.resampling import control_times
+from softflow.formats.rosbag.resampling import NANOSECONDS, control_times
 from softflow.formats.rosbag.samples import Entry, SignalReader, first_values, sample
 from softflow.formats.rosbag.timing import BagTiming, Event, scan
 from softflow.formats.rosbag.yaml import load_mapping
@@ -137,7 +138,7 @@ class RosbagSource:
         """
         bag, episode = self._place(name)
         timing = self._timing(bag)
-        at = control_times(episode.start_ns, episode.end_ns, self.mapping.control_hz)
+        at = self._times(bag, episode)
         values = self._sampled(bag, timing, self.mapping.sampled, at)
         observations = {
             key: _joined(values, signals) for key, signals in self.mapping.observations.items()
@@ -257,9 +258,17 @@ class RosbagSource:
 
     def _actions(self, bag: str, part: EpisodeRange) -> np.ndarray:
         """float32 [T, A]."""
-        at = control_times(part.start_ns, part.end_ns, self.mapping.control_hz)[:-1]
+        at = self._times(bag, part)[:-1]
         values = self._sampled(bag, self._timing(bag), self.mapping.action, at)
         return _joined(values, self.mapping.action)
+
+    def _times(self, bag: str, episode: EpisodeRange) -> np.ndarray:
+        """The control steps of an episode, once it is clear that what is sampled there has room."""
+        steps = (episode.end_ns - episode.start_ns) / NANOSECONDS * self.mapping.control_hz + 2
+        sizes = {key: 1 if is_image_key(key) else 8 for key in self._shapes}
+        row = sum(array_bytes(shape, sizes[key]) for key, shape in self._shapes.items())
+        require_episode_bytes(int(steps) * row, str(self._bags[bag]))
+        return control_times(episode.start_ns, episode.end_ns, self.mapping.control_hz)
 
     def _place(self, name: str) -> tuple[str, EpisodeRange]:
         is_part = self._is_cut and name not in self._bags

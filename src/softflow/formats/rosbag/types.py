@@ -7,21 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat, Nodetype
-from rosbags.serde import SerdeError
-from rosbags.typesys import (
-    Stores,
-    TypesysError,
-    get_types_from_idl,
-    get_types_from_msg,
-    get_typestore,
-)
+from rosbags.typesys import Stores, TypesysError, get_typestore
 
-from softflow.errors import DataError
+from softflow.errors import DataError, brief
+from softflow.formats.documents import read_bytes
+from softflow.formats.rosbag.definitions import parsed, require_bounded
 
 Fields = list[tuple[str, Any]]
 HEADER = "header"
 HEADER_TYPE = "std_msgs/msg/Header"
-_IDL_SEPARATOR = "=" * 80 + "\n"
 
 
 class MessageTypes:
@@ -64,11 +58,13 @@ class MessageTypes:
         self.fields(msgtype)
         try:
             return self._store.deserialize_cdr(data, msgtype)
+        except MemoryError:
+            raise
         # A message cut off makes the generated decoder stumble in many ways.
-        except (SerdeError, ValueError, IndexError, AssertionError) as error:
+        except Exception as error:
             raise DataError(
-                f"{where}: does not fit its type {msgtype} ({error}); the message is damaged, or "
-                "was recorded with another version of the type: give that with "
+                f"{where}: does not fit its type {msgtype} ({brief(error)}); the message is "
+                "damaged, or was recorded with another version of the type: give that with "
                 "'message_definitions: [FILE.msg]'"
             ) from error
 
@@ -83,7 +79,7 @@ class MessageTypes:
         """Take in a type and those it is made of."""
         types: dict[str, Any] = dict(get_typestore(Stores.LATEST).fielddefs)
         if msgtype in self._embedded and msgtype not in self._from_files:
-            types |= _parsed(self._embedded[msgtype], msgtype)
+            types |= parsed(self._embedded[msgtype], msgtype)
         types |= self._from_files
         needed: dict[str, Any] = {}
         waiting = [msgtype]
@@ -94,18 +90,19 @@ class MessageTypes:
             if name not in types:
                 told = "" if name == msgtype else f" (part of {msgtype})"
                 raise DataError(
-                    f"the bag has no definition of the message type {name}{told}, and it is none "
-                    "of ROS 2's own; give its file in the mapping: message_definitions: "
-                    f"[{name}.msg]"
+                    f"the bag has no definition of the message type {name:.100}{told}, and it is "
+                    "none of ROS 2's own; give its file in the mapping: message_definitions: "
+                    f"[{name:.100}.msg]"
                 )
             needed[name] = types[name]
             waiting += [part for _, desc in types[name][1] for part in _parts(desc)]
+        require_bounded(needed, msgtype)
         try:
             self._store.register(needed)
-        except TypesysError as error:
+        except (TypesysError, SyntaxError, ValueError, TypeError, AttributeError) as error:
             raise DataError(
-                f"the definition of {msgtype} contradicts that of another topic's type ({error}); "
-                "map only one of the two"
+                f"the definition of {msgtype} contradicts that of another topic's type "
+                f"({brief(error)}); map only one of the two"
             ) from error
         self._known |= needed.keys()
 
@@ -118,8 +115,8 @@ def _definitions(files: Sequence[Path]) -> dict[str, Any]:
             raise DataError(f"message_definitions: no .msg file at '{path}'; correct the path")
         for file in found:
             name = _type_name(file)
-            text = file.read_text(encoding="utf-8")
-            types |= _parsed(MessageDefinition(MessageDefinitionFormat.MSG, text), name)
+            text = read_bytes(file).decode(errors="replace")
+            types |= parsed(MessageDefinition(MessageDefinitionFormat.MSG, text), name)
     return types
 
 
@@ -128,22 +125,6 @@ def _type_name(file: Path) -> str:
     folder = file.resolve().parent
     package = folder.parent if folder.name == "msg" else folder
     return f"{package.name}/msg/{file.stem}"
-
-
-def _parsed(definition: MessageDefinition, msgtype: str) -> dict[str, Any]:
-    """The types that a definition holds: its own, and often those it is made of."""
-    try:
-        if definition.format == MessageDefinitionFormat.MSG:
-            return dict(get_types_from_msg(definition.data, msgtype))
-        # An IDL of ROS is a row of files, each behind a line with its name.
-        parts = definition.data.split(_IDL_SEPARATOR)
-        texts = [part.split("\n", 1)[1] for part in parts[1:]] or parts
-        return {name: value for text in texts for name, value in get_types_from_idl(text).items()}
-    except (TypesysError, IndexError) as error:
-        raise DataError(
-            f"the definition of the message type {msgtype} cannot be read ({error}); give a "
-            f"correct one in the mapping: message_definitions: [{msgtype}.msg]"
-        ) from error
 
 
 def _parts(desc: Any) -> list[str]:

@@ -25,6 +25,7 @@ import yaml
 
 from softflow.data.data_spec import IMAGE_PREFIX, OBSERVATION_PREFIX
 from softflow.errors import DataError
+from softflow.formats.rosbag.bounds import MAX_ALIASES, require_plain_yaml
 from softflow.formats.rosbag.mapping import (
     CameraMap,
     Clock,
@@ -46,11 +47,14 @@ def load_mapping(path: Path) -> RosbagMapping:
         DataError: no such file, no YAML, or it says something unusable; names the place.
     """
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        text = path.read_text(encoding="utf-8")
+        require_plain_yaml(text, str(path), aliases=MAX_ALIASES)
+        value = yaml.load(text, Loader=_StrictLoader)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; give the mapping") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no YAML: {error}") from error
+    # Dates that do not exist and keys that are lists are ValueError and TypeError.
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise DataError(f"{path} is no YAML: {error}"[:500]) from error
     return parse_mapping(value, str(path), path.parent)
 
 
