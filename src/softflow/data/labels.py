@@ -27,7 +27,7 @@ from softflow.data.episode import Episode
 from softflow.data.episode_file import EpisodeSummary
 from softflow.data.task_profile import EventKind
 from softflow.errors import DataError, StoreError
-from softflow.utils.files import read_json, write_json
+from softflow.utils.files import entries_of, read_json, write_json
 
 LABEL_VERSION = 1
 _LABEL_NAME = re.compile(r"episode_(\d{6,})\.(\d{3,})\.[0-9a-f]{8}\.json")
@@ -183,7 +183,7 @@ class LabelFolder:
     def _next_revision(self, number: int) -> int:
         """Looked up anew, because others may have labelled; only the names are read."""
         start = f"episode_{number:06d}."
-        paths = [path for path in self.path.iterdir() if path.name.startswith(start)]
+        paths = [path for path in entries_of(self.path) if path.name.startswith(start)]
         own = [_revision(path) for path in paths if _LABEL_NAME.fullmatch(path.name)]
         return max(own, default=-1) + 1
 
@@ -193,7 +193,7 @@ class LabelFolder:
         One look into the folder for all episodes: a look for each takes minutes with thousands.
         """
         found: dict[int, list[Path]] = {}
-        for path in self.path.iterdir() if self.path.exists() else []:
+        for path in entries_of(self.path):
             if match := _LABEL_NAME.fullmatch(path.name):
                 found.setdefault(int(match.group(1)), []).append(path)
         for paths in found.values():

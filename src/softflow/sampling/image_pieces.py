@@ -20,7 +20,8 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numcodecs.zstd import decompress
 
-from softflow.data.episode_file import DATA, FINAL, check_format, damaged
+from softflow.data.episode_file import DATA, FINAL, check_format
+from softflow.data.episode_reading import damaged
 from softflow.errors import StoreError
 
 _LOCAL_HEADER = struct.Struct("<26xHH")

@@ -1,0 +1,172 @@
+"""What a failed reading of an episode file proves: that the file is damaged, or nothing about it.
+
+Only a damaged file may be set aside. Damage is proven by the bytes themselves, read once more and
+whole: they are no zip file, an entry does not match its CRC-32, or all entries match and hold
+something else than an episode. Whatever the system refuses (memory, time, a server that is away,
+threads) proves nothing, and the file stays where it is.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import zarr
+from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.storage import MemoryStore, ZipStore
+
+from softflow.errors import StoreError
+from softflow.utils.files import require_regular
+
+Result = TypeVar("Result")
+
+_MISFITS = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, struct.error)
+"""What whole bytes of another content make zarr and json raise, among much else."""
+
+
+class DamagedEpisodeError(StoreError):
+    """An episode file is incomplete or its content does not match its checksums."""
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever reading an episode file raises into a StoreError that names it.
+
+    Raises:
+        DamagedEpisodeError: the file is damaged, which its bytes prove.
+        StoreError: it is gone, no regular file, or cannot be read at the moment.
+    """
+    require_regular(path)
+    try:
+        yield
+    except StoreError:
+        raise
+    # A damaged zip surfaces as almost any exception: BadZipFile, KeyError, struct.error, …
+    except Exception as error:
+        raise _verdict(path, error) from error
+
+
+def damaged(path: Path, what: str) -> DamagedEpisodeError:
+    """The error that says what is wrong with an episode file, and what to do."""
+    return DamagedEpisodeError(
+        f"episode file '{path}' is damaged ({what}); copy it again from the machine that recorded "
+        "it, or go on without it: `softflow data filter STORE OUT --drop-invalid` copies the "
+        "episodes that are whole."
+    )
+
+
+def read_with(path: Path, read: Callable[[zarr.Group], Result]) -> Result:
+    """What a function reads in an episode file.
+
+    If it fails, it reads once more, in the file's bytes: then nothing but they can be the reason.
+
+    Raises:
+        DamagedEpisodeError: the file is damaged, which its bytes prove.
+        StoreError: it is gone, no regular file, or cannot be read at the moment.
+    """
+    require_regular(path)
+    try:
+        with ZipStore(path, mode="r") as store:
+            return read(zarr.open_group(store, mode="r"))
+    except Exception as error:
+        if isinstance(error, StoreError) and not isinstance(error, DamagedEpisodeError):
+            raise
+        return _read_in_bytes(path, read, error)
+
+
+def _read_in_bytes(
+    path: Path, read: Callable[[zarr.Group], Result], first_error: Exception
+) -> Result:
+    entries = _entries(path)
+    if entries is None:
+        raise _undecided(path, first_error) from first_error
+    buffer = default_buffer_prototype().buffer
+    buffers: dict[str, Buffer] = {
+        name: buffer.from_bytes(content) for name, content in entries.items()
+    }
+    try:
+        return read(zarr.open_group(MemoryStore(buffers), mode="r"))
+    except StoreError:
+        raise
+    except Exception as error:
+        if _refusal(error) or isinstance(error, RuntimeError):
+            raise _undecided(path, error) from error
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _verdict(path: Path, error: Exception) -> StoreError:
+    """Which error it is that reading a part of a file ran into."""
+    try:
+        entries = _entries(path)
+    except StoreError as proven:
+        return proven
+    misfit = entries is not None and all(isinstance(e, _MISFITS) for e in _chain(error))
+    if misfit and not _refusal(error):
+        return damaged(path, f"{type(error).__name__}: {error}")
+    return _undecided(path, error)
+
+
+def _entries(path: Path) -> dict[str, bytes] | None:
+    """The entries of an episode file by name, all of which match their checksums.
+
+    None if some are compressed, which softflow never does: their declared sizes may be anything.
+
+    Raises:
+        DamagedEpisodeError: they do not match, or the file does not end as a zip file does.
+        StoreError: the file is gone, or cannot be read at the moment.
+    """
+    try:
+        content = path.read_bytes()
+        if not zipfile.is_zipfile(io.BytesIO(content)):
+            raise damaged(path, f"{len(content):,} bytes that do not end as a zip file does")
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in names):
+                return None
+            return {entry.filename: archive.read(entry) for entry in names}
+    except StoreError:
+        raise
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"episode file '{path}' is gone; copy it back, or open the store again to go on "
+            "without it."
+        ) from error
+    except Exception as error:
+        if _refusal(error):
+            raise _undecided(path, error) from error
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _undecided(path: Path, error: Exception) -> StoreError:
+    """The error for a file that could not be read, though it may be whole."""
+    refused = _refusal(error)
+    if isinstance(refused, MemoryError):
+        what, fix = "not enough memory", "close other programs"
+    elif refused is not None:
+        what, fix = refused.strerror, "check permissions, open files and the disk"
+    else:
+        what, fix = f"{type(error).__name__}: {error}", "append it to a store again"
+    return StoreError(
+        f"cannot read episode file '{path}': {what}; {fix}, then run the same command again. The "
+        "file stays as it is."
+    )
+
+
+def _refusal(error: Exception) -> OSError | MemoryError | None:
+    """What the system refused, if that is behind an error; Zarr's own errors carry no number."""
+    for cause in _chain(error):
+        if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno):
+            return cause
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what lies behind it: closing what could not be opened raises again."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
