@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from softflow.cli.option_types import OPTION_TYPES
+from softflow.cli.targets import require_outside_stores, require_run_folder
 from softflow.data.data_spec import require_same_spec
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.ogbench.demonstrations import OperatorTally, collect_demonstrations
@@ -29,7 +30,12 @@ from softflow.presets import preset, small
 from softflow.training.config import STAGES, StageName, TrainingConfig
 from softflow.training.evaluation import EvaluationPlan, evaluate
 from softflow.training.persistence import read_run_facts
-from softflow.training.provenance import learned_from, write_identity
+from softflow.training.provenance import (
+    identity_of,
+    learned_from,
+    require_continues,
+    write_identity,
+)
 from softflow.training.rollouts import RolloutPool
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
@@ -134,16 +140,18 @@ def run(name: str, words: list[str]) -> None:
     if name == "demo":
         demo(tyro.cli(Demo, args=words, prog="softflow demo", registry=OPTION_TYPES))
     elif name == "collect":
-        collect(tyro.cli(Collect, args=words, prog="softflow collect"))
+        collect(tyro.cli(Collect, args=words, prog="softflow collect", registry=OPTION_TYPES))
     elif name == "train":
         options = _parse_train(words)
         train(options)
         print(f"policy: {options.run / 'checkpoints' / 'last'}")
         print(f"report: {options.run / 'report.html'}")
     elif name == "evaluate":
-        evaluate_checkpoint(tyro.cli(Evaluate, args=words, prog="softflow evaluate"))
+        evaluate_checkpoint(
+            tyro.cli(Evaluate, args=words, prog="softflow evaluate", registry=OPTION_TYPES)
+        )
     else:
-        folder = tyro.cli(Report, args=words, prog="softflow report").run
+        folder = tyro.cli(Report, args=words, prog="softflow report", registry=OPTION_TYPES).run
         print(f"report: {write_report(folder)}")
 
 
@@ -190,6 +198,7 @@ def _in_the_size_of(preset_config: Any, other: Any) -> Any:
 
 def demo(options: Demo) -> None:
     """Demonstrations, four stages and the report, in one folder."""
+    require_outside_stores(options.run, "--run")
     _require_same_demonstrations(options)
     store = options.run / "demonstrations"
     collect(
@@ -243,17 +252,24 @@ def _tally_line(tally: OperatorTally) -> str:
 
 def train(options: Train) -> None:
     """Run the stages, then write the report; also after an error or Ctrl-C, with what there is."""
+    require_run_folder(options.run, options.dataset)
     dataset = EpisodeStore.open(options.dataset)
     if not dataset.spec.env_id:
         options = _without_environment(options, len(successful_episodes(dataset)))
-    write_identity(options.run, options.dataset, dataset, options.stages, options.config)
+    identity = identity_of(options.dataset, dataset, options.stages, options.config)
+    require_continues(options.run, identity, dataset)
     with ConsoleProgress() as progress, RolloutPool(options.config.num_workers) as pool:
         if options.config.eval_episodes or "online_rl" in options.stages:
             spec = dataset.spec
             theirs = pool.environment_spec(spec.env_id, spec.image_size)
             require_same_spec(spec, theirs, f"the dataset '{options.dataset}'", "the environment")
-        run = Run(options.run, options.config, options.dataset, pool, progress)
+        # Until here nothing is written; from here on the run is locked.
+        run = Run(
+            options.run, options.config, options.dataset, pool, progress, stages=options.stages
+        )
         try:
+            require_continues(options.run, identity, dataset)
+            write_identity(options.run, identity)
             run_stages(run, options.stages)
         finally:
             run.close()
@@ -300,7 +316,7 @@ def evaluate_checkpoint(options: Evaluate) -> None:
         rule = "likelihood" if stage == "imitation" else "value"
     candidates = options.candidates or config.execution_candidates
     folder = options.out or checkpoint.parent.parent / "evaluations" / "extra"
-    folder.mkdir(parents=True, exist_ok=True)
+    require_outside_stores(folder, "--out")
     name = f"{checkpoint.name}-{weights_identity(checkpoint)[:8]}"
     with ConsoleProgress() as progress, RolloutPool(options.workers) as pool:
         theirs = pool.environment_spec(spec.env_id, spec.image_size)
@@ -317,4 +333,5 @@ def evaluate_checkpoint(options: Evaluate) -> None:
             online_episodes=position["online_episodes"],
             robot_steps=position["robot_steps"],
         )
+        folder.mkdir(parents=True, exist_ok=True)
         evaluate(pool, folder, plan, progress)
