@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -150,7 +151,7 @@ def read_episode_file(path: Path, spec: DataSpec, with_images: bool = True) -> E
         StoreError: missing, unreadable, of a newer format, or of another spec.
     """
     keys = [*spec.state_keys, *(spec.image_keys if with_images else ())]
-    return read_with(path, lambda group: _episode_in(group, keys, spec, path))
+    return read_with(path, lambda archive: _episode_in(_group(archive), keys, spec, path))
 
 
 def _episode_in(group: zarr.Group, keys: Sequence[str], spec: DataSpec, path: Path) -> Episode:
@@ -170,9 +171,21 @@ def _episode_in(group: zarr.Group, keys: Sequence[str], spec: DataSpec, path: Pa
     )
 
 
+class _Opened(ZipStore):
+    """A zip file that is open, as Zarr wants it."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        super().__init__(Path(archive.filename or "bytes"), mode="r")
+        self._zf, self._lock, self._is_open = archive, threading.RLock(), True
+
+
+def _group(archive: zipfile.ZipFile) -> zarr.Group:
+    return zarr.open_group(_Opened(archive), mode="r")
+
+
 def read_summary(path: Path, index: int) -> EpisodeSummary:
     """The facts of an episode, without its arrays; raises as `read_episode_file`."""
-    return read_with(path, lambda group: _summary_in(group, path, index))
+    return read_with(path, lambda archive: _summary_in(_group(archive), path, index))
 
 
 def _summary_in(group: zarr.Group, path: Path, index: int) -> EpisodeSummary:

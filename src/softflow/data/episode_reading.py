@@ -16,10 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import zarr
-from zarr.core.buffer import Buffer, default_buffer_prototype
-from zarr.storage import MemoryStore, ZipStore
-
 from softflow.errors import StoreError
 from softflow.utils.files import require_regular
 
@@ -60,7 +56,7 @@ def damaged(path: Path, what: str) -> DamagedEpisodeError:
     )
 
 
-def read_with(path: Path, read: Callable[[zarr.Group], Result]) -> Result:
+def read_with(path: Path, read: Callable[[zipfile.ZipFile], Result]) -> Result:
     """What a function reads in an episode file.
 
     If it fails, it reads once more, in the file's bytes: then nothing but they can be the reason.
@@ -71,26 +67,14 @@ def read_with(path: Path, read: Callable[[zarr.Group], Result]) -> Result:
     """
     require_regular(path)
     try:
-        with ZipStore(path, mode="r") as store:
-            return read(zarr.open_group(store, mode="r"))
+        with zipfile.ZipFile(path) as archive:
+            return read(archive)
     except Exception as error:
         if isinstance(error, StoreError) and not isinstance(error, DamagedEpisodeError):
             raise
-        return _read_in_bytes(path, read, error)
-
-
-def _read_in_bytes(
-    path: Path, read: Callable[[zarr.Group], Result], first_error: Exception
-) -> Result:
-    entries = _entries(path)
-    if entries is None:
-        raise _undecided(path, first_error) from first_error
-    buffer = default_buffer_prototype().buffer
-    buffers: dict[str, Buffer] = {
-        name: buffer.from_bytes(content) for name, content in entries.items()
-    }
     try:
-        return read(zarr.open_group(MemoryStore(buffers), mode="r"))
+        with zipfile.ZipFile(io.BytesIO(_content(path))) as archive:
+            return read(archive)
     except StoreError:
         raise
     except Exception as error:
@@ -102,44 +86,41 @@ def _read_in_bytes(
 def _verdict(path: Path, error: Exception) -> StoreError:
     """Which error it is that reading a part of a file ran into."""
     try:
-        entries = _entries(path)
+        with zipfile.ZipFile(io.BytesIO(_content(path))) as archive:
+            # Declared sizes of what softflow did not write may be anything.
+            ours = all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+            if ours and (bad := archive.testzip()):
+                return damaged(path, f"checksum of '{bad}' does not match")
     except StoreError as proven:
         return proven
-    misfit = entries is not None and all(isinstance(e, _MISFITS) for e in _chain(error))
-    if misfit and not _refusal(error):
+    except Exception as flaw:
+        if _refusal(flaw):
+            return _undecided(path, flaw)
+        return damaged(path, f"{type(flaw).__name__}: {flaw}")
+    if all(isinstance(cause, _MISFITS) for cause in _chain(error)) and not _refusal(error):
         return damaged(path, f"{type(error).__name__}: {error}")
     return _undecided(path, error)
 
 
-def _entries(path: Path) -> dict[str, bytes] | None:
-    """The entries of an episode file by name, all of which match their checksums.
-
-    None if some are compressed, which softflow never does: their declared sizes may be anything.
+def _content(path: Path) -> bytes:
+    """The bytes of an episode file.
 
     Raises:
-        DamagedEpisodeError: they do not match, or the file does not end as a zip file does.
+        DamagedEpisodeError: they do not end as a zip file does.
         StoreError: the file is gone, or cannot be read at the moment.
     """
     try:
         content = path.read_bytes()
-        if not zipfile.is_zipfile(io.BytesIO(content)):
-            raise damaged(path, f"{len(content):,} bytes that do not end as a zip file does")
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = archive.infolist()
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in names):
-                return None
-            return {entry.filename: archive.read(entry) for entry in names}
-    except StoreError:
-        raise
     except FileNotFoundError as error:
         raise StoreError(
             f"episode file '{path}' is gone; copy it back, or open the store again to go on "
             "without it."
         ) from error
-    except Exception as error:
-        if _refusal(error):
-            raise _undecided(path, error) from error
-        raise damaged(path, f"{type(error).__name__}: {error}") from error
+    except (OSError, MemoryError) as error:
+        raise _undecided(path, error) from error
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        raise damaged(path, f"{len(content):,} bytes that do not end as a zip file does")
+    return content
 
 
 def _undecided(path: Path, error: Exception) -> StoreError:
