@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from point_world import ENV_ID, LocalPool, point_spec, tiny_config
+from point_world import ENV_ID, LocalPool, demonstration, point_spec, tiny_config
 
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.labels import Label
+from softflow.errors import DataError
 from softflow.models.action_selection import SelectionConfig
 from softflow.sampling.chunk_sampler import ChunkSampler
 from softflow.training.evaluation import EvaluationPlan, EvaluationResult, episode_seed, evaluate
@@ -231,3 +233,32 @@ def test_an_episode_set_aside_is_played_again_with_its_own_seed(
     measure(tmp_path, checkpoint, pool)
     assert written(tmp_path)["episodes"] == written(measured)["episodes"]
     assert len(pool.tasks) == NUM_EPISODES - 2
+
+
+def labelled(store: EpisodeStore) -> None:
+    store.label(1, Label("anna", ()))
+
+
+def one_twice(store: EpisodeStore) -> None:
+    with EpisodeStore.open(store.path, writable=True) as writer:
+        writer.append(store.episode(0))
+
+
+def of_another_origin(store: EpisodeStore) -> None:
+    with EpisodeStore.open(store.path, writable=True) as writer:
+        writer.append(demonstration(1, towards_goal=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [labelled, one_twice, of_another_origin])
+def test_an_evaluation_does_not_go_on_with_other_episodes_nor_deletes_them(
+    checkpoint: Path, tmp_path: Path, change: Callable[[EpisodeStore], None]
+) -> None:
+    with pytest.raises(SwitchedError):
+        measure(tmp_path, checkpoint, FailingPool(3))
+    [path] = [entry for entry in tmp_path.iterdir() if entry.is_dir()]
+    change(EpisodeStore.open(path))
+    number = len(EpisodeStore.open(path))
+    with pytest.raises(DataError, match="is not as an evaluation left it"):
+        measure(tmp_path, checkpoint)
+    assert len(EpisodeStore.open(path)) == number

@@ -13,7 +13,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
 from softflow.errors import CheckpointError, ConfigError
 from softflow.training.config import DataConfig, TrainingConfig
-from softflow.training.provenance import write_identity
+from softflow.training.provenance import identity_of, require_continues, write_identity
 from softflow.training.run import Run
 from softflow.utils.files import write_json
 from softflow.utils.progress import SilentProgress
@@ -28,15 +28,17 @@ def store(tmp_path: Path) -> EpisodeStore:
 
 def begin(folder: Path, store: EpisodeStore, config: TrainingConfig = CONFIG) -> Path:
     """A run that has a checkpoint."""
-    write_identity(folder, store.path, store, ["imitation"], config)
     run = Run(folder, config, store.path, None, SilentProgress())
+    write_identity(folder, identity_of(store.path, store, ["imitation"], config))
     run.save()
     run.close()
     return folder / "config.json"
 
 
 def go_on(folder: Path, store: EpisodeStore, config: TrainingConfig = CONFIG) -> None:
-    write_identity(folder, store.path, store, ["imitation"], config)
+    now = identity_of(store.path, store, ["imitation"], config)
+    require_continues(folder, now, store)
+    write_identity(folder, now)
 
 
 def test_a_run_from_before_a_setting_existed_goes_on(store: EpisodeStore, tmp_path: Path) -> None:

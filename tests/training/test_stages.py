@@ -14,7 +14,7 @@ from point_world import LocalPool, tiny_config, write_demonstrations
 from torch import Tensor, nn
 
 from softflow.data.episode_store import EpisodeStore
-from softflow.errors import ConfigError, DataError, StoreError
+from softflow.errors import ConfigError, DataError
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.config import STAGES, StageName, TrainingConfig
 from softflow.training.evaluation import episode_seed
@@ -353,7 +353,7 @@ def test_a_finished_run_does_nothing_more_and_notices_lost_episodes(
     assert len(run.online.store) == 6
     run.close()
     run.online.store.episode_path(5).unlink()
-    with pytest.raises(StoreError, match=r"holds 5 episodes, .* learned from 6"):
+    with pytest.raises(DataError, match="online: there were 6 episodes, now there are 5"):
         run_stages(make_run(story.run.config, "copy"))
 
 

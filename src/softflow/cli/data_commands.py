@@ -17,6 +17,7 @@ from rich.console import Console
 
 from softflow.cli.data_options import Filter, Inspect, Merge, Plot, Relabel, Stats, Validate
 from softflow.cli.format_commands import EXPORTS, IMPORTS, run_export, run_import
+from softflow.cli.option_types import OPTION_TYPES
 from softflow.cli.words import (
     asks_for_help,
     first_line,
@@ -85,7 +86,18 @@ def run(words: list[str]) -> int:
         rest = ["--help"] if {"-h", "--help"} & set(rest) else rest
         # A switch is off unless named: no --no-write in the help.
         config = (tyro.conf.FlagCreatePairsOff,)
-        return do(tyro.cli(options, args=rest, prog=f"softflow data {name}", config=config)) or 0
+        return (
+            do(
+                tyro.cli(
+                    options,
+                    args=rest,
+                    prog=f"softflow data {name}",
+                    config=config,
+                    registry=OPTION_TYPES,
+                )
+            )
+            or 0
+        )
     except KeyboardInterrupt:
         say(f"\nStopped. {_AFTER_A_STOP.get(name, _NOTHING_WRITTEN)}", to_errors=True)
         return 130

@@ -24,6 +24,7 @@ from softflow.cli.format_options import (
     ImportRobomimic,
     ImportRosbag,
 )
+from softflow.cli.option_types import OPTION_TYPES
 from softflow.cli.words import (
     asks_for_help,
     first_line,
@@ -160,7 +161,9 @@ def run_export(words: list[str]) -> int:
 
 def _parsed(kind: type, prog: str, words: list[str]) -> Any:
     # A switch is off unless named: no --no-whole in the help.
-    return tyro.cli(kind, args=words, prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
+    return tyro.cli(
+        kind, args=words, prog=prog, config=(tyro.conf.FlagCreatePairsOff,), registry=OPTION_TYPES
+    )
 
 
 def _imported_line(out: Path, number: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
@@ -36,6 +37,27 @@ def named_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Mapping[s
         is_instance=lambda value: isinstance(value, Mapping),
         str_from_instance=lambda value: [f"{name}={number:g}" for name, number in value.items()],
     )
+
+
+@OPTION_TYPES.primitive_rule
+def named_path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
+    """`Path`, but not from an empty word: that would be the folder one happens to be in."""
+    if info.type is not Path:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=_parse_path,
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _parse_path(words: list[str]) -> Path:
+    """Raises ValueError, which tyro shows."""
+    if not words[0].strip():
+        raise ValueError('the path is empty; name a file or folder ("." is the one you are in)')
+    return Path(words[0])
 
 
 def _parse(words: list[str]) -> dict[str, float]:

@@ -14,6 +14,7 @@ import tyro
 
 from softflow.cli.consent import require_named_kinds, trust_environment
 from softflow.cli.option_types import OPTION_TYPES, require_image_size
+from softflow.cli.targets import require_outside_stores, require_run_folder
 from softflow.data.data_spec import require_same_spec
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.ogbench.demonstrations import OperatorTally, collect_demonstrations
@@ -39,7 +40,12 @@ from softflow.training.config import (
 from softflow.training.evaluation import EvaluationPlan, evaluate
 from softflow.training.learner import usable_device
 from softflow.training.persistence import read_run_facts
-from softflow.training.provenance import learned_from, write_identity
+from softflow.training.provenance import (
+    identity_of,
+    learned_from,
+    require_continues,
+    write_identity,
+)
 from softflow.training.rollouts import RolloutPool
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
@@ -183,16 +189,18 @@ def run(name: str, words: list[str]) -> None:
     if name == "demo":
         demo(tyro.cli(Demo, args=words, prog="softflow demo", registry=OPTION_TYPES))
     elif name == "collect":
-        collect(tyro.cli(Collect, args=words, prog="softflow collect"))
+        collect(tyro.cli(Collect, args=words, prog="softflow collect", registry=OPTION_TYPES))
     elif name == "train":
         options = _parse_train(words)
         train(options)
         say(f"policy: {options.run / 'checkpoints' / 'last'}")
         say(f"report: {options.run / 'report.html'}")
     elif name == "evaluate":
-        evaluate_checkpoint(tyro.cli(Evaluate, args=words, prog="softflow evaluate"))
+        evaluate_checkpoint(
+            tyro.cli(Evaluate, args=words, prog="softflow evaluate", registry=OPTION_TYPES)
+        )
     else:
-        folder = tyro.cli(Report, args=words, prog="softflow report").run
+        folder = tyro.cli(Report, args=words, prog="softflow report", registry=OPTION_TYPES).run
         say(f"report: {write_report(folder)}")
 
 
@@ -240,6 +248,7 @@ def _in_the_size_of(preset_config: Any, other: Any) -> Any:
 
 def demo(options: Demo) -> None:
     """Demonstrations, four stages and the report, in one folder."""
+    require_outside_stores(options.run, "--run")
     _require_same_demonstrations(options)
     store = options.run / "demonstrations"
     collect(
@@ -295,6 +304,7 @@ def train(options: Train) -> None:
     """Run the stages, then write the report; also after an error or Ctrl-C, with what there is."""
     options.config.require_memory()
     usable_device(options.config.device)
+    require_run_folder(options.run, options.dataset)
     dataset = EpisodeStore.open(options.dataset)
     options.config.model.actions.require_fit(dataset.spec)
     trust_environment(dataset.spec, options.env, f"'{options.dataset}'")
@@ -303,14 +313,20 @@ def train(options: Train) -> None:
     acts = options.config.eval_episodes or "online_rl" in options.stages
     if acts:
         require_trusted_env(dataset.spec.env_id)
-    write_identity(options.run, options.dataset, dataset, options.stages, options.config)
+    identity = identity_of(options.dataset, dataset, options.stages, options.config)
+    require_continues(options.run, identity, dataset)
     with ConsoleProgress() as progress, RolloutPool(options.config.num_workers) as pool:
         if acts:
             spec = dataset.spec
             theirs = pool.environment_spec(spec.env_id, spec.image_size)
             require_same_spec(spec, theirs, f"the dataset '{options.dataset}'", "the environment")
-        run = Run(options.run, options.config, options.dataset, pool, progress)
+        # Until here nothing is written; from here on the run is locked.
+        run = Run(
+            options.run, options.config, options.dataset, pool, progress, stages=options.stages
+        )
         try:
+            require_continues(options.run, identity, dataset)
+            write_identity(options.run, identity)
             run_stages(run, options.stages)
         finally:
             try:
@@ -364,7 +380,7 @@ def evaluate_checkpoint(options: Evaluate) -> None:
         rule = "likelihood" if stage == "imitation" else "value"
     candidates = options.candidates or config.candidates_after(stage)
     folder = options.out or checkpoint.parent.parent / "evaluations" / "extra"
-    folder.mkdir(parents=True, exist_ok=True)
+    require_outside_stores(folder, "--out")
     name = f"{checkpoint.name}-{weights_identity(checkpoint)[:8]}"
     with ConsoleProgress() as progress, RolloutPool(options.workers) as pool:
         theirs = pool.environment_spec(spec.env_id, spec.image_size)
@@ -381,4 +397,5 @@ def evaluate_checkpoint(options: Evaluate) -> None:
             online_episodes=position["online_episodes"],
             robot_steps=position["robot_steps"],
         )
+        folder.mkdir(parents=True, exist_ok=True)
         evaluate(pool, folder, plan, progress)

@@ -13,11 +13,10 @@ observations of length T + 1.
 
 from __future__ import annotations
 
-import errno
 import hashlib
+import json
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,20 +29,16 @@ from zarr.storage import ZipStore
 
 from softflow.data.data_spec import OBSERVATION_PREFIX, DataSpec, is_image_key
 from softflow.data.episode import Episode
+from softflow.data.episode_reading import damaged, read_with
 from softflow.data.limits import array_bytes, require_episode_bytes
 from softflow.data.sealed_arrays import SealedArray, SealedGroup
-from softflow.errors import DataError, StoreError, brief
+from softflow.errors import StoreError
 from softflow.utils.files import written_whole
 
 FORMAT_VERSION = 2
 DATA, FINAL, ENDS = "data/", "meta/final/", "meta/episode_ends"
 IMAGE_CHUNK_BYTES = 48 * 1024
 MAX_FRAMES_PER_CHUNK = 16
-_SYSTEM_ERRORS = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE}
-
-
-class DamagedEpisodeError(StoreError):
-    """An episode file is incomplete or its content does not match its checksums."""
 
 
 class GroupDocument(msgspec.Struct):
@@ -77,6 +72,7 @@ class EpisodeSummary:
         success, terminated, truncated: as in `Episode`.
         return_: undiscounted sum of rewards.
         metadata: as in `Episode`.
+        digest: of the checksums of its arrays and of everything else above, as recorded.
     """
 
     index: int
@@ -86,6 +82,7 @@ class EpisodeSummary:
     truncated: bool
     return_: float
     metadata: dict[str, Any]
+    digest: str = ""
 
 
 def frames_per_chunk(frame_shape: tuple[int, ...]) -> int:
@@ -105,11 +102,12 @@ def check_format(version: Any, where: Path) -> None:
         )
 
 
-def write_episode_file(path: Path, episode: Episode) -> None:
+def write_episode_file(path: Path, episode: Episode, new: bool = False) -> None:
     """Write a validated episode; `path` appears only once all of it is on the disk.
 
     Raises:
-        StoreError: the system refused (disk full, …); nothing is left behind.
+        StoreError: the system refused (disk full, …), or with `new` the file is there already;
+            nothing is left behind.
     """
     arrays = _arrays(episode)
     attributes = {
@@ -122,8 +120,29 @@ def write_episode_file(path: Path, episode: Episode) -> None:
         "metadata": episode.metadata,
         "sha256": {name: _digest(array) for name, array in arrays.items()},
     }
-    with written_whole(path) as temp, ZipStore(temp, mode="w") as store:
-        group = zarr.create_group(store, attributes=attributes)
+    try:
+        with written_whole(path, new) as temp:
+            _write_arrays(temp, arrays, attributes)
+            _require_whole(temp)
+    # zipfile goes on after some refusals; what it then wrote does not read back.
+    except (zipfile.BadZipFile, RuntimeError) as error:
+        raise StoreError(
+            f"cannot write '{path}': {error}; check the disk and run the same command again. "
+            "Nothing was left half-written."
+        ) from error
+
+
+def _require_whole(path: Path) -> None:
+    with zipfile.ZipFile(path) as written:
+        if bad := written.testzip():
+            raise zipfile.BadZipFile(f"'{bad}' does not read back as it was written")
+
+
+def _write_arrays(
+    path: Path, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]
+) -> None:
+    with ZipStore(path, mode="w") as store:
+        group = zarr.create_group(store, attributes=dict(attributes))
         for folder in (DATA, FINAL):
             group.require_group(folder.rstrip("/"))
         for name, array in arrays.items():
@@ -154,16 +173,20 @@ def read_episode_file(path: Path, spec: DataSpec, with_images: bool = True) -> E
         StoreError: missing, unreadable, of a newer format, or of another spec.
     """
     keys = [*spec.state_keys, *(spec.image_keys if with_images else ())]
-    with opened(path) as group:
-        facts = facts_of(group, path)
-        names = {name: array_names(name, facts) for name in ("action", "next.reward", *keys)}
-        # Everything is declared and checked before anything is decoded.
-        parts = {name: [group.array(place) for place in places] for name, places in names.items()}
-        _check_shapes(parts, facts.length, spec, path)
-        arrays = {
-            name: np.concatenate([_verified(group, array, facts, path) for array in found])
-            for name, found in parts.items()
-        }
+    return read_with(path, lambda archive: _episode_in(SealedGroup(archive, path), keys, spec, path))
+
+
+def _episode_in(group: SealedGroup, keys: Sequence[str], spec: DataSpec, path: Path) -> Episode:
+    """The episode of a group, with the observations of these keys."""
+    facts = facts_of(group, path)
+    names = {name: array_names(name, facts) for name in ("action", "next.reward", *keys)}
+    # Everything is declared and checked before anything is decoded.
+    parts = {name: [group.array(place) for place in places] for name, places in names.items()}
+    _check_shapes(parts, facts.length, spec, path)
+    arrays = {
+        name: np.concatenate([_verified(group, array, facts, path) for array in found])
+        for name, found in parts.items()
+    }
     return Episode(
         observations={key: arrays[key] for key in keys},
         actions=arrays["action"],
@@ -177,69 +200,21 @@ def read_episode_file(path: Path, spec: DataSpec, with_images: bool = True) -> E
 
 def read_summary(path: Path, index: int) -> EpisodeSummary:
     """The facts of an episode, without its arrays; raises as `read_episode_file`."""
-    with opened(path) as group:
-        facts = facts_of(group, path)
-        return EpisodeSummary(
-            index=index,
-            length=facts.length,
-            success=facts.success,
-            terminated=facts.terminated,
-            truncated=facts.truncated,
-            return_=facts.return_,
-            metadata=facts.metadata,
-        )
+    return read_with(path, lambda archive: _summary_in(SealedGroup(archive, path), path, index))
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[SealedGroup]:
-    """The group of an episode file; errors inside the block become StoreErrors naming it."""
-    with reading(path), zipfile.ZipFile(path) as archive:
-        yield SealedGroup(archive, path)
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged or missing episode file makes zarr raise into a StoreError."""
-    try:
-        yield
-    except (StoreError, MemoryError):
-        raise
-    # A damaged zip surfaces as almost any exception: BadZipFile, KeyError, struct.error, …
-    except Exception as error:
-        if not path.exists():
-            raise StoreError(
-                f"episode file '{path}' is gone; copy it back, or open the store again to go on "
-                "without it."
-            ) from error
-        if refused := _system_error(error):
-            raise StoreError(
-                f"cannot read episode file '{path}': {refused.strerror}; check permissions, open "
-                "files and the disk."
-            ) from error
-        what = brief(error)
-        if not zipfile.is_zipfile(path):
-            what = f"{path.stat().st_size:,} bytes that do not end as a zip file does"
-        raise damaged(path, what) from error
-
-
-def _system_error(error: BaseException | None) -> OSError | None:
-    """What the system refused, if that is behind an error; a file it hides is not damaged.
-
-    Closing a zip file that could not be opened raises again, so the refusal may lie deeper.
-    """
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
-            return error
-        error = error.__context__
-    return None
-
-
-def damaged(path: Path, what: str) -> DamagedEpisodeError:
-    """The error that says what is wrong with an episode file, and what to do."""
-    return DamagedEpisodeError(
-        f"episode file '{path}' is damaged ({what}); copy it again from the machine that recorded "
-        "it, or go on without it: `softflow data filter STORE OUT --drop-invalid` copies the "
-        "episodes that are whole."
+def _summary_in(group: SealedGroup, path: Path, index: int) -> EpisodeSummary:
+    facts = facts_of(group, path)
+    told = json.dumps(msgspec.to_builtins(facts), sort_keys=True)
+    return EpisodeSummary(
+        index=index,
+        length=facts.length,
+        success=facts.success,
+        terminated=facts.terminated,
+        truncated=facts.truncated,
+        return_=facts.return_,
+        metadata=facts.metadata,
+        digest=hashlib.sha256(told.encode()).hexdigest(),
     )
 
 

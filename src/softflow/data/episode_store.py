@@ -10,23 +10,25 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_file import (
-    DamagedEpisodeError,
     EpisodeSummary,
     read_episode_file,
     read_summary,
     write_episode_file,
 )
+from softflow.data.episode_reading import DamagedEpisodeError
 from softflow.data.labels import Label, LabelFolder, read_label
 from softflow.data.store_identity import read_identity_of, write_identity_of
 from softflow.data.writer_lock import WriterLock
 from softflow.errors import DataError, StoreError
-from softflow.utils.files import TEMP_SUFFIX, sync_to_disk
+from softflow.utils.files import TEMP_SUFFIX, entries_of, is_there, sync_to_disk
 
 __all__ = ["EpisodeStore", "EpisodeSummary"]
 
@@ -66,12 +68,13 @@ class EpisodeStore:
         _make_folders(path)
         lock = WriterLock(path)
         try:
-            if (path / "store.json").exists():
+            if is_there(path / "store.json"):
                 raise StoreError(
                     f"'{path}' already holds an episode store; open it, or choose another folder."
                 )
             write_identity_of(path, spec)
-            sync_to_disk(path.resolve().parent)
+            with _refusals(path):
+                sync_to_disk(path.resolve().parent)
             return cls(path, spec, lock)
         except BaseException:
             lock.release()
@@ -111,7 +114,7 @@ class EpisodeStore:
             DataError: it exists and holds data of another spec; names each differing field.
             StoreError: as `create` and `open`.
         """
-        if not (Path(path) / "store.json").exists():
+        if not is_there(Path(path) / "store.json"):
             return cls.create(path, spec)
         store = cls.open(path, writable=True)
         differences = store.spec.differences(spec)
@@ -165,10 +168,12 @@ class EpisodeStore:
                 f"the store '{self.path}' is not open for writing; use "
                 "EpisodeStore.open(path, writable=True)."
             )
-        index = len(self)
+        self._require_there()
+        if is_there(self._file(self._next_number())):
+            self.refresh()  # somebody copied an episode in
+        index, number = len(self), self._next_number()
         episode.validate(self.spec, f"episode {index} for '{self.path}'")
-        number = self._next_number()
-        write_episode_file(self._file(number), episode)
+        write_episode_file(self._file(number), episode, new=True)
         self._numbers.append(number)
         return index
 
@@ -286,6 +291,14 @@ class EpisodeStore:
     def _file(self, number: int) -> Path:
         return self.path / "episodes" / f"episode_{number:06d}.zarr.zip"
 
+    def _require_there(self) -> None:
+        """Raise if the folder was moved or deleted since it was opened."""
+        if not is_there(self.path / "store.json"):
+            raise StoreError(
+                f"the store '{self.path}' is gone, or was moved away, since it was opened; move it "
+                "back, or open it where it is now. Nothing was written."
+            )
+
     def _next_number(self) -> int:
         """A number never used before: machines that copy episodes know them by file name."""
         used = [*self._numbers, *_numbers_in(self.path / "set_aside")]
@@ -294,39 +307,54 @@ class EpisodeStore:
     def _set_leftovers_aside(self) -> None:
         """Only an interrupted writer leaves temporary files: the lock is ours."""
         for folder in (self.path, self.path / "episodes"):
-            for leftover in sorted(folder.glob(f".*{TEMP_SUFFIX}")):
-                self._set_aside(leftover)
+            for leftover in sorted(entries_of(folder)):
+                if leftover.name.startswith(".") and leftover.name.endswith(TEMP_SUFFIX):
+                    self._set_aside(leftover)
 
     def _set_damaged_aside(self, full: bool) -> list[str]:
-        messages: list[str] = []
-        healthy: list[int] = []
+        """Set aside what is damaged beyond doubt; any other fault is raised, and nothing moves."""
+        found: dict[int, DamagedEpisodeError] = {}
         for index, number in enumerate(self._numbers):
             try:
                 if full:
                     self.episode(index)
                 else:
                     self.summary(index)
-                healthy.append(number)
             except DamagedEpisodeError as error:
-                messages.append(str(error))
-                if self.writable:
-                    self._set_aside(self._file(number))
-                    warnings.warn(f"set aside: {error}", stacklevel=4)
-        if self.writable and messages:
-            self._numbers, self._summaries = healthy, {}
-        return messages
+                found[number] = error
+        if self.writable:
+            for number, error in found.items():
+                self._set_aside(self._file(number))
+                self._numbers.remove(number)
+                self._summaries = {}
+                warnings.warn(f"set aside: {error}", stacklevel=4)
+        return [str(error) for error in found.values()]
 
     def _set_aside(self, file: Path) -> None:
+        """Move a file out of the way, beside what was set aside under its name before."""
         folder = self.path / "set_aside"
-        folder.mkdir(exist_ok=True)
-        file.rename(folder / file.name)
+        with _refusals(file):
+            folder.mkdir(exist_ok=True)
+            names = (f"{file.name}{suffix}" for suffix in ("", *(f".{i}" for i in range(1, 1000))))
+            target = next(folder / name for name in names if not is_there(folder / name))
+            file.rename(target)
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """What the system refuses while a file or folder is put in its place, as a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot put '{path}' in its place: {error.strerror or error}; check the disk and the "
+            "permissions of its folder, and run the same command again."
+        ) from error
 
 
 def _numbers_in(folder: Path) -> list[int]:
     """Numbers of the episode files in a folder."""
-    if not folder.exists():
-        return []
-    matches = (_EPISODE_NAME.match(entry.name) for entry in folder.iterdir())
+    matches = (_EPISODE_NAME.match(entry.name) for entry in entries_of(folder))
     return [int(match.group(1)) for match in matches if match]
 
 
@@ -335,6 +363,6 @@ def _make_folders(path: Path) -> None:
         (path / "episodes").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(
-            f"cannot create the store '{path}': {error.strerror}; choose another folder or make "
-            "it writable."
+            f"cannot create the store '{path}' with its folder 'episodes': "
+            f"{error.strerror or error}; choose another folder or make it writable."
         ) from error

@@ -29,6 +29,7 @@ from softflow.data.episode_file import EpisodeSummary
 from softflow.data.task_profile import EventKind
 from softflow.errors import DataError, StoreError
 from softflow.utils.documents import misfit
+from softflow.utils.files import entries_of
 from softflow.utils.sealed_json import read_sealed, write_sealed
 
 LABEL_VERSION = 1
@@ -185,7 +186,7 @@ class LabelFolder:
     def _next_revision(self, number: int) -> int:
         """Looked up anew, because others may have labelled; only the names are read."""
         start = f"episode_{number:06d}."
-        paths = [path for path in self.path.iterdir() if path.name.startswith(start)]
+        paths = [path for path in entries_of(self.path) if path.name.startswith(start)]
         own = [_revision(path) for path in paths if _LABEL_NAME.fullmatch(path.name)]
         return max(own, default=-1) + 1
 
@@ -195,7 +196,7 @@ class LabelFolder:
         One look into the folder for all episodes: a look for each takes minutes with thousands.
         """
         found: dict[int, list[Path]] = {}
-        for path in self.path.iterdir() if self.path.exists() else []:
+        for path in entries_of(self.path):
             if match := _LABEL_NAME.fullmatch(path.name):
                 found.setdefault(int(match.group(1)), []).append(path)
         for paths in found.values():

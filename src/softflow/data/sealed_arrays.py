@@ -83,7 +83,7 @@ class SealedGroup:
     """The group in an opened episode file.
 
     Whatever is wrong with the file surfaces as StoreError, or as what zipfile, json, msgspec and
-    numcodecs raise: use it inside `episode_file.reading`.
+    numcodecs raise: use it inside `episode_reading.read_with`.
 
     Args:
         archive: the zip file.

@@ -12,6 +12,7 @@ from softflow.data.data_spec import DataSpec
 from softflow.data.episode_file import FORMAT_VERSION, check_format
 from softflow.errors import DataError, StoreError
 from softflow.utils.documents import checked
+from softflow.utils.files import is_there
 from softflow.utils.sealed_json import read_sealed, write_sealed
 
 FILE = "store.json"
@@ -53,7 +54,7 @@ def read_identity_of(store: Path) -> StoreIdentity:
         StoreError: there is none, it is damaged or edited, or of a newer format.
     """
     file = store / FILE
-    if not file.exists():
+    if not is_there(file):
         raise StoreError(
             f"'{store}' is not an episode store (no store.json); check the path, or create one "
             "with `softflow data import` or `softflow collect`."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import io
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from softflow.errors import StoreError, WriterBusyError
+from softflow.utils.files import require_regular
 
 LOCAL_LOCKS = ("fuse", "cifs", "smb")
 """File systems (by the beginning of their type) whose locks may hold on one machine only."""
@@ -36,13 +38,14 @@ class WriterLock:
 
     def __init__(self, folder: Path, name: str = "writer.lock", what: str = "store") -> None:
         self._path, self._what = folder / name, what
+        require_regular(self._path)
         try:
             # Unbuffered, so that closing it on a full disk has nothing left to write.
             self._file = self._path.open("a+b", buffering=0)
         except OSError as error:
             raise StoreError(
-                f"cannot write to the {what} '{folder}': {error.strerror}; make it writable for "
-                "this user."
+                f"cannot write to the {what} '{folder}': {error.strerror or error}; make it "
+                "writable for this user."
             ) from error
         try:
             self._take(folder)
@@ -57,8 +60,8 @@ class WriterLock:
             raise self._busy(folder) from error
         except OSError as error:
             raise StoreError(
-                f"cannot lock the {self._what} '{folder}': {error.strerror}; keep it on a disk "
-                "that works."
+                f"cannot lock the {self._what} '{folder}': {error.strerror or error}; keep it on "
+                "a disk that works."
             ) from error
         holder = _read(self._file)
         if not locked and holder.get("host") == socket.gethostname() and _lives(holder.get("pid")):
@@ -105,10 +108,12 @@ class WriterLock:
             ) from error
 
     def release(self) -> None:
-        """Give the lock back, and take the name out of the file."""
+        """Give the lock back, and take the name out of the file; a disk that refuses keeps it."""
         if not self._file.closed:
-            self._file.truncate(0)
-            self._file.close()
+            with contextlib.suppress(OSError):
+                self._file.truncate(0)
+            with contextlib.suppress(OSError):
+                self._file.close()
 
 
 def file_system(folder: Path) -> str:
@@ -129,8 +134,8 @@ def file_system(folder: Path) -> str:
 
 def _read(file: io.FileIO) -> dict[str, Any]:
     """Who holds the lock; nobody if the file is empty or torn."""
-    file.seek(0)
     try:
+        file.seek(0)
         content = json.loads(file.read())
     except (OSError, ValueError):
         return {}

@@ -17,7 +17,7 @@ from softflow.data.measures import EpisodeFacts, Measured, measures_of
 from softflow.data.task_profile import Measure
 from softflow.errors import SoftflowError, StoreError
 from softflow.utils.documents import misfit
-from softflow.utils.files import read_object
+from softflow.utils.files import entries_of, read_object
 from softflow.utils.intervals import wilson_interval
 from softflow.utils.metrics import MetricSeries, read_metrics
 
@@ -105,6 +105,10 @@ class Rollouts:
     facts: tuple[EpisodeFacts, ...]
 
 
+PARTS = {"config.json", "metrics.csv", "run.lock", "checkpoints", "evaluations", "diagnostics"}
+"""What tells a run folder from others: one of these is in it."""
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """Everything a run folder holds that the report shows, in the order of the stages."""
@@ -169,13 +173,19 @@ def read_run(run_dir: str | Path) -> RunRecord:
     """Read a run folder; damaged files are named in `problems` instead of stopping the report.
 
     Raises:
-        StoreError: if there is no such folder.
+        StoreError: if there is no such folder, or it holds something else than a run.
     """
     path = Path(run_dir)
     if not path.is_dir():
         raise StoreError(
             f"no run folder at {path}; give the folder that `softflow train` or `softflow demo` "
             "printed (it holds config.json and metrics.csv)"
+        )
+    names = {entry.name for entry in entries_of(path)}
+    if names and not names & PARTS:
+        raise StoreError(
+            f"{path} holds no run, but other files ({', '.join(sorted(names)[:3])}); give the "
+            "folder that `softflow train` or `softflow demo` printed"
         )
     problems: list[str] = []
     evaluations = _read_all(path / "evaluations", _evaluation, problems)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from softflow.data.episode import Episode
-from softflow.data.episode_file import reading
+from softflow.data.episode_reading import reading
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Label
 from softflow.errors import StoreError

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from softflow.data.episode_file import reading
+from softflow.data.episode_reading import reading
 from softflow.data.episode_store import EpisodeStore
 from softflow.sampling.image_pieces import PieceTable, piece_tables
 

@@ -19,7 +19,8 @@ from typing import SupportsIndex
 
 import numpy as np
 
-from softflow.data.episode_file import array_names, damaged, facts_of
+from softflow.data.episode_file import array_names, facts_of
+from softflow.data.episode_reading import damaged
 from softflow.data.sealed_arrays import SealedGroup, decoded, frame_bytes
 from softflow.errors import StoreError
 

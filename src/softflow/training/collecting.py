@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.fingerprints import fingerprints
 from softflow.errors import StoreError, WriterBusyError
 from softflow.models.action_selection import SelectionConfig
 from softflow.sampling.chunk_dataset import ChunkDataset
@@ -76,6 +77,9 @@ class SimulatedExperience:
 class OnlineExperience:
     """The episodes that a run has collected so far.
 
+    Attributes:
+        fingerprints: of the episodes that are learned from, as they were when they were loaded.
+
     Args:
         path: folder of the online store; made if it is not there.
         spec: what the episodes hold.
@@ -95,6 +99,7 @@ class OnlineExperience:
         self._data = ChunkDataset(
             self.store, chunk, episodes=(), offline=False, image_keys=image_keys
         )
+        self.fingerprints: list[str] = []
 
     def __len__(self) -> int:
         return len(self.store)
@@ -135,4 +140,6 @@ class OnlineExperience:
     def data(self, num_episodes: int) -> ChunkDataset:
         """Windows of the first `num_episodes` episodes; it grows with every round."""
         self._data.add_episodes(range(self._data.num_episodes, num_episodes))
+        new = range(len(self.fingerprints), num_episodes)
+        self.fingerprints += fingerprints(self.store, new)
         return self._data

@@ -34,7 +34,7 @@ from softflow.errors import DataError, StoreError
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import weights_identity
 from softflow.training.rollouts import RolloutPool, RolloutTask
-from softflow.utils.files import read_object, write_json
+from softflow.utils.files import is_there, read_object, write_json
 from softflow.utils.intervals import wilson_interval
 from softflow.utils.progress import ProgressReporter
 
@@ -217,11 +217,26 @@ def evaluate(
 
 
 def _forget_other_policies(path: Path, identity: str) -> None:
-    """Episodes kept under this label are continued only if the very same weights played them."""
-    if (path / "store.json").exists():
-        summaries = EpisodeStore.open(path).summaries()
-        if any(summary.metadata.get("policy_sha256") != identity for summary in summaries):
-            shutil.rmtree(path)
+    """Episodes kept under this label are continued only if the very same weights played them.
+
+    Raises:
+        DataError: there are episodes that no evaluation left as they are; those are not deleted.
+    """
+    if not is_there(path / "store.json"):
+        return
+    store = EpisodeStore.open(path)
+    played = [summary.metadata for summary in store.summaries()]
+    times = Counter(metadata.get("seed") for metadata in played)
+    for index, metadata in enumerate(played):
+        foreign = metadata.get("source") != "evaluation" or times[metadata.get("seed")] > 1
+        if foreign or store.newest_label(index):
+            raise DataError(
+                f"episode {index} of {path} is not as an evaluation left it (labelled since, "
+                "there twice, or of another origin); restore the folder or take the label back, "
+                "move the folder away, or choose another --out"
+            )
+    if any(metadata.get("policy_sha256") != identity for metadata in played):
+        shutil.rmtree(path)
 
 
 def _played(store: EpisodeStore, seeds: Sequence[int]) -> list[tuple[EpisodeFacts, EpisodeOutcome]]:

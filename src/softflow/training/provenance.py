@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ import torch
 
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
-from softflow.errors import ConfigError, StoreError
+from softflow.data.fingerprints import changes, fingerprints
+from softflow.errors import ConfigError, DataError, StoreError
 from softflow.models.checkpoint import last_checkpoint
 from softflow.training.config import StageName, TrainingConfig
-from softflow.training.persistence import config_from_json, config_to_json
+from softflow.training.persistence import config_from_json, config_to_json, read_run_facts
 from softflow.training.training_data import successful_episodes
 from softflow.utils.console import say
-from softflow.utils.files import read_object, write_json
+from softflow.utils.files import is_there, read_object, write_json
 
 FREE_TO_CHANGE = frozenset(
     {
@@ -38,27 +39,83 @@ FREE_TO_CHANGE = frozenset(
 """Settings that may differ when a run is continued: they do not change what it learns."""
 
 
+OFFLINE, ONLINE = "offline_data", "online_data"
+"""Facts of a checkpoint: the fingerprints of the episodes that it learned from."""
+
+RESTORE = (
+    "\nGoing on would learn from both. Restore the data (`softflow data relabel STORE --undo "
+    "ANNOTATOR --write` takes labels back), or start a new run with another --run folder."
+)
+
+
 def learned_from(run: Path) -> dict[str, Any]:
-    """config.json of a run that has a checkpoint; empty before, when nothing can be lost."""
-    if last_checkpoint(run / "checkpoints") is None:
+    """What a run that has a checkpoint is, in the form of config.json; empty before.
+
+    What decides the result is in the checkpoint as well: a config.json that was removed or edited
+    hides nothing.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, or holds a setting that is gone.
+        StoreError: config.json is damaged.
+    """
+    checkpoint = last_checkpoint(run / "checkpoints")
+    if checkpoint is None:
         return {}
     path = run / "config.json"
-    return read_object(path) if path.exists() else {}
+    there = read_object(path) if is_there(path) else {}
+    config, spec, position = read_run_facts(checkpoint)
+    learned = {"data_spec": spec.to_json(), **config_to_json(config)}
+    if OFFLINE in position and "dataset_episodes" not in there:
+        learned["dataset_episodes"] = len(position[OFFLINE])
+    return there | {
+        name: value
+        for name, value in learned.items()
+        if not (name in FREE_TO_CHANGE and name in there)
+    }
 
 
-def write_identity(
-    run: Path,
+def changed_data(run: Path, offline: EpisodeStore, online: EpisodeStore | None) -> list[str]:
+    """What has changed in the episodes that the last checkpoint learned from; a line each.
+
+    Runs of softflow 0.1 do not know what they have learned from: the data of now count.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged.
+        StoreError: an episode cannot be read.
+    """
+    checkpoint = last_checkpoint(run / "checkpoints")
+    if checkpoint is None:
+        return []
+    _, _, position = read_run_facts(checkpoint)
+    lines: list[str] = []
+    if OFFLINE in position:
+        now = fingerprints(offline, range(len(offline)))
+        lines += [f"{offline.path}: {line}" for line in changes(position[OFFLINE], now)]
+    if online is not None and ONLINE in position:
+        learned = position[ONLINE]
+        now = fingerprints(online, range(min(len(online), len(learned))))
+        lines += [f"{online.path}: {line}" for line in changes(learned, now)]
+    return lines
+
+
+def require_same_data(run: Path, offline: EpisodeStore, online: EpisodeStore | None) -> None:
+    """Raise if a run would go on with other episodes, or other labels, than it learned from.
+
+    Raises:
+        DataError: it would; names what changed.
+    """
+    if lines := changed_data(run, offline, online):
+        raise DataError(f"{run} has learned from other data:\n  " + "\n  ".join(lines) + RESTORE)
+
+
+def identity_of(
     dataset_path: Path,
     dataset: EpisodeStore,
     stages: Sequence[StageName],
     config: TrainingConfig,
-) -> None:
-    """config.json and versions.json of a run folder; refuses another configuration.
-
-    Raises:
-        ConfigError: the folder holds a run of another configuration; names the differences.
-    """
-    now = {
+) -> dict[str, Any]:
+    """What config.json says of a run."""
+    return {
         "dataset": str(dataset_path),
         "data_spec": dataset.spec.to_json(),
         "dataset_episodes": len(dataset),
@@ -68,16 +125,46 @@ def write_identity(
         "unread_observations": unread_observations(config, dataset.spec),
         **config_to_json(config),
     }
+
+
+def require_continues(run: Path, now: Mapping[str, Any], dataset: EpisodeStore) -> None:
+    """Raise unless a command may start or continue a run here; writes nothing.
+
+    Args:
+        run: the run folder, there or not.
+        now: `identity_of` the command.
+        dataset: its data.
+
+    Raises:
+        ConfigError: the folder holds a run of another configuration, or of data that have changed
+            since; names the differences.
+        CheckpointError, StoreError: what it holds is damaged, or of another version.
+    """
     there = learned_from(run)
-    if there:
-        there = _with_new_settings(there, str(run / "config.json"))
-        there.setdefault("dataset_successes", now["dataset_successes"])
-    if differences := _differences(there, now) if there else []:
+    if there and is_there(run / "config.json"):
+        _require_known_settings(run / "config.json")
+    # What an earlier softflow did not write, or went with config.json, is taken as it is now.
+    differences = _differences({**now, **there}, now) if there else []
+    online = EpisodeStore.open(run / "online") if is_there(run / "online") else None
+    if online is not None:
+        differences += [f"online episodes: {d}" for d in online.spec.differences(dataset.spec)]
+    changed = changed_data(run, dataset, online)
+    if differences or changed:
         raise ConfigError(
-            f"{run} holds a run of another configuration:\n  "
-            + "\n  ".join(differences)
+            f"{run} holds a run of another {'configuration' if differences else 'data'}:\n  "
+            + "\n  ".join(differences + changed)
+            + (RESTORE if changed else "")
             + "\nChoose another --run folder, or the same settings to continue this one."
         )
+
+
+def write_identity(run: Path, now: Mapping[str, Any]) -> None:
+    """config.json and versions.json of a run folder that this process has locked.
+
+    Raises:
+        StoreError: the disk refuses.
+    """
+    there = learned_from(run)
     for name in ("eval_episodes", "round_eval_episodes"):
         before = there.get(name, now[name])
         if before != now[name]:
@@ -85,12 +172,6 @@ def write_identity(
                 f"{name} is now {now[name]}, before {before}: what is measured already "
                 "stays; `softflow evaluate` measures a checkpoint again"
             )
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot make the run folder {run}: {error.strerror}; choose another --run"
-        ) from error
     write_json(run / "config.json", now)
     _write_versions(run / "versions.json", keep=bool(there))
 
@@ -100,17 +181,16 @@ def unread_observations(config: TrainingConfig, spec: DataSpec) -> list[str]:
     return [key for key in spec.observation_shapes if key not in config.model.encoder.keys]
 
 
-def _with_new_settings(there: dict[str, Any], where: str) -> dict[str, Any]:
-    """config.json of an earlier softflow with the settings that came since, at their defaults.
-
-    A new setting's default does what was done before there was one.
+def _require_known_settings(path: Path) -> None:
+    """Raise if config.json of an earlier softflow holds a setting that is gone.
 
     Raises:
-        CheckpointError: it holds a setting that is gone; names it.
+        CheckpointError: it does; names it.
     """
+    there = read_json(path)
     names = [item.name for item in fields(TrainingConfig)]
     known = {name: there[name] for name in names if name in there}
-    return there | config_to_json(config_from_json(TrainingConfig, known, where))
+    config_from_json(TrainingConfig, known, str(path))
 
 
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:

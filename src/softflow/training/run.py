@@ -21,6 +21,7 @@ from torch import Tensor
 from softflow.data.data_spec import DataSpec
 from softflow.errors import ConfigError, NumericalError
 from softflow.models.action_selection import SelectionConfig
+from softflow.models.checkpoint import last_checkpoint
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.sampling.chunk_sampler import MixtureSampler
 from softflow.sampling.prefetch import Prefetcher, Sampler
@@ -33,7 +34,12 @@ from softflow.training.collecting import (
 from softflow.training.config import STAGES, StageConfig, StageName, TrainingConfig
 from softflow.training.evaluation import EvaluationPlan, evaluate, reported
 from softflow.training.learner import Learner
-from softflow.training.provenance import unread_observations
+from softflow.training.provenance import (
+    OFFLINE,
+    ONLINE,
+    require_same_data,
+    unread_observations,
+)
 from softflow.training.rollouts import RolloutPool
 from softflow.training.run_folder import Position, RunFolder
 from softflow.training.training_data import TrainingData
@@ -58,6 +64,11 @@ class Run:
         pool: simulator processes; None where no episode will be simulated.
         progress: where to tell how it goes.
         source: where the online stage gets its episodes; by default from the simulators.
+        stages: that a new run will be asked for; what they lack is told before anything is written.
+
+    Raises:
+        DataError: the data do not fit, or are not those that the run has learned from.
+        StoreError: another process trains there, or the folder cannot be written to.
     """
 
     def __init__(
@@ -68,23 +79,37 @@ class Run:
         pool: RolloutPool | None,
         progress: ProgressReporter,
         source: ExperienceSource | None = None,
+        stages: Sequence[StageName] = (),
     ) -> None:
         self.config, self.progress, self._pool = config, progress, pool
         self.source = source or (SimulatedExperience(pool) if pool else None)
         self.data = TrainingData(offline_path, config, progress.say)
         self.learner = Learner(config, self.data.inputs, self.data.value_support)
-        self.files = RunFolder(folder)
-        self.online = OnlineExperience(
-            folder / "online", self.spec, config.model.chunk, self.data.image_keys
-        )
         self._saved_s = time.monotonic()
         self._status = self._last_success = ""
-        if unread := unread_observations(config, self.spec):
-            read = f"it reads {', '.join(config.model.encoder.keys)} only"
-            progress.say(f"the policy is blind to {', '.join(unread)}: {read}")
+        if last_checkpoint(folder / "checkpoints") is None:
+            self.data.require(stages)
+        self.files = RunFolder(folder)
+        try:
+            self.online = OnlineExperience(
+                folder / "online", self.spec, config.model.chunk, self.data.image_keys
+            )
+            require_same_data(folder, self.data.store, self.online.store)
+            self._restore()
+        except BaseException:
+            self.files.close()
+            raise
+
+    def _restore(self) -> None:
+        """Go on from the last checkpoint, and say so."""
+        say, encoder = self.progress.say, self.config.model.encoder
+        if unread := unread_observations(self.config, self.spec):
+            read = f"it reads {', '.join(encoder.keys)} only"
+            say(f"the policy is blind to {', '.join(unread)}: {read}")
         if self.files.restore(self.learner):
+            self.online.fingerprints = list(self.files.facts.get(ONLINE, ()))
             position = self.position
-            progress.say(f"continuing from {position.stage}, update {position.update_step}")
+            say(f"continuing from {position.stage}, update {position.update_step}")
 
     def close(self) -> None:
         """Release files; the run can be opened again."""
@@ -200,6 +225,8 @@ class Run:
             "seed": self.config.seed,
             "online_episodes": len(self.online),
             "robot_steps": self.online.robot_steps,
+            OFFLINE: self.data.fingerprints,
+            ONLINE: self.online.fingerprints,
         }
         path = self.files.save(self.learner, self.spec, facts, wait=wait)
         self._saved_s = time.monotonic()

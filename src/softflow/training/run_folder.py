@@ -15,7 +15,7 @@ from typing import Any
 
 from softflow.data.data_spec import DataSpec
 from softflow.data.writer_lock import WriterLock
-from softflow.errors import NumericalError
+from softflow.errors import NumericalError, StoreError
 from softflow.models.checkpoint import (
     CheckpointParts,
     last_checkpoint,
@@ -57,6 +57,9 @@ class Position:
 class RunFolder:
     """Checkpoints and metrics of one run; one process at a time.
 
+    Attributes:
+        facts: what `restore` found beside the networks.
+
     Args:
         path: the folder; if it holds a checkpoint, `restore` continues from it.
 
@@ -65,11 +68,21 @@ class RunFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot make the run folder {path}: {error.strerror}; choose another --run"
+            ) from error
         self.path = path
         self.position = Position()
+        self.facts: Mapping[str, Any] = {}
         self._lock = WriterLock(path, "run.lock", "run")
-        self.logger = MetricLogger(path)
+        try:
+            self.logger = MetricLogger(path)
+        except BaseException:
+            self._lock.release()
+            raise
         self._writer = CheckpointWriter()
 
     def close(self) -> None:
@@ -95,6 +108,7 @@ class RunFolder:
             self.logger.rewind(0)
             return False
         there = restore_learner(learner, read_checkpoint(checkpoint), str(checkpoint))
+        self.facts = there
         self.position = Position(there["stage"], there["update_step"])
         self.logger.rewind(there["metric_rows"])
         return True

@@ -7,11 +7,12 @@ computed here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.fingerprints import fingerprints
 from softflow.data.labels import vouch
 from softflow.data.statistics import compute_statistics
 from softflow.errors import DataError
@@ -33,6 +34,7 @@ class TrainingData:
 
     Attributes:
         store: the episodes; image_keys: the cameras that batches hold, those the encoder reads.
+        fingerprints: of the episodes as they were loaded, labels included.
 
     Args:
         path: of the store.
@@ -58,6 +60,16 @@ class TrainingData:
         cameras = self.store.spec.image_keys
         self.image_keys = [key for key in config.model.encoder.keys if key in cameras]
         self._everything = ChunkDataset(self.store, config.model.chunk, image_keys=self.image_keys)
+        self.fingerprints = fingerprints(self.store, range(len(self.store)))
+
+    def require(self, stages: Sequence[StageName]) -> None:
+        """Raise if a stage has nothing to learn from.
+
+        Raises:
+            DataError: no episode succeeded, or every source that a stage learns from has weight 0.
+        """
+        for stage in stages:
+            self.weights(stage, self.demonstrations if stage == "imitation" else self.offline)
 
     @cached_property
     def inputs(self) -> ModelInputs:
