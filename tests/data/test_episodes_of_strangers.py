@@ -92,7 +92,7 @@ def read_all(path: Path) -> None:
 
 
 def every_piece(path: Path) -> None:
-    from softflow.data.episode_file import reading
+    from softflow.data.episode_reading import reading
 
     with reading(path):
         table = piece_tables(path, [CAMERA])[CAMERA]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from point_world import ENV_ID
 from runs_compared import as_overrides
 from warm_python import warm_python
 

@@ -32,7 +32,7 @@ from softflow.data.episode import Episode
 from softflow.data.episode_reading import damaged, read_with
 from softflow.data.limits import array_bytes, require_episode_bytes
 from softflow.data.sealed_arrays import SealedArray, SealedGroup
-from softflow.errors import StoreError
+from softflow.errors import DataError, StoreError
 from softflow.utils.files import written_whole
 
 FORMAT_VERSION = 2
@@ -173,7 +173,9 @@ def read_episode_file(path: Path, spec: DataSpec, with_images: bool = True) -> E
         StoreError: missing, unreadable, of a newer format, or of another spec.
     """
     keys = [*spec.state_keys, *(spec.image_keys if with_images else ())]
-    return read_with(path, lambda archive: _episode_in(SealedGroup(archive, path), keys, spec, path))
+    return read_with(
+        path, lambda archive: _episode_in(SealedGroup(archive, path), keys, spec, path)
+    )
 
 
 def _episode_in(group: SealedGroup, keys: Sequence[str], spec: DataSpec, path: Path) -> Episode:

@@ -187,7 +187,7 @@ def _require_known_settings(path: Path) -> None:
     Raises:
         CheckpointError: it does; names it.
     """
-    there = read_json(path)
+    there = read_object(path)
     names = [item.name for item in fields(TrainingConfig)]
     known = {name: there[name] for name in names if name in there}
     config_from_json(TrainingConfig, known, str(path))

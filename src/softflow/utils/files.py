@@ -215,6 +215,10 @@ def read_json_bytes(path: Path) -> tuple[Any, bytes]:
         return parse_json(content), content
     except OSError as error:
         raise _read_error(path, error) from error
+    except MemoryError as error:
+        raise StoreError(
+            f"'{path}' needs more memory than there is; it is damaged, or close other programs"
+        ) from error
     except ValueError as error:
         raise StoreError(
             f"'{path}' is damaged: it is not JSON ({error}); restore it from a copy, or delete "
