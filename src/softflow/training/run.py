@@ -22,6 +22,7 @@ from softflow.data.data_spec import DataSpec
 from softflow.errors import ConfigError, NumericalError
 from softflow.models.action_selection import SelectionConfig
 from softflow.sampling.chunk_batch import ChunkBatch
+from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.sampling.chunk_sampler import MixtureSampler
 from softflow.sampling.prefetch import Prefetcher, Sampler
 from softflow.training.collecting import (
@@ -30,9 +31,16 @@ from softflow.training.collecting import (
     OnlineExperience,
     SimulatedExperience,
 )
-from softflow.training.config import STAGES, StageConfig, StageName, TrainingConfig
+from softflow.training.config import (
+    STAGES,
+    CriticStageConfig,
+    StageConfig,
+    StageName,
+    TrainingConfig,
+)
 from softflow.training.evaluation import EvaluationPlan, evaluate, reported
 from softflow.training.learner import Learner
+from softflow.training.next_chunks import NextChunks
 from softflow.training.provenance import unread_observations
 from softflow.training.rollouts import RolloutPool
 from softflow.training.run_folder import Position, RunFolder
@@ -79,6 +87,7 @@ class Run:
         )
         self._saved_s = time.monotonic()
         self._status = self._last_success = ""
+        self._told_of_clipping = False
         if unread := unread_observations(config, self.spec):
             read = f"it reads {', '.join(config.model.encoder.keys)} only"
             progress.say(f"[bold]the policy is blind to {', '.join(unread)}[/]: {read}")
@@ -169,6 +178,14 @@ class Run:
             if time.monotonic() - self._saved_s > self.config.checkpoint_interval_s:
                 self.save()
 
+    def next_chunks(self, data: ChunkDataset, stage: CriticStageConfig) -> NextChunks | None:
+        """What the policy would do next in every window, while it stands still."""
+        if stage.target_candidates > 1:
+            return None
+        draws = stage.num_updates * stage.batch_size
+        std, seed = self.config.sampling_std, self.config.seed
+        return NextChunks(self.learner.policy, data, draws, std, seed, self.progress)
+
     def log(self, metrics: Mapping[str, Tensor]) -> None:
         """Record the metrics of the update in progress (every 25th, to keep files small)."""
         position = self.position
@@ -180,9 +197,23 @@ class Run:
             where = f"{position.stage} {position.update_step}"
             raise NumericalError(f"{', '.join(bad)} not finite at {where}")
         self.files.log(values, self.online.robot_steps)
+        self._warn_of_clipping(values.get("target_clipped_fraction", 0.0))
         shown = (self.learner.policy.cost_name, "critic_loss", "q_data", "q_actor")
         parts = [f"{name} {values[name]:.3g}" for name in shown if name in values]
         self._status = "  ".join([*parts, self._last_success]).rstrip()
+
+    def _warn_of_clipping(self, fraction: float) -> None:
+        """Chunks whose values lie beyond the histogram all look alike."""
+        if fraction == 0 or self._told_of_clipping:
+            return
+        self._told_of_clipping = True
+        support = self.learner.critic.distribution.support
+        self.progress.say(
+            f"[bold]careful: {100 * fraction:.0f} % of the critic's targets lie outside "
+            f"{support.low:.3g} to {support.high:.3g}, the returns that it can tell apart[/]; the "
+            "policy cannot improve beyond. Start a run with another --model.critic.value-low or "
+            "--model.critic.value-high"
+        )
 
     def record(self, values: Mapping[str, float]) -> None:
         """Log what this position was measured by, once."""
