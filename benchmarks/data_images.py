@@ -122,11 +122,11 @@ def _decompressing(sampler: ChunkSampler) -> Callable[[], object]:
     dataset = sampler.dataset
     store, spec = dataset.store, dataset.chunk_spec
     rng = np.random.default_rng(0)
-    ends = np.cumsum(dataset.episode_lengths)
+    ends = np.cumsum(dataset.episode_windows)
     windows = rng.integers(dataset.num_windows, size=sampler.batch_size)
     episodes = np.searchsorted(ends, windows, side="right")
-    steps = windows - (ends - dataset.episode_lengths)[episodes]
-    after = np.minimum(steps + spec.execution_horizon, dataset.episode_lengths[episodes])
+    steps = windows - (ends - dataset.episode_windows)[episodes]
+    after = np.minimum(steps + spec.execution_horizon, dataset.episode_windows[episodes])
     pieces: list[tuple[PieceTable, memoryview]] = []
     for episode in np.unique(episodes):
         which = episodes == episode

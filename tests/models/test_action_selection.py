@@ -14,7 +14,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.statistics import DatasetStatistics
 from softflow.errors import ConfigError
-from softflow.models.action_selection import ChunkSelector, SelectionConfig, select_by_value
+from softflow.models.action_selection import (
+    ChunkSelector,
+    SelectionConfig,
+    clamp_to_limit,
+    select_by_value,
+)
 from softflow.models.critic import CriticEnsemble
 from softflow.models.policies.flow_policy import FlowPolicy
 from softflow.training.learner import frozen
@@ -150,7 +155,7 @@ def test_the_pathwise_gradient_is_that_of_the_chosen_latent(
     condition = policy.condition(observation, prefix)
     tokens = critic.encoder(observation, prefix).detach()
     latents = policy.flow.draw_latents(3, num_candidates, 0.5, seeded())
-    candidates = policy.flow.to_actions(latents, condition)[0].clamp(-LIMIT, LIMIT)
+    candidates = clamp_to_limit(policy.flow.to_actions(latents, condition)[0], LIMIT)
     best = critic.min_value(tokens, candidates).argmax(dim=1).tolist()
     again = torch.stack([candidates[row, n] for row, n in enumerate(best)])
     torch.testing.assert_close(actions, again, rtol=0, atol=1e-12)
@@ -163,9 +168,13 @@ def test_the_pathwise_gradient_is_that_of_the_chosen_latent(
 
 
 def test_the_pathwise_gradient_is_the_slope_of_the_value(
-    make_policy: MakePolicy, make_critic: MakeCritic, make_observation: MakeObservation
+    make_policy: MakePolicy,
+    make_critic: MakeCritic,
+    make_observation: MakeObservation,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A finite difference along a random direction of the policy's weights."""
+    """A finite difference along a random direction of the policy's weights; nothing saturates."""
+    monkeypatch.setattr(FlowPolicy, "action_limit", 1.0)
     policy, critic = make_policy(CHUNK), make_critic(CHUNK)
     observation, prefix = make_observation(CHUNK, batch=3)
     value, _ = actor_value(policy, critic, observation, prefix)
@@ -338,3 +347,16 @@ def test_impossible_selections_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         SelectionConfig(num_candidates, sampling_std, rule)  # type: ignore[arg-type]
+
+
+def test_a_saturated_action_still_hears_how_to_come_back() -> None:
+    """Outside, a gradient that descends inward passes; one that leads further out does not."""
+    actions = torch.tensor([-2.0, -2.0, -0.5, 0.5, 2.0, 2.0], requires_grad=True)
+    slope = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
+    clamped = clamp_to_limit(actions, 0.9)
+    assert clamped.tolist() == pytest.approx([-0.9, -0.9, -0.5, 0.5, 0.9, 0.9])
+    (clamped * slope).sum().backward()
+    assert actions.grad is not None
+    assert actions.grad.tolist() == [0.0, -1.0, 1.0, -1.0, 1.0, 0.0]
+    moved = actions.detach() - 0.1 * actions.grad
+    assert (moved.abs() <= actions.detach().abs() + 0.1 * (actions.abs() < 0.9)).all()

@@ -56,8 +56,8 @@ def test_windows_by_hand(tmp_path: Path) -> None:
     """H = 3, E = 2, P = 1, two observations: every window of a terminated and a truncated one."""
     store = line_store(tmp_path / "store", TERMINATED, TRUNCATED)
     dataset = ChunkDataset(store, ChunkSpec(3, 2, prefix_length=1, history_length=2))
-    assert (dataset.num_episodes, dataset.num_windows) == (2, 7)
-    batch = dataset.gather(np.arange(7))
+    assert (dataset.num_episodes, dataset.num_windows) == (2, 9), "two start before the recording"
+    batch = dataset.gather(np.array([1, 2, 3, 4, 5, 7, 8]))
 
     observation = [[0, 0], [0, 1], [1, 2], [2, 3], [3, 4], [100, 100], [100, 101]]
     assert batch.observation[STATE][..., 0].tolist() == observation

@@ -40,7 +40,7 @@ def episode(rewards: list[float], terminated: bool) -> Episode:
 def all_windows(path: Path, chunk: ChunkSpec, recorded: Episode) -> ChunkBatch:
     with EpisodeStore.create(path, SPEC) as store:
         store.append(recorded)
-        dataset = ChunkDataset(store, chunk)
+        dataset = ChunkDataset(store, chunk, offline=False)
         return dataset.gather(np.arange(dataset.num_windows))
 
 

@@ -38,6 +38,8 @@ class DataSpec:
         names: what the components of "action" or of a one-dimensional observation are called,
             for example {"action": ("x", "y", "gripper")}; a key without names is left out. Names
             with a dot belong together: "eef_pos.0" to "eef_pos.2" came from one array.
+        neutral_action: the action that holds the robot still, env units; empty: zeros, or the
+            bound nearest to zero.
 
     Raises:
         DataError: a field is unusable; the message names it and its value.
@@ -50,12 +52,14 @@ class DataSpec:
     control_hz: float
     env_id: str = ""
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    neutral_action: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         shapes = {key: tuple(map(int, shape)) for key, shape in self.observation_shapes.items()}
         object.__setattr__(self, "observation_shapes", shapes)
         object.__setattr__(self, "action_low", tuple(map(float, self.action_low)))
         object.__setattr__(self, "action_high", tuple(map(float, self.action_high)))
+        object.__setattr__(self, "neutral_action", tuple(map(float, self.neutral_action)))
         object.__setattr__(self, "control_hz", float(self.control_hz))
         object.__setattr__(self, "names", {key: tuple(names) for key, names in self.names.items()})
         self._check_observations()
@@ -103,6 +107,11 @@ class DataSpec:
         for i, (low, high) in enumerate(zip(self.action_low, self.action_high, strict=True)):
             if low > high:
                 raise DataError(f"DataSpec: action component {i} has low {low} above high {high}.")
+        neutral = self.neutral_action
+        if neutral and not (len(neutral) == self.action_dim and all(map(math.isfinite, neutral))):
+            raise DataError(
+                f"DataSpec.neutral_action is {neutral}; give {self.action_dim} finite values."
+            )
 
     def _check_names(self) -> None:
         shapes = {**self.observation_shapes, "action": (self.action_dim,)}
@@ -123,6 +132,12 @@ class DataSpec:
     def image_keys(self) -> tuple[str, ...]:
         """Keys of the uint8 camera observations, sorted."""
         return tuple(sorted(key for key in self.observation_shapes if is_image_key(key)))
+
+    @property
+    def held_still(self) -> tuple[float, ...]:
+        """The action `[A]` that holds the robot still."""
+        bounds = zip(self.action_low, self.action_high, strict=True)
+        return self.neutral_action or tuple(min(max(low, 0.0), high) for low, high in bounds)
 
     @property
     def image_size(self) -> tuple[int, int] | None:
@@ -159,7 +174,8 @@ class DataSpec:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dictionary; `from_json` gives back an equal spec."""
-        return {
+        neutral = {"neutral_action": list(self.neutral_action)} if self.neutral_action else {}
+        return neutral | {
             "observation_shapes": {k: list(s) for k, s in self.observation_shapes.items()},
             "action_dim": self.action_dim,
             "action_low": list(self.action_low),
@@ -171,7 +187,7 @@ class DataSpec:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> DataSpec:
-        """The inverse of `to_json`; names may be missing, as in older files.
+        """The inverse of `to_json`; names and the neutral action may be missing.
 
         Raises:
             DataError: a field is missing, unknown or unusable.
@@ -179,7 +195,7 @@ class DataSpec:
         known = {item.name for item in fields(cls)}
         if not isinstance(value, Mapping):
             raise DataError(f"DataSpec: the JSON is a {type(value).__name__}, expected an object")
-        if value.keys() | {"names"} != known:
+        if value.keys() | {"names", "neutral_action"} != known:
             raise DataError(
                 f"DataSpec: the JSON has the fields {sorted(value)}, expected {sorted(known)}; "
                 "it was damaged or written by another version of softflow."

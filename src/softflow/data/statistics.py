@@ -43,6 +43,11 @@ class ArrayStatistics:
         if (self.std < 0).any() or (self.minimum > self.maximum).any():
             raise DataError("ArrayStatistics has a negative std, or a minimum above its maximum.")
 
+    @property
+    def constant(self) -> tuple[int, ...]:
+        """Components that never change."""
+        return tuple(np.flatnonzero(self.maximum - self.minimum <= CONSTANT_RANGE).tolist())
+
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dictionary; floats survive exactly."""
         return {
@@ -84,8 +89,7 @@ class DatasetStatistics:
     @property
     def constant_actions(self) -> tuple[int, ...]:
         """Action components that never change in the data."""
-        span = self.action.maximum - self.action.minimum
-        return tuple(int(i) for i in np.flatnonzero(span <= CONSTANT_RANGE))
+        return self.action.constant
 
     def require_fit(self, spec: DataSpec) -> None:
         """Raise unless they are of such data.

@@ -27,6 +27,7 @@ One that declares events in `task_profile`:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -57,7 +58,7 @@ def data_spec(env: gymnasium.Env[Any, Any], env_id: str) -> DataSpec:
     """What an episode store for this environment holds (shapes, bounds in env units, rate)."""
     observation_space = dict_space(env)
     action_space = action_box(env)
-    return DataSpec(
+    spec = DataSpec(
         observation_shapes={
             key: tuple(int(n) for n in box.shape or ()) for key, box in observation_space.items()
         },
@@ -67,6 +68,8 @@ def data_spec(env: gymnasium.Env[Any, Any], env_id: str) -> DataSpec:
         control_hz=float(getattr(env.unwrapped, "control_hz")),  # noqa: B009
         env_id=env_id,
     )
+    neutral = tuple(float(x) for x in getattr(env.unwrapped, "neutral_action"))  # noqa: B009
+    return spec if neutral == spec.held_still else replace(spec, neutral_action=neutral)
 
 
 def declared_profile(env: gymnasium.Env[Any, Any]) -> TaskProfile:

@@ -6,7 +6,7 @@ What depends on the observation is computed once and shared by all candidates.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -82,7 +82,7 @@ def select_by_value(
 
     def judge(latents: Tensor) -> tuple[Tensor, Tensor]:
         """Latents [B, n, H, A] -> their chunks and the chunks' values [B, n]."""
-        chunks = policy.to_chunks(latents, condition).clamp(-limit, limit)
+        chunks = clamp_to_limit(policy.to_chunks(latents, condition), limit)
         return chunks, critic.min_value(critic_tokens, chunks)
 
     latents = policy.draw_latents(critic_tokens.shape[0], num_candidates, sampling_std, generator)
@@ -97,6 +97,31 @@ def select_by_value(
         return Selection(chosen, value, values, candidates)
     chunk, value = judge(take_candidate(latents, best)[:, None])
     return Selection(chunk.squeeze(1), value.squeeze(1), values, candidates)
+
+
+def clamp_to_limit(actions: Float[Tensor, "*K A"], limit: float) -> Float[Tensor, "*K A"]:
+    """Clamp to [-limit, limit]; where that cuts, a gradient that leads back inside still passes.
+
+    A plain clamp passes none: a gripper that saturates could never be told to open again.
+    """
+    return _InwardClamp.apply(actions, limit)  # type: ignore[no-any-return]
+
+
+class _InwardClamp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, actions: Tensor, limit: float) -> Tensor:
+        ctx.save_for_backward(actions)
+        ctx.limit = limit
+        return actions.clamp(-limit, limit)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (actions,) = ctx.saved_tensors
+        # Descent moves against the gradient.
+        outward = ((actions > ctx.limit) & (gradient < 0)) | (
+            (actions < -ctx.limit) & (gradient > 0)
+        )
+        return gradient.masked_fill(outward, 0.0), None
 
 
 class ChunkSelector:

@@ -1,4 +1,7 @@
-"""The value of action chunks (paper IV-C): Q(o, a[0:H]) as a histogram over returns, an ensemble.
+"""The value of action chunks (paper IV-C): Q(o, a[0:E]) as a histogram over returns, an ensemble.
+
+It reads the E actions that are executed before the next decision. That decision replaces the rest
+of a chunk: in recordings the rest comes from later decisions, which saw more and tell how it ends.
 
 The ensemble owns the encoder, the histogram's support and the minimum; its members are networks of
 one architecture, chosen by configuration.
@@ -6,9 +9,10 @@ one architecture, chosen by configuration.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -34,14 +38,29 @@ class CriticConfig(KindConfig):
     Attributes:
         num_critics: size of the ensemble whose minimum is the value.
         num_bins: bins of the value histogram.
+        reads: "executed", the actions before the next decision; "chunk", all of them, as softflow
+            0.1 did.
+        value_low, value_high: returns that the histogram spans; None: what the data suggest.
     """
 
     num_critics: int = 2
     num_bins: int = 101
+    reads: Literal["executed", "chunk"] = "executed"
+    value_low: float | None = None
+    value_high: float | None = None
 
     def __post_init__(self) -> None:
         self._require_at_least_one("critic", "num_critics", most=MAX_CRITICS)
         self._require_at_least_one("critic", "num_bins")
+        if self.reads not in ("executed", "chunk"):
+            raise ConfigError(f'critic.reads is "{self.reads}"; choose "executed" or "chunk"')
+        for name in ("value_low", "value_high"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ConfigError(f"critic.{name} is {value}; give a finite return, or none")
+        low, high = self.value_low, self.value_high
+        if low is not None and high is not None and low >= high:
+            raise ConfigError(f"critic.value_low {low} must be below critic.value_high {high}")
         if self.num_bins < MIN_BINS:
             raise ConfigError(f"critic.num_bins is {self.num_bins}; it must be at least {MIN_BINS}")
 
@@ -52,7 +71,8 @@ class CriticConfig(KindConfig):
 class ChunkCritic(nn.Module, ABC):
     """One member: observation tokens and action chunks -> logits over returns.
 
-    A subclass is made from the lengths of a chunk, the width of the tokens and its `Config`.
+    A subclass is made from the number of actions that it reads, their components, the width of the
+    tokens and its `Config`.
 
     Attributes:
         head: the last layer, to `num_bins` logits; the ensemble decides where it starts.
@@ -96,6 +116,7 @@ class CriticEnsemble(nn.Module):
     """
 
     members: nn.ModuleList
+    constant: Tensor
 
     def __init__(
         self,
@@ -114,9 +135,14 @@ class CriticEnsemble(nn.Module):
             )
         self.encoder = ObservationEncoder(inputs, encoder)
         member = CRITICS.find(config.kind)
-        sizes = (inputs.chunk.chunk_length, inputs.action_dim, encoder.token_dim)
+        chunk = inputs.chunk
+        executed = config.reads == "executed"
+        self.num_read = chunk.execution_horizon if executed else chunk.chunk_length
+        sizes = (self.num_read, inputs.action_dim, encoder.token_dim)
         self.members = nn.ModuleList(member(*sizes, config) for _ in range(config.num_critics))
         self.distribution = HLGauss(support)
+        constant = torch.tensor(inputs.statistics.seen_action.constant, dtype=torch.long)
+        self.register_buffer("constant", constant, persistent=False)
         self._start_at(support.low + (support.high - support.low) * PESSIMISTIC_START)
 
     @torch.no_grad()
@@ -134,7 +160,13 @@ class CriticEnsemble(nn.Module):
     def forward(
         self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
     ) -> Float[Tensor, "C B N bins"]:
-        """obs_tokens [B, S, D], actions [B, N, H, A] -> logits [num_critics, B, N, num_bins]."""
+        """obs_tokens [B, S, D], actions [B, N, H, A] -> logits [num_critics, B, N, num_bins].
+
+        Components that never changed in the data count as 0: their noise means nothing.
+        """
+        actions = actions[:, :, : self.num_read]
+        if len(self.constant):
+            actions = actions.index_fill(-1, self.constant, 0.0)
         return torch.stack([member(obs_tokens, actions) for member in self.members])
 
     def values(

@@ -30,10 +30,13 @@ def upgraded_model(model: Mapping[str, Any]) -> dict[str, Any]:
         return dict(model)
     kinds = {"policy": "flow", "encoder": "state_mlp", "critic": "transformer"}
     parts = {("policy" if key == "flow" else key): value for key, value in model.items()}
-    return {
+    named = {
         key: {"kind": kinds[key], **value} if key in kinds and isinstance(value, Mapping) else value
         for key, value in parts.items()
     }
+    if isinstance(critic := named.get("critic"), Mapping):
+        named["critic"] = {"reads": "chunk", **critic}
+    return named
 
 
 def _renamed(name: str) -> str:

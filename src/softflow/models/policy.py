@@ -8,7 +8,8 @@ the observation and the prefix once for all candidates. Whoever writes another o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -99,6 +100,10 @@ class ChunkPolicy(nn.Module, ABC):
         """Latents [B, N, ...] -> normalised chunks [B, N, H, A], differentiable."""
 
     # ---- what most take as it is -------------------------------------------------------------
+
+    def rows_of(self, condition: Condition, rows: Int[Tensor, " K"]) -> Condition:
+        """The condition of some rows: those of every tensor in it, however it is built."""
+        return _rows_of(condition, rows)
 
     def draw_latents(
         self, batch: int, num: int, std: float, generator: torch.Generator | None = None
@@ -205,3 +210,17 @@ POLICIES = Kinds[ChunkPolicy](
     {"flow": "softflow.models.policies.flow_policy:FlowPolicy"},
 )
 """A new policy is a file in `policies/` and a line here."""
+
+
+def _rows_of(value: Any, rows: Tensor) -> Any:
+    if isinstance(value, Tensor):
+        return value[rows]
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {item.name: _rows_of(getattr(value, item.name), rows) for item in fields(value)}
+        return replace(value, **parts)
+    if isinstance(value, Mapping):
+        return {key: _rows_of(part, rows) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        chosen = [_rows_of(part, rows) for part in value]
+        return type(value)(*chosen) if hasattr(value, "_fields") else type(value)(chosen)
+    return value

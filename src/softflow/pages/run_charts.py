@@ -165,6 +165,7 @@ def _calibration_note(q: np.ndarray, returns: np.ndarray) -> str:
     note = f"{len(q)} decisions. On average Q lies {abs(bias):.3f} {side} the return"
     if q.std() > 0 and returns.std() > 0:
         note += f"; correlation {np.corrcoef(q, returns)[0, 1]:.2f}"
+    note += ". Episodes that the time limit cut off are left out"
     return note + ". Large dots: means of five groups of equal size; dashed: perfect calibration."
 
 

@@ -25,7 +25,8 @@ class ChunkBatch:
     Args:
         observation: key → `[B, history_length, ...]`, oldest first, padded at the episode's
             start by repeating its first observation.
-        prefix_actions: `[B, P, A]`, a[t : t+P]; past the end the last action is repeated.
+        prefix_actions: `[B, P, A]`, a[t : t+P]; past the end the last action is repeated, before
+            the start the robot holds still.
         actions: `[B, H, A]`, a[t+P : t+P+H]; past the end the last action is repeated.
         step_valid: `[B, H]` bool, that action really lies inside the episode.
         rewards: `[B, E]`, r[t : t+E], zero after the end.
@@ -35,6 +36,7 @@ class ChunkBatch:
         bootstrap_mask: `[B]` float32, 0 only if the episode terminated at t + num_steps.
         is_offline: `[B]` bool, the row comes from the offline data.
         episode_success: `[B]` bool, the row's episode succeeded.
+        window: `[B]` int64, the row's number in the dataset it comes from.
     """
 
     observation: dict[str, Shaped[Tensor, "B history ..."]]
@@ -48,6 +50,7 @@ class ChunkBatch:
     bootstrap_mask: Float[Tensor, " B"]
     is_offline: Bool[Tensor, " B"]
     episode_success: Bool[Tensor, " B"]
+    window: Int[Tensor, " B"]
 
     @property
     def batch_size(self) -> int:

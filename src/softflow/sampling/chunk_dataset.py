@@ -18,7 +18,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.sampling.episode_loading import DEFAULT_RAM_BYTES, EpisodeLoader
-from softflow.sampling.flat_arrays import FlatEpisodes, Places, take_rows
+from softflow.sampling.flat_arrays import FlatEpisodes, Places, before_the_start, take_rows
 from softflow.sampling.frame_cache import FrameCache
 
 DEFAULT_IMAGE_CACHE_BYTES = 512 * 1024**2
@@ -30,6 +30,9 @@ class ChunkDataset:
     Windows are numbered in the order their episodes were added, so growing a dataset or building
     it at once with the same episodes gives the same numbering. Episodes are as the labels of that
     moment have them; windows keep their numbers when an episode is labelled anew later.
+
+    With a prefix, offline episodes have one window more, at step -P: deployment begins with P
+    neutral actions, which demonstrations have not. Episodes of a policy begin with them anyway.
 
     Memory: states, actions and rewards stay in RAM as float32 up to `ram_bytes` (twice that while
     episodes are added to others); larger data is mapped from files, see `EpisodeLoader`. Images
@@ -76,7 +79,7 @@ class ChunkDataset:
         lengths = np.arange(chunk_spec.chunk_length + 1)[:, None]
         self._triangle = np.arange(chunk_spec.chunk_length) < lengths
         self._loader = EpisodeLoader(store, ram_bytes, cache_folder)
-        self._flat = FlatEpisodes.empty(store.spec)
+        self._flat = FlatEpisodes.empty(store.spec, chunk_spec.prefix_length if offline else 0)
         self._frames = FrameCache(store, image_cache_bytes)
         self.add_episodes(range(len(store)) if episodes is None else episodes)
 
@@ -92,7 +95,7 @@ class ChunkDataset:
 
     @property
     def num_windows(self) -> int:
-        """Number of decision windows: the summed length of all episodes."""
+        """Number of decision windows of all episodes."""
         return self._flat.num_windows
 
     @property
@@ -110,9 +113,9 @@ class ChunkDataset:
         return tuple(self._flat.store_index.tolist())
 
     @property
-    def episode_lengths(self) -> np.ndarray:
+    def episode_windows(self) -> np.ndarray:
         """Windows of each episode `[num_episodes]`, in the order they were added."""
-        return self._flat.length
+        return self._flat.num_windows_of
 
     @property
     def cached_image_bytes(self) -> int:
@@ -217,7 +220,10 @@ class ChunkDataset:
         step_valid = take_rows(self._triangle, in_chunk)
 
         def actions(start: np.ndarray, count: int) -> Tensor:
-            return torch.from_numpy(flat.actions(places, start, count))
+            found = flat.actions(places, start, count)
+            if flat.lead:
+                found[before_the_start(start, count)] = self.spec.held_still
+            return torch.from_numpy(found)
 
         observation, next_observation = self._observations(flat, places, (places.step, next_step))
         return ChunkBatch(
@@ -232,6 +238,7 @@ class ChunkDataset:
             bootstrap_mask=torch.from_numpy((~stops).astype(np.float32)),
             is_offline=torch.full((len(windows),), self.offline, dtype=torch.bool),
             episode_success=torch.from_numpy(flat.success.take(places.episode)),
+            window=torch.from_numpy(windows),
         )
 
     def _observations(

@@ -69,7 +69,7 @@ class EpisodeLoader:
             yield from map(flat.episode, range(len(flat)))
             yield from map(self._episode, labels, added)
 
-        return FlatEpisodes(self._arrays(table, episodes), table)
+        return FlatEpisodes(self._arrays(table, episodes), table, flat.lead)
 
     def _facts(self, index: int, label: Label | None) -> tuple[int, int, bool, bool, str, int]:
         """An entry of the table, without its first row."""

@@ -52,36 +52,41 @@ class FlatEpisodes:
     Args:
         arrays: state key, "action" or "next.reward" → `[rows, ...]` float32, in RAM or mapped.
         table: `[N]` of `TABLE`, the episodes in them; some of them, where arrays are shared.
+        lead: P > 0 gives every episode one window more, in front of the others: at step -P, as if
+            the robot had held still for P control steps before the recording.
 
     Attributes:
         store_index, length, terminated, success: columns of the table `[N]`.
+        num_windows_of: windows of each episode `[N]`.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], table: np.ndarray) -> None:
+    def __init__(self, arrays: Mapping[str, np.ndarray], table: np.ndarray, lead: int = 0) -> None:
         self.arrays = arrays
         self.table = table
+        self.lead = lead
         self.store_index, self.length, self.terminated, self.success, self._first = (
             np.ascontiguousarray(table[name])
             for name in ("store_index", "length", "terminated", "success", "first")
         )
         self._states = {k: a for k, a in arrays.items() if k not in (ACTION, REWARD)}
         # Per window nothing is kept: a few windows share an entry that says where to look.
-        self._ends = np.cumsum(self.length)
+        self.num_windows_of = self.length + (lead > 0)
+        self._ends = np.cumsum(self.num_windows_of)
         self._shift = max(1, self.num_windows // max(1, len(self))).bit_length() - 1
         blocks = np.arange(0, self.num_windows, 1 << self._shift)
         self._begins_in = np.searchsorted(self._ends, blocks, side="right")
 
     @classmethod
-    def empty(cls, spec: DataSpec) -> FlatEpisodes:
+    def empty(cls, spec: DataSpec, lead: int = 0) -> FlatEpisodes:
         """No episodes."""
-        return cls(filled_arrays(array_shapes(spec, 0), ()), np.empty(0, TABLE))
+        return cls(filled_arrays(array_shapes(spec, 0), ()), np.empty(0, TABLE), lead)
 
     def __len__(self) -> int:
         return len(self.table)
 
     @property
     def num_windows(self) -> int:
-        """Number of decision windows: the summed length of all episodes."""
+        """Number of decision windows of all episodes."""
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def episode(self, number: int) -> Episode:
@@ -98,13 +103,15 @@ class FlatEpisodes:
 
     def chosen(self, numbers: Sequence[int]) -> FlatEpisodes:
         """These of the episodes, in this order, in the same arrays."""
-        return FlatEpisodes(self.arrays, self.table[np.asarray(numbers, np.int64)])
+        return FlatEpisodes(self.arrays, self.table[np.asarray(numbers, np.int64)], self.lead)
 
     def places(self, windows: np.ndarray) -> Places:
         """Where windows `[B]` lie, numbered episode after episode."""
         episode = self._episodes(windows)
         length = self.length.take(episode)
         step = windows - self._ends.take(episode) + length
+        if self.lead:
+            step[step < 0] = -self.lead
         return Places(episode, self._first.take(episode), length, step)
 
     def _episodes(self, windows: np.ndarray) -> np.ndarray:
@@ -119,17 +126,28 @@ class FlatEpisodes:
         return np.searchsorted(self._ends, windows, side="right")
 
     def actions(self, places: Places, start: np.ndarray, count: int) -> np.ndarray:
-        """`[B, count, A]`: actions from step `start` `[B]` on, past the end the last one."""
+        """`[B, count, A]`: actions from step `start` `[B]` on, past the end the last one.
+
+        Before step 0 stands the first one, which is not what was commanded then.
+        """
         return _windows(self.arrays[ACTION], places, start, count)
 
     def rewards(self, places: Places, start: np.ndarray, count: int) -> np.ndarray:
-        """`[B, count]`: rewards from step `start` `[B]` on, past the end zero."""
-        return _windows(self.arrays[REWARD], places, start, count)
+        """`[B, count]`: rewards from step `start` `[B]` on, before and past the episode zero."""
+        rewards = _windows(self.arrays[REWARD], places, start, count)
+        if self.lead:
+            rewards[before_the_start(start, count)] = 0.0
+        return rewards
 
     def states(self, places: Places, last: np.ndarray, count: int) -> dict[str, np.ndarray]:
         """key → `[B, count, ...]`: observations up to step `last` `[B]`, before 0 the first."""
         start = last - (count - 1)
         return {k: _windows(array, places, start, count) for k, array in self._states.items()}
+
+
+def before_the_start(start: np.ndarray, count: int) -> np.ndarray:
+    """`[B, count]`: which of the steps from `start` on lie before step 0."""
+    return start[:, None] + np.arange(count) < 0
 
 
 def laid_out(table: np.ndarray) -> np.ndarray:

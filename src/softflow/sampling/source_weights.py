@@ -153,7 +153,7 @@ class WeightedWindows:
 
     def __init__(self, dataset: ChunkDataset, weights: SourceWeights) -> None:
         self.num_windows = dataset.num_windows
-        lengths = dataset.episode_lengths
+        lengths = dataset.episode_windows
         episodes = dataset.episode_indices
         found = weights.names_of(dataset.store, episodes)
         _require_present(weights, set(found), dataset.store, episodes)

@@ -52,15 +52,16 @@ def measure(run: Run, label: StageName) -> dict[str, Any]:
     run.learner.policy.eval()
     run.learner.critic.eval()
     any_success = bool(successful_episodes(run.data.store))
-    condition, actions = _encoded(run, run.data.demonstrations if any_success else run.data.offline)
+    windows = _windows(run, run.data.demonstrations if any_success else run.data.offline)
+    condition, actions = _encoded(run, windows)
     result: dict[str, Any] = {}
     policy = run.learner.policy
-    if policy.has_likelihood:
+    if policy.has_likelihood and _is_whole(windows):
         result["data_log_prob"] = _log_prob(run, condition, actions)
     result |= policy.diagnostics(condition, actions)
     result["candidate_diversity"] = _candidate_diversity(run, condition, len(actions))
-    held_out = run.data.held_out
-    if held_out.num_windows and policy.has_likelihood:
+    held_out = _windows(run, run.data.held_out) if run.data.held_out.num_windows else None
+    if policy.has_likelihood and held_out is not None and _is_whole(held_out):
         nats = -_log_prob(run, *_encoded(run, held_out))
         dims = run.config.model.chunk.chunk_length * run.spec.action_dim
         result["held_out_bits_per_dim"] = nats / math.log(2) / dims
@@ -70,7 +71,7 @@ def measure(run: Run, label: StageName) -> dict[str, Any]:
     return result
 
 
-def _windows(dataset: ChunkDataset, run: Run) -> ChunkBatch:
+def _windows(run: Run, dataset: ChunkDataset) -> ChunkBatch:
     """Whole chunks if there are any, so that likelihoods compare; the same at every stage."""
     rng = np.random.default_rng(run.config.seed)
     count = min(MAX_WINDOWS, dataset.num_windows)
@@ -85,9 +86,13 @@ def _normalized(run: Run, batch: ChunkBatch) -> tuple[Tensor, Tensor]:
     return actions, normalize(batch.prefix_actions, batch.observation)
 
 
-def _encoded(run: Run, dataset: ChunkDataset) -> tuple[Condition, Tensor]:
+def _is_whole(batch: ChunkBatch) -> bool:
+    """Whether no chunk runs past its episode's end: padding has no likelihood."""
+    return bool(batch.step_valid.all())
+
+
+def _encoded(run: Run, batch: ChunkBatch) -> tuple[Condition, Tensor]:
     """What the policy sees of some windows, and their normalised actions [B, H, A]."""
-    batch = _windows(dataset, run)
     actions, prefix = _normalized(run, batch)
     return run.learner.policy.condition(batch.observation, prefix), actions
 
@@ -107,10 +112,19 @@ def _candidate_diversity(run: Run, condition: Condition, batch_size: int) -> flo
 
 
 def _values_against_returns(run: Run, store: EpisodeStore) -> dict[str, list[float]]:
-    """Q at every decision of the evaluation episodes, and the discounted return that followed."""
+    """Q at every decision of the evaluation episodes, and the discounted return that followed.
+
+    Only of episodes that the task itself ended: what the time limit cut off is not known, and its
+    absence is no mistake of Q.
+    """
     chunk = run.config.model.chunk
-    dataset = ChunkDataset(store, chunk, image_keys=run.data.image_keys)
-    ends = np.cumsum(dataset.episode_lengths)
+    ended = [index for index in range(len(store)) if store.summary(index).terminated]
+    if not ended:
+        return {"q_values": [], "realised_returns": []}
+    dataset = ChunkDataset(
+        store, chunk, episodes=ended, offline=False, image_keys=run.data.image_keys
+    )
+    ends = np.cumsum(dataset.episode_windows)
     starts = np.concatenate([[0], ends[:-1]])
     decisions = [
         np.arange(a, b, chunk.execution_horizon) for a, b in zip(starts, ends, strict=True)

@@ -15,7 +15,7 @@ from softflow.models.critic import CriticEnsemble
 from softflow.models.inputs import ModelInputs
 from softflow.models.network_kit import check_shapes
 from softflow.models.normalizers import perturb
-from softflow.models.policy import POLICIES, ChunkPolicy
+from softflow.models.policy import POLICIES, ChunkPolicy, Condition
 from softflow.models.value_distribution import ValueSupport
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.config import (
@@ -32,6 +32,7 @@ from softflow.training.losses import (
     critic_loss,
     imitation_loss,
 )
+from softflow.training.next_chunks import NextChunks
 
 
 def build_policy(config: ModelConfig, inputs: ModelInputs) -> ChunkPolicy:
@@ -119,14 +120,23 @@ class Learner:
         policy = self.policy.train()
         condition = policy.condition(batch.observation, prefix)
         cost = policy.imitation_cost(condition, actions, batch.step_valid, self.config.noise_std)
-        loss, metrics = imitation_loss(cost, torch.ones_like(cost), policy.cost_name)
+        said = batch.step_valid.any(dim=1).to(cost.dtype)
+        loss, metrics = imitation_loss(cost, said, policy.cost_name)
         return metrics | self._step(loss, self.policy, self.policy_optimizer)
 
-    def critic_update(self, batch: ChunkBatch, stage: CriticStageConfig) -> Metrics:
-        """One gradient step of Eq. 7, then the Polyak step of the target critic."""
+    def critic_update(
+        self, batch: ChunkBatch, stage: CriticStageConfig, ahead: NextChunks | None = None
+    ) -> Metrics:
+        """One gradient step of Eq. 7, then the Polyak step of the target critic.
+
+        Args:
+            batch: of the offline data where `ahead` is given.
+            stage: how.
+            ahead: next chunks of a policy that stands still; None samples them here.
+        """
         batch = batch.to(self.device)
         actions, prefix = self._normalized(batch)
-        next_value = self._next_value(batch, stage.target_candidates)
+        next_value = self._next_value(batch, stage.target_candidates, ahead)
         self.critic.train()
         tokens = self.critic.encoder(batch.observation, prefix)
         limit = self.policy.action_limit
@@ -150,11 +160,13 @@ class Learner:
 
         The imitation term is Eq. 8's: successful demonstrations, hence offline rows only.
         """
-        batch = batch.to(self.device)
+        imitated = batch.is_offline & batch.episode_success & batch.step_valid.any(dim=1)
+        rows = imitated.nonzero().squeeze(1)
+        batch, rows = batch.to(self.device), rows.to(self.device)
         actions, prefix = self._normalized(batch)
         policy = self.policy.train()
         condition = policy.condition(batch.observation, prefix)
-        cost = policy.imitation_cost(condition, actions, batch.step_valid, self.config.noise_std)
+        cost = self._imitation_cost(condition, actions, batch.step_valid, rows)
         policy.eval()
         with frozen(self.critic):
             tokens = self.critic.encoder(batch.observation, prefix)
@@ -167,8 +179,8 @@ class Learner:
                 self.config.sampling_std,
                 pathwise=True,
             )
-            imitated = (batch.is_offline & batch.episode_success).to(cost.dtype)
-            loss, metrics = actor_loss(selection.value, cost, imitated, bc_coef, policy.cost_name)
+            weight = torch.ones_like(cost)
+            loss, metrics = actor_loss(selection.value, cost, weight, bc_coef, policy.cost_name)
             if stage.actor_candidates > 1:
                 spread = selection.candidate_values.std(dim=1, correction=0)
                 metrics["candidate_value_spread"] = spread.mean()
@@ -181,12 +193,26 @@ class Learner:
             normalize(batch.prefix_actions, batch.observation),
         )
 
+    def _imitation_cost(
+        self, condition: Condition, actions: Tensor, step_valid: Tensor, rows: Tensor
+    ) -> Tensor:
+        """The cost of the rows [K] that are imitated; that of the others need not be known."""
+        if len(rows) == 0:
+            return actions.new_zeros(0)
+        condition = self.policy.rows_of(condition, rows)
+        noise_std = self.config.noise_std
+        return self.policy.imitation_cost(condition, actions[rows], step_valid[rows], noise_std)
+
     @torch.no_grad()
-    def _next_value(self, batch: ChunkBatch, num_candidates: int) -> Tensor:
+    def _next_value(
+        self, batch: ChunkBatch, num_candidates: int, ahead: NextChunks | None
+    ) -> Tensor:
         prefix = self.policy.normalize_actions(batch.next_prefix_actions, batch.next_observation)
         self.policy.eval()
-        condition = self.policy.condition(batch.next_observation, prefix)
         tokens = self.target_critic.encoder(batch.next_observation, prefix)
+        if ahead is not None and (chunks := ahead.of(batch.window)) is not None:
+            return self.target_critic.min_value(tokens, chunks[:, None]).squeeze(1)
+        condition = self.policy.condition(batch.next_observation, prefix)
         return bootstrap_value(
             self.policy,
             condition,

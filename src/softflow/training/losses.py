@@ -82,8 +82,8 @@ def critic_loss(
 
 def actor_loss(
     q_value: Float[Tensor, " B"],
-    cost: Float[Tensor, " B"],
-    imitation_weight: Float[Tensor, " B"],
+    cost: Float[Tensor, " K"],
+    imitation_weight: Float[Tensor, " K"],
     bc_coef: float,
     name: str = "nll",
 ) -> tuple[Float[Tensor, ""], Metrics]:
@@ -91,8 +91,9 @@ def actor_loss(
 
     Args:
         q_value: [B] minimum over critics of the selected chunk, differentiable.
-        cost: [B] of imitating the data's chunk, see `imitation_loss`.
-        imitation_weight: [B] 1 on rows of successful demonstrations (Eq. 8), 0 on failed and on
+        cost: [K] of imitating the data's chunk, see `imitation_loss`; rows that are not imitated
+            may be left out.
+        imitation_weight: [K] 1 on rows of successful demonstrations (Eq. 8), 0 on failed and on
             online rows (IV-D, IV).
         bc_coef: lambda.
         name: of the metric of imitation.

@@ -7,10 +7,16 @@ is in control steps: `discount` is per control step, gamma^H is never configured
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+HEADROOM = 10.0
+"""How many times better than the data a policy may become where rewards repeat."""
 
 
 def decision_return(rewards: Float[Tensor, "B E"], discount: float) -> Float[Tensor, " B"]:
@@ -47,6 +53,29 @@ def td_target(
     """
     bootstrap = discount ** num_steps.to(rewards.dtype) * bootstrap_mask * next_value
     return decision_return(rewards, discount) + bootstrap
+
+
+def value_range(rewards: Sequence[np.ndarray], discount: float) -> tuple[float, float]:
+    """What a policy may be worth where these rewards were earned: lowest and highest value.
+
+    With one reward an episode no policy is worth more than the best return of the data. Where
+    rewards repeat, a faster policy is: a reward in every step bounds it, and `HEADROOM` times the
+    data's returns, so that the histogram keeps its resolution.
+
+    Args:
+        rewards: [T] of every episode, each with its T.
+        discount: per control step.
+    """
+    returns = [monte_carlo_returns(episode, discount) for episode in rewards]
+    lowest = min(min(float(r.min()) for r in returns), 0.0)
+    highest = max(float(r.max()) for r in returns)
+    if all(np.count_nonzero(episode) <= 1 for episode in rewards):
+        return lowest, highest
+    steps = 1 / (1 - discount) if discount < 1 else math.inf
+    least = min(min(float(r.min()) for r in rewards), 0.0)
+    most = max(max(float(r.max()) for r in rewards), 0.0)
+    low = max(HEADROOM * lowest, steps * least)
+    return low, max(highest, 0.0, min(HEADROOM * highest, steps * most))
 
 
 def monte_carlo_returns(

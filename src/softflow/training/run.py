@@ -23,6 +23,7 @@ from softflow.errors import ConfigError, NumericalError
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import last_checkpoint
 from softflow.sampling.chunk_batch import ChunkBatch
+from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.sampling.chunk_sampler import MixtureSampler
 from softflow.sampling.prefetch import Prefetcher, Sampler
 from softflow.training.collecting import (
@@ -31,9 +32,16 @@ from softflow.training.collecting import (
     OnlineExperience,
     SimulatedExperience,
 )
-from softflow.training.config import STAGES, StageConfig, StageName, TrainingConfig
+from softflow.training.config import (
+    STAGES,
+    CriticStageConfig,
+    StageConfig,
+    StageName,
+    TrainingConfig,
+)
 from softflow.training.evaluation import EvaluationPlan, evaluate, reported
 from softflow.training.learner import Learner
+from softflow.training.next_chunks import NextChunks
 from softflow.training.provenance import (
     OFFLINE,
     ONLINE,
@@ -87,6 +95,7 @@ class Run:
         self.learner = Learner(config, self.data.inputs, self.data.value_support)
         self._saved_s = time.monotonic()
         self._status = self._last_success = ""
+        self._told_of_clipping = False
         if last_checkpoint(folder / "checkpoints") is None:
             self.data.require(stages)
         self.files = RunFolder(folder)
@@ -196,6 +205,14 @@ class Run:
             if since_s > self.config.checkpoint_interval_s and not self.files.writing:
                 self.save(wait=False)
 
+    def next_chunks(self, data: ChunkDataset, stage: CriticStageConfig) -> NextChunks | None:
+        """What the policy would do next in every window, while it stands still."""
+        if stage.target_candidates > 1:
+            return None
+        draws = stage.num_updates * stage.batch_size
+        std, seed = self.config.sampling_std, self.config.seed
+        return NextChunks(self.learner.policy, data, draws, std, seed, self.progress)
+
     def log(self, metrics: Mapping[str, Tensor]) -> None:
         """Record the metrics of the update in progress (every 25th, to keep files small)."""
         position = self.position
@@ -207,9 +224,23 @@ class Run:
             where = f"{position.stage} {position.update_step}"
             raise NumericalError(f"{', '.join(bad)} not finite at {where}")
         self.files.log(values, self.online.robot_steps)
+        self._warn_of_clipping(values.get("target_clipped_fraction", 0.0))
         shown = (self.learner.policy.cost_name, "critic_loss", "q_data", "q_actor")
         parts = [f"{name} {values[name]:.3g}" for name in shown if name in values]
         self._status = "  ".join([*parts, self._last_success]).rstrip()
+
+    def _warn_of_clipping(self, fraction: float) -> None:
+        """Chunks whose values lie beyond the histogram all look alike."""
+        if fraction == 0 or self._told_of_clipping:
+            return
+        self._told_of_clipping = True
+        support = self.learner.critic.distribution.support
+        self.progress.say(
+            f"[bold]careful: {100 * fraction:.0f} % of the critic's targets lie outside "
+            f"{support.low:.3g} to {support.high:.3g}, the returns that it can tell apart[/]; the "
+            "policy cannot improve beyond. Start a run with another --model.critic.value-low or "
+            "--model.critic.value-high"
+        )
 
     def record(self, values: Mapping[str, float]) -> None:
         """Log what this position was measured by, once."""

@@ -15,7 +15,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.data.fingerprints import fingerprints
 from softflow.data.labels import vouch
 from softflow.data.statistics import compute_statistics
-from softflow.errors import DataError
+from softflow.errors import ConfigError, DataError
 from softflow.models.inputs import ModelInputs
 from softflow.models.value_distribution import ValueSupport, support_from_returns
 from softflow.sampling.chunk_dataset import ChunkDataset
@@ -23,7 +23,7 @@ from softflow.sampling.chunk_sampler import ChunkSampler
 from softflow.sampling.source_weights import SourceWeights
 from softflow.training.config import StageName, TrainingConfig
 from softflow.training.persistence import model_inputs
-from softflow.training.returns import monte_carlo_returns
+from softflow.training.returns import value_range
 
 HELD_OUT_EVERY = 20
 """Every 20th successful demonstration is kept out of training, to measure likelihood on."""
@@ -83,15 +83,18 @@ class TrainingData:
 
     @cached_property
     def value_support(self) -> ValueSupport:
-        """The values that the critic's histograms span: the data's discounted returns."""
-        returns = [
-            monte_carlo_returns(self._everything.episode(index).rewards, self.config.discount)
-            for index in range(len(self._everything))
-        ]
-        lowest = min(float(r.min()) for r in returns)
-        highest = max(float(r.max()) for r in returns)
-        num_bins = self.config.model.critic.num_bins
-        return support_from_returns(min(lowest, 0.0), highest, num_bins)
+        """The values that the critic's histograms span: `value_range`, unless configured."""
+        data, critic = self._everything, self.config.model.critic
+        rewards = [data.episode(index).rewards for index in range(len(data))]
+        low, high = value_range(rewards, self.config.discount)
+        low = low if critic.value_low is None else critic.value_low
+        high = high if critic.value_high is None else critic.value_high
+        if low > high:
+            raise ConfigError(
+                f"critic.value_low {low} is above {high}, the highest return of the data; set "
+                "critic.value_high too"
+            )
+        return support_from_returns(low, high, critic.num_bins)
 
     @cached_property
     def demonstrations(self) -> ChunkDataset:
