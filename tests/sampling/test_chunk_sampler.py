@@ -137,7 +137,7 @@ def naive_row(episode: Episode, t: int, spec: ChunkSpec) -> dict[str, object]:
     length, prefix = episode.length, spec.prefix_length
 
     def action(step: int) -> float:
-        return float(episode.actions[min(step, length - 1), 0])
+        return float(episode.actions[min(step, length - 1), 0]) if step >= 0 else 0.0
 
     def history(step: int) -> list[float]:
         steps = range(step - spec.history_length + 1, step + 1)
@@ -146,7 +146,7 @@ def naive_row(episode: Episode, t: int, spec: ChunkSpec) -> dict[str, object]:
     num_steps = 0
     rewards = [0.0] * spec.execution_horizon
     while num_steps < spec.execution_horizon and t + num_steps < length:
-        rewards[num_steps] = float(episode.rewards[t + num_steps])
+        rewards[num_steps] = float(episode.rewards[t + num_steps]) if t + num_steps >= 0 else 0.0
         num_steps += 1
     after = t + num_steps
     return {
@@ -194,7 +194,9 @@ def test_gather_equals_the_definition(
         dataset = ChunkDataset(line_store(Path(folder) / "store", *episodes), spec)
     windows = rng.permutation(dataset.num_windows)
     batch = dataset.gather(windows)
-    starts = [(episode, t) for episode in episodes for t in range(episode.length)]
+    lead = [-spec.prefix_length] if spec.prefix_length else []
+    starts = [(episode, t) for episode in episodes for t in [*lead, *range(episode.length)]]
+    assert len(starts) == len(windows)
     for row, window in enumerate(windows):
         episode, t = starts[window]
         for name, expected in naive_row(episode, t, spec).items():

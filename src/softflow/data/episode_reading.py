@@ -23,8 +23,11 @@ from softflow.utils.files import require_regular
 
 Result = TypeVar("Result")
 
-_MISFITS = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, struct.error)
-"""What whole bytes of another content make zarr and json raise, among much else."""
+_MISFITS = (
+    *(LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError),
+    struct.error,
+)
+"""What whole bytes of another content make json, msgspec and numcodecs raise, among much else."""
 
 
 class DamagedEpisodeError(StoreError):
@@ -80,7 +83,7 @@ def read_with(path: Path, read: Callable[[zipfile.ZipFile], Result]) -> Result:
     except StoreError:
         raise
     except Exception as error:
-        if _refusal(error) or isinstance(error, RuntimeError):
+        if _refusal(error):
             raise _undecided(path, error) from error
         raise damaged(path, brief(error)) from error
 
@@ -146,7 +149,7 @@ def _undecided(path: Path, error: Exception) -> StoreError:
 
 
 def _refusal(error: Exception) -> OSError | MemoryError | None:
-    """What the system refused, if that is behind an error; Zarr's own errors carry no number."""
+    """What the system refused, if that is behind an error; other OSErrors carry no number."""
     for cause in _chain(error):
         if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno):
             return cause

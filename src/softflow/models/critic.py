@@ -40,7 +40,8 @@ class CriticConfig(KindConfig):
         num_bins: bins of the value histogram.
         reads: "executed", the actions before the next decision; "chunk", all of them, as softflow
             0.1 did.
-        value_low, value_high: returns that the histogram spans; None: what the data suggest.
+        value_low: lowest return of the histogram; None: what the data and their rewards suggest.
+        value_high: highest return of the histogram; None: likewise.
     """
 
     num_critics: int = 2
@@ -51,7 +52,7 @@ class CriticConfig(KindConfig):
 
     def __post_init__(self) -> None:
         self._require_at_least_one("critic", "num_critics", most=MAX_CRITICS)
-        self._require_at_least_one("critic", "num_bins")
+        self._require_num_bins()
         if self.reads not in ("executed", "chunk"):
             raise ConfigError(f'critic.reads is "{self.reads}"; choose "executed" or "chunk"')
         for name in ("value_low", "value_high"):
@@ -61,8 +62,11 @@ class CriticConfig(KindConfig):
         low, high = self.value_low, self.value_high
         if low is not None and high is not None and low >= high:
             raise ConfigError(f"critic.value_low {low} must be below critic.value_high {high}")
+
+    def _require_num_bins(self) -> None:
         if self.num_bins < MIN_BINS:
             raise ConfigError(f"critic.num_bins is {self.num_bins}; it must be at least {MIN_BINS}")
+        self._require_at_least_one("critic", "num_bins")
 
     def require_fit(self, encoder: EncoderConfig) -> None:
         """Raise ConfigError unless the critic can read the encoder's tokens."""

@@ -206,6 +206,8 @@ class _PositionDocument(msgspec.Struct, forbid_unknown_fields=True):
     metric_rows: Count = 0
     online_episodes: Count = 0
     robot_steps: Count = 0
+    offline_data: list[str] | None = None
+    online_data: list[str] | None = None
 
 
 def _position(parts: CheckpointParts, where: str) -> dict[str, Any]:
@@ -213,7 +215,8 @@ def _position(parts: CheckpointParts, where: str) -> dict[str, Any]:
         document = checked(parts.document(POSITION), _PositionDocument, f"{POSITION}.json", _OTHER)
     except StoreError as error:
         raise CheckpointError(f"{where}: {error}") from error
-    return msgspec.structs.asdict(document)
+    facts = msgspec.structs.asdict(document)
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _data_spec(parts: CheckpointParts, where: str) -> DataSpec:
