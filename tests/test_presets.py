@@ -109,6 +109,10 @@ NOT_OF_THE_PAPER = {
     "model.policy.split_seed",
     "model.encoder.hidden_dim",
     "model.encoder.state_tokens",
+    # The paper's critic reads the whole chunk, of data where E = H; see the guide's deviations.
+    "model.critic.reads",
+    "model.critic.value_low",
+    "model.critic.value_high",
     "seed",
     "num_workers",
     "device",

@@ -29,7 +29,7 @@ def test_q_values_meet_the_returns_that_followed(make_run: RunMaker) -> None:
     """
     run = make_run(tiny_config())
     run.position.enter("critic_warmup")
-    run.evaluate("critic_warmup", "critic_warmup", 12)
+    run.evaluate("critic_warmup", "critic_warmup", 40)
     result = measure(run, "critic_warmup")
     store = EpisodeStore.open(run.folder / "evaluations/critic_warmup")
     expected = []

@@ -258,7 +258,7 @@ def test_the_console_leads_with_the_count(
     result, listening, _ = turning
     rate = result["measures"][0]
     assert listening.lines[0] == (
-        f"[bold]imitation[/]: turns per minute {rate['value']:.2f} turns/min "
+        f"imitation: turns per minute {rate['value']:.2f} turns/min "
         f"(95 % interval {rate['low']:.2f}-{rate['high']:.2f})"
     )
     assert len(listening.lines) == 3

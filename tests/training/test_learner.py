@@ -25,6 +25,7 @@ from learner_updates import (
 from torch import nn
 
 from softflow.errors import NumericalError
+from softflow.models.action_selection import clamp_to_limit
 from softflow.training.learner import frozen
 
 # ---- every gradient path reaches its parameters, and no other -----------------------------------
@@ -126,12 +127,14 @@ def test_actor_gradient_against_a_second_derivation(
     prefix = policy.action_normalizer.normalize(batch.prefix_actions)
     condition = policy.condition(batch.observation, prefix)
     torch.manual_seed(0)
-    noisy = actions + CONFIG.noise_std * torch.randn(actions.shape)
+    imitated = batch.is_offline & batch.episode_success & batch.step_valid.any(dim=1)
+    rows = imitated.nonzero().flatten().tolist()
+    noisy = actions.clone()
+    noisy[rows] += CONFIG.noise_std * torch.randn(actions[rows].shape)
     log_prob = flow.log_prob(noisy[:, None], condition, batch.step_valid)[:, 0]
     latents = CONFIG.sampling_std * torch.randn(batch.batch_size, 3, 4, 2)
-    candidates = flow.to_actions(latents, condition)[0].clamp(-0.9, 0.9)
+    candidates = clamp_to_limit(flow.to_actions(latents, condition)[0], 0.9)
     values = twin.critic.min_value(twin.critic.encoder(batch.observation, prefix), candidates)
-    rows = [r for r in range(12) if batch.is_offline[r] and batch.episode_success[r]]
     nll = -sum(log_prob[row] for row in rows) / len(rows)
     loss = -values.max(dim=1).values.mean() + 0.3 * nll
     loss.backward()

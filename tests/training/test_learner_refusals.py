@@ -24,13 +24,15 @@ from softflow.sampling.chunk_batch import ChunkBatch
 
 
 def poisoned(batch: ChunkBatch, field: str, value: float) -> ChunkBatch:
+    """With such a value in a row that is imitated."""
     content = getattr(batch, field)
+    row = int((batch.is_offline & batch.episode_success).nonzero()[0])
     if isinstance(content, dict):
         state = content[STATE].clone()
-        state[3, -1, 1] = value
+        state[row, -1, 1] = value
         return replace(batch, **{field: {STATE: state}})
     bad = content.clone()
-    bad[3].fill_(value)
+    bad[row].fill_(value)
     return replace(batch, **{field: bad})
 
 

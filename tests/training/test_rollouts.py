@@ -130,7 +130,7 @@ def test_the_recording_is_what_happened(tmp_path: Path, chunk: ChunkSpec) -> Non
     assert episode.observations[STATE_KEY][:, 0].tolist() == list(range(12))
     with EpisodeStore.create(tmp_path, data_spec(env, "counting")) as store:
         store.append(episode)
-        dataset = ChunkDataset(store, chunk)
+        dataset = ChunkDataset(store, chunk, offline=False)
     decisions = np.arange(0, 11, chunk.execution_horizon)
     batch = dataset.gather(decisions)
     assert batch.observation[STATE_KEY][:, :, 0].tolist() == planner.seen

@@ -205,7 +205,9 @@ def test_imitation_sees_successes_without_the_held_out_ones(
     assert all(batch.episode_success.all() for batch in diary.of("imitation"))
     assert shown <= states(run.data.store, used)
     assert not shown & states(run.data.store, held_out)
-    assert len(shown) > 0.9 * run.data.demonstrations.num_windows, "all of the others are used"
+    # Windows at the start show the first state once more.
+    steps = run.data.demonstrations.num_windows - run.data.demonstrations.num_episodes
+    assert len(shown) > 0.9 * steps, "all of the others are used"
 
 
 @pytest.mark.slow
@@ -214,16 +216,16 @@ def test_no_later_stage_sees_the_held_out_ones_either(
     stage: StageName, make_run: RunMaker, diary: Diary
 ) -> None:
     config = short()
-    online = replace(config.online_rl, offline_ratio=1.0, num_updates=40, num_rounds=1)
+    online = replace(config.online_rl, offline_ratio=1.0, num_updates=60, num_rounds=1)
     config = replace(config, online_rl=online)
     for name in ("critic_warmup", "offline_rl"):
-        config = replace(config, **{name: replace(getattr(config, name), num_updates=40)})
+        config = replace(config, **{name: replace(getattr(config, name), num_updates=60)})
     run = make_run(config)
     run_stages(run, [stage])
     shown, held_out = seen(diary.of("critic")), run.data.held_out
     assert held_out.num_episodes == 1
     assert not shown & states(run.data.store, list(held_out.episode_indices))
-    assert len(shown) > 0.8 * run.data.offline.num_windows
+    assert len(shown) > 0.8 * (run.data.offline.num_windows - run.data.offline.num_episodes)
 
 
 def test_few_demonstrations_are_all_used(make_run: RunMaker, tmp_path: Path) -> None:

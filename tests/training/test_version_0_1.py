@@ -1,9 +1,10 @@
-"""What softflow 0.1 wrote opens, acts, and goes on as if 0.1 itself had gone on."""
+"""What softflow 0.1 wrote opens, acts, and goes on from where it stopped."""
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -54,25 +55,38 @@ def test_the_store_and_the_policy_open(old: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_run_goes_on_as_0_1_did(old: Path) -> None:
-    """Its own metrics to four digits: processors round sums differently."""
+def test_the_run_goes_on_from_where_0_1_stopped(old: Path) -> None:
+    """Nothing it did is lost, and its policy plays the first episodes as 0.1's did.
+
+    The updates that follow are those of today, and not 0.1's to the bit: the likelihood counts
+    only rows with a step inside the episode, and a saturated action may come back.
+    """
     words = as_overrides(config_of(old))
     stages = ("imitation", "critic_warmup", "offline_rl", "online_rl")
     command = ["train", "small", "--dataset", "demonstrations", "--run", "run", "--stages", *stages]
+    before = rows(old / "run/metrics.csv")
     assert main([*command, *words]) == 0
     ours, theirs = rows(old / "run/metrics.csv"), rows(old / "finished_metrics.csv")
-    assert ours.keys() == theirs.keys()
-    assert len(ours) > 50
-    for key, value in theirs.items():
-        # Errors of rounding are what this one measures.
-        if key[-1] != "invertibility_error":
-            assert ours[key] == pytest.approx(value, rel=1e-3, abs=1e-3), key
+    assert before.items() <= ours.items()
+    assert [_moment(key) for key in ours] == [_moment(key) for key in theirs]
+    assert all(math.isfinite(value) for value in ours.values())
+    assert _first_round(ours) == _first_round(theirs) > 0
     result = json.loads((old / "run/evaluations/online_rl.json").read_text())
-    before = json.loads((old / "finished_online_rl.json").read_text())
-    for name in ("success_rate", "update_step", "online_episodes", "robot_steps", "num_candidates"):
-        assert result[name] == before[name]
+    finished = json.loads((old / "finished_online_rl.json").read_text())
+    for name in ("update_step", "online_episodes", "num_candidates"):
+        assert result[name] == finished[name]
     page = write_report(old / "run").read_text()
     assert "Offline RL" in page
+
+
+def _moment(key: tuple[str, ...]) -> tuple[str, ...]:
+    stage, update_step, _, name = key
+    return stage, update_step, name
+
+
+def _first_round(metrics: dict[tuple[str, ...], float]) -> int:
+    """Robot steps of the episodes before the first online update."""
+    return next(int(steps) for stage, _, steps, _ in metrics if stage == "online_rl")
 
 
 def rows(path: Path) -> dict[tuple[str, ...], float]:

@@ -42,7 +42,7 @@ class ChunkSpec:
             ("history_length", 1),
         ):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
+            if type(value) is not int or value < least:
                 raise ConfigError(f"ChunkSpec.{name} is {value!r}; give an integer ≥ {least}.")
             if value > MAX_STEPS:
                 raise ConfigError(f"ChunkSpec.{name} is {value:,}; give at most {MAX_STEPS:,}.")

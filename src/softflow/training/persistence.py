@@ -101,6 +101,13 @@ def _by_kind(kinds: Kinds[Any]) -> Callable[[Any], Any]:
     return configuration
 
 
+def _whole(value: Any) -> Any:
+    """JSON's true is no number, though Python takes it for one."""
+    if isinstance(value, bool):
+        raise TypeError(f"{str(value).lower()} stands where a whole number belongs")
+    return value
+
+
 def _model(value: Any) -> Any:
     return upgraded_model(value) if isinstance(value, Mapping) else value
 
@@ -110,11 +117,12 @@ _MISFITS = (
     *(TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError),
 )
 """What values of any type make dacite and the configurations themselves raise."""
-_STRICT = dacite.Config(strict=True, cast=[tuple])
+_STRICT = dacite.Config(strict=True, cast=[tuple], type_hooks={int: _whole})
 _AS_JSON = dacite.Config(
     strict=True,
     cast=[tuple],
     type_hooks={
+        int: _whole,
         PolicyConfig: _by_kind(POLICIES),
         EncoderConfig: _by_kind(ENCODERS),
         CriticConfig: _by_kind(CRITICS),
