@@ -14,8 +14,8 @@ from softflow.cli.data_commands import COMMANDS
 from softflow.cli.main import main
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
-from softflow.data.episode_file import write_episode_file
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.episode_file import write_episode_file
 from softflow.data.labels import Event, Label
 from softflow.pages.data_tables import names_text
 

@@ -17,8 +17,8 @@ from softflow.curation.copying import COPIED_FROM, Copied, common_spec, copy_epi
 from softflow.curation.selection import Rules, decide, parse_where
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
-from softflow.data.episode_file import EpisodeSummary, write_episode_file
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.episode_file import EpisodeSummary, write_episode_file
 from softflow.data.labels import Event, Label
 from softflow.errors import DataError
 

@@ -11,8 +11,8 @@ from healthy import CAMERA, SPEC, good, smooth
 
 from softflow.curation.validation import validate_source, validate_store
 from softflow.data.episode import Episode
-from softflow.data.episode_file import write_episode_file
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.episode_file import write_episode_file
 from softflow.data.labels import Event, Label
 from softflow.errors import DataError
 

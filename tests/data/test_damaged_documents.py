@@ -13,8 +13,8 @@ from damaged_documents import NOT_JSON, as_bytes, flipped_bits, mutations
 from point_world import demonstration, point_spec
 
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.store_identity import read_identity_of
 from softflow.data.labels import Event, Label, read_label
-from softflow.data.store_identity import read_identity_of
 from softflow.errors import SoftflowError, StoreError
 from softflow.utils.sealed_json import read_sealed, write_sealed
 

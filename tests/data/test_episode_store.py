@@ -20,8 +20,8 @@ from zarr.storage import ZipStore
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
-from softflow.data.episode_reading import DamagedEpisodeError
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.episode_reading import DamagedEpisodeError
 from softflow.errors import DataError, StoreError
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.utils.sealed_json import write_sealed

@@ -21,9 +21,14 @@ from zstd_bombs import zeros_in_zstd
 
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
-from softflow.data.episode_file import read_episode_file, read_summary, write_episode_file
-from softflow.data.limits import EPISODE_LIMIT_VARIABLE, GIB, MAX_METADATA_BYTES, episode_bytes
-from softflow.data.sealed_arrays import decoded, frame_bytes
+from softflow.data.files.episode_file import read_episode_file, read_summary, write_episode_file
+from softflow.data.files.limits import (
+    EPISODE_LIMIT_VARIABLE,
+    GIB,
+    MAX_METADATA_BYTES,
+    episode_bytes,
+)
+from softflow.data.files.sealed_arrays import decoded, frame_bytes
 from softflow.errors import ConfigError, DataError, StoreError
 from softflow.sampling.image_pieces import piece_tables
 
@@ -92,7 +97,7 @@ def read_all(path: Path) -> None:
 
 
 def every_piece(path: Path) -> None:
-    from softflow.data.episode_reading import reading
+    from softflow.data.files.episode_reading import reading
 
     with reading(path):
         table = piece_tables(path, [CAMERA])[CAMERA]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from softflow.data import writer_lock
-from softflow.data.writer_lock import WriterLock, file_system
+from softflow.data.files import writer_lock
+from softflow.data.files.writer_lock import WriterLock, file_system
 from softflow.errors import StoreError
 
 

@@ -12,7 +12,7 @@ import pytest
 from strange_hdf5 import KINDS, changed, read_all, refused, written
 from strangers import Outside, deflate_bomb
 
-from softflow.data.limits import EPISODE_LIMIT_VARIABLE, GIB
+from softflow.data.files.limits import EPISODE_LIMIT_VARIABLE, GIB
 from softflow.errors import DataError
 from softflow.formats.robomimic.record import PACKED, unpacked
 

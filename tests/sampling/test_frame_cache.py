@@ -16,8 +16,8 @@ from zarr.storage import ZipStore
 
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
-from softflow.data.episode_reading import DamagedEpisodeError
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.episode_reading import DamagedEpisodeError
 from softflow.errors import StoreError
 from softflow.sampling.frame_cache import FrameCache
 from softflow.sampling.image_pieces import PieceTable

@@ -14,8 +14,8 @@ from point_world import demonstration, tiny_config, write_demonstrations
 
 from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode import Episode
-from softflow.data.episode_file import write_episode_file
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.episode_file import write_episode_file
 from softflow.data.labels import Event, Label
 from softflow.errors import SoftflowError
 from softflow.models.checkpoint import (

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from softflow.curation.conditions import Condition
-from softflow.data.episode_file import EpisodeSummary
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.episode_file import EpisodeSummary
 from softflow.data.labels import Event, Label
 from softflow.errors import DataError
 from softflow.utils.files import read_json

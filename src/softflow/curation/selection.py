@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from softflow.data.episode_file import EpisodeSummary
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.episode_file import EpisodeSummary
 from softflow.data.labels import outcome_known
 from softflow.errors import DataError
 

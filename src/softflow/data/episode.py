@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from softflow.data.data_spec import DataSpec, is_image_key
-from softflow.data.limits import MAX_METADATA_BYTES
+from softflow.data.files.limits import MAX_METADATA_BYTES
 from softflow.errors import DataError
 
 ACTION_TOLERANCE = 1e-4

@@ -17,16 +17,16 @@ from types import TracebackType
 
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
-from softflow.data.episode_file import (
+from softflow.data.files.episode_file import (
     EpisodeSummary,
     read_episode_file,
     read_summary,
     write_episode_file,
 )
-from softflow.data.episode_reading import DamagedEpisodeError
+from softflow.data.files.episode_reading import DamagedEpisodeError
+from softflow.data.files.store_identity import read_identity_of, write_identity_of
+from softflow.data.files.writer_lock import WriterLock
 from softflow.data.labels import Label, LabelFolder, read_label
-from softflow.data.store_identity import read_identity_of, write_identity_of
-from softflow.data.writer_lock import WriterLock
 from softflow.errors import DataError, StoreError
 from softflow.utils.files import TEMP_SUFFIX, entries_of, is_there, sync_to_disk
 

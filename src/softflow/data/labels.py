@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 
 from softflow.data.episode import Episode
-from softflow.data.episode_file import EpisodeSummary
+from softflow.data.files.episode_file import EpisodeSummary
 from softflow.data.task_profile import EventKind
 from softflow.errors import DataError, StoreError
 from softflow.utils.documents import misfit

@@ -18,7 +18,7 @@ import numpy as np
 
 from softflow.data.data_spec import STATE_KEY, DataSpec
 from softflow.data.episode import Episode
-from softflow.data.limits import array_bytes, require_episode_bytes
+from softflow.data.files.limits import array_bytes, require_episode_bytes
 from softflow.errors import DataError
 from softflow.formats.hdf5 import (
     has,

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from softflow.data.limits import MAX_DOCUMENT_BYTES
 from softflow.errors import DataError, brief
+from softflow.utils.documents import MAX_DOCUMENT_BYTES
 
 Document = TypeVar("Document")
 

@@ -8,7 +8,7 @@ import struct
 import numpy as np
 from PIL import Image
 
-from softflow.data.limits import MAX_FRAME_PIXELS
+from softflow.data.files.limits import MAX_FRAME_PIXELS
 from softflow.errors import DataError, brief
 
 PICTURES = ("PNG", "JPEG", "WEBP")

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5l, h5z  # pyright: ignore[reportAttributeAccessIssue]
 
-from softflow.data.limits import (
+from softflow.data.files.limits import (
     MAX_DOCUMENT_BYTES,
     MIB,
     array_bytes,

@@ -8,7 +8,7 @@ import numpy as np
 
 from softflow.curation.summary_statistics import component_names
 from softflow.data.episode import ACTION_TOLERANCE
-from softflow.data.episode_file import EpisodeSummary
+from softflow.data.files.episode_file import EpisodeSummary
 from softflow.pages.data_page_record import OUTCOMES, DataRecord, Timeline, outcome_of
 from softflow.pages.data_tables import success_by
 from softflow.pages.html import number

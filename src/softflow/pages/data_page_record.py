@@ -15,8 +15,8 @@ from softflow.curation.row_sample import RowSample, sample_rows
 from softflow.curation.summary_statistics import KeyStatistics, RowStatistics, component_names
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
-from softflow.data.episode_file import EpisodeSummary
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.episode_file import EpisodeSummary
 from softflow.data.labels import outcome_known
 from softflow.sampling.frame_cache import FrameCache
 from softflow.utils.progress import ProgressReporter

@@ -14,10 +14,10 @@ import numpy as np
 
 from softflow.curation.summary_statistics import QUANTILES, KeyStatistics
 from softflow.data.data_spec import is_image_key
-from softflow.data.episode_file import EpisodeSummary
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.episode_file import EpisodeSummary
+from softflow.data.files.store_identity import read_identity_of
 from softflow.data.labels import outcome_known
-from softflow.data.store_identity import read_identity_of
 from softflow.utils.intervals import wilson_interval
 
 _GROUPS_SHOWN = 12

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from softflow.data.episode import Episode
-from softflow.data.episode_reading import reading
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.episode_reading import reading
 from softflow.data.labels import Label
 from softflow.errors import StoreError
 from softflow.sampling.flat_arrays import (

@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from softflow.data.episode_reading import reading
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.episode_reading import reading
 from softflow.sampling.image_pieces import PieceTable, piece_tables
 
 MAX_TABLE_BYTES = 64 * 1024**2

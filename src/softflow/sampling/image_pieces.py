@@ -19,9 +19,9 @@ from typing import SupportsIndex
 
 import numpy as np
 
-from softflow.data.episode_file import array_names, facts_of
-from softflow.data.episode_reading import damaged
-from softflow.data.sealed_arrays import SealedGroup, decoded, frame_bytes
+from softflow.data.files.episode_file import array_names, facts_of
+from softflow.data.files.episode_reading import damaged
+from softflow.data.files.sealed_arrays import SealedGroup, decoded, frame_bytes
 from softflow.errors import StoreError
 
 _LOCAL_HEADER = struct.Struct("<26xHH")

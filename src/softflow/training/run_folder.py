@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from softflow.data.data_spec import DataSpec
-from softflow.data.writer_lock import WriterLock
+from softflow.data.files.writer_lock import WriterLock
 from softflow.errors import NumericalError, StoreError
 from softflow.models.checkpoint import (
     CheckpointParts,

@@ -29,7 +29,7 @@ from strangers import MIB, Outside, damaged, outcome
 
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
-from softflow.data.limits import EPISODE_LIMIT_VARIABLE, GIB
+from softflow.data.files.limits import EPISODE_LIMIT_VARIABLE, GIB
 from softflow.errors import DataError
 from softflow.formats.frames import decoded_picture
 from softflow.formats.lerobot import pages

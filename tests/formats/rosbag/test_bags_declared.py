@@ -22,7 +22,7 @@ from strange_bags import (
 from strangers import Outside, outcome
 from zstd_bombs import zeros_in_zstd
 
-from softflow.data.limits import GIB
+from softflow.data.files.limits import GIB
 from softflow.errors import DataError
 from softflow.formats.rosbag import bounds
 from softflow.formats.rosbag.reader import opened

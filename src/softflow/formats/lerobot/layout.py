@@ -20,7 +20,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import pyarrow.parquet as pq
 
-from softflow.data.limits import require_episode_bytes
+from softflow.data.files.limits import require_episode_bytes
 from softflow.errors import DataError, SoftflowError, brief
 from softflow.formats.documents import parsed, read_bytes, read_document
 from softflow.formats.lerobot.pages import column_sizes

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from softflow.data.limits import GIB, MIB
+from softflow.data.files.limits import GIB, MIB
 from softflow.errors import DataError
 
 BATCH_ROWS = 256

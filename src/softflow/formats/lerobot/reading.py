@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from softflow.data.data_spec import IMAGE_PREFIX, OBSERVATION_PREFIX, DataSpec
 from softflow.data.episode import Episode, require_finite
-from softflow.data.limits import require_episode_bytes
+from softflow.data.files.limits import require_episode_bytes
 from softflow.errors import DataError
 from softflow.formats.lerobot.extras import Extras
 from softflow.formats.lerobot.layout import Layout, Place, component_names

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from softflow.data.limits import require_episode_bytes
+from softflow.data.files.limits import require_episode_bytes
 from softflow.errors import DataError
 from softflow.formats.lerobot.layout import damage_named, opened_table
 from softflow.formats.lerobot.pages import Sizes, column_sizes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
-from softflow.data.limits import require_episode_bytes
+from softflow.data.files.limits import require_episode_bytes
 from softflow.errors import DataError
 from softflow.formats.frames import decoded_picture, rgb_frames
 from softflow.formats.hdf5 import place_of, require_stored, values_of

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 
 from softflow.data.data_spec import IMAGE_PREFIX, OBSERVATION_PREFIX, DataSpec
-from softflow.data.limits import MAX_DOCUMENT_BYTES
+from softflow.data.files.limits import MAX_DOCUMENT_BYTES
 from softflow.errors import DataError, brief
 from softflow.formats.documents import converted
 from softflow.formats.hdf5 import json_attributes, json_object, place_of

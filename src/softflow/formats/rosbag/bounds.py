@@ -22,7 +22,7 @@ import msgspec
 import yaml
 from rosbags.rosbag2 import ReaderError, reader, storage_mcap, storage_sqlite3
 
-from softflow.data.limits import GIB, MIB
+from softflow.data.files.limits import GIB, MIB
 from softflow.errors import DataError, brief
 from softflow.formats.documents import converted, read_bytes
 from softflow.utils.files import inside

@@ -23,7 +23,7 @@ import numpy as np
 
 from softflow.data.data_spec import DataSpec, is_image_key
 from softflow.data.episode import Episode
-from softflow.data.limits import array_bytes, require_episode_bytes
+from softflow.data.files.limits import array_bytes, require_episode_bytes
 from softflow.errors import DataError
 from softflow.formats.rosbag.episodes import EpisodeRange, find_ranges
 from softflow.formats.rosbag.mapping import RosbagMapping, SignalMap

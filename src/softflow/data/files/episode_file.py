@@ -29,9 +29,9 @@ from zarr.storage import ZipStore
 
 from softflow.data.data_spec import OBSERVATION_PREFIX, DataSpec, is_image_key
 from softflow.data.episode import Episode
-from softflow.data.episode_reading import damaged, read_with
-from softflow.data.limits import array_bytes, require_episode_bytes
-from softflow.data.sealed_arrays import SealedArray, SealedGroup
+from softflow.data.files.episode_reading import damaged, read_with
+from softflow.data.files.limits import array_bytes, require_episode_bytes
+from softflow.data.files.sealed_arrays import SealedArray, SealedGroup
 from softflow.errors import DataError, StoreError
 from softflow.utils.files import written_whole
 

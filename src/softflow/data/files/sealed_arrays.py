@@ -19,8 +19,9 @@ import msgspec
 import numpy as np
 from numcodecs.zstd import decompress
 
-from softflow.data.limits import MAX_DOCUMENT_BYTES, array_bytes, require_episode_bytes
+from softflow.data.files.limits import array_bytes, require_episode_bytes
 from softflow.errors import DataError, StoreError
+from softflow.utils.documents import MAX_DOCUMENT_BYTES
 
 Document = TypeVar("Document")
 METADATA = "zarr.json"

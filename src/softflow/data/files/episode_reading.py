@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from softflow.data.limits import EPISODE_LIMIT_VARIABLE, GIB, episode_bytes
+from softflow.data.files.limits import EPISODE_LIMIT_VARIABLE, GIB, episode_bytes
 from softflow.errors import StoreError, brief
 from softflow.utils.files import require_regular
 

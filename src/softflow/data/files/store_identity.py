@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from softflow.data.data_spec import DataSpec
-from softflow.data.episode_file import FORMAT_VERSION, check_format
+from softflow.data.files.episode_file import FORMAT_VERSION, check_format
 from softflow.errors import DataError, StoreError
 from softflow.utils.documents import checked
 from softflow.utils.files import is_there

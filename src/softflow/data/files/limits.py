@@ -21,8 +21,6 @@ MAX_EPISODE_SHARE = 0.5
 """The arrays of one episode: at most so much, and at most this share of the machine's memory."""
 MAX_FRAME_PIXELS = 2**25
 """Pixels of one camera frame: 8192 x 4096."""
-MAX_DOCUMENT_BYTES = 64 * MIB
-"""A JSON document: lists of episodes are the longest."""
 MAX_METADATA_BYTES = 8 * MIB
 """The metadata of one episode, as JSON."""
 

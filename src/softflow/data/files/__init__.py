@@ -1,0 +1,1 @@
+"""Episode files and what lies beside them: written whole, read back distrustfully."""
