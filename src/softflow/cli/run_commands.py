@@ -1,19 +1,16 @@
-"""What each command of the command line does, and its options.
-
-The options are frozen dataclasses; their docstrings are the text of --help.
-"""
+"""What demo, collect, train, evaluate and report do."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from itertools import pairwise
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import tyro
 
 from softflow.cli.consent import require_named_kinds, trust_environment
-from softflow.cli.option_types import OPTION_TYPES, require_image_size
+from softflow.cli.option_types import OPTION_TYPES
+from softflow.cli.run_options import Collect, Demo, Evaluate, Report, Train
 from softflow.cli.targets import require_outside_stores, require_run_folder
 from softflow.data.data_spec import require_same_spec
 from softflow.data.episode_store import EpisodeStore
@@ -27,14 +24,9 @@ from softflow.models.encoder import ENCODERS
 from softflow.models.kinds import Kinds
 from softflow.models.policy import POLICIES
 from softflow.pages.run_report import write_report
-from softflow.presets import demo as demo_preset
-from softflow.presets import preset, small
+from softflow.presets import preset
 from softflow.training.config import (
-    MAX_CANDIDATES,
-    MAX_EPISODES,
-    MAX_WORKERS,
     STAGES,
-    StageName,
     TrainingConfig,
 )
 from softflow.training.evaluation import EvaluationPlan, evaluate
@@ -53,135 +45,6 @@ from softflow.training.training_data import HELD_OUT_EVERY, successful_episodes
 from softflow.utils.console import say
 from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
-
-MAX_SEED = 2**63 - 1
-
-
-def _require_within(options: Any, name: str, least: int, most: int) -> None:
-    """Raise ConfigError unless an option lies in [least, most]."""
-    value = getattr(options, name)
-    if value < least:
-        raise ConfigError(f"--{name} is {value}; it must be >= {least}")
-    if value > most:
-        raise ConfigError(f"--{name} is {value:,}; it must be <= {most:,}")
-
-
-@dataclass(frozen=True)
-class Demo:
-    """The main job on a simulated task: demonstrations, four stages, evaluation, report.
-
-    Interrupted at any moment, the same command goes on from there.
-    """
-
-    run: Path = Path("runs/demo")
-    """Folder of the run: data, checkpoints, metrics, report."""
-    env: str = "cube-single"
-    """Task: cube-single, cube-double, scene or puzzle-3x3, optionally with -task1 to -task5."""
-    demonstrations: int = 120
-    """Demonstrations to collect from the scripted operators."""
-    config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=demo_preset)
-    """The `demo` preset; override any number of it."""
-
-    def __post_init__(self) -> None:
-        _require_within(self, "demonstrations", 1, MAX_EPISODES)
-
-
-@dataclass(frozen=True)
-class Collect:
-    """Collect demonstrations from scripted operators of different skill (some episodes fail)."""
-
-    out: Path
-    """Episode store to fill; episodes already there are kept."""
-    env: str = "cube-single"
-    """Task: cube-single, cube-double, scene or puzzle-3x3, optionally with -task1 to -task5."""
-    episodes: int = 120
-    """Demonstrations to have in the store at the end."""
-    seed: int = 0
-    """Episode i is the same for the same seed, whatever the number of workers."""
-    workers: int = 2
-    """Simulator processes."""
-    image_size: tuple[int, int] | None = None
-    """Height and width of a camera to record, such as 84 84; None records the state alone."""
-
-    def __post_init__(self) -> None:
-        _require_within(self, "episodes", 1, MAX_EPISODES)
-        _require_within(self, "workers", 1, MAX_WORKERS)
-        _require_within(self, "seed", 0, MAX_SEED)
-        require_image_size(self.image_size)
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train on an episode store; any subset of the stages, continued where it was stopped."""
-
-    dataset: Path
-    """Episode store with the demonstrations (failures included)."""
-    run: Path
-    """Folder of the run; if it holds a run already, that run continues."""
-    stages: tuple[StageName, ...] = STAGES
-    """Stages to run, in the paper's order."""
-    policy: str = ""
-    """Another policy than the preset's: its name, or package.module:Class; its own numbers are then
-    --model.policy.*."""
-    critic: str = ""
-    """Another critic, in the same way."""
-    encoder: str = ""
-    """Another encoder of observations, in the same way."""
-    env: str = ""
-    """The environment that the data names, if that is an import path (module:function): it runs
-    code, so it is imported only if you name it here."""
-    config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=small)
-    """The preset; override any number of it, as in --offline-rl.bc-coef 0.03."""
-
-    def __post_init__(self) -> None:
-        if not self.stages:
-            raise ConfigError(f"--stages names no stage; choose among {', '.join(STAGES)}")
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Success rate of a checkpoint, or what its task declares, with 95 % intervals.
-
-    Every episode is kept.
-    """
-
-    checkpoint: Annotated[Path, tyro.conf.Positional]
-    """Checkpoint folder, for example RUN/checkpoints/last."""
-    episodes: int = 100
-    """Episodes to run."""
-    seed: int = 0
-    """Same seed, same episodes, same result."""
-    rule: Literal["auto", "value", "likelihood"] = "auto"
-    """How a chunk is chosen: by critic, by likelihood, or what the checkpoint's stage uses."""
-    candidates: int = 0
-    """Chunks sampled a decision; 0 takes the configuration's number for its stage."""
-    workers: int = 2
-    """Simulator processes."""
-    out: Path | None = None
-    """Folder for the result; by default RUN/evaluations/extra."""
-    env: str = ""
-    """The environment that the checkpoint names, if that is an import path (module:function): it
-    runs code, so it is imported only if you name it here."""
-    policy: str = ""
-    """The checkpoint's policy, if it is one of your own (package.module:Class), in the same way."""
-    critic: str = ""
-    """Its critic, in the same way."""
-    encoder: str = ""
-    """Its encoder, in the same way."""
-
-    def __post_init__(self) -> None:
-        _require_within(self, "episodes", 1, MAX_EPISODES)
-        _require_within(self, "workers", 1, MAX_WORKERS)
-        _require_within(self, "seed", 0, MAX_SEED)
-        _require_within(self, "candidates", 0, MAX_CANDIDATES)
-
-
-@dataclass(frozen=True)
-class Report:
-    """Write the self-contained HTML report of a run, also of one still running."""
-
-    run: Annotated[Path, tyro.conf.Positional]
-    """The run folder."""
 
 
 def run(name: str, words: list[str]) -> None:

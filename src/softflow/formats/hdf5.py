@@ -20,12 +20,12 @@ import numpy as np
 from h5py import h5a, h5d, h5l, h5z  # pyright: ignore[reportAttributeAccessIssue]
 
 from softflow.data.files.limits import (
-    MAX_DOCUMENT_BYTES,
     MIB,
     array_bytes,
     require_episode_bytes,
 )
 from softflow.errors import DataError, SoftflowError, brief
+from softflow.utils.documents import MAX_DOCUMENT_BYTES
 
 Result = TypeVar("Result")
 COMPRESSORS = {h5z.FILTER_DEFLATE: "gzip", h5z.FILTER_LZF: "lzf"}
