@@ -35,6 +35,10 @@ class EnvironmentContractError(SoftflowError):
     """An environment breaks the contract of `softflow.envs.contract`."""
 
 
+class EnvironmentFaultError(SoftflowError):
+    """An environment or robot raised an error of its own; nothing acts on it any more."""
+
+
 class NetworkContractError(SoftflowError):
     """A policy or critic breaks what `softflow.models.policy` or `critic` promise."""
 

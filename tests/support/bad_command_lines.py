@@ -85,6 +85,8 @@ data relabel {store} --success-when observation.state[0]>nan --annotator a
 data relabel {store} --success-when observation.state[0]>__import__('os') --annotator a
 data relabel {store} --success-at-end
 data relabel {store} --success-at-end --annotator a --reward nan
+data relabel {store} --success-at-end --annotator a --reward 1e39
+data relabel {store} --success-when observation.state[0]>-99 --annotator a --reward -1e39
 data relabel {store} --success-at-end --annotator a --reward inf
 data relabel {store} --success-at-end --annotator a --episodes 99
 data relabel {store} --success-at-end --annotator a --episodes -1

@@ -13,7 +13,6 @@ rewards and its end; a withdrawn one says that the recording itself counts again
 from __future__ import annotations
 
 import datetime
-import math
 import re
 import secrets
 from collections.abc import Mapping
@@ -33,6 +32,8 @@ from softflow.utils.files import entries_of
 from softflow.utils.sealed_json import read_sealed, write_sealed
 
 LABEL_VERSION = 1
+MAX_REWARD = 1e9
+"""Of an event, in size: sums of many still are numbers in float32."""
 _LABEL_NAME = re.compile(r"episode_(\d{6,})\.(\d{3,})\.[0-9a-f]{8}\.json")
 
 
@@ -43,7 +44,7 @@ class Event:
     Args:
         step: control step whose action brought it about, 0 … T−1.
         kind: "success" and "failure" end the episode there; "reward" does not.
-        value: reward of that step.
+        value: reward of that step, within ± `MAX_REWARD`.
 
     Raises:
         DataError: a field is unusable.
@@ -59,8 +60,11 @@ class Event:
             raise DataError(f"event kind {self.kind!r} at step {self.step}; choose one of {kinds}")
         if not isinstance(self.step, int) or self.step < 0:
             raise DataError(f"event '{self.kind}' at step {self.step!r}; give an integer >= 0")
-        if not math.isfinite(self.value):
-            raise DataError(f"event '{self.kind}' at step {self.step} has value {self.value}")
+        if not abs(self.value) <= MAX_REWARD:
+            raise DataError(
+                f"event '{self.kind}' at step {self.step} has value {self.value}; give a finite "
+                f"one, at most {MAX_REWARD:,.0f} in size"
+            )
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ nor what they did before changes it.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,12 +26,18 @@ from softflow.data.task_profile import TaskProfile
 from softflow.envs.contract import RobotEnv, data_spec, declared_profile
 from softflow.envs.profiles import EventRecorder, StepOutcome, check_outcome
 from softflow.envs.registry import make_env, registrations, restore_registrations
-from softflow.errors import EnvironmentContractError, NumericalError
+from softflow.errors import (
+    EnvironmentContractError,
+    EnvironmentFaultError,
+    NumericalError,
+    SoftflowError,
+    brief,
+)
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.models.policy import Observation
 from softflow.training.persistence import load_selector
 from softflow.utils.imports import do_trusting, with_my_trust
-from softflow.utils.worker_pool import Item, Result, WorkerPool
+from softflow.utils.worker_pool import Item, Result, WorkerPool, at_end, raise_if_stopping
 
 Selector = Callable[[Observation, torch.Tensor, torch.Generator], torch.Tensor]
 """Raw observation, prefix [1, P, A] and randomness -> a chunk [1, H, A] in the robot's units."""
@@ -80,25 +87,53 @@ def run_episode(
     first decision is being made; decisions arrive without delay.
 
     Raises:
+        EnvironmentFaultError: the environment raised an error; says at which control step, and
+            where in its code.
+        StoppedWorkError: in a worker process that was told to stop.
         DataError: the environment gave an observation that is not finite.
         EnvironmentContractError: it reported an event that it does not declare, rewards or ends
             otherwise than declared, or goes on past its time limit.
         NumericalError: the policy produced an action that is not finite.
     """
     decide = _Decider(env, selector, seed)
-    observation, _ = env.reset(seed=seed)
+    name = type(env.unwrapped).__name__
+    which = f"the {metadata.get('source', '')} episode with seed {seed}".replace("  ", " ")
+    with _faults_told(name, f"on reset, before {which}"):
+        observation, _ = env.reset(seed=seed)
     recording = _Recording(env, observation, seed, render_every)
     history = ObservationHistory(chunk.history_length, observation)
     scheduler = ChunkScheduler(chunk, env.neutral_action)
     while not recording.is_over:
+        raise_if_stopping()
         step = scheduler.control_step
         if scheduler.decision_due:
             scheduler.add(step, decide(history, scheduler.prefix(), step))
         action = scheduler.next_action().action
-        observation, reward, terminated, truncated, info = env.step(action)
+        with _faults_told(name, f"in control step {step} of {which}"):
+            observation, reward, terminated, truncated, info = env.step(action)
         recording.add(action, observation, float(reward), terminated, truncated, info)
         history.add(observation)
     return recording.result(metadata)
+
+
+@contextmanager
+def _faults_told(env: str, when: str) -> Iterator[None]:
+    """Turn whatever an environment raises into one error that says when and where.
+
+    Raises:
+        EnvironmentFaultError: it raised something.
+    """
+    try:
+        yield
+    except SoftflowError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise EnvironmentFaultError(
+            f"the environment {env} raised {brief(error)} {when} "
+            f"({place.filename}, line {place.lineno}). It was closed, and nothing resets it again. "
+            "Episodes that had ended are kept: mend the cause, then run the same command again."
+        ) from error
 
 
 class _Decider:
@@ -246,10 +281,22 @@ def _set_up_worker(families: dict[str, str]) -> None:
 _worker_selector: dict[tuple[str, SelectionConfig], tuple[ChunkSelector, ChunkSpec]] = {}
 
 
-@cache
+_worker_environments: dict[tuple[str, tuple[int, int] | None], RobotEnv] = {}
+
+
 def _environment(env_id: str, image_size: tuple[int, int] | None) -> RobotEnv:
-    """This process's simulator of a task."""
-    return make_env(env_id, image_size=image_size)
+    """This process's simulator of a task; it is closed when the process ends, or before."""
+    place = (env_id, image_size)
+    if place not in _worker_environments:
+        with _faults_told(f"'{env_id}'", "while it was made"):
+            _worker_environments[place] = make_env(env_id, image_size=image_size)
+        at_end(_close_environments)
+    return _worker_environments[place]
+
+
+def _close_environments() -> None:
+    while _worker_environments:
+        _worker_environments.popitem()[1].close()
 
 
 def _environment_spec(place: tuple[str, tuple[int, int] | None]) -> DataSpec:
@@ -267,4 +314,9 @@ def _run_task(task: RolloutTask) -> RolloutResult:
         _worker_selector.clear()
         _worker_selector[key] = load_selector(Path(task.checkpoint), task.selection)
     selector, chunk = _worker_selector[key]
-    return run_episode(env, selector, chunk, task.seed, task.metadata, task.render_every)
+    try:
+        return run_episode(env, selector, chunk, task.seed, task.metadata, task.render_every)
+    except EnvironmentFaultError:
+        with suppress(Exception):  # it is broken already, and that is what must be told
+            _close_environments()
+        raise

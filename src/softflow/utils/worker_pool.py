@@ -1,18 +1,24 @@
-"""Processes that work beside this one: they end with it, and their death is told clearly."""
+"""Processes that work beside this one: they end with it, and their death is told clearly.
+
+An error in one of them, or Ctrl-C here, stops them all: whoever works for long asks `is_stopping`
+now and then, and what must be closed at the end, such as a robot, is handed to `at_end`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
+from multiprocessing.util import Finalize
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -20,6 +26,13 @@ from softflow.errors import SoftflowError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+PATIENCE_S = 5.0
+"""How long a worker whose parent is gone has for what it is doing."""
+
+
+class StoppedWorkError(SoftflowError):
+    """This piece of work was given up because another one failed, or the user stopped them all."""
 
 
 class WorkerPool:
@@ -40,11 +53,12 @@ class WorkerPool:
         setup: Callable[..., None] | None = None,
         arguments: tuple[Any, ...] = (),
     ) -> None:
+        context = _fresh_processes()
+        self._num_calls = 0
+        # The number of the newest call of `map` whose work shall stop.
+        self._stopped = context.RawValue("q", -1)
         self._executor = ProcessPoolExecutor(
-            num_workers,
-            _fresh_processes(),
-            _start_worker,
-            (setup, arguments),
+            num_workers, context, _start_worker, (self._stopped, setup, arguments)
         )
 
     def __enter__(self) -> Self:
@@ -56,21 +70,101 @@ class WorkerPool:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if kind is not None:
+            self._stopped.value = self._num_calls
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Results in the order of the items, as they come; an error in a worker is raised here.
+        """Results in the order of the items, as they come.
+
+        The first error in a worker stops the others and is raised here; so does Ctrl-C.
 
         Raises:
             SoftflowError: a process died (out of memory, or killed).
         """
+        number = self._num_calls
+        self._num_calls += 1
+        futures: list[Future[Result]] = []
         try:
-            yield from self._executor.map(function, items)
+            for item in items:
+                futures.append(self._executor.submit(_work, number, function, item))
+            for place, future in enumerate(futures):
+                yield _result(future, futures[place + 1 :])
         except BrokenProcessPool as error:
             raise SoftflowError(
                 "a worker process died (out of memory, or killed); everything finished so far is "
                 "kept: run the same command again, with fewer workers if memory was short"
             ) from error
+        finally:
+            # Nothing is left to stop if all results came.
+            self._stopped.value = max(self._stopped.value, number)
+            for future in futures:
+                future.cancel()
+
+
+def _result(future: Future[Result], others: list[Future[Result]]) -> Result:
+    """What a piece of work gave; if it gave up because another one failed, that one's error."""
+    try:
+        return future.result()
+    except StoppedWorkError as error:
+        reason = next(_faults(others), error)
+    raise reason
+
+
+def _faults(futures: list[Future[Any]]) -> Iterator[BaseException]:
+    """Errors of the work that ran, other than of giving up."""
+    for future in futures:
+        error = None if future.cancel() else future.exception()
+        if error is not None and not isinstance(error, StoppedWorkError):
+            yield error
+
+
+class _Worker:
+    """What a worker process knows."""
+
+    stopped: Any = None
+    number = -1
+    parent_is_gone = False
+    busy = threading.Lock()
+    endings: list[Callable[[], None]] = []  # noqa: RUF012
+
+
+def is_stopping() -> bool:
+    """In a worker: whether what it does is of no use any more. Elsewhere False."""
+    stopped = _Worker.stopped
+    return _Worker.parent_is_gone or (stopped is not None and stopped.value >= _Worker.number)
+
+
+def raise_if_stopping() -> None:
+    """Raise StoppedWorkError if `is_stopping`."""
+    if is_stopping():
+        raise StoppedWorkError("stopped, because other work failed or the user wished so")
+
+
+def at_end(ending: Callable[[], None]) -> None:
+    """Have something done once when this process ends, be it because its parent was killed."""
+    if not _Worker.endings:
+        # A worker process runs these, and not what `atexit` knows.
+        Finalize(None, _end, exitpriority=100)
+    _Worker.endings.append(ending)
+
+
+def _end() -> None:
+    while _Worker.endings:
+        with contextlib.suppress(Exception):
+            _Worker.endings.pop()()
+
+
+def _work(number: int, function: Callable[[Item], Result], item: Item) -> Result:
+    with _Worker.busy:
+        _Worker.number = number
+        raise_if_stopping()
+        try:
+            return function(item)
+        except BaseException:
+            # The others need not wait until the parent hears of it.
+            _Worker.stopped.value = max(_Worker.stopped.value, number)
+            raise
 
 
 def _fresh_processes() -> ForkServerContext:
@@ -88,7 +182,10 @@ def _fresh_processes() -> ForkServerContext:
     return context
 
 
-def _start_worker(setup: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+def _start_worker(
+    stopped: Any, setup: Callable[..., None] | None, arguments: tuple[Any, ...]
+) -> None:
+    _Worker.stopped = stopped
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     if setup is not None:
         setup(*arguments)
@@ -99,4 +196,8 @@ def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
+        _Worker.parent_is_gone = True
+        # What it does ends at its next step; then what it holds is closed.
+        _Worker.busy.acquire(timeout=PATIENCE_S)
+        _end()
         os._exit(1)

@@ -23,6 +23,7 @@ from softflow.envs.contract import Observation
 from softflow.envs.ogbench.subgoals import Subgoal, next_subgoal
 from softflow.envs.ogbench.tasks import ACTION_DIM, OGBenchManipulation
 from softflow.errors import ConfigError
+from softflow.utils.worker_pool import raise_if_stopping
 
 MAX_ATTEMPT_S = 8.0
 """A reactive operator who has not got there by then looks again and starts over."""
@@ -308,6 +309,7 @@ def demonstrate(env: OGBenchManipulation, operator: Operator, rng: np.random.Gen
     attempt: _Attempt | None = None
     attempts = 0
     while not record.over:
+        raise_if_stopping()
         if attempt is None or attempt.over:
             subgoal = next_subgoal(env)
             attempt = _Attempt(env, operator, pace, subgoal, rng) if subgoal else None
