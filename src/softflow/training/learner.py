@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from softflow.errors import ConfigError, NumericalError
+from softflow.errors import ConfigError
 from softflow.models.action_selection import select_by_value
 from softflow.models.critic import CriticEnsemble
 from softflow.models.inputs import ModelInputs
@@ -25,6 +25,7 @@ from softflow.training.config import (
     StageConfig,
     TrainingConfig,
 )
+from softflow.training.finite_watch import FiniteWatch
 from softflow.training.losses import (
     Metrics,
     actor_loss,
@@ -99,6 +100,7 @@ class Learner:
         self.target_critic = copy.deepcopy(self.critic).eval().requires_grad_(False)
         self.policy_optimizer = self._adamw(self.policy)
         self.critic_optimizer = self._adamw(self.critic)
+        self.watch = FiniteWatch(self.device)
 
     def _adamw(self, module: nn.Module) -> torch.optim.AdamW:
         """AdamW with the paper's betas and weight decay (App. C2)."""
@@ -225,9 +227,10 @@ class Learner:
     @torch.no_grad()
     def _polyak(self) -> None:
         """target <- (1 - tau) target + tau critic (App. C2)."""
+        step = self.config.tau * (1 - self.watch.found)
         pairs = zip(self.target_critic.parameters(), self.critic.parameters(), strict=True)
         for target, online in pairs:
-            target.lerp_(online, self.config.tau)
+            target.lerp_(online, step)
 
     def _step(
         self,
@@ -236,12 +239,11 @@ class Learner:
         optimizer: torch.optim.Optimizer,
         prefix: str = "policy_",
     ) -> Metrics:
-        if not torch.isfinite(loss):
-            raise NumericalError(f"the {prefix.rstrip('_')} loss is {loss.item()}")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
-        if not torch.isfinite(norm):
-            raise NumericalError(f"the gradient of the {prefix.rstrip('_')} is {norm.item()}")
+        self.watch.note(prefix.rstrip("_"), loss, norm)
+        # The fused kernel skips the step, moments and all, where this is 1.
+        optimizer.found_inf = self.watch.found  # type: ignore[attr-defined]
         optimizer.step()
         return {f"{prefix}grad_norm": norm}

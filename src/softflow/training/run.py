@@ -218,6 +218,7 @@ class Run:
         position = self.position
         if position.update_step % LOG_EVERY_UPDATES:
             return
+        self.learner.watch.require()
         values = {name: float(value) for name, value in metrics.items()}
         bad = [name for name, value in values.items() if not np.isfinite(value)]
         if bad:
@@ -236,8 +237,8 @@ class Run:
         self._told_of_clipping = True
         support = self.learner.critic.distribution.support
         self.progress.say(
-            f"[bold]careful: {100 * fraction:.0f} % of the critic's targets lie outside "
-            f"{support.low:.3g} to {support.high:.3g}, the returns that it can tell apart[/]; the "
+            f"careful: {100 * fraction:.0f} % of the critic's targets lie outside "
+            f"{support.low:.3g} to {support.high:.3g}, the returns that it can tell apart; the "
             "policy cannot improve beyond. Start a run with another --model.critic.value-low or "
             "--model.critic.value-high"
         )
@@ -251,7 +252,9 @@ class Run:
 
         Raises:
             StoreError: this one, or the one before, could not be written.
+            NumericalError: something was not finite since the last update that was looked at.
         """
+        self.learner.watch.require()
         facts = {
             "seed": self.config.seed,
             "online_episodes": len(self.online),

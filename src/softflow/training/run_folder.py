@@ -174,10 +174,11 @@ class RunFolder:
         folder = self.path / "nan_dump"
         self._writer.wait()
         write_checkpoint(folder, name, learner_parts(learner, spec, self._facts()))
+        noticed = "at" if learner.watch.tells_at_once else "noticed at"
         return NumericalError(
-            f"{error}, at update {position.update_step} of {position.stage}. The networks of that "
-            f"moment are in {folder / name}. Running the same command again replays it exactly, "
-            "from the checkpoint before; a lower learning rate or clean data avoids it."
+            f"{error}, {noticed} update {position.update_step} of {position.stage}. The networks "
+            f"of that moment are in {folder / name}. Running the same command again replays it "
+            "exactly, from the checkpoint before; a lower learning rate or clean data avoids it."
         )
 
     def _facts(self) -> dict[str, Any]:
