@@ -80,9 +80,12 @@ class ChunkCritic(nn.Module, ABC):
 
     Attributes:
         head: the last layer, to `num_bins` logits; the ensemble decides where it starts.
+        is_ensemble: one object is all `num_critics` members: it gets `num_tokens` too, gives logits
+            [num_critics, B, N, num_bins], and has a `start_at` of its own instead of a `head`.
     """
 
     Config: ClassVar[type[CriticConfig]]
+    is_ensemble: ClassVar[bool] = False
     head: nn.Linear
 
     @abstractmethod
@@ -97,11 +100,19 @@ class ChunkCritic(nn.Module, ABC):
     ) -> Float[Tensor, "B N bins"]:
         """obs_tokens [B, S, D], normalised actions [B, N, H, A] -> logits [B, N, num_bins]."""
 
+    def start_at(self, logits: Float[Tensor, " bins"]) -> None:
+        """Make the histogram nearly this one, whatever is seen."""
+        self.head.weight.mul_(0.1)
+        self.head.bias.copy_(logits)
+
 
 CRITICS = Kinds[ChunkCritic](
     "critic",
     ChunkCritic,
-    {"transformer": "softflow.models.critics.transformer_critic:TransformerCritic"},
+    {
+        "transformer": "softflow.models.critics.transformer_critic:TransformerCritic",
+        "mlp": "softflow.models.critics.mlp_critic:MlpCritics",
+    },
 )
 """A new critic is a file in `critics/` and a line here."""
 
@@ -119,7 +130,7 @@ class CriticEnsemble(nn.Module):
         ConfigError: the sizes do not fit together.
     """
 
-    members: nn.ModuleList
+    members: nn.ModuleList | ChunkCritic
     constant: Tensor
 
     def __init__(
@@ -143,7 +154,10 @@ class CriticEnsemble(nn.Module):
         executed = config.reads == "executed"
         self.num_read = chunk.execution_horizon if executed else chunk.chunk_length
         sizes = (self.num_read, inputs.action_dim, encoder.token_dim)
-        self.members = nn.ModuleList(member(*sizes, config) for _ in range(config.num_critics))
+        if member.is_ensemble:
+            self.members = member(*sizes, config, num_tokens=self.encoder.num_tokens)  # type: ignore
+        else:
+            self.members = nn.ModuleList(member(*sizes, config) for _ in range(config.num_critics))
         self.distribution = HLGauss(support)
         constant = torch.tensor(inputs.statistics.seen_action.constant, dtype=torch.long)
         self.register_buffer("constant", constant, persistent=False)
@@ -157,9 +171,14 @@ class CriticEnsemble(nn.Module):
         near 1 it takes thousands of backups until failures are seen for what they are.
         """
         histogram = self.distribution.probabilities(torch.tensor(value))
-        for member in self.members:
-            member.head.weight.mul_(0.1)  # type: ignore[union-attr]
-            member.head.bias.copy_(histogram.clamp_min(1e-4).log())  # type: ignore[union-attr]
+        logits = histogram.clamp_min(1e-4).log()
+        for critic in self._critics:
+            critic.start_at(logits)
+
+    @property
+    def _critics(self) -> list[ChunkCritic]:
+        whole = isinstance(self.members, ChunkCritic)
+        return [self.members] if whole else list(self.members)  # type: ignore
 
     def forward(
         self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
@@ -171,6 +190,8 @@ class CriticEnsemble(nn.Module):
         actions = actions[:, :, : self.num_read]
         if len(self.constant):
             actions = actions.index_fill(-1, self.constant, 0.0)
+        if isinstance(self.members, ChunkCritic):
+            return self.members(obs_tokens, actions)
         return torch.stack([member(obs_tokens, actions) for member in self.members])
 
     def values(

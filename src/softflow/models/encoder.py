@@ -92,6 +92,11 @@ class ObservationEncoder(nn.Module):
         self.prefix_embed = nn.Linear(inputs.action_dim, width) if prefix_length else None
         self.norm = nn.LayerNorm(width)
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of an observation, those of the prefix included."""
+        return len(self.token_position)
+
     def forward(
         self,
         observation: dict[str, Shaped[Tensor, "B history ..."]],

@@ -207,7 +207,10 @@ def normal_like(
 POLICIES = Kinds[ChunkPolicy](
     "policy",
     ChunkPolicy,
-    {"flow": "softflow.models.policies.flow_policy:FlowPolicy"},
+    {
+        "flow": "softflow.models.policies.flow_policy:FlowPolicy",
+        "mlp_flow": "softflow.models.policies.mlp_flow:MlpFlowPolicy",
+    },
 )
 """A new policy is a file in `policies/` and a line here."""
 

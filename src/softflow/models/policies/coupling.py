@@ -11,7 +11,11 @@ from torch import Tensor, nn
 
 from softflow.errors import ConfigError
 from softflow.models.kinds import MAX_LAYERS
-from softflow.models.policies.bijections import scale_and_shift, undo_scale_and_shift
+from softflow.models.policies.bijections import (
+    draw_splits,
+    scale_and_shift,
+    undo_scale_and_shift,
+)
 from softflow.models.policies.transformer import BlockCondition, FlowBlock, rotary_table
 from softflow.models.policy import PolicyConfig
 
@@ -47,6 +51,13 @@ class FlowConfig(PolicyConfig):
                 f"flow.dim {self.dim} must be a multiple of 2 x flow.num_heads "
                 f"({self.num_heads}): rotary positions need an even head width"
             )
+
+    def couplings(
+        self, chunk_length: int, action_dim: int, num_tokens: int, token_dim: int
+    ) -> list[nn.Module]:
+        """A coupling for each of the fixed splits of the chunk's tokens."""
+        splits = draw_splits(self.num_layers, chunk_length, self.split_seed)
+        return [Coupling(moved, action_dim, token_dim, self) for moved in splits]
 
     @property
     def least_parameters(self) -> int:
@@ -121,6 +132,10 @@ class Coupling(nn.Module):
         self.register_buffer("kept", kept_times)
         self.register_buffer("rotary", rotary_table(times, config.dim // config.num_heads))
         self.network = CouplingNetwork(action_dim, token_dim, config)
+
+    def condition(self, obs_tokens: Float[Tensor, "B S D"]) -> list[BlockCondition]:
+        """Observation tokens [B, S, D] -> what all candidates share."""
+        return self.network.condition(obs_tokens)
 
     def _scale_and_shift(
         self, tokens: Tensor, conditions: list[BlockCondition], valid: Tensor | None

@@ -1,11 +1,14 @@
 """The normalizing-flow policy over action chunks (paper IV-B, Alg. 1, App. C1).
 
-`ActionFlow` is the conditional density on its own; `FlowPolicy` is the policy around it. Actions
+`ActionFlow` is the conditional density on its own, whatever its couplings are; `FlowPolicy` is the
+policy around it. Actions
 inside the flow are normalised (data range at +-0.9), likelihoods are in nats of those units, summed
 over the chunk.
 """
 
 from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,36 +17,49 @@ from torch import Tensor, nn
 from softflow.models.encoder import EncoderConfig
 from softflow.models.inputs import ModelInputs
 from softflow.models.normalizers import perturb
-from softflow.models.policies.bijections import (
-    bound,
-    draw_splits,
-    standard_normal_log_prob,
-    unbound,
+from softflow.models.policies.bijections import bound, standard_normal_log_prob, unbound
+from softflow.models.policies.coupling import FlowConfig
+from softflow.models.policy import (
+    ChunkPolicy,
+    Observation,
+    PolicyConfig,
+    normal_like,
+    take_candidate,
 )
-from softflow.models.policies.coupling import Coupling, FlowConfig
-from softflow.models.policies.transformer import BlockCondition
-from softflow.models.policy import ChunkPolicy, Observation, normal_like, take_candidate
 
-FlowCondition = list[list[BlockCondition]]
-"""Per layer, per block: everything the flow needs of the observations, shared by candidates."""
+FlowCondition = list[Any]
+"""Per layer: everything the coupling needs of the observations, shared by candidates."""
+
+
+class CouplingSizes(Protocol):
+    """The sizes of a flow: they know which couplings it is made of."""
+
+    def couplings(
+        self, chunk_length: int, action_dim: int, num_tokens: int, token_dim: int
+    ) -> list[nn.Module]:
+        """From the latents' side to the actions'; see `Coupling` for what each can do."""
+        ...
 
 
 class ActionFlow(nn.Module):
     """Conditional RealNVP over action chunks [H, A] with support (-1, 1) (paper IV-B, Alg. 1)."""
 
     def __init__(
-        self, chunk_length: int, action_dim: int, token_dim: int, config: FlowConfig
+        self,
+        chunk_length: int,
+        action_dim: int,
+        token_dim: int,
+        config: CouplingSizes,
+        num_tokens: int = 1,
     ) -> None:
         super().__init__()
         self.chunk_length, self.action_dim = chunk_length, action_dim
-        splits = draw_splits(config.num_layers, chunk_length, config.split_seed)
-        self.couplings = nn.ModuleList(
-            Coupling(moved, action_dim, token_dim, config) for moved in splits
-        )
+        sizes = (chunk_length, action_dim, num_tokens, token_dim)
+        self.couplings = nn.ModuleList(config.couplings(*sizes))
 
     def condition(self, obs_tokens: Float[Tensor, "B S D"]) -> FlowCondition:
-        """Observation tokens [B, S, D] -> keys, values and modulations of every layer."""
-        return [layer.network.condition(obs_tokens) for layer in self.couplings]  # type: ignore
+        """Observation tokens [B, S, D] -> what every layer needs of them."""
+        return [layer.condition(obs_tokens) for layer in self.couplings]  # type: ignore
 
     def to_latents(
         self,
@@ -109,7 +125,7 @@ class ActionFlow(nn.Module):
 
         The likelihood is the policy's own (std = 1), whatever the sampling_std.
         """
-        batch = condition[0][0].modulation[0].shape[0]
+        batch = _batch_of(condition)
         latents = self.draw_latents(batch, num, std, generator)
         actions, log_det = self.to_actions(latents, condition)
         return actions, standard_normal_log_prob(latents).sum(-1) - log_det
@@ -126,18 +142,25 @@ class ActionFlow(nn.Module):
         return take_candidate(candidates, log_prob.argmax(dim=1))
 
 
+def _batch_of(condition: Any) -> int:
+    """Rows of the first tensor in a condition."""
+    while not isinstance(condition, Tensor):
+        is_list = isinstance(condition, list | tuple)
+        condition = condition[0] if is_list else next(iter(vars(condition).values()))
+    return len(condition)
+
+
 class FlowPolicy(ChunkPolicy):
     """The conditional flow with an observation encoder and the robot's units."""
 
-    Config = FlowConfig
+    Config: ClassVar[type[PolicyConfig]] = FlowConfig
     has_likelihood = True
     cost_name = "nll"
 
-    def __init__(self, inputs: ModelInputs, config: FlowConfig, encoder: EncoderConfig) -> None:
+    def __init__(self, inputs: ModelInputs, config: Any, encoder: EncoderConfig) -> None:
         super().__init__(inputs, config, encoder)
-        self.flow = ActionFlow(
-            inputs.chunk.chunk_length, inputs.action_dim, encoder.token_dim, config
-        )
+        sizes = (inputs.chunk.chunk_length, inputs.action_dim, encoder.token_dim)
+        self.flow = ActionFlow(*sizes, config, self.encoder.num_tokens)
 
     def condition(
         self, observation: Observation, prefix_actions: Float[Tensor, "B P A"]

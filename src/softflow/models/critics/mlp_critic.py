@@ -1,0 +1,122 @@
+"""Critics for states and short chunks: LayerNorm MLPs, all members in one product."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from softflow.errors import ConfigError
+from softflow.models.critic import ChunkCritic, CriticConfig
+from softflow.models.kinds import MAX_LAYERS
+
+
+@dataclass(frozen=True)
+class MlpCriticConfig(CriticConfig):
+    """Sizes of one critic.
+
+    Attributes:
+        num_critics: size of the ensemble whose minimum is the value.
+        num_bins: bins of the value histogram.
+        hidden_dim: width of the MLP.
+        depth: its hidden layers.
+        dropout: of its hidden layers, while the critic is trained.
+    """
+
+    kind = "mlp"
+    hidden_dim: int = 256
+    depth: int = 3
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_at_least_one("critic", "hidden_dim")
+        self._require_at_least_one("critic", "depth", most=MAX_LAYERS)
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"critic.dropout is {self.dropout}; it must lie in [0, 1)")
+
+    @property
+    def least_parameters(self) -> int:
+        """The hidden layers and heads of all members."""
+        layers = (self.depth - 1) * self.hidden_dim**2
+        return self.num_critics * (layers + self.hidden_dim * self.num_bins)
+
+
+class StackedLinear(nn.Module):
+    """A linear layer for each of C members: [M, in] or [C, M, in] -> [C, M, out]."""
+
+    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = inputs**-0.5
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each member's own product."""
+        if x.dim() == 2:
+            x = x.expand(len(self.weight), -1, -1)
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class StackedNorm(nn.Module):
+    """LayerNorm with a gain and an offset for each of C members: [C, M, width]."""
+
+    def __init__(self, members: int, width: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(members, 1, width))
+        self.offset = nn.Parameter(torch.zeros(members, 1, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised over the last axis."""
+        return torch.addcmul(self.offset, F.layer_norm(x, x.shape[-1:]), self.gain)
+
+
+class MlpCritics(ChunkCritic):
+    """All members at once: flattened tokens and actions through LayerNorm MLPs.
+
+    The observation's part of the first layer is computed once for all candidates.
+    """
+
+    Config = MlpCriticConfig
+    is_ensemble = True
+
+    def __init__(
+        self,
+        chunk_length: int,
+        action_dim: int,
+        token_dim: int,
+        config: MlpCriticConfig,
+        num_tokens: int = 1,
+    ) -> None:
+        super().__init__(chunk_length, action_dim, token_dim, config)
+        members, width = config.num_critics, config.hidden_dim
+        self.from_tokens = StackedLinear(members, num_tokens * token_dim, width)
+        self.from_actions = StackedLinear(members, chunk_length * action_dim, width)
+        self.norms = nn.ModuleList(StackedNorm(members, width) for _ in range(config.depth))
+        self.hidden = nn.ModuleList(
+            StackedLinear(members, width, width) for _ in range(config.depth - 1)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.stacked_head = StackedLinear(members, width, config.num_bins)
+
+    def start_at(self, logits: Float[Tensor, " bins"]) -> None:
+        """Make every histogram nearly this one."""
+        self.stacked_head.weight.mul_(0.1)
+        self.stacked_head.bias.copy_(logits.expand_as(self.stacked_head.bias))
+
+    def forward(
+        self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
+    ) -> Float[Tensor, "C B N bins"]:
+        """obs_tokens [B, S, D], normalised actions [B, N, H, A] -> logits of every member."""
+        batch, candidates = actions.shape[:2]
+        acts = self.from_actions(actions.flatten(2).flatten(0, 1))
+        seen = self.from_tokens(obs_tokens.flatten(1))[:, :, None]
+        x = (acts.unflatten(1, (batch, candidates)) + seen).flatten(1, 2)
+        first, *others = self.norms
+        x = F.silu(first(x))
+        for norm, layer in zip(others, self.hidden, strict=True):
+            x = F.silu(norm(layer(self.dropout(x))))
+        return self.stacked_head(x).unflatten(1, (batch, candidates))
