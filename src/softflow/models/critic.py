@@ -176,6 +176,11 @@ class CriticEnsemble(nn.Module):
             critic.start_at(logits)
 
     @property
+    def architecture(self) -> type[ChunkCritic]:
+        """The class of the members."""
+        return type(self._critics[0])
+
+    @property
     def _critics(self) -> list[ChunkCritic]:
         whole = isinstance(self.members, ChunkCritic)
         return [self.members] if whole else list(self.members)  # type: ignore

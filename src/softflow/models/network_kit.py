@@ -107,7 +107,7 @@ def check_critic(critic: CriticEnsemble, inputs: ModelInputs, *, seed: int = 0) 
     Raises:
         NetworkContractError: at the first promise that is broken: what, and the fix.
     """
-    _require_known(CRITICS, critic.config.kind, type(critic.members[0]))
+    _require_known(CRITICS, critic.config.kind, critic.architecture)
     critic = _moved_copy(critic, seed)
     observation, prefix, _ = _example(inputs, critic.encoder.config.keys, seed)
     tokens = critic.encoder(observation, prefix)

@@ -22,7 +22,7 @@ _SEED = 0x6E657874
 
 
 class NextChunks:
-    """A few next chunks for every window of a dataset, drawn when the first is asked for.
+    """A few next chunks for every window of a dataset, drawn at once.
 
     They are a function of the policy, the windows and the seed alone, so a run that is killed goes
     on with the same ones.
@@ -53,17 +53,15 @@ class NextChunks:
         most = MAX_BYTES // (windows * chunk_bytes)
         # Each must come up twice or so, or drawing ahead costs more than it saves.
         self.num = min(CHUNKS_A_WINDOW, most, num_draws // (2 * windows))
-        self._chunks: Tensor | None = None
+        self._chunks = self._drawn() if self.num else None
 
     def of(self, windows: Int[Tensor, " B"]) -> Float[Tensor, "B H A"] | None:
         """A next chunk [B, H, A] of each window, normalised and within the limit.
 
         One of a few at random, by torch's global generator. None where nothing is drawn ahead.
         """
-        if self.num == 0:
-            return None
         if self._chunks is None:
-            self._chunks = self._drawn()
+            return None
         chosen = torch.randint(self.num, windows.shape, device=windows.device)
         return self._chunks[windows, chosen]
 

@@ -209,6 +209,9 @@ class Run:
         """What the policy would do next in every window, while it stands still."""
         if stage.target_candidates > 1:
             return None
+        self.position.enter("critic_warmup")
+        if self.position.update_step >= stage.num_updates:
+            return None
         draws = stage.num_updates * stage.batch_size
         std, seed = self.config.sampling_std, self.config.seed
         return NextChunks(self.learner.policy, data, draws, std, seed, self.progress)

@@ -8,7 +8,7 @@ over the chunk.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -31,6 +31,7 @@ FlowCondition = list[Any]
 """Per layer: everything the coupling needs of the observations, shared by candidates."""
 
 
+@runtime_checkable
 class CouplingSizes(Protocol):
     """The sizes of a flow: they know which couplings it is made of."""
 
