@@ -85,10 +85,12 @@ def parse(words: Sequence[str]) -> tuple[Options, MethodConfig | TrainingConfig]
     if name not in METHODS:
         raise ConfigError(f"--method {name}: choose one of {', '.join(METHODS)}")
     default = METHODS[name]
-    flattened = Annotated[type(default), tyro.conf.arg(name="")]
+    # softflow's own settings keep a prefix: some are called as the options of this command.
+    prefix = "" if isinstance(default, MethodConfig) else "config"
+    settings = Annotated[type(default), tyro.conf.arg(name=prefix)]
     kind: Any = make_dataclass(
         "PeerOptions",
-        [("config", flattened, field(default_factory=lambda: default))],
+        [("config", settings, field(default_factory=lambda: default))],
         bases=(Options,),
         frozen=True,
     )

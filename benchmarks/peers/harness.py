@@ -64,13 +64,17 @@ class PeerRun:
         if not self._state_file.exists():
             return
         state = torch.load(self._state_file, weights_only=True)
+        progress = Progress(**state["progress"])
+        if progress.online_episodes > min(self.job.missing):
+            self.reporter.say("a row before where this run has come is missing: it starts anew")
+            return
         if state["demonstrations"] != self.job.name.demonstrations:
             raise ConfigError(
                 f"{self.job.folder} has learned from {state['demonstrations']} demonstrations, not "
                 f"{self.job.name.demonstrations}; choose another --runs folder"
             )
         self.method.load_state_dict(state["method"])
-        self.progress = Progress(**state["progress"])
+        self.progress = progress
         self.clock = CpuClock(state["spent_s"])
         if state["online"]:
             self.replay.online = Batch(**state["online"])
@@ -93,9 +97,7 @@ class PeerRun:
         """Everything up to the last evaluation asked for."""
         missing = self.job.missing
         for count in self.job.counts:
-            if not missing or count > max(missing):
-                return
-            if self.progress.online_episodes > count:
+            if count < self.progress.online_episodes or count > max(missing):
                 continue
             self._learn_offline()
             self._learn_online(count)

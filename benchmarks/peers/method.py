@@ -41,7 +41,7 @@ class Method(Protocol):
         """Everything it has learned."""
         ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> Any:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
         """The inverse."""
         ...
 

@@ -71,8 +71,8 @@ class Windows:
     @classmethod
     def of(cls, spec: DataSpec, length: int, discount: float, reward_offset: float) -> Windows:
         """Windows on what a store holds; cameras are left out."""
-        bounds = (np.asarray(bound, np.float32) for bound in (spec.action_low, spec.action_high))
-        return cls(length, discount, reward_offset, *bounds, spec.state_keys)
+        low, high = (np.asarray(b, np.float32) for b in (spec.action_low, spec.action_high))
+        return cls(length, discount, reward_offset, low, high, spec.state_keys)
 
     def transitions(self, episode: Episode) -> Batch:
         """One for every control step of an episode."""

@@ -13,6 +13,7 @@ import torch
 from benchmarks.peers.clock import CpuClock
 from benchmarks.peers.job import Job, Progress, in_words, record
 from softflow.envs.registry import make_env
+from softflow.errors import ConfigError
 from softflow.models.policy import Observation
 from softflow.presets import preset
 from softflow.training.config import STAGES, StageConfig, StageName, TrainingConfig
@@ -140,6 +141,11 @@ def run_softflow(job: Job, config: TrainingConfig, reporter: ProgressReporter) -
                 run.save()
     finally:
         run.close()
+    if behind := job.missing:
+        raise ConfigError(
+            f"{job.folder} is past {behind} online episodes, of which there is no row; choose "
+            "another --runs folder to measure them"
+        )
 
 
 def _cost_file(folder: Path) -> Path:
