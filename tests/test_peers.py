@@ -25,6 +25,7 @@ from benchmarks.peers.networks import Critics, EnsembleLinear, EnsembleMlp, froz
 from benchmarks.peers.registry import METHODS
 from benchmarks.peers.replay import Batch, Replay, Windows
 from benchmarks.peers.rows import Results, Row
+from benchmarks.peers.running import run_jobs
 from benchmarks.peers.softflow_run import run_softflow, softflow_config
 from benchmarks.peers.table import markdown
 from softflow.data.data_spec import STATE_KEY, DataSpec
@@ -304,8 +305,7 @@ def test_every_method_learns_the_point_world(
 ) -> None:
     offline = 0 if STICKS[name].offline_updates == 0 else 200
     changes = {"offline_updates": offline, "discount": 0.95} | EASIER.get(name, {})
-    episodes = 15 if name in ("qc", "expo") else 30
-    asked = job(demonstrations, tmp_path, counts=(0, episodes), eval_episodes=20)
+    asked = job(demonstrations, tmp_path, seed=4, counts=(0, 25), eval_episodes=20)
     run_peer(asked, small(STICKS[name], **changes), SilentProgress())
     first, last = asked.results.rows()
     assert last.success >= first.success + 0.3
@@ -369,6 +369,22 @@ def test_a_row_that_is_there_is_not_measured_again(demonstrations: Path, tmp_pat
     assert [row.online_episodes for row in more] == [0, 2, 3]
     run_through(demonstrations, tmp_path, counts=(0,), settings="other", folder=tmp_path / "other")
     assert len(Results(tmp_path / "rows.csv").rows()) == 4
+
+
+@pytest.mark.slow
+def test_seeds_in_parallel_give_the_rows_of_one_after_the_other(
+    demonstrations: Path, tmp_path: Path
+) -> None:
+    config = small(STICKS["qc-fql"], offline_updates=10, hidden=(16, 16), update_ratio=0.5)
+    for at_a_time in (1, 2):
+        place = tmp_path / str(at_a_time)
+        folders = [{"seed": seed, "folder": place / str(seed)} for seed in (0, 1)]
+        jobs = [job(demonstrations, place, counts=(0, 2), **folder) for folder in folders]
+        run_jobs(jobs, config, at_a_time)
+    one, two = (Results(tmp_path / name / "rows.csv").rows() for name in ("1", "2"))
+    two.sort(key=lambda row: (row.seed, row.online_episodes))
+    assert len(one) == 4
+    assert list(map(facts, two)) == list(map(facts, one))
 
 
 def test_a_row_that_was_taken_out_is_measured_again(demonstrations: Path, tmp_path: Path) -> None:

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 import shlex
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, make_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import tyro
 
-from benchmarks.peers.harness import run_peer
 from benchmarks.peers.job import Job
 from benchmarks.peers.method import MethodConfig
 from benchmarks.peers.registry import METHODS
 from benchmarks.peers.rows import Results
-from benchmarks.peers.softflow_run import run_softflow
+from benchmarks.peers.running import Config, run_jobs
 from benchmarks.peers.table import markdown
 from softflow.cli.option_types import OPTION_TYPES
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.ogbench.demonstrations import collect_demonstrations
 from softflow.errors import ConfigError, SoftflowError
-from softflow.training.config import TrainingConfig
-from softflow.utils.progress import ConsoleProgress
+from softflow.utils.imports import trust
 
 DESCRIPTION = """\
 Learn a task with one method from the same demonstrations, episodes and seeds as every other.
@@ -77,7 +72,7 @@ class Options:
             raise ConfigError(f"--counts {counts}: give numbers >= 0 in ascending order")
 
 
-def parse(words: Sequence[str]) -> tuple[Options, MethodConfig | TrainingConfig]:
+def parse(words: Sequence[str]) -> tuple[Options, Config]:
     """Options, and the settings of the method that they name."""
     given = [after for word, after in pairwise(words) if word == "--method"]
     given += [word.removeprefix("--method=") for word in words if word.startswith("--method=")]
@@ -144,16 +139,6 @@ def require_demonstrations(store: Path, task: str, count: int, seed: int) -> Non
     collect_demonstrations(task, count, seed, store)
 
 
-def run_job(job: Job, config: MethodConfig | TrainingConfig) -> None:
-    """One seed, in this process, with one thread."""
-    torch.set_num_threads(1)
-    with ConsoleProgress() as progress:
-        if isinstance(config, MethodConfig):
-            run_peer(job, config, progress)
-        else:
-            run_softflow(job, config, progress)
-
-
 def main(words: Sequence[str]) -> None:
     """Run the command.
 
@@ -165,15 +150,9 @@ def main(words: Sequence[str]) -> None:
         print(markdown(Results(options.csv).rows()))
         return
     command = shlex.join(["python", "-m", "benchmarks.peers", *words])
+    trust(options.task)
     jobs = jobs_of(options, config, command)
-    if options.jobs == 1 or len(jobs) == 1:
-        for job in jobs:
-            run_job(job, config)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(options.jobs, len(jobs)), context) as pool:
-        for done in [pool.submit(run_job, job, config) for job in jobs]:
-            done.result()
+    run_jobs(jobs, config, options.jobs)
 
 
 if __name__ == "__main__":
