@@ -421,6 +421,8 @@ def test_softflow_has_the_same_rows(demonstrations: Path, tmp_path: Path) -> Non
     short = {name: replace(getattr(tiny, name), num_updates=2) for name in names}
     config = point_world.tiny_config(**short)
     asked = job(demonstrations, tmp_path, method="softflow", counts=(0, 3, 6))
+    with pytest.raises(ConfigError, match="which has 3 episodes"):
+        run_softflow(replace(asked, counts=(0, 4)), config, SilentProgress())
     run_softflow(replace(asked, counts=(0, 3)), config, SilentProgress())
     run_softflow(asked, config, SilentProgress())
     rows = asked.results.rows()

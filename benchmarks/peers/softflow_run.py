@@ -32,8 +32,13 @@ def softflow_config(name: str) -> TrainingConfig:
     """A preset with shorter rounds, and as many updates for an online episode."""
     config = preset(name)
     online = config.online_rl
-    updates = round(online.num_updates * EPISODES_PER_ROUND / online.episodes_per_round)
-    shorter = replace(online, num_updates=updates, episodes_per_round=EPISODES_PER_ROUND)
+    share = EPISODES_PER_ROUND / online.episodes_per_round
+    shorter = replace(
+        online,
+        num_updates=round(online.num_updates * share),
+        bc_decay=online.bc_decay**share,
+        episodes_per_round=EPISODES_PER_ROUND,
+    )
     return replace(config, online_rl=shorter, num_workers=1)
 
 
@@ -119,12 +124,20 @@ class MeasuredRun(Run):
 
 
 def run_softflow(job: Job, config: TrainingConfig, reporter: ProgressReporter) -> None:
-    """Fill in the rows of a job that are missing."""
-    missing = job.missing
-    if not missing:
+    """Fill in the rows of a job that are missing.
+
+    Raises:
+        ConfigError: no round ends at a count, or one is behind the run without a row.
+    """
+    size = config.online_rl.episodes_per_round
+    if any(count % size for count in job.counts):
+        raise ConfigError(
+            f"--counts {job.counts}: softflow is evaluated at the end of a round, which has {size} "
+            "episodes; give multiples of it, or another --config.online-rl.episodes-per-round"
+        )
+    if not job.missing:
         return
-    rounds, left = divmod(max(missing), config.online_rl.episodes_per_round)
-    online = replace(config.online_rl, num_rounds=rounds + (left > 0))
+    online = replace(config.online_rl, num_rounds=max(job.counts) // size)
     config = replace(
         config, seed=job.seed, online_rl=online, eval_episodes=1, round_eval_episodes=1
     )
