@@ -1,13 +1,13 @@
-"""The measuring sticks by name: a new one is a file beside this one and a line here."""
+"""The measuring sticks by name: a new one is a file in `sticks` and a line here."""
 
 from __future__ import annotations
 
-from benchmarks.peers.expo import ExpoConfig
 from benchmarks.peers.method import MethodConfig
-from benchmarks.peers.qc import QcConfig
-from benchmarks.peers.qc_fql import QcFqlConfig
-from benchmarks.peers.rlpd import RlpdConfig
 from benchmarks.peers.softflow_run import softflow_config
+from benchmarks.peers.sticks.expo import ExpoConfig
+from benchmarks.peers.sticks.qc import QcConfig
+from benchmarks.peers.sticks.qc_fql import QcFqlConfig
+from benchmarks.peers.sticks.rlpd import RlpdConfig
 from softflow.presets import PRESETS
 from softflow.training.config import TrainingConfig
 

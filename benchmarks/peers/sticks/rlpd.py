@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.peers.gaussian import SquashedGaussian, Temperature
 from benchmarks.peers.method import MethodConfig, Sizes, Stick
-from benchmarks.peers.networks import Critics, follow, frozen
 from benchmarks.peers.replay import Batch
+from benchmarks.peers.sticks.gaussian import SquashedGaussian, Temperature
+from benchmarks.peers.sticks.networks import Critics, follow, frozen
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.peers.method import Sizes
-from benchmarks.peers.networks import follow, frozen, mlp
-from benchmarks.peers.qc import Qc, QcConfig, step_weights
 from benchmarks.peers.replay import Batch
+from benchmarks.peers.sticks.networks import follow, frozen, mlp
+from benchmarks.peers.sticks.qc import Qc, QcConfig, step_weights
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.peers.flow_matching import FlowMatchingPolicy, chosen
 from benchmarks.peers.method import MethodConfig, Sizes, Stick
-from benchmarks.peers.networks import Critics, follow
 from benchmarks.peers.replay import Batch
+from benchmarks.peers.sticks.flow_matching import FlowMatchingPolicy, chosen
+from benchmarks.peers.sticks.networks import Critics, follow
 
 
 @dataclass(frozen=True)

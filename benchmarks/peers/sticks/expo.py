@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.peers.flow_matching import FlowMatchingPolicy, chosen
-from benchmarks.peers.gaussian import SquashedGaussian, Temperature
 from benchmarks.peers.method import MethodConfig, Sizes, Stick
-from benchmarks.peers.networks import Critics, follow, frozen
-from benchmarks.peers.qc import step_weights
 from benchmarks.peers.replay import Batch
+from benchmarks.peers.sticks.flow_matching import FlowMatchingPolicy, chosen
+from benchmarks.peers.sticks.gaussian import SquashedGaussian, Temperature
+from benchmarks.peers.sticks.networks import Critics, follow, frozen
+from benchmarks.peers.sticks.qc import step_weights
 
 
 @dataclass(frozen=True)

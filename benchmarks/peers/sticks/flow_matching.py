@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from benchmarks.peers.networks import mlp
+from benchmarks.peers.sticks.networks import mlp
 
 
 class FlowMatchingPolicy(nn.Module):

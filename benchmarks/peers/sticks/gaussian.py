@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.peers.networks import mlp
+from benchmarks.peers.sticks.networks import mlp
 
 LOG_STD_RANGE = (-20.0, 2.0)
 
