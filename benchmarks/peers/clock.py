@@ -16,21 +16,24 @@ class CpuClock:
 
     def __init__(self, spent_s: float = 0.0) -> None:
         self._start_s = time.process_time() - spent_s
+        self._apart_since_s: float | None = None
         self._times: dict[str, tuple[float, int]] = {}
 
     @property
     def spent_s(self) -> float:
         """CPU time of learning and collecting so far."""
-        return time.process_time() - self._start_s
+        now_s = time.process_time() if self._apart_since_s is None else self._apart_since_s
+        return now_s - self._start_s
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """What is done inside does not count."""
-        start_s = time.process_time()
+        """What is done inside does not count: the clock stands still."""
+        self._apart_since_s = time.process_time()
         try:
             yield
         finally:
-            self._start_s += time.process_time() - start_s
+            self._start_s += time.process_time() - self._apart_since_s
+            self._apart_since_s = None
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

@@ -137,10 +137,10 @@ class Replay:
         """
         if self.online is None:
             return self.offline[torch.randint(len(self.offline), (size,))]
-        total = len(self.offline) + len(self.online)
-        share = len(self.offline) / total if offline_ratio is None else None
-        count = round(size * offline_ratio) if offline_ratio is not None else 0
-        if share is not None:
+        if offline_ratio is None:
+            share = len(self.offline) / (len(self.offline) + len(self.online))
             count = int((torch.rand(size) < share).sum())
+        else:
+            count = round(size * offline_ratio)
         parts = [(self.offline, count), (self.online, size - count)]
         return Batch.joined([part[torch.randint(len(part), (n,))] for part, n in parts])

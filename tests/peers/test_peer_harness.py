@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -219,10 +220,21 @@ def test_rows_of_another_kind_are_refused(tmp_path: Path) -> None:
         Results(path).rows()
 
 
+def test_evaluations_are_not_counted_as_learning(demonstrations: Path, tmp_path: Path) -> None:
+    asked = job(demonstrations, tmp_path, counts=(0,), eval_episodes=40)
+    run = PeerRun(asked, small(STICKS["qc"], offline_updates=0), SilentProgress())
+    start_s = time.process_time()
+    run.run()
+    (row,) = asked.results.rows()
+    assert row.cpu_s <= 0.3 * (time.process_time() - start_s) + 0.05
+
+
 def test_time_apart_does_not_count() -> None:
     clock = CpuClock(2.0)
     with clock.apart():
+        inside = clock.spent_s
         sum(range(10**6))
+        assert clock.spent_s == inside
     before = clock.spent_s
     assert 2.0 <= before < 2.01
     with clock.timed("update"):
