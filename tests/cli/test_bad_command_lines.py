@@ -17,7 +17,8 @@ from point_world import demonstration, point_spec
 from softflow.cli.main import main
 from softflow.data.episode_store import EpisodeStore
 
-TOO_SLOW_S = 10.0
+TOO_SLOW_S = 30.0
+"""A hang takes for ever; on a quiet machine nothing takes ten seconds."""
 ESCAPES = "\x1b]0;owned\x07\x1b[2J"
 
 
@@ -29,7 +30,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             store.append(demonstration(seed, towards_goal=True))
     (root / "file").write_bytes(b"not what you think\0\xff")
     (root / "folder").mkdir()
-    names = ("store", "file", "folder", "missing", "new", "unreadable")
+    os.mkfifo(root / "pipe")
+    names = ("store", "file", "folder", "pipe", "missing", "new", "unreadable")
     # Root reads everything: a folder that the system refuses even to root is a name too long.
     return {name: root / name for name in names} | {"unreadable": root / ("x" * 300)}
 

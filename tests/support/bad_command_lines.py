@@ -79,6 +79,22 @@ data relabel {store} --clear --success-at-end
 data relabel {store} --table {missing}
 data relabel {store} --table {folder}
 data relabel {store} --table {file}
+data relabel {store} --table {pipe}
+data inspect {pipe}
+data validate {pipe}
+data merge {new} {pipe}
+data import robomimic {pipe} --out {new}
+data import lerobot {pipe} --out {new}
+data import minari {pipe} --out {new}
+data import d4rl {pipe} --out {new}
+data import rosbag {pipe} --out {new}
+data import rosbag {folder} --out {new} --mapping {pipe}
+data export lerobot {pipe} {new}
+evaluate {pipe}
+report {pipe}
+train small --dataset {pipe} --run {new}
+train small --dataset {store} --run {pipe}
+collect --out {pipe} --workers 1
 data relabel {store} --success-when nonsense
 data relabel {store} --success-when observation.state[99]>0 --annotator a
 data relabel {store} --success-when observation.state[0]>nan --annotator a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.task_profile import TaskEvent, TaskProfile
 from softflow.envs.contract import RobotEnv, data_spec
-from softflow.errors import DataError, EnvironmentContractError, NumericalError
+from softflow.errors import EnvironmentContractError, NumericalError
 from softflow.models.action_selection import ChunkSelector
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training.rollouts import RolloutResult, run_episode
@@ -228,18 +229,91 @@ def test_frames_show_start_and_end() -> None:
     assert silent.frames is None
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-@pytest.mark.parametrize("step", [0, 3])
-def test_an_observation_that_is_not_finite_is_the_environment_s_fault(
-    step: int, value: float
-) -> None:
-    class Blind(CountingWorld):
-        def _observation(self) -> dict[str, np.ndarray]:
-            state = value if len(self.executed) == step else 0.0
-            return {STATE_KEY: np.array([state], np.float32)}
+def sensor(change: Callable[[np.ndarray], object]) -> Callable[..., Any]:
+    """What a sensor does to an observation, as a change of what reset or step returned."""
+    return lambda answer: ({STATE_KEY: change(answer[0][STATE_KEY])}, *answer[1:])
 
-    with pytest.raises(DataError, match=rf"seed 7.*{STATE_KEY}.* step {step}.*(nan|inf)"):
-        play(WITH_PREFIX, Blind())
+
+def with_part(place: int, value: object) -> Callable[..., Any]:
+    """A step whose answer has another part."""
+    return lambda answer: (*answer[:place], value, *answer[place + 1 :])
+
+
+SENSORS = {
+    "nan": (sensor(lambda state: state * math.nan), r"observation.state\[0\] is nan"),
+    "inf": (sensor(lambda state: state + math.inf), r"observation.state\[0\] is inf"),
+    "float64": (
+        sensor(lambda state: state.astype(float)),
+        r"is float64 \(1,\), the space says float32",
+    ),
+    "shape": (sensor(lambda state: np.append(state, state)), r"is float32 \(2,\), the space says"),
+    "list": (sensor(list), "observation.state is a list; make it a numpy array"),
+    "tensor": (sensor(torch.from_numpy), "observation.state is a Tensor; make it a numpy array"),
+    "no key": (lambda answer: ({}, *answer[1:]), r"the observation has the keys \[\]"),
+    "more keys": (lambda answer: (answer[0] | {"more": 1}, *answer[1:]), "has the keys .*'more'"),
+    "no dictionary": (
+        lambda answer: (answer[0][STATE_KEY], *answer[1:]),
+        "is a ndarray, the space",
+    ),
+    "nothing": (lambda answer: None, r"returned a NoneType; return \(observation"),
+    "a part less": (lambda answer: answer[:-1], r"returned a tuple of \d; return \(observation"),
+}
+STEPS = {
+    "no reward": (with_part(1, None), "reward is None; give a number"),
+    "reward is text": (with_part(1, "good"), "reward is 'good'; give a number"),
+    "rewards": (with_part(1, np.ones(2)), r"reward is array\(\[1., 1.\]\); give a number"),
+    "reward nan": (with_part(1, math.nan), "reward is nan; give a finite number"),
+    "reward beyond float32": (with_part(1, 1e300), r"reward is 1e\+300; give a finite number"),
+    "terminated is none": (with_part(2, None), "terminated is None; give a bool"),
+    "truncated is a list": (with_part(3, [False]), r"truncated is \[False\]; give a bool"),
+    "no info": (with_part(4, None), "returned a tuple of 5; .* info a dictionary"),
+    "no success": (with_part(4, {}), r"info\['success'\] is None; give a bool"),
+    "success is text": (with_part(4, {"success": "False"}), r"info\['success'\] is 'False'"),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "step"), [(kind, 0) for kind in SENSORS] + [(kind, 3) for kind in SENSORS | STEPS]
+)
+def test_an_answer_that_is_not_the_declared_one_names_its_step(kind: str, step: int) -> None:
+    change, told = (SENSORS | STEPS)[kind]
+
+    class Odd(CountingWorld):
+        def reset(self, **options: Any) -> Any:
+            answer = super().reset(**options)
+            return change(answer) if step == 0 else answer
+
+        def step(self, action: np.ndarray) -> Any:
+            answer = super().step(action)
+            return change(answer) if len(self.executed) == step else answer
+
+    where = "control step 2 of the test" if step else "reset before the test"
+    with pytest.raises(EnvironmentContractError, match=f"{where} episode with seed 7: .*{told}"):
+        play(WITH_PREFIX, Odd())
+
+
+def test_arrays_that_an_environment_goes_on_using_are_copied() -> None:
+    """One buffer for all observations, and an action that is changed in place."""
+
+    class Frugal(CountingWorld):
+        buffer = np.zeros(1, np.float32)
+
+        def _observation(self) -> dict[str, np.ndarray]:
+            self.buffer[:] = super()._observation()[STATE_KEY]
+            return {STATE_KEY: self.buffer}
+
+        def step(self, action: np.ndarray) -> Any:
+            answer = super().step(action)
+            action[:] = -99
+            return answer
+
+    planner, result = play(WITH_PREFIX, Frugal(limit=6))
+    expected_planner, expected = play(WITH_PREFIX, CountingWorld(limit=6))
+    assert planner.seen == expected_planner.seen
+    assert np.array_equal(
+        result.episode.observations[STATE_KEY], expected.episode.observations[STATE_KEY]
+    )
+    assert np.array_equal(result.episode.actions, expected.episode.actions)
 
 
 def test_an_action_that_is_not_finite_stops_the_episode_and_says_where() -> None:

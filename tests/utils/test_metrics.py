@@ -179,3 +179,11 @@ def _tensorboard(run_dir: Path, stage: str, tag: str) -> list[tuple[int, float]]
     events = EventAccumulator(str(run_dir / "tensorboard" / stage))
     events.Reload()
     return [(event.step, event.value) for event in events.Scalars(tag)]
+
+
+def test_a_pipe_in_its_place_is_told_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "metrics.csv")
+    with pytest.raises(StoreError, match="is a named pipe, not a file"):
+        read_metrics(tmp_path)
+    with pytest.raises(StoreError, match="is a named pipe, not a file"):
+        MetricLogger(tmp_path)

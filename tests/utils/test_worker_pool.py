@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from softflow.utils import worker_pool
 from softflow.utils.worker_pool import WorkerPool, at_end, raise_if_stopping
 
 TICK_S = 0.02
@@ -25,6 +26,11 @@ def work(job: tuple[Path, str]) -> str:
     (folder / f"began-{name}-{time.monotonic_ns()}").touch()
     if what == "answer":
         return what
+    if what == "hang":
+        time.sleep(1000)
+    if what == "hang for good":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(1000)
     if what == "fail":
         wait_for(lambda: bool(began(folder, "long")))
         raise ValueError("the cable fell out")
@@ -42,7 +48,7 @@ def closed(folder: Path) -> set[str]:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(TICK_S)
@@ -70,6 +76,20 @@ def test_leaving_by_an_error_stops_what_is_at_work(tmp_path: Path) -> None:
     wait_for(lambda: bool(began(tmp_path, "long")))
     pool.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert len(closed(tmp_path)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["hang", "hang for good"])
+def test_whoever_hangs_is_ended(tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_pool, "PATIENCE_S", 1.0)
+    pool = WorkerPool(1)
+    answers = pool.map(work, [(tmp_path, "answer"), (tmp_path, what)])
+    assert next(answers) == "answer"
+    wait_for(lambda: bool(began(tmp_path, what)))
+    started_s = time.monotonic()
+    pool.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert time.monotonic() - started_s < 15
+    assert len(closed(tmp_path)) == (what == "hang"), "what can still close, does"
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.data.files.episode_file import EpisodeSummary
 from softflow.data.labels import Event, Label
 from softflow.errors import DataError
-from softflow.utils.files import read_json
+from softflow.utils.files import read_json, require_regular
 
 MAX_DIGITS = 15
 COLUMNS = ("episode", "step", "kind", "value", "annotator")
@@ -264,6 +264,7 @@ def _rows(path: Path) -> Sequence[Mapping[str, Any]]:
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise DataError(f"'{path}' is not a list of objects with the fields {list(COLUMNS)}")
     else:
+        require_regular(path)
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 rows = list(csv.DictReader(file))

@@ -126,15 +126,15 @@ def _check_array(
         require_finite(key, array, where)
 
 
-def require_finite(key: str, array: np.ndarray, where: str, first_step: int = 0) -> None:
-    """Raise unless `array` [T, ...], whose first row is of `first_step`, holds finite numbers only.
+def require_finite(key: str, array: np.ndarray, where: str) -> None:
+    """Raise unless `array` [T, ...] holds finite numbers only.
 
     Raises:
         DataError: says where (episode, key, step, component), the value and the fix.
     """
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
-        step, component = first_step + int(bad[0][0]), ", ".join(str(int(i)) for i in bad[0][1:])
+        step, component = int(bad[0][0]), ", ".join(str(int(i)) for i in bad[0][1:])
         raise DataError(
             f"{where}: '{key}' at step {step}{f', component {component}' * bool(component)} is "
             f"{array[tuple(bad[0])]} ({len(bad)} such values in all); repair the sensor or drop "

@@ -9,9 +9,15 @@ import numpy as np
 from gymnasium import spaces
 
 from softflow.data.data_spec import IMAGE_PREFIX, STATE_KEY
+from softflow.envs.answers import (
+    broken,
+    require_neutral_action,
+    require_time_limit,
+    reset_answer,
+    step_answer,
+)
 from softflow.envs.contract import action_box, declared_profile, dict_space
 from softflow.envs.profiles import EventRecorder, StepOutcome, check_outcome
-from softflow.errors import EnvironmentContractError
 
 
 def check_env(
@@ -40,33 +46,29 @@ def check_env(
         _check_render(env, seed)
 
 
-def _broken(message: str) -> EnvironmentContractError:
-    return EnvironmentContractError(message)
-
-
 def _check_spaces(env: gymnasium.Env[Any, Any]) -> None:
     for key, space in dict_space(env).items():
         _check_observation_space(key, space)
     box = action_box(env)
     if not (np.isfinite(box.low).all() and np.isfinite(box.high).all()):
-        raise _broken(f"action_space has infinite bounds ({box.low} to {box.high}); give real ones")
+        raise broken(f"action_space has infinite bounds ({box.low} to {box.high}); give real ones")
     if not (box.low < box.high).all():
-        raise _broken(f"action_space has low >= high ({box.low} to {box.high})")
+        raise broken(f"action_space has low >= high ({box.low} to {box.high})")
 
 
 def _check_observation_space(key: str, space: spaces.Space[Any]) -> None:
     if key == STATE_KEY:
         if not (isinstance(space, spaces.Box) and space.dtype == np.float32):
-            raise _broken(f"{key} has space {space!r}; make it a float32 Box [D]")
+            raise broken(f"{key} has space {space!r}; make it a float32 Box [D]")
         if len(space.shape) != 1:
-            raise _broken(f"{key} has shape {space.shape}; make it one-dimensional, [D]")
+            raise broken(f"{key} has shape {space.shape}; make it one-dimensional, [D]")
     elif key.startswith(IMAGE_PREFIX) and len(key) > len(IMAGE_PREFIX):
         if not (isinstance(space, spaces.Box) and space.dtype == np.uint8):
-            raise _broken(f"{key} has space {space!r}; make it a uint8 Box [H, W, 3]")
+            raise broken(f"{key} has space {space!r}; make it a uint8 Box [H, W, 3]")
         if len(space.shape) != 3 or space.shape[-1] != 3:
-            raise _broken(f"{key} has shape {space.shape}; make it [H, W, 3], channels last")
+            raise broken(f"{key} has shape {space.shape}; make it [H, W, 3], channels last")
     else:
-        raise _broken(
+        raise broken(
             f"observation key {key!r} is not one a store knows; call it {STATE_KEY!r} or "
             f"{IMAGE_PREFIX + '<camera>'!r}"
         )
@@ -74,52 +76,27 @@ def _check_observation_space(key: str, space: spaces.Space[Any]) -> None:
 
 def _attribute(env: gymnasium.Env[Any, Any], name: str, fix: str) -> Any:
     if not hasattr(env.unwrapped, name):
-        raise _broken(f"attribute {name!r} is missing; {fix}")
+        raise broken(f"attribute {name!r} is missing; {fix}")
     return getattr(env.unwrapped, name)
 
 
 def _check_attributes(env: gymnasium.Env[Any, Any]) -> None:
     rate = _attribute(env, "control_hz", "set it to the control steps per second")
     if not isinstance(rate, float) or not np.isfinite(rate) or rate <= 0:
-        raise _broken(f"control_hz is {rate!r}; make it a positive float")
-    limit = _attribute(env, "max_episode_steps", "set it to the time limit in control steps")
-    if not isinstance(limit, int) or limit < 1:
-        raise _broken(f"max_episode_steps is {limit!r}; make it a positive int")
-    neutral = _attribute(env, "neutral_action", "set it to the action that holds still")
-    box = action_box(env)
-    if not isinstance(neutral, np.ndarray) or not box.contains(neutral):
-        raise _broken(f"neutral_action is {neutral!r}; make it a member of {box!r}, float32")
-
-
-def _check_observation(env: gymnasium.Env[Any, Any], observation: Any, where: str) -> None:
-    expected = dict_space(env)
-    if not isinstance(observation, dict) or set(observation) != set(expected):
-        keys = sorted(observation) if isinstance(observation, dict) else type(observation).__name__
-        raise _broken(f"{where}: observation has keys {keys}, the space says {sorted(expected)}")
-    for key, space in expected.items():
-        value = observation[key]
-        if not isinstance(value, np.ndarray):
-            raise _broken(f"{where}: {key} is a {type(value).__name__}; make it a numpy array")
-        if value.dtype != space.dtype or value.shape != space.shape:
-            raise _broken(
-                f"{where}: {key} is {value.dtype} {value.shape}, the space says "
-                f"{space.dtype} {space.shape}"
-            )
-        if value.dtype == np.float32 and not np.isfinite(value).all():
-            bad = int(np.flatnonzero(~np.isfinite(value))[0])
-            raise _broken(f"{where}: {key}[{bad}] is {value.flat[bad]}; observations are finite")
+        raise broken(f"control_hz is {rate!r}; make it a positive float")
+    _attribute(env, "max_episode_steps", "set it to the time limit in control steps")
+    require_time_limit(env)
+    _attribute(env, "neutral_action", "set it to the action that holds still")
+    require_neutral_action(env)
 
 
 def _check_reset(env: gymnasium.Env[Any, Any], seed: int) -> None:
     result = env.reset(seed=seed)
-    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
-        raise _broken(f"reset returned {type(result).__name__}; return (observation, info)")
-    _check_observation(env, result[0], f"reset(seed={seed})")
-    kept = {key: value.copy() for key, value in result[0].items()}
+    kept = reset_answer(env, result, f"reset(seed={seed})")
     env.step(_random_actions(env, seed, 1)[0])
     for key, value in kept.items():
         if not np.array_equal(value, result[0][key]):
-            raise _broken(f"step changed the array that reset returned for {key}; return copies")
+            raise broken(f"step changed the array that reset returned for {key}; return copies")
 
 
 def _random_actions(env: gymnasium.Env[Any, Any], seed: int, steps: int) -> np.ndarray:
@@ -149,35 +126,13 @@ class _Play:
         given = action.copy()
         result = self._env.step(given)
         if not np.array_equal(given, action):
-            raise _broken(f"{self.where}: step changed the action it was given; copy it first")
-        if not (isinstance(result, tuple) and len(result) == 5 and isinstance(result[4], dict)):
-            raise _broken(
-                f"{self.where}: step returned {type(result).__name__}; return (observation, "
-                "reward, terminated, truncated, info), info a dictionary"
-            )
-        observation, info = result[0], result[4]
-        _check_observation(self._env, observation, self.where)
-        outcome = _outcome(result, self.where)
-        names = self.events.add(self._number - 1, info, self.where)
+            raise broken(f"{self.where}: step changed the action it was given; copy it first")
+        answer = step_answer(self._env, result, self.where)
+        outcome = answer.outcome
+        names = self.events.add(self._number - 1, answer.info, self.where)
         check_outcome(outcome, self.events, names, self.where)
         self.success, self.over = outcome.success, outcome.terminated or outcome.truncated
-        return observation, outcome
-
-
-def _outcome(result: tuple[Any, ...], where: str) -> StepOutcome:
-    _, reward, terminated, truncated, info = result
-    success = info.get("success")
-    if not isinstance(success, bool):
-        raise _broken(f"{where}: info['success'] is {success!r}; give a bool in every step")
-    if not isinstance(terminated, bool) or not isinstance(truncated, bool):
-        raise _broken(
-            f"{where}: terminated, truncated are {terminated!r}, {truncated!r}; give bools"
-        )
-    try:
-        number = float(reward)
-    except (TypeError, ValueError):
-        raise _broken(f"{where}: reward is {reward!r}; give a number") from None
-    return StepOutcome(number, terminated, truncated, success)
+        return answer.observation, outcome
 
 
 def _check_time_limit(env: gymnasium.Env[Any, Any], seed: int) -> None:
@@ -189,7 +144,7 @@ def _check_time_limit(env: gymnasium.Env[Any, Any], seed: int) -> None:
         if outcome.terminated:
             return
         if outcome.truncated != (number == limit):
-            raise _broken(
+            raise broken(
                 f"{play.where}: truncated is {outcome.truncated}, max_episode_steps is {limit}; "
                 "count the time limit inside the environment and truncate exactly there"
             )
@@ -215,7 +170,7 @@ def _check_reproducible(env: gymnasium.Env[Any, Any], seed: int, steps: int = 20
     _recorded(env, seed + 1, actions[::-1])
     second, again = _recorded(env, seed, actions)
     if len(first) != len(second):
-        raise _broken(
+        raise broken(
             f"seed {seed}: the same actions ended after {len(first) - 1} steps, then after "
             f"{len(second) - 1}; make reset(seed=…) set every random number and all state"
         )
@@ -223,13 +178,13 @@ def _check_reproducible(env: gymnasium.Env[Any, Any], seed: int, steps: int = 20
         for key in a:
             if not np.array_equal(a[key], b[key]):
                 gap = np.abs(a[key].astype(np.float64) - b[key].astype(np.float64)).max()
-                raise _broken(
+                raise broken(
                     f"seed {seed}, step {number}: {key} differs by {gap:g} between two runs with "
                     "the same actions; make reset(seed=…) set every random number and all state "
                     "(leftovers of the episode before count)"
                 )
     if happened != again:
-        raise _broken(
+        raise broken(
             f"seed {seed}: the same actions brought about the events {happened}, then {again} "
             "(control step, name); make reset(seed=…) set every random number and all state"
         )
@@ -246,7 +201,7 @@ def _check_solution(env: gymnasium.Env[Any, Any], seed: int, actions: np.ndarray
             break
     if play.success if profile.can_succeed else rewarded:
         return
-    raise _broken(
+    raise broken(
         f"solution with seed {seed}: its {len(actions)} actions do not reach {wanted}; record them "
         "in this version of the environment"
     )
@@ -256,6 +211,6 @@ def _check_render(env: gymnasium.Env[Any, Any], seed: int) -> None:
     env.reset(seed=seed)
     picture: Any = env.render()
     if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3:
-        raise _broken(f"render() gave {type(picture).__name__}; give a uint8 array [H, W, 3]")
+        raise broken(f"render() gave {type(picture).__name__}; give a uint8 array [H, W, 3]")
     if picture.shape[-1] != 3:
-        raise _broken(f"render() gave shape {picture.shape}; give [H, W, 3], channels last")
+        raise broken(f"render() gave shape {picture.shape}; give [H, W, 3], channels last")

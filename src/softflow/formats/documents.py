@@ -11,6 +11,7 @@ import msgspec
 
 from softflow.errors import DataError, brief
 from softflow.utils.documents import MAX_DOCUMENT_BYTES
+from softflow.utils.files import require_regular
 
 Document = TypeVar("Document")
 
@@ -30,6 +31,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         DataError: it cannot be read, or is longer than `MAX_DOCUMENT_BYTES`.
     """
+    require_regular(path)
     try:
         with path.open("rb") as file:
             size = min(os.fstat(file.fileno()).st_size, MAX_DOCUMENT_BYTES)

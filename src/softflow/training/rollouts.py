@@ -20,9 +20,16 @@ from gymnasium import spaces
 from softflow.control.chunk_scheduler import ChunkScheduler
 from softflow.control.observation_history import ObservationHistory
 from softflow.data.chunk_spec import ChunkSpec
-from softflow.data.data_spec import DataSpec, is_image_key
-from softflow.data.episode import Episode, require_finite
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode
 from softflow.data.task_profile import TaskProfile
+from softflow.envs.answers import (
+    StepAnswer,
+    require_neutral_action,
+    require_time_limit,
+    reset_answer,
+    step_answer,
+)
 from softflow.envs.contract import RobotEnv, data_spec, declared_profile
 from softflow.envs.profiles import EventRecorder, StepOutcome, check_outcome
 from softflow.envs.registry import make_env, registrations, restore_registrations
@@ -90,16 +97,19 @@ def run_episode(
         EnvironmentFaultError: the environment raised an error; says at which control step, and
             where in its code.
         StoppedWorkError: in a worker process that was told to stop.
-        DataError: the environment gave an observation that is not finite.
-        EnvironmentContractError: it reported an event that it does not declare, rewards or ends
-            otherwise than declared, or goes on past its time limit.
+        EnvironmentContractError: it answered something else than it declares (shapes, types, an
+            observation that is not finite), reported an event that it does not declare, rewards
+            or ends otherwise than declared, or goes on past its time limit.
         NumericalError: the policy produced an action that is not finite.
     """
     decide = _Decider(env, selector, seed)
     name = type(env.unwrapped).__name__
     which = f"the {metadata.get('source', '')} episode with seed {seed}".replace("  ", " ")
+    require_neutral_action(env)
+    require_time_limit(env)
     with _faults_told(name, f"on reset, before {which}"):
-        observation, _ = env.reset(seed=seed)
+        answer = env.reset(seed=seed)
+    observation = reset_answer(env, answer, f"reset before {which}")
     recording = _Recording(env, observation, seed, render_every)
     history = ObservationHistory(chunk.history_length, observation)
     scheduler = ChunkScheduler(chunk, env.neutral_action)
@@ -110,9 +120,10 @@ def run_episode(
             scheduler.add(step, decide(history, scheduler.prefix(), step))
         action = scheduler.next_action().action
         with _faults_told(name, f"in control step {step} of {which}"):
-            observation, reward, terminated, truncated, info = env.step(action)
-        recording.add(action, observation, float(reward), terminated, truncated, info)
-        history.add(observation)
+            answer = env.step(action.copy())
+        told = step_answer(env, answer, f"control step {step} of {which}")
+        recording.add(action, told)
+        history.add(told.observation)
     return recording.result(metadata)
 
 
@@ -127,7 +138,7 @@ def _faults_told(env: str, when: str) -> Iterator[None]:
         yield
     except SoftflowError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise EnvironmentFaultError(
             f"the environment {env} raised {brief(error)} {when} "
@@ -163,7 +174,6 @@ class _Recording:
     def __init__(
         self, env: RobotEnv, observation: dict[str, np.ndarray], seed: int, render_every: int
     ) -> None:
-        _require_finite_observation(observation, seed, 0)
         self._env, self._seed, self._render_every = env, seed, render_every
         self._observations = [observation]
         self._actions: list[np.ndarray] = []
@@ -177,26 +187,17 @@ class _Recording:
         """Whether the episode has ended."""
         return self._terminated or self._truncated
 
-    def add(
-        self,
-        action: np.ndarray,
-        observation: dict[str, np.ndarray],
-        reward: float,
-        terminated: bool,
-        truncated: bool,
-        info: dict[str, Any],
-    ) -> None:
+    def add(self, action: np.ndarray, answer: StepAnswer) -> None:
         """One control step."""
-        step = len(self._actions)
-        _require_finite_observation(observation, self._seed, step + 1)
-        self._observations.append(observation)
+        step, outcome = len(self._actions), answer.outcome
+        self._observations.append(answer.observation)
         self._actions.append(action)
-        self._rewards.append(reward)
-        self._terminated = bool(terminated)
-        self._truncated = bool(truncated) and not self._terminated
+        self._rewards.append(outcome.reward)
+        self._terminated = outcome.terminated
+        self._truncated = outcome.truncated and not outcome.terminated
         # Declared events may take a success back: everything was done, then the cube fell.
-        self._success = bool(info["success"])
-        self._check(step, reward, info)
+        self._success = outcome.success
+        self._check(step, outcome.reward, answer.info)
         if self._render_every and ((step + 1) % self._render_every == 0 or self.is_over):
             self._frames.append(_frame(self._env))
 
@@ -228,15 +229,6 @@ class _Recording:
             metadata=metadata | {"seed": self._seed} | self._events.metadata(),
         )
         return RolloutResult(episode, np.stack(self._frames) if self._frames else None)
-
-
-def _require_finite_observation(
-    observation: dict[str, np.ndarray], seed: int, control_step: int
-) -> None:
-    where = f"the environment, in the episode with seed {seed}"
-    for key, value in observation.items():
-        if not is_image_key(key):  # bytes are always finite, and many
-            require_finite(key, value[None], where, first_step=control_step)
 
 
 def _frame(env: RobotEnv) -> np.ndarray:

@@ -26,6 +26,7 @@ import numpy as np
 
 from softflow.errors import DataError, StoreError
 from softflow.utils.event_files import EventFiles
+from softflow.utils.files import require_regular
 
 COLUMNS = ("time_s", "stage", "update_step", "robot_steps", "name", "value")
 _HEADER = (",".join(COLUMNS) + "\n").encode()
@@ -89,6 +90,7 @@ class MetricLogger:
         self._path = self._run_dir / "metrics.csv"
         try:
             self._run_dir.mkdir(parents=True, exist_ok=True)
+            require_regular(self._path)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
             raise StoreError(
@@ -225,6 +227,7 @@ def _content(path: Path) -> bytes:
     Raises:
         StoreError: it cannot be read, or is longer than any run makes it.
     """
+    require_regular(path)
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)

@@ -12,12 +12,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -28,7 +30,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PATIENCE_S = 5.0
-"""How long a worker whose parent is gone has for what it is doing."""
+"""How long a worker that shall end has for what it is doing, and for closing what it holds."""
 
 
 class StoppedWorkError(SoftflowError):
@@ -72,7 +74,21 @@ class WorkerPool:
     ) -> None:
         if kind is not None:
             self._stopped.value = self._num_calls
+            self._end_whoever_hangs()
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _end_whoever_hangs(self) -> None:
+        """A driver that never answers must not keep its user from leaving."""
+        # Python 3.11 has no public way to the processes.
+        processes = list((self._executor._processes or {}).values())
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        for end in (lambda _: None, BaseProcess.terminate, BaseProcess.kill):
+            for process in processes:
+                end(process)
+            deadline_s = time.monotonic() + PATIENCE_S
+            for process in processes:
+                process.join(max(0.0, deadline_s - time.monotonic()))
+            processes = [process for process in processes if process.is_alive()]
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results in the order of the items, as they come.
@@ -186,6 +202,8 @@ def _start_worker(
     stopped: Any, setup: Callable[..., None] | None, arguments: tuple[Any, ...]
 ) -> None:
     _Worker.stopped = stopped
+    # Raised in whatever Python is doing; the executor passes it on, and what is held is closed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     if setup is not None:
         setup(*arguments)

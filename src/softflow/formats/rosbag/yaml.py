@@ -36,6 +36,7 @@ from softflow.formats.rosbag.mapping import (
     SignalMap,
 )
 from softflow.formats.rosbag.resampling import Interpolation
+from softflow.utils.files import require_regular
 
 WHOLE_BAG = "bag"
 
@@ -46,6 +47,7 @@ def load_mapping(path: Path) -> RosbagMapping:
     Raises:
         DataError: no such file, no YAML, or it says something unusable; names the place.
     """
+    require_regular(path)
     try:
         text = path.read_text(encoding="utf-8")
         require_plain_yaml(text, str(path), aliases=MAX_ALIASES)
