@@ -1,0 +1,162 @@
+"""`python -m benchmarks.peers`: methods on the same episodes, a row of a CSV file a result."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, make_dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from benchmarks.peers.job import Job
+from benchmarks.peers.method import MethodConfig
+from benchmarks.peers.registry import METHODS
+from benchmarks.peers.rows import Results
+from benchmarks.peers.running import Config, run_jobs
+from benchmarks.peers.table import markdown
+from softflow.cli.option_types import OPTION_TYPES
+from softflow.data.episode_store import EpisodeStore
+from softflow.envs.ogbench.demonstrations import collect_demonstrations
+from softflow.errors import ConfigError, SoftflowError
+from softflow.utils.imports import trust
+
+DESCRIPTION = """\
+Learn a task with one method from the same demonstrations, episodes and seeds as every other.
+
+Every evaluation is a row of the CSV file. A row that is there is not measured again, and a run that
+was stopped goes on from its last evaluation. One thread a process.
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every method is asked for."""
+
+    method: str = "qc-fql"
+    """One of METHODS; decides which settings there are below."""
+    task: str = "cube-single"
+    """Name of the environment."""
+    seed: tuple[int, ...] = (0,)
+    """One run each. Demonstrations, weights and episodes follow from it."""
+    data: Path = Path("data/peers")
+    """Folder of the demonstrations, in TASK/seedN; those of OGBench's tasks are collected there if
+    they are missing, others are stores that you put there (softflow data import)."""
+    demonstrations: int = 120
+    """How many are collected."""
+    counts: tuple[int, ...] = (0, 10, 25, 50, 100)
+    """Online episodes after which the method is evaluated."""
+    eval_episodes: int = 100
+    """Episodes of every evaluation, with softflow's seeds."""
+    runs: Path = Path("runs/peers")
+    """Folder of unfinished runs."""
+    csv: Path = Path("docs/results/peers.csv")
+    """File of the rows."""
+    jobs: int = 1
+    """Seeds that learn at the same time."""
+    table: bool = False
+    """Print the table of the rows so far, and do nothing else."""
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1 or self.eval_episodes < 1 or self.demonstrations < 1:
+            raise ConfigError(
+                f"--jobs {self.jobs}, --eval-episodes {self.eval_episodes} and --demonstrations "
+                f"{self.demonstrations} must be >= 1"
+            )
+        counts = self.counts
+        if not counts or counts[0] < 0 or any(a >= b for a, b in pairwise(counts)):
+            raise ConfigError(f"--counts {counts}: give numbers >= 0 in ascending order")
+
+
+def parse(words: Sequence[str]) -> tuple[Options, Config]:
+    """Options, and the settings of the method that they name."""
+    given = [after for word, after in pairwise(words) if word == "--method"]
+    given += [word.removeprefix("--method=") for word in words if word.startswith("--method=")]
+    name = given[-1] if given else Options.method
+    if name not in METHODS:
+        raise ConfigError(f"--method {name}: choose one of {', '.join(METHODS)}")
+    default = METHODS[name]
+    # softflow's own settings keep a prefix: some are called as the options of this command.
+    prefix = "" if isinstance(default, MethodConfig) else "config"
+    settings = Annotated[type(default), tyro.conf.arg(name=prefix)]
+    kind: Any = make_dataclass(
+        "PeerOptions",
+        [("config", settings, field(default_factory=lambda: default))],
+        bases=(Options,),
+        frozen=True,
+    )
+    description = f"{DESCRIPTION}\nMethods: {', '.join(METHODS)}; these are the settings of {name}."
+    options = tyro.cli(
+        kind,
+        args=list(words),
+        prog="python -m benchmarks.peers",
+        description=description,
+        registry=OPTION_TYPES,
+    )
+    return options, options.config
+
+
+def settings_of(config: Any, default: Any) -> str:
+    """Every setting that is not the default: "discount=0.995 tau=0.01"."""
+    flat, usual = _flat(asdict(config)), _flat(asdict(default))
+    changed = [f"{name}={value}" for name, value in flat.items() if usual.get(name) != value]
+    return " ".join(changed).replace(", ", ",")
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = isinstance(value, dict) and value
+        flat |= _flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return flat
+
+
+def jobs_of(options: Options, config: Any, command: str) -> list[Job]:
+    """A job a seed; demonstrations that are missing are collected first."""
+    settings = settings_of(config, METHODS[options.method])
+    folder = re.sub(r"[^\w.=-]+", "_", f"{options.method} {settings}".strip())
+    jobs = []
+    for seed in options.seed:
+        store = options.data / options.task / f"seed{seed}"
+        require_demonstrations(store, options.task, options.demonstrations, seed)
+        run = options.runs / options.task / folder / f"seed{seed}"
+        what = options.method, settings, options.task, seed, store, run
+        jobs.append(Job(*what, options.csv, options.counts, options.eval_episodes, command))
+    return jobs
+
+
+def require_demonstrations(store: Path, task: str, count: int, seed: int) -> None:
+    """Collect what is missing, where operators know the task; a store of other data is kept."""
+    if (store / "store.json").exists():
+        there = EpisodeStore.open(store)
+        collected = any("collection" in summary.metadata for summary in there.summaries())
+        if len(there) >= count or (len(there) and not collected):
+            return
+    collect_demonstrations(task, count, seed, store)
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the command.
+
+    Raises:
+        SoftflowError: says what is wrong with the options, or with a file.
+    """
+    options, config = parse(words)
+    if options.table:
+        print(markdown(Results(options.csv).rows()))
+        return
+    command = shlex.join(["python", "-m", "benchmarks.peers", *words])
+    trust(options.task)
+    jobs = jobs_of(options, config, command)
+    run_jobs(jobs, config, options.jobs)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except SoftflowError as error:
+        sys.exit(f"benchmarks.peers: {error}")
