@@ -36,7 +36,10 @@ def test_every_built_in_configuration_names_its_own_kind() -> None:
     ("kind", "message"),
     [
         ("flwo", 'no policy "flwo"; did you mean "flow"'),
-        ("diffusion", 'no policy "diffusion"; choose one of flow, mlp_flow, or "package.module:Class"'),
+        (
+            "diffusion",
+            'no policy "diffusion"; choose one of flow, mlp_flow, or "package.module:Class"',
+        ),
         ("no_such_module:Policy", "cannot import the policy .*No module named"),
         ("gaussian_policy:Missing", "cannot import the policy .*Missing"),
         (":Policy", "cannot import the policy"),
