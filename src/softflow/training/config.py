@@ -180,10 +180,13 @@ class RLConfig(CriticStageConfig):
         bc_coef: lambda, weight of the imitation term in nats against Q in units of return.
         actor_candidates: candidates of Alg. 2 in the actor loss; the gradient runs through the
             chosen one.
+        imitate_online: whether the imitation term sees the successes of online RL as well as the
+            demonstrations.
     """
 
     bc_coef: float = 0.1
     actor_candidates: int = 4
+    imitate_online: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -160,9 +160,12 @@ class Learner:
     def actor_update(self, batch: ChunkBatch, stage: RLConfig, bc_coef: float) -> Metrics:
         """One gradient step of -Q + lambda * imitation, the flow's NLL (IV-D, III and IV).
 
-        The imitation term is Eq. 8's: successful demonstrations, hence offline rows only.
+        The imitation term is Eq. 8's: successful demonstrations, hence offline rows only, unless
+        the stage imitates its own successes too.
         """
-        imitated = batch.is_offline & batch.episode_success & batch.step_valid.any(dim=1)
+        imitated = batch.episode_success & batch.step_valid.any(dim=1)
+        if not stage.imitate_online:
+            imitated &= batch.is_offline
         rows = imitated.nonzero().squeeze(1)
         batch, rows = batch.to(self.device), rows.to(self.device)
         actions, prefix = self._normalized(batch)
