@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -26,6 +26,7 @@ from torch import nn
 
 from softflow.errors import NumericalError
 from softflow.models.action_selection import clamp_to_limit
+from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.learner import frozen
 
 # ---- every gradient path reaches its parameters, and no other -----------------------------------
@@ -197,3 +198,23 @@ def test_a_learner_follows_the_falling_learning_rate(make_learner: LearnerMaker)
     learner = make_learner()
     learner.set_up(stage, update=2)
     assert learner.policy_optimizer.param_groups[0]["lr"] == pytest.approx(0.6)
+
+
+def test_own_successes_are_imitated_where_asked(
+    make_learner: LearnerMaker, make_batch: BatchMaker
+) -> None:
+    """Online rows that fail never are, and by default no online row."""
+    batch = make_batch(num_online=12)
+    succeeded = batch.episode_success & batch.step_valid.any(dim=1)
+    assert succeeded.any()
+
+    def cost(imitates: Literal["demonstrations", "successes"], batch: ChunkBatch) -> float:
+        learner, stage = make_learner(), replace(CONFIG.offline_rl, imitates=imitates)
+        learner.set_up(stage)
+        torch.manual_seed(0)
+        return learner.actor_update(batch, stage, bc_coef=1.0)["nll"].item()
+
+    assert cost("demonstrations", batch) == 0
+    assert cost("successes", batch) != 0
+    failed = replace(batch, episode_success=torch.zeros_like(succeeded))
+    assert cost("successes", failed) == 0

@@ -180,13 +180,13 @@ class RLConfig(CriticStageConfig):
         bc_coef: lambda, weight of the imitation term in nats against Q in units of return.
         actor_candidates: candidates of Alg. 2 in the actor loss; the gradient runs through the
             chosen one.
-        imitate_online: whether the imitation term sees the successes of online RL as well as the
-            demonstrations.
+        imitates: what the imitation term sees: "demonstrations", the successful ones, or
+            "successes", those of online RL as well.
     """
 
     bc_coef: float = 0.1
     actor_candidates: int = 4
-    imitate_online: bool = False
+    imitates: Literal["demonstrations", "successes"] = "demonstrations"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -194,6 +194,10 @@ class RLConfig(CriticStageConfig):
             0 <= self.bc_coef < math.inf, f"bc_coef is {self.bc_coef}; must be >= 0 and finite"
         )
         _require_within("actor_candidates", self.actor_candidates, 1, MAX_CANDIDATES)
+        _require(
+            self.imitates in ("demonstrations", "successes"),
+            f'imitates is "{self.imitates}"; must be demonstrations or successes',
+        )
 
     @property
     def most_candidates(self) -> int:

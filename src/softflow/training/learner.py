@@ -164,7 +164,7 @@ class Learner:
         the stage imitates its own successes too.
         """
         imitated = batch.episode_success & batch.step_valid.any(dim=1)
-        if not stage.imitate_online:
+        if stage.imitates == "demonstrations":
             imitated &= batch.is_offline
         rows = imitated.nonzero().squeeze(1)
         batch, rows = batch.to(self.device), rows.to(self.device)
