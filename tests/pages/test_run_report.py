@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from report_run import EVALUATIONS, NUM_ROUNDS, UPDATES, Page, make_run
+from report_run import EVALUATIONS, NUM_ROUNDS, UPDATES, Page, make_run, write_evaluation
 
 from softflow.pages.run_report import write_report
 
@@ -28,10 +28,28 @@ def full_page(full_run: Path) -> Page:
 def test_the_headline_states_the_measured_result(full_page: Page) -> None:
     assert (
         "Imitation succeeds in 41 % of episodes. After 100 online episodes, 12,800 robot steps "
-        "(21 min), the policy succeeds in 92 %." in full_page.text
+        "(21 min), the policy succeeds in 92 %. The best stage before that, Offline RL, had 58 %."
+        in full_page.text
     )
     assert "95 % intervals 32–51 % and 85–96 %: they do not overlap." in full_page.text
     assert "incomplete" not in full_page.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("online", "said"),
+    [
+        (0.30, "That is worse than the 58 % after Offline RL."),
+        (0.55, "That is worse than the 58 % after Offline RL (by chance, perhaps: the intervals"),
+    ],
+)
+def test_the_headline_does_not_hide_what_online_rl_lost(
+    tmp_path: Path, online: float, said: str
+) -> None:
+    run = make_run(tmp_path / "run", labels=["imitation", "critic_warmup", "offline_rl"])
+    write_evaluation(run, "online_rl", online, 100)
+    write_report(run)
+    assert said in Page.read(run).text
 
 
 @pytest.mark.slow

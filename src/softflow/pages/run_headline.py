@@ -40,7 +40,11 @@ def headline(record: RunRecord) -> tuple[str, str]:
         sentence += f" After {spent}, the policy succeeds in {_value(last)}."
     else:
         sentence += f" After {spent}: {_value(last)}."
-    return sentence, _compared(first, last)
+    best = max(points[:-1], key=lambda point: point.measured.value or 0.0)
+    # Of what else is measured, nobody says whether more is better.
+    if best is first or measure.kind != "success_rate":
+        return sentence, _compared(first, last)
+    return sentence + _against(best, last), _compared(first, last)
 
 
 def _first_sentence(measure: Measure, point: Point) -> str:
@@ -55,13 +59,26 @@ def _value(point: Point) -> str:
     return f'<b class="{stage}">{text}</b>'
 
 
+def _against(best: Point, last: Point) -> str:
+    """How the end stands to the best stage before it, if that is not the first."""
+    stage, was = STAGES[best.evaluation.stage], best.measured.value or 0.0
+    if (last.measured.value or 0.0) >= was:
+        return f" The best stage before that, {stage}, had {_value(best)}."
+    chance = " (by chance, perhaps: the intervals overlap)" if _overlap(best, last) else ""
+    return f" <b>That is worse than the {_value(best)} after {stage}</b>{chance}."
+
+
+def _overlap(one: Point, other: Point) -> bool:
+    ends = (one.measured.low, one.measured.high, other.measured.low, other.measured.high)
+    low, high, other_low, other_high = (math.nan if end is None else end for end in ends)
+    return not (other_low > high or other_high < low)  # true of ends that are not known
+
+
 def _compared(first: Point, last: Point) -> str:
     """Whether the first and the last value differ by more than chance explains."""
     old, new = first.measured, last.measured
-    ends = (old.low, old.high, new.low, new.high)
-    low, high, new_low, new_high = (math.nan if end is None else end for end in ends)
-    apart = new_low > high or new_high < low  # never true of an end that is not known
-    verdict = "they do not overlap" if apart else "they overlap, so this may be chance"
+    overlap = _overlap(first, last)
+    verdict = "they overlap, so this may be chance" if overlap else "they do not overlap"
     episodes = (first.evaluation.num_episodes, last.evaluation.num_episodes)
     count = f"{episodes[0]} and {episodes[1]} evaluation episodes"
     if episodes[0] == episodes[1]:
