@@ -130,7 +130,8 @@ class CriticEnsemble(nn.Module):
         ConfigError: the sizes do not fit together.
     """
 
-    members: nn.ModuleList | ChunkCritic
+    members: nn.ModuleList
+    joint: ChunkCritic | None
     constant: Tensor
 
     def __init__(
@@ -154,10 +155,11 @@ class CriticEnsemble(nn.Module):
         executed = config.reads == "executed"
         self.num_read = chunk.execution_horizon if executed else chunk.chunk_length
         sizes = (self.num_read, inputs.action_dim, encoder.token_dim)
+        number = 0 if member.is_ensemble else config.num_critics
+        self.members = nn.ModuleList(member(*sizes, config) for _ in range(number))
+        self.joint = None
         if member.is_ensemble:
-            self.members = member(*sizes, config, num_tokens=self.encoder.num_tokens)  # type: ignore
-        else:
-            self.members = nn.ModuleList(member(*sizes, config) for _ in range(config.num_critics))
+            self.joint = member(*sizes, config, num_tokens=self.encoder.num_tokens)  # type: ignore
         self.distribution = HLGauss(support)
         constant = torch.tensor(inputs.statistics.seen_action.constant, dtype=torch.long)
         self.register_buffer("constant", constant, persistent=False)
@@ -182,8 +184,7 @@ class CriticEnsemble(nn.Module):
 
     @property
     def _critics(self) -> list[ChunkCritic]:
-        whole = isinstance(self.members, ChunkCritic)
-        return [self.members] if whole else list(self.members)  # type: ignore
+        return [self.joint] if self.joint else list(self.members)  # type: ignore
 
     def forward(
         self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
@@ -195,8 +196,8 @@ class CriticEnsemble(nn.Module):
         actions = actions[:, :, : self.num_read]
         if len(self.constant):
             actions = actions.index_fill(-1, self.constant, 0.0)
-        if isinstance(self.members, ChunkCritic):
-            return self.members(obs_tokens, actions)
+        if self.joint is not None:
+            return self.joint(obs_tokens, actions)
         return torch.stack([member(obs_tokens, actions) for member in self.members])
 
     def values(
