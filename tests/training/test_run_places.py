@@ -109,6 +109,91 @@ def test_results_do_not_go_into_a_store(place: Path, capsys: Say) -> None:
     assert tree(place / "demos") == before
 
 
+WRITES_A_RESULT = {
+    "plot": ["data", "plot", "demos", "--out"],
+    "stats": ["data", "stats", "demos", "--json"],
+    "validate": ["data", "validate", "demos", "--json"],
+}
+
+
+@pytest.mark.parametrize("command", WRITES_A_RESULT)
+@pytest.mark.parametrize(
+    "file",
+    [
+        "demos/store.json",
+        "demos/episodes/episode_000000.zarr.zip",
+        "demos/new.json",
+        "run/config.json",
+        "run/metrics.csv",
+        "pipe",
+        "nowhere",
+        "circle",
+    ],
+)
+def test_a_result_replaces_no_other_file(
+    place: Path, command: str, file: str, capsys: Say
+) -> None:
+    (place / "run").mkdir()
+    (place / "run/config.json").write_text('{"seed": 0}')
+    (place / "run/metrics.csv").write_text("time_s")
+    os.mkfifo(place / "pipe")
+    (place / "nowhere").symlink_to("gone")
+    (place / "circle").symlink_to("circle")
+    before = tree(place)
+    assert main([*WRITES_A_RESULT[command], file]) == 2
+    assert file in capsys.readouterr().err
+    assert tree(place) == before
+    assert (place / "nowhere").is_symlink()
+    assert (place / "circle").is_symlink()
+
+
+@pytest.mark.parametrize("command", WRITES_A_RESULT)
+def test_a_result_replaces_the_one_before(place: Path, command: str) -> None:
+    (place / "empty").touch()
+    for file in ("new", "new", "empty"):
+        assert main([*WRITES_A_RESULT[command], file]) == 0
+        assert (place / file).stat().st_size > 0
+
+
+FILLS_A_STORE = {
+    "merge": lambda out: ["data", "merge", out, "demos"],
+    "filter": lambda out: ["data", "filter", "demos", out],
+    "collect": lambda out: ["collect", "--out", out, "--episodes", "1"],
+    "import": lambda out: ["data", "import", "robomimic", "file.hdf5", "--out", out],
+    "export": lambda out: ["data", "export", "lerobot", "demos", out],
+}
+
+
+@pytest.mark.parametrize("command", FILLS_A_STORE)
+@pytest.mark.parametrize("out", ["run", "demos/sub", "demos/episodes", "demos/labels/x", "circle"])
+def test_a_store_is_made_in_a_folder_of_its_own(
+    place: Path, command: str, out: str, capsys: Say
+) -> None:
+    """In a run, a store would make the run unusable: it then lies in a store."""
+    (place / "run/checkpoints").mkdir(parents=True)
+    (place / "file.hdf5").touch()
+    (place / "circle").symlink_to("circle")
+    before = tree(place)
+    assert main(FILLS_A_STORE[command](out)) == 2
+    assert out in capsys.readouterr().err
+    assert tree(place) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "small", "--dataset", "demos", "--run", "circle"],
+        ["train", "small", "--dataset", "circle", "--run", "new"],
+        ["evaluate", "circle"],
+        ["demo", "--run", "circle"],
+    ],
+)
+def test_a_link_to_itself_is_told_of(place: Path, words: list[str], capsys: Say) -> None:
+    (place / "circle").symlink_to("circle")
+    assert main(words) == 2
+    assert "circle" in capsys.readouterr().err
+
+
 # ---- refused commands --------------------------------------------------------------------------
 
 

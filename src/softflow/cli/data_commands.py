@@ -18,6 +18,7 @@ from rich.console import Console
 from softflow.cli.data_options import Filter, Inspect, Merge, Plot, Relabel, Stats, Validate
 from softflow.cli.format_commands import EXPORTS, IMPORTS, run_export, run_import
 from softflow.cli.option_types import OPTION_TYPES
+from softflow.cli.targets import require_result_file, require_store_folder
 from softflow.cli.words import (
     asks_for_help,
     first_line,
@@ -58,7 +59,7 @@ from softflow.pages.data_tables import (
     store_overview,
 )
 from softflow.utils.console import say
-from softflow.utils.files import write_json
+from softflow.utils.files import real_path, write_json
 from softflow.utils.progress import ConsoleProgress
 
 
@@ -125,6 +126,8 @@ def validate(options: Validate) -> int:
         ignore=frozenset(options.ignore),
     )
     require_checks(settings.ignore)
+    if options.json is not None:
+        require_result_file(options.json, "--json", b"[")
     with _progress() as progress:
         problems = _problems(store, settings, options.usual_sigmas, progress)
     problems.sort(key=lambda problem: problem.severity)
@@ -152,6 +155,8 @@ def _problems(
 def stats(options: Stats) -> None:
     """Print, and write, statistics."""
     store = EpisodeStore.open(options.store)
+    if options.json is not None:
+        require_result_file(options.json, "--json", b'{\n  "episodes"')
     with _progress() as progress:
         progress.begin("read", len(store))
         statistics = key_statistics(
@@ -178,6 +183,7 @@ def _episodes(
 
 def merge(options: Merge) -> None:
     """Copy, and say how much."""
+    require_store_folder(options.out, "OUT")
     stores = [EpisodeStore.open(path) for path in options.stores]
     with _progress() as progress:
         progress.begin("merge", sum(map(len, stores)))
@@ -194,6 +200,7 @@ def _copied_line(copied: Copied, out: Path) -> str:
 def filter_store(options: Filter) -> None:
     """Choose, say why the others are dropped, and copy."""
     store = EpisodeStore.open(options.store)
+    require_store_folder(options.out, "OUT")
     rules = Rules(
         success=True if options.success else False if options.failure else None,
         operators=options.operator,
@@ -304,8 +311,9 @@ def plot(options: Plot) -> None:
     from softflow.pages.data_page import write_page
 
     store = EpisodeStore.open(options.store)
-    folder = options.store.resolve()
+    folder = real_path(options.store)
     out = options.out or folder.with_name(f"{folder.name}.html")
+    require_result_file(out, "--out", b"<!doctype html>")
     with _progress() as progress:
         say(f"page: {write_page(store, out, options.lags, progress)}")
 

@@ -25,6 +25,7 @@ from softflow.cli.format_options import (
     ImportRosbag,
 )
 from softflow.cli.option_types import OPTION_TYPES
+from softflow.cli.targets import require_outside_stores, require_store_folder
 from softflow.cli.words import (
     asks_for_help,
     first_line,
@@ -67,6 +68,7 @@ def run_import(words: list[str]) -> int:
             return _check(_opened(open_source, options, progress, words[0]), options, progress)
         if options.out is None:
             raise ConfigError("give --out, the episode store to fill, or --check to import nothing")
+        require_store_folder(options.out, "--out")
         source = _opened(open_source, options, progress, words[0])
         line = _import(source, options, options.out, progress)
     say(line)
@@ -153,6 +155,7 @@ def run_export(words: list[str]) -> int:
     kind, write = EXPORTS[words[0]]
     options = _parsed(kind, f"softflow data export {words[0]}", words[1:])
     store = EpisodeStore.open(options.store)
+    require_outside_stores(options.out.parent, "OUT", options.out)
     with needed_packages(), ConsoleProgress(Console(stderr=True)) as progress:
         write(options, store, progress)
     say(f"{options.out}: {len(store)} episodes")

@@ -11,7 +11,11 @@ import tyro
 from softflow.cli.consent import require_named_kinds, trust_environment
 from softflow.cli.option_types import OPTION_TYPES
 from softflow.cli.run_options import Collect, Demo, Evaluate, Report, Train
-from softflow.cli.targets import require_outside_stores, require_run_folder
+from softflow.cli.targets import (
+    require_outside_stores,
+    require_run_folder,
+    require_store_folder,
+)
 from softflow.data.data_spec import require_same_spec
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.ogbench.demonstrations import OperatorTally, collect_demonstrations
@@ -43,6 +47,7 @@ from softflow.training.run import Run
 from softflow.training.stages import run_stages
 from softflow.training.training_data import HELD_OUT_EVERY, successful_episodes
 from softflow.utils.console import say
+from softflow.utils.files import real_path
 from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
 
@@ -139,6 +144,7 @@ def _require_same_demonstrations(options: Demo) -> None:
 
 def collect(options: Collect) -> None:
     """Fill an episode store with demonstrations and say how good they are."""
+    require_store_folder(options.out, "--out")
     with ConsoleProgress() as progress:
         progress.begin(f"demonstrate {options.env}", options.episodes)
         tallies = collect_demonstrations(
@@ -224,7 +230,7 @@ def _without_environment(options: Train, num_successes: int) -> Train:
 
 def evaluate_checkpoint(options: Evaluate) -> None:
     """Measure one checkpoint."""
-    checkpoint = options.checkpoint.resolve()  # `last` may move on while this runs
+    checkpoint = real_path(options.checkpoint)  # `last` may move on while this runs
     named = {name: getattr(options, name) for name in KINDS}
     trust(*filter(None, named.values()))
     config, spec, position = read_run_facts(checkpoint)

@@ -142,6 +142,18 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "something else")
 
 
+def real_path(path: Path) -> Path:
+    """Where a path leads, links followed; it need not be there.
+
+    Raises:
+        StoreError: a link on the way leads back to itself.
+    """
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise StoreError(f"'{path}' leads nowhere: {brief(error)}; remove that link.") from error
+
+
 def sync_to_disk(path: Path) -> None:
     """Flush a file's content, or a folder's entries, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
