@@ -76,3 +76,18 @@ def test_a_torn_name_is_no_name(tmp_path: Path) -> None:
 def test_file_systems_are_recognised() -> None:
     assert file_system(Path("/proc/self")) == "proc"
     assert file_system(Path("/dev/shm")) == "tmpfs"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_in_the_place_of_the_lock_is_not_written_through(
+    tmp_path: Path, there: bool
+) -> None:
+    """A store of strangers may come with one that leads to any file of its user."""
+    (tmp_path / "store").mkdir()
+    if there:
+        (tmp_path / "mine").write_text("precious")
+    (tmp_path / "store/writer.lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(StoreError, match="is a link"):
+        WriterLock(tmp_path / "store")
+    assert (tmp_path / "mine").exists() is there
+    assert not there or (tmp_path / "mine").read_text() == "precious"
