@@ -49,6 +49,10 @@ class NumericalError(SoftflowError):
 
 def brief(error: BaseException, longest: int = 300) -> str:
     """What a library says of a file, in one printable line: it may quote all of the file."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    try:
+        said = str(error)
+    except Exception:  # an error of others may not even be able to say what it is
+        said = ""
+    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     line = "".join(letter if letter.isprintable() else " " for letter in text[: longest + 1])
     return line if len(line) <= longest else f"{line[: longest - 1]}…"

@@ -252,7 +252,7 @@ class _RendersFloats(Walk):
         (_NoInfo, r"step 1: step returned a tuple of 4; return \(observation, reward, terminated"),
         (_RewardsNothing, "step 1: reward is None; give a number"),
         (_WrongProfile, "task_profile is 'events'; make it a softflow.data.task_profile.Task"),
-        (_RendersFloats, r"render\(\) gave ndarray; give a uint8 array"),
+        (_RendersFloats, r"render\(\) gave float64; give a uint8 array"),
     ],
 )
 def test_each_broken_promise_is_named(broken: type[Walk], message: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from point_world import ENV_ID, PointWorld
 from torch import Tensor
 
 from softflow.data.chunk_spec import ChunkSpec
@@ -18,9 +19,10 @@ from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.task_profile import TaskEvent, TaskProfile
 from softflow.envs.contract import RobotEnv, data_spec
-from softflow.errors import EnvironmentContractError, NumericalError
+from softflow.errors import EnvironmentContractError, EnvironmentFaultError, NumericalError
 from softflow.models.action_selection import ChunkSelector
 from softflow.sampling.chunk_dataset import ChunkDataset
+from softflow.training import rollouts
 from softflow.training.rollouts import RolloutResult, run_episode
 
 NEUTRAL = -1.0
@@ -290,6 +292,59 @@ def test_an_answer_that_is_not_the_declared_one_names_its_step(kind: str, step: 
     where = "control step 2 of the test" if step else "reset before the test"
     with pytest.raises(EnvironmentContractError, match=f"{where} episode with seed 7: .*{told}"):
         play(WITH_PREFIX, Odd())
+
+
+def broken_display() -> np.ndarray:
+    raise RuntimeError("no display")
+
+
+@pytest.mark.parametrize(
+    ("pictures", "kind", "told"),
+    [
+        ([broken_display], EnvironmentFaultError, "RuntimeError: no display in render"),
+        ([lambda: None], EnvironmentContractError, "gave a NoneType; give a uint8 array"),
+        ([lambda: np.zeros((4, 4, 3))], EnvironmentContractError, "gave float64; give a uint8"),
+        ([lambda: np.zeros((3, 4, 4), np.uint8)], EnvironmentContractError, "channels last"),
+        (
+            [lambda: np.zeros((4, 4, 3), np.uint8), lambda: np.zeros((4, 5, 3), np.uint8)],
+            EnvironmentContractError,
+            r"gave \(4, 5, 3\), and \(4, 4, 3\) before",
+        ),
+    ],
+)
+def test_what_is_no_picture_is_told(
+    pictures: list[Callable[[], Any]], kind: type[Exception], told: str
+) -> None:
+    class Camera(CountingWorld):
+        def render(self) -> Any:
+            return pictures[min(len(self.executed), len(pictures) - 1)]()
+
+    with pytest.raises(kind, match=told):
+        play(WITH_PREFIX, Camera(), render_every=1)
+
+
+@pytest.mark.parametrize("name", ["control_hz", "neutral_action", "max_episode_steps"])
+@pytest.mark.parametrize("value", [None, "x", math.nan, np.zeros(3)], ids=str)
+def test_an_attribute_that_is_none_is_told_before_anything_moves(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: object
+) -> None:
+    monkeypatch.setattr(PointWorld, name, value)
+    monkeypatch.setattr(rollouts, "_worker_environments", {})
+    with pytest.raises(EnvironmentContractError, match=f"{name} is "):
+        rollouts._environment_spec((ENV_ID, None))
+
+
+def test_an_error_that_cannot_say_what_it_is() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+    class Mutes(CountingWorld):
+        def step(self, action: np.ndarray) -> Any:
+            raise Mute
+
+    with pytest.raises(EnvironmentFaultError, match="raised Mute in control step 0"):
+        play(WITH_PREFIX, Mutes())
 
 
 def test_arrays_that_an_environment_goes_on_using_are_copied() -> None:

@@ -101,6 +101,20 @@ def checked_observation(env: gymnasium.Env[Any, Any], observation: Any, where: s
     return {key: observation[key].copy() for key in expected}
 
 
+def checked_picture(picture: Any, where: str) -> np.ndarray:
+    """What `render` gave, if it is a picture.
+
+    Raises:
+        EnvironmentContractError: it is not.
+    """
+    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
+        kind = picture.dtype if isinstance(picture, np.ndarray) else _kind(picture)
+        raise broken(f"{where}: render() gave {kind}; give a uint8 array [H, W, 3]")
+    if picture.ndim != 3 or picture.shape[-1] != 3 or min(picture.shape) < 2:
+        raise broken(f"{where}: render() gave shape {picture.shape}; give [H, W, 3], channels last")
+    return picture
+
+
 def require_neutral_action(env: gymnasium.Env[Any, Any]) -> None:
     """Raise unless the action that holds still is one.
 
@@ -121,6 +135,17 @@ def require_time_limit(env: gymnasium.Env[Any, Any]) -> None:
     limit = getattr(env.unwrapped, "max_episode_steps", None)
     if not isinstance(limit, int) or limit < 1:
         raise broken(f"max_episode_steps is {limit!r}; make it a positive int")
+
+
+def require_control_rate(env: gymnasium.Env[Any, Any]) -> None:
+    """Raise unless the control rate is a number.
+
+    Raises:
+        EnvironmentContractError: it is not.
+    """
+    rate = getattr(env.unwrapped, "control_hz", None)
+    if not isinstance(rate, int | float | np.number) or not 0 < rate < np.inf:
+        raise broken(f"control_hz is {rate!r}; make it a positive float")
 
 
 def _number(value: Any, where: str) -> float:

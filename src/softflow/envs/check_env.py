@@ -11,6 +11,8 @@ from gymnasium import spaces
 from softflow.data.data_spec import IMAGE_PREFIX, STATE_KEY
 from softflow.envs.answers import (
     broken,
+    checked_picture,
+    require_control_rate,
     require_neutral_action,
     require_time_limit,
     reset_answer,
@@ -81,9 +83,8 @@ def _attribute(env: gymnasium.Env[Any, Any], name: str, fix: str) -> Any:
 
 
 def _check_attributes(env: gymnasium.Env[Any, Any]) -> None:
-    rate = _attribute(env, "control_hz", "set it to the control steps per second")
-    if not isinstance(rate, float) or not np.isfinite(rate) or rate <= 0:
-        raise broken(f"control_hz is {rate!r}; make it a positive float")
+    _attribute(env, "control_hz", "set it to the control steps per second")
+    require_control_rate(env)
     _attribute(env, "max_episode_steps", "set it to the time limit in control steps")
     require_time_limit(env)
     _attribute(env, "neutral_action", "set it to the action that holds still")
@@ -209,8 +210,4 @@ def _check_solution(env: gymnasium.Env[Any, Any], seed: int, actions: np.ndarray
 
 def _check_render(env: gymnasium.Env[Any, Any], seed: int) -> None:
     env.reset(seed=seed)
-    picture: Any = env.render()
-    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3:
-        raise broken(f"render() gave {type(picture).__name__}; give a uint8 array [H, W, 3]")
-    if picture.shape[-1] != 3:
-        raise broken(f"render() gave shape {picture.shape}; give [H, W, 3], channels last")
+    checked_picture(env.render(), f"after reset(seed={seed})")

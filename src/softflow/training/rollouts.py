@@ -25,6 +25,8 @@ from softflow.data.episode import Episode
 from softflow.data.task_profile import TaskProfile
 from softflow.envs.answers import (
     StepAnswer,
+    checked_picture,
+    require_control_rate,
     require_neutral_action,
     require_time_limit,
     reset_answer,
@@ -175,12 +177,14 @@ class _Recording:
         self, env: RobotEnv, observation: dict[str, np.ndarray], seed: int, render_every: int
     ) -> None:
         self._env, self._seed, self._render_every = env, seed, render_every
+        self._frames: list[np.ndarray] = []
         self._observations = [observation]
         self._actions: list[np.ndarray] = []
         self._rewards: list[float] = []
-        self._frames = [_frame(env)] if render_every else []
         self._events = EventRecorder(declared_profile(env))
         self._terminated = self._truncated = self._success = False
+        if render_every:
+            self._add_frame()
 
     @property
     def is_over(self) -> bool:
@@ -199,7 +203,20 @@ class _Recording:
         self._success = outcome.success
         self._check(step, outcome.reward, answer.info)
         if self._render_every and ((step + 1) % self._render_every == 0 or self.is_over):
-            self._frames.append(_frame(self._env))
+            self._add_frame()
+
+    def _add_frame(self) -> None:
+        """A picture of now; all pictures of an episode are of one size."""
+        where = f"after {len(self._actions)} control steps of the episode with seed {self._seed}"
+        with _faults_told(type(self._env.unwrapped).__name__, f"in render(), {where}"):
+            picture: Any = self._env.render()
+        frame = checked_picture(picture, where)
+        if self._frames and frame.shape != self._frames[0].shape:
+            raise EnvironmentContractError(
+                f"{where}: render() gave {frame.shape}, and {self._frames[0].shape} before; keep "
+                "to one size"
+            )
+        self._frames.append(frame.copy())
 
     def _check(self, step: int, reward: float, info: dict[str, Any]) -> None:
         """An episode that breaks the contract is no data, and one that does not end, no episode."""
@@ -229,10 +246,6 @@ class _Recording:
             metadata=metadata | {"seed": self._seed} | self._events.metadata(),
         )
         return RolloutResult(episode, np.stack(self._frames) if self._frames else None)
-
-
-def _frame(env: RobotEnv) -> np.ndarray:
-    return np.asarray(env.render(), dtype=np.uint8)
 
 
 class RolloutPool(WorkerPool):
@@ -292,7 +305,11 @@ def _close_environments() -> None:
 
 
 def _environment_spec(place: tuple[str, tuple[int, int] | None]) -> DataSpec:
-    return data_spec(_environment(*place), place[0])
+    env = _environment(*place)
+    require_control_rate(env)
+    require_neutral_action(env)
+    require_time_limit(env)
+    return data_spec(env, place[0])
 
 
 def _environment_profile(place: tuple[str, tuple[int, int] | None]) -> TaskProfile:
