@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -237,6 +239,21 @@ def test_events_of_another_kind_are_told(run: Path, events: Any) -> None:
         store.append(replace(episode, metadata={"events": events}))
     page = write_report(run).read_text()
     assert "the metadata &#x27;events&#x27; is" in page
+
+
+@pytest.mark.parametrize("name", [*DOCUMENTS, "videos/imitation.mp4"])
+@pytest.mark.parametrize("leads_to", ["secret", "/dev/zero", "pipe"])
+def test_a_page_shows_nothing_that_a_link_leads_to(run: Path, name: str, leads_to: str) -> None:
+    """A page is mailed; its maker's files are not, nor does a pipe or an endless file stop it."""
+    secret = run.parent / "secret"
+    secret.write_text('{"password": "open sesame"}')
+    os.mkfifo(run.parent / "pipe")
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(run.parent / leads_to)
+    page = write_report(run).read_text()
+    assert "open sesame" not in page
+    assert base64.b64encode(secret.read_bytes()).decode() not in page
+    assert Path(name).name in page, "it is told"
 
 
 def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from softflow.data.measures import EpisodeFacts, Measured, measures_of
 from softflow.data.task_profile import Measure
 from softflow.errors import SoftflowError, StoreError
 from softflow.utils.documents import misfit
-from softflow.utils.files import entries_of, read_object
+from softflow.utils.files import entries_of, read_object, require_inside, require_regular
 from softflow.utils.intervals import wilson_interval
 from softflow.utils.metrics import MetricSeries, read_metrics
 
@@ -190,7 +190,8 @@ def read_run(run_dir: str | Path) -> RunRecord:
     problems: list[str] = []
     evaluations = _read_all(path / "evaluations", _evaluation, problems)
     steps = {e.label: (e.online_episodes, e.robot_steps, e.update_step) for e in evaluations}
-    videos = [_video(file, problems) for file in sorted((path / "videos").glob("*.mp4"))]
+    films = [f for f in sorted((path / "videos").glob("*.mp4")) if _is_own(f, problems)]
+    videos = [_video(file, problems) for file in films]
     return RunRecord(
         path=path,
         config=_read_object(path / "config.json", problems),
@@ -235,8 +236,19 @@ def _order(
     return position, is_final, steps.get(item.label, (0, 0, 0)), item.label
 
 
+def _is_own(path: Path, problems: list[str]) -> bool:
+    """Whether a file lies where it says; a page must not show what a stranger's link leads to."""
+    try:
+        require_regular(path)
+        require_inside(path.parent, path)
+    except SoftflowError as error:
+        problems.append(str(error))
+        return False
+    return True
+
+
 def _read_object(path: Path, problems: list[str]) -> dict[str, Any]:
-    if not path.exists():
+    if not path.exists() or not _is_own(path, problems):
         return {}
     try:
         return read_object(path)
