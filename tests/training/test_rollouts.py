@@ -335,15 +335,15 @@ def test_an_attribute_that_is_none_is_told_before_anything_moves(
 
 
 def test_an_error_that_cannot_say_what_it_is() -> None:
-    class Mute(Exception):
+    class MuteError(Exception):
         def __str__(self) -> str:
             raise ValueError("no words")
 
     class Mutes(CountingWorld):
         def step(self, action: np.ndarray) -> Any:
-            raise Mute
+            raise MuteError
 
-    with pytest.raises(EnvironmentFaultError, match="raised Mute in control step 0"):
+    with pytest.raises(EnvironmentFaultError, match="raised MuteError in control step 0"):
         play(WITH_PREFIX, Mutes())
 
 

@@ -130,9 +130,7 @@ WRITES_A_RESULT = {
         "circle",
     ],
 )
-def test_a_result_replaces_no_other_file(
-    place: Path, command: str, file: str, capsys: Say
-) -> None:
+def test_a_result_replaces_no_other_file(place: Path, command: str, file: str, capsys: Say) -> None:
     (place / "run").mkdir()
     (place / "run/config.json").write_text('{"seed": 0}')
     (place / "run/metrics.csv").write_text("time_s")

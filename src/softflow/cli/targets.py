@@ -45,8 +45,8 @@ def require_outside_stores(folder: Path, option: str, named: Path | None = None)
     for place in (real, *real.parents):
         if is_there(place / "store.json"):
             raise ConfigError(
-                f"{option} {named or folder} lies in the episode store {place}, which holds episodes only; "
-                "choose a folder beside it"
+                f"{option} {named or folder} lies in the episode store {place}, which holds "
+                "episodes only; choose a folder beside it"
             )
         if place.exists() and not place.is_dir():
             raise ConfigError(
