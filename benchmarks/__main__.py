@@ -25,6 +25,7 @@ from benchmarks import (
     data_memory,
     data_throughput,
     rollout_latency,
+    update_beside_peers,
     update_time,
 )
 from benchmarks.measuring import Section, Spread
@@ -35,6 +36,7 @@ Name = Literal[
     "action_selection",
     "update_small",
     "update_paper",
+    "update_peers",
     "checkpoint",
     "data",
     "data_images",
@@ -73,6 +75,9 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "update_small": lambda: update_time.run("small", small, "≤ 4", turns, None, device),
         "update_paper": lambda: update_time.run(
             "paper-real", robot, "≤ 2", turns, options.paper_batch, device
+        ),
+        "update_peers": lambda: update_beside_peers.run(
+            {name: preset(name) for name in ("small", "softflow-plus")}, turns
         ),
         "checkpoint": lambda: checkpoint_time.run("paper-real", robot, turns, device),
         "data": lambda: data_throughput.run(small.imitation.batch_size, turns),

@@ -21,6 +21,7 @@ from benchmarks import (
     data_memory,
     data_throughput,
     rollout_latency,
+    update_beside_peers,
     update_time,
 )
 from benchmarks.matrix_products import PlainProducts, Product, record_products, total_flops
@@ -58,6 +59,7 @@ def test_every_section_has_positive_times_and_ratios(
         return {
             "action_selection": lambda: action_selection.run(size, turns, "cpu"),
             "update_small": lambda: update_time.run("tiny", tiny, "≤ 4", turns, 3, "cpu"),
+            "update_peers": lambda: update_beside_peers.run({"tiny": tiny}, turns, (8, 8)),
             "checkpoint": lambda: checkpoint_time.run("tiny", tiny, turns, "cpu"),
             "data": lambda: data_throughput.run(8, turns, 2, 10),
             "data_images": lambda: data_images.run(tiny.model.chunk, turns, 2, 6, 4),
@@ -69,7 +71,7 @@ def test_every_section_has_positive_times_and_ratios(
 
     monkeypatch.setattr(command, "benchmarks", toy_benchmarks)
     sections = command.main(command.Options(turns=2, json=tmp_path / "result.json"))
-    assert [len(section.rows) for section in sections] == [7, 12, 3, 12, 8, 2, 4, 4, 3]
+    assert [len(section.rows) for section in sections] == [7, 12, 8, 3, 12, 8, 2, 4, 4, 3]
     spreads = [s for section in sections for row in section.rows for s in (row.ms, row.ratio) if s]
     assert all(0 < spread.low <= spread.median <= spread.high for spread in spreads)
     assert "no compiler" in sections[0].rows[-1].note

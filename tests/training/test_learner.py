@@ -22,22 +22,38 @@ from learner_updates import (
     weights,
     without_gradient,
 )
+from point_world import tiny_config
 from torch import nn
 
 from softflow.errors import NumericalError
 from softflow.models.action_selection import clamp_to_limit
+from softflow.models.critics.mlp_critic import MlpCriticConfig
+from softflow.models.policies.mlp_flow import MlpFlowConfig
 from softflow.sampling.chunk_batch import ChunkBatch
+from softflow.training.config import TrainingConfig
 from softflow.training.learner import frozen
+
+MLPS = tiny_config(
+    model=replace(
+        CONFIG.model,
+        policy=MlpFlowConfig(num_layers=3, hidden_dim=16),
+        critic=MlpCriticConfig(hidden_dim=16, depth=2),
+    )
+)
+of_every_kind = pytest.mark.parametrize(
+    "config", [pytest.param(CONFIG, id="transformers"), pytest.param(MLPS, id="MLPs")]
+)
 
 # ---- every gradient path reaches its parameters, and no other -----------------------------------
 
 
 @pytest.mark.slow
+@of_every_kind
 @pytest.mark.parametrize("update", [imitation, actor])
 def test_policy_updates_reach_the_whole_policy_and_nothing_else(
-    make_learner: LearnerMaker, make_batch: BatchMaker, update: Update
+    make_learner: LearnerMaker, make_batch: BatchMaker, update: Update, config: TrainingConfig
 ) -> None:
-    learner = make_learner()
+    learner = make_learner(config)
     policy, critic_, target = (
         weights(m) for m in (learner.policy, learner.critic, learner.target_critic)
     )
@@ -52,19 +68,21 @@ def test_policy_updates_reach_the_whole_policy_and_nothing_else(
 
 
 @pytest.mark.slow
+@of_every_kind
 def test_the_value_alone_reaches_the_whole_policy(
-    make_learner: LearnerMaker, make_batch: BatchMaker
+    make_learner: LearnerMaker, make_batch: BatchMaker, config: TrainingConfig
 ) -> None:
     """Without the imitation term the gradient comes through the chosen candidate."""
-    learner = make_learner()
+    learner = make_learner(config)
     pure_q(learner, make_batch())
     assert without_gradient(learner.policy) == []
 
 
+@of_every_kind
 def test_critic_update_reaches_both_critics_and_nothing_else(
-    make_learner: LearnerMaker, make_batch: BatchMaker
+    make_learner: LearnerMaker, make_batch: BatchMaker, config: TrainingConfig
 ) -> None:
-    learner = make_learner()
+    learner = make_learner(config)
     policy, critic_ = weights(learner.policy), weights(learner.critic)
     critic(learner, make_batch())
     assert without_gradient(learner.critic) == []

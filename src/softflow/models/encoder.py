@@ -34,6 +34,11 @@ class EncoderConfig(KindConfig):
         """The observation keys it reads, such as "observation.state"; batches hold no others."""
         raise NotImplementedError(f"{type(self).__name__} does not say which keys it reads")
 
+    @property
+    def least_tokens(self) -> int:
+        """Tokens of an observation, at least."""
+        return 1
+
     def __post_init__(self) -> None:
         self._require_at_least_one("encoder", "token_dim")
 

@@ -39,6 +39,11 @@ class KindConfig:
         """How many weights such a network has at least, for refusing what fits no memory."""
         return 0
 
+    @property
+    def weights_a_token_number(self) -> int:
+        """Weights beside those for every number of an observation's tokens, if read end to end."""
+        return 0
+
     def _require_at_least_one(self, sort: str, *names: str, most: int = MAX_WIDTH) -> None:
         """Raise ConfigError unless these sizes lie in [1, most]; `sort` is what messages say."""
         for name in names:

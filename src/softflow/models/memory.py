@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from softflow.errors import ConfigError
+from softflow.models.encoder import EncoderConfig
 from softflow.models.kinds import KindConfig
 
 BYTES = 4
@@ -37,15 +38,21 @@ def require_memory(needed_bytes: int, what: str) -> None:
 
 
 def require_memory_for_networks(
-    policy: KindConfig, critic: KindConfig, encoder: KindConfig, copies: int = 1
+    policy: KindConfig, critic: KindConfig, encoder: EncoderConfig, copies: int = 1
 ) -> None:
     """Raise if a policy, a critic and its target need more memory than this machine has.
 
     Raises:
         ConfigError: says how much is needed, and how much there is.
     """
-    critics = critic.least_parameters + encoder.least_parameters
-    networks = policy.least_parameters + encoder.least_parameters + critics
+    numbers = encoder.least_tokens * encoder.token_dim
+
+    def least(network: KindConfig) -> int:
+        read = numbers * network.weights_a_token_number
+        return network.least_parameters + read + encoder.least_parameters
+
+    critics = least(critic)
+    networks = least(policy) + critics
     require_memory(
         BYTES * (copies * networks + critics),
         f"networks of {networks:,} weights (model.policy, model.critic, model.encoder)",

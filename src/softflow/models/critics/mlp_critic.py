@@ -44,6 +44,11 @@ class MlpCriticConfig(CriticConfig):
         layers = (self.depth - 1) * self.hidden_dim**2
         return self.num_critics * (layers + self.hidden_dim * self.num_bins)
 
+    @property
+    def weights_a_token_number(self) -> int:
+        """The first layer of every member."""
+        return self.num_critics * self.hidden_dim
+
 
 class StackedLinear(nn.Module):
     """A linear layer for each of C members: [M, in] or [C, M, in] -> [C, M, out]."""

@@ -38,6 +38,11 @@ class StateMlpConfig(EncoderConfig):
         self._require_at_least_one("encoder", "hidden_dim", "state_tokens")
 
     @property
+    def least_tokens(self) -> int:
+        """Those of the state."""
+        return self.state_tokens
+
+    @property
     def least_parameters(self) -> int:
         """The last layer, which makes all tokens at once."""
         return self.hidden_dim * self.state_tokens * self.token_dim

@@ -60,6 +60,11 @@ class MlpFlowConfig(PolicyConfig):
         """The hidden layers of every coupling."""
         return self.num_layers * (self.depth - 1) * self.hidden_dim**2
 
+    @property
+    def weights_a_token_number(self) -> int:
+        """The first layer of every coupling."""
+        return self.num_layers * self.hidden_dim
+
 
 class MlpCoupling(nn.Module):
     """One affine coupling of the flattened chunk; see `coupling.Coupling` for what it promises.
