@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -351,6 +354,33 @@ def test_a_warning_is_shown_without_the_line_of_source(tmp_path: Path) -> None:
     assert len(lines) == 1
     assert lines[0].startswith(f"careful: '{store}': action components 0, 1 are constant")
     assert "UserWarning" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EBADF, errno.EAGAIN, errno.EDQUOT])
+def test_a_terminal_or_log_that_is_gone_is_told_of(
+    dataset: Path,
+    number: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refused(_: str) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.stdout, "write", refused)
+        assert main(["data", "inspect", str(dataset)]) == 2
+    assert os.strerror(number) in capsys.readouterr().err
+
+
+def test_who_reads_no_further_is_not_told_that_all_went_well(dataset: Path) -> None:
+    """`softflow data inspect STORE | head -0 && echo done`."""
+    command = [sys.executable, "-m", "softflow", "data", "inspect", str(dataset)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert ended.returncode == 128 + signal.SIGPIPE
+    assert b"Traceback" not in ended.stderr
 
 
 def test_report_needs_a_run(softflow: Say, tmp_path: Path) -> None:

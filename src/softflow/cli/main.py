@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -61,12 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # `softflow demo --help | head`: nobody reads on, and Python must not flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
+        if error.errno is None:
             raise
         say(f"\nsoftflow: {_file_problem(error)}", to_errors=True)
         return 2
-    return 0
 
 
 def _warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> str:
