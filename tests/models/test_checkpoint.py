@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +124,17 @@ def test_without_a_link_the_newest_folder_counts(tmp_path: Path, link: str) -> N
     (tmp_path / ".tmp-000003" / MANIFEST).write_text("{}")
     (tmp_path / "zzz_not_a_checkpoint").mkdir()
     assert last_checkpoint(tmp_path) == tmp_path / "000002"
+
+
+def test_a_copy_that_made_a_folder_of_the_link_goes_on(tmp_path: Path) -> None:
+    """As `cp -rL` and archives without links do."""
+    first = write_checkpoint(tmp_path, "000001", small_parts())
+    (tmp_path / LAST).unlink()
+    shutil.copytree(first, tmp_path / LAST)
+    assert_equal(read_checkpoint(tmp_path / LAST), small_parts())
+    write_checkpoint(tmp_path, "000002", small_parts(2))
+    assert names_in(tmp_path) == ["000001", "000002", LAST]
+    assert_equal(read_checkpoint(tmp_path / LAST), small_parts(2))
 
 
 def test_the_same_name_is_replaced(tmp_path: Path) -> None:

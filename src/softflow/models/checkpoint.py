@@ -307,5 +307,8 @@ def _point_last_to(root: Path, name: str) -> None:
     temp = root / f".tmp-{LAST}"
     temp.unlink(missing_ok=True)
     temp.symlink_to(name)
+    if (root / LAST).is_dir() and not (root / LAST).is_symlink():
+        # A copy of the run that followed links (cp -rL, a zip file) made a folder of it.
+        (root / LAST).rename(root / f"{LAST}{REPLACED}")
     temp.replace(root / LAST)
     sync_to_disk(root)
