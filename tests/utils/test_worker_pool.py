@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,9 @@ def work(job: tuple[Path, str]) -> str:
     (folder / f"began-{name}-{time.monotonic_ns()}").touch()
     if what == "answer":
         return what
+    if what == "hang at the end":
+        at_end(lambda: ((folder / f"began-closing-{os.getpid()}").touch(), time.sleep(1000)))
+        return what
     if what == "hang":
         time.sleep(1000)
     if what == "hang for good":
@@ -41,6 +45,11 @@ def work(job: tuple[Path, str]) -> str:
 
 def began(folder: Path, what: str) -> list[Path]:
     return list(folder.glob(f"began-{what}-*"))
+
+
+def alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
 
 
 def closed(folder: Path) -> set[str]:
@@ -90,6 +99,30 @@ def test_whoever_hangs_is_ended(tmp_path: Path, what: str, monkeypatch: pytest.M
     pool.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert time.monotonic() - started_s < 15
     assert len(closed(tmp_path)) == (what == "hang"), "what can still close, does"
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_what_hangs_while_it_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_pool, "PATIENCE_S", 1.0)
+    pool = WorkerPool(1)
+    assert list(pool.map(work, [(tmp_path, "hang at the end")])) == ["hang at the end"]
+
+    def press() -> None:
+        wait_for(lambda: bool(began(tmp_path, "closing")))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    started_s = time.monotonic()
+    try:
+        threading.Thread(target=press).start()
+        with pytest.raises(KeyboardInterrupt):
+            pool.__exit__(None, None, None)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - started_s < 15
+    assert not alive(int(began(tmp_path, "closing")[0].name.split("-")[2]))
 
 
 @pytest.mark.slow

@@ -75,7 +75,12 @@ class WorkerPool:
         if kind is not None:
             self._stopped.value = self._num_calls
             self._end_whoever_hangs()
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        try:
+            # A robot may take its time to close; who does not want to wait presses Ctrl-C.
+            self._executor.shutdown(wait=True, cancel_futures=True)
+        except KeyboardInterrupt:
+            self._end_whoever_hangs()
+            raise
 
     def _end_whoever_hangs(self) -> None:
         """A driver that never answers must not keep its user from leaving."""
