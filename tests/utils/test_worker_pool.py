@@ -28,7 +28,12 @@ def work(job: tuple[Path, str]) -> str:
     if what == "answer":
         return what
     if what == "hang at the end":
-        at_end(lambda: ((folder / f"began-closing-{os.getpid()}").touch(), time.sleep(1000)))
+
+        def closing() -> None:
+            (folder / f"began-closing-{os.getpid()}").touch()
+            time.sleep(1000)
+
+        at_end(closing)
         return what
     if what == "hang":
         time.sleep(1000)
