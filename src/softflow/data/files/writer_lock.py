@@ -39,11 +39,12 @@ class WriterLock:
     def __init__(self, folder: Path, name: str = "writer.lock", what: str = "store") -> None:
         self._path, self._what = folder / name, what
         require_regular(self._path)
-        if self._path.is_symlink():
-            raise StoreError(
-                f"'{self._path}' is a link; what it leads to would be overwritten. Remove the link."
-            )
         try:
+            if self._path.is_symlink():
+                raise StoreError(
+                    f"'{self._path}' is a link; what it leads to would be overwritten. Remove the "
+                    "link."
+                )
             # Unbuffered, so that closing it on a full disk has nothing left to write.
             self._file = self._path.open("a+b", buffering=0)
         except OSError as error:
