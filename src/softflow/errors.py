@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class SoftflowError(Exception):
     """Base of every error that softflow raises on purpose."""
@@ -45,6 +47,13 @@ class NetworkContractError(SoftflowError):
 
 class NumericalError(SoftflowError):
     """A NaN or infinity appeared in training; the message names the dump to replay."""
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what lies behind it: closing what could not be opened raises again."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def brief(error: BaseException, longest: int = 300) -> str:

@@ -243,43 +243,27 @@ def demo() -> TrainingConfig:
 
 def softflow_plus() -> TrainingConfig:
     """What learns fastest on state tasks here: MLPs instead of transformers, a nearer horizon, and
-    many cheap updates. Measured against other methods in docs/results.md.
+    many cheap updates. Its first runs are in docs/experiment_log.md.
     """
+    base = small()
     return replace(
-        small(),
-        model=ModelConfig(
-            chunk=ChunkSpec(chunk_length=5, execution_horizon=5),
+        base,
+        model=replace(
+            base.model,
             policy=MlpFlowConfig(),
             encoder=StateMlpConfig(token_dim=256, hidden_dim=256, state_tokens=1),
             critic=MlpCriticConfig(),
         ),
         discount=0.99,
-        imitation=StageConfig(
-            num_updates=4_000,
-            batch_size=128,
-            learning_rate=1e-3,
-            dropout=0.1,
-            learning_rate_decay=1.0,
+        imitation=replace(base.imitation, num_updates=4_000),
+        critic_warmup=replace(base.critic_warmup, num_updates=2_500, learning_rate=3e-4),
+        offline_rl=replace(
+            base.offline_rl, num_updates=1_000, learning_rate=3e-4, target_candidates=1
         ),
-        critic_warmup=CriticStageConfig(
-            num_updates=2_500, batch_size=256, learning_rate=3e-4, dropout=0.1
-        ),
-        offline_rl=RLConfig(
-            num_updates=1_000,
-            batch_size=128,
-            learning_rate=3e-4,
-            dropout=0.1,
-            bc_coef=0.1,
-            actor_candidates=1,
-            target_candidates=1,
-        ),
-        online_rl=OnlineConfig(
+        online_rl=replace(
+            base.online_rl,
             num_updates=400,
-            batch_size=128,
             learning_rate=3e-4,
-            dropout=0.1,
-            bc_coef=0.1,
-            actor_candidates=1,
             target_candidates=1,
             num_rounds=20,
             episodes_per_round=5,

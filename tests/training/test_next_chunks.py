@@ -12,8 +12,8 @@ from point_world import tiny_config
 
 from softflow.sampling.chunk_sampler import ChunkSampler
 from softflow.training.learner import Learner
-from softflow.training.next_chunks import CHUNKS_A_WINDOW, NextChunks
 from softflow.training.run import Run
+from softflow.training.updates.next_chunks import CHUNKS_A_WINDOW, NextChunks
 from softflow.utils.progress import SilentProgress
 
 RunMaker = Callable[..., Run]

@@ -12,12 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.console import Console
 
 from softflow.cli.data_options import Filter, Inspect, Merge, Plot, Relabel, Stats, Validate
 from softflow.cli.format_commands import EXPORTS, IMPORTS, run_export, run_import
-from softflow.cli.option_types import OPTION_TYPES
+from softflow.cli.option_types import parsed
 from softflow.cli.targets import require_result_file, require_store_folder
 from softflow.cli.words import (
     asks_for_help,
@@ -85,20 +84,7 @@ def run(words: list[str]) -> int:
         options, do = COMMANDS[name]
         # Behind a list of stores tyro's help would have nothing to say.
         rest = ["--help"] if {"-h", "--help"} & set(rest) else rest
-        # A switch is off unless named: no --no-write in the help.
-        config = (tyro.conf.FlagCreatePairsOff,)
-        return (
-            do(
-                tyro.cli(
-                    options,
-                    args=rest,
-                    prog=f"softflow data {name}",
-                    config=config,
-                    registry=OPTION_TYPES,
-                )
-            )
-            or 0
-        )
+        return do(parsed(options, f"softflow data {name}", rest)) or 0
     except KeyboardInterrupt:
         say(f"\nStopped. {_AFTER_A_STOP.get(name, _NOTHING_WRITTEN)}", to_errors=True)
         return 130

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tyro
 from rich.console import Console
 
 from softflow.cli.format_options import (
@@ -24,7 +23,7 @@ from softflow.cli.format_options import (
     ImportRobomimic,
     ImportRosbag,
 )
-from softflow.cli.option_types import OPTION_TYPES
+from softflow.cli.option_types import parsed
 from softflow.cli.targets import require_outside_stores, require_store_folder
 from softflow.cli.words import (
     asks_for_help,
@@ -59,7 +58,7 @@ def run_import(words: list[str]) -> int:
         return 0
     require_command(words[0], IMPORTS, "data import ")
     kind, open_source = IMPORTS[words[0]]
-    options = _parsed(kind, f"softflow data import {words[0]}", words[1:])
+    options = parsed(kind, f"softflow data import {words[0]}", words[1:])
     with needed_packages(), ConsoleProgress(Console(stderr=True)) as progress:
         if isinstance(options, ImportRosbag) and options.report:
             say(_recording_reports(options, progress))
@@ -153,20 +152,13 @@ def run_export(words: list[str]) -> int:
         return 0
     require_command(words[0], EXPORTS, "data export ")
     kind, write = EXPORTS[words[0]]
-    options = _parsed(kind, f"softflow data export {words[0]}", words[1:])
+    options = parsed(kind, f"softflow data export {words[0]}", words[1:])
     store = EpisodeStore.open(options.store)
     require_outside_stores(options.out.parent, "OUT", options.out)
     with needed_packages(), ConsoleProgress(Console(stderr=True)) as progress:
         write(options, store, progress)
     say(f"{options.out}: {len(store)} episodes")
     return 0
-
-
-def _parsed(kind: type, prog: str, words: list[str]) -> Any:
-    # A switch is off unless named: no --no-whole in the help.
-    return tyro.cli(
-        kind, args=words, prog=prog, config=(tyro.conf.FlagCreatePairsOff,), registry=OPTION_TYPES
-    )
 
 
 def _imported_line(out: Path, number: int) -> str:

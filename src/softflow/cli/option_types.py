@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from softflow.errors import ConfigError
@@ -51,6 +53,12 @@ def named_path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None
         is_instance=lambda value: isinstance(value, Path),
         str_from_instance=lambda value: [str(value)],
     )
+
+
+def parsed(kind: type, prog: str, words: list[str]) -> Any:
+    """The options of a command, of class `kind`; a switch is off unless named: no --no-write."""
+    config = (tyro.conf.FlagCreatePairsOff,)
+    return tyro.cli(kind, args=words, prog=prog, config=config, registry=OPTION_TYPES)
 
 
 def _parse_path(words: list[str]) -> Path:

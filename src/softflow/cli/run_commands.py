@@ -29,10 +29,7 @@ from softflow.models.kinds import Kinds
 from softflow.models.policy import POLICIES
 from softflow.pages.run_report import write_report
 from softflow.presets import preset
-from softflow.training.config import (
-    STAGES,
-    TrainingConfig,
-)
+from softflow.training.config import STAGES, TrainingConfig
 from softflow.training.evaluation import EvaluationPlan, evaluate
 from softflow.training.learner import usable_device
 from softflow.training.persistence import read_run_facts

@@ -78,23 +78,23 @@ class EpisodeFacts:
 
 
 MAX_NUMBER = 1e15
-"""Larger ones are no result of anything."""
-_Number = Annotated[float, msgspec.Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
-_Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+"""Larger ones are no result of anything, and leave every chart."""
+Number = Annotated[float, msgspec.Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 
 
 class _Numbers(msgspec.Struct):
-    value: _Number | None
-    low: _Number | None
-    high: _Number | None
-    num_episodes: _Count
+    value: Number | None
+    low: Number | None
+    high: Number | None
+    num_episodes: Count
 
 
 class _Rate(msgspec.Struct):
-    success_rate: _Number
-    interval_low: _Number
-    interval_high: _Number
-    num_episodes: _Count
+    success_rate: Number
+    interval_low: Number
+    interval_high: Number
+    num_episodes: Count
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from softflow.envs.contract import action_box, dict_space
+from softflow.envs.contract import Observation, action_box, dict_space
 from softflow.envs.profiles import StepOutcome
 from softflow.errors import EnvironmentContractError
 
-Observation = dict[str, np.ndarray]
 _MOST = float(np.finfo(np.float32).max)
 
 

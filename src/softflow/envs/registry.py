@@ -100,9 +100,7 @@ def make_env(env_id: str, *, image_size: tuple[int, int] | None = None) -> Robot
     if ":" in env_id:
         require_trusted_env(env_id)
         return _require_env(_imported(env_id, f"the environment {env_id!r}")(), env_id)
-    match = re.fullmatch(r"(?P<family>.+?)(?:-task(?P<task>\d+))?", env_id)
-    family = match["family"] if match else env_id
-    task = int(match["task"]) if match and match["task"] else None
+    family, task = _family_and_task(env_id)
     return _require_env(_factory(family, env_id)(family, task, image_size), env_id)
 
 
@@ -112,7 +110,7 @@ def require_known_env(env_id: str) -> None:
     Raises:
         ConfigError: nobody does; names the nearest ones.
     """
-    family = env_id.rpartition("-task")[0] or env_id
+    family, _ = _family_and_task(env_id)
     if ":" not in env_id and not {env_id, family} & set(registered_families()):
         raise _unknown(family, env_id)
 
@@ -125,6 +123,13 @@ def require_trusted_env(env_id: str) -> None:
     """
     if ":" in env_id:
         require_trusted(env_id, "the environment of this data", "--env")
+
+
+def _family_and_task(env_id: str) -> tuple[str, int | None]:
+    """ "cube-single-task2" -> ("cube-single", 2)."""
+    match = re.fullmatch(r"(?P<family>.+?)(?:-task(?P<task>\d+))?", env_id)
+    family = match["family"] if match else env_id
+    return family, int(match["task"]) if match and match["task"] else None
 
 
 def _factory(family: str, env_id: str) -> EnvFactory:

@@ -53,6 +53,18 @@ class KindConfig:
             if value > most:
                 raise ConfigError(f"{sort}.{name} is {value}; it must be at most {most:,}")
 
+    def _require_rate(self, sort: str, name: str) -> None:
+        """Raise ConfigError unless this share lies in [0, 1)."""
+        value = getattr(self, name)
+        if not 0 <= value < 1:
+            raise ConfigError(f"{sort}.{name} is {value}; it must lie in [0, 1)")
+
+    def _require_seed(self, sort: str, name: str) -> None:
+        """Raise ConfigError unless a generator takes this seed."""
+        value = getattr(self, name)
+        if not 0 <= value < 2**63:
+            raise ConfigError(f"{sort}.{name} is {value}; it must lie in [0, 2**63)")
+
 
 class Kinds(Generic[Base]):
     """The classes of one sort; each has its configuration in the attribute `Config`.

@@ -6,11 +6,10 @@ of after minutes of swapping. What passes may still be too large.
 
 from __future__ import annotations
 
-import os
-
 from softflow.errors import ConfigError
 from softflow.models.encoder import EncoderConfig
 from softflow.models.kinds import KindConfig
+from softflow.utils.machine import memory_bytes
 
 BYTES = 4
 """Of a float32."""
@@ -29,7 +28,7 @@ def require_memory(needed_bytes: int, what: str) -> None:
     Raises:
         ConfigError: says how much is needed, and how much there is.
     """
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    there = memory_bytes()
     if needed_bytes > there:
         raise ConfigError(
             f"{what} would need more than {needed_bytes // _GIB:,} GiB of memory, and this machine "

@@ -13,7 +13,14 @@ import numpy as np
 
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.measures import EpisodeFacts, Measured, measures_of
+from softflow.data.measures import (
+    MAX_NUMBER,
+    Count,
+    EpisodeFacts,
+    Measured,
+    Number,
+    measures_of,
+)
 from softflow.data.task_profile import Measure
 from softflow.errors import SoftflowError, StoreError
 from softflow.utils.documents import misfit
@@ -30,11 +37,7 @@ STAGES: dict[str, str] = {
 """The stages in their order (paper IV-D, Alg. 3), with the names shown to people."""
 
 
-MAX_NUMBER = 1e15
-"""Larger ones are no result of anything, and leave every chart."""
-Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Number = Annotated[float, msgspec.Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
 _T = TypeVar("_T")
 _Staged = TypeVar("_Staged", "Evaluation", "Video")
 

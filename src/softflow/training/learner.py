@@ -25,7 +25,6 @@ from softflow.training.config import (
     StageConfig,
     TrainingConfig,
 )
-from softflow.training.finite_watch import FiniteWatch
 from softflow.training.losses import (
     Metrics,
     actor_loss,
@@ -33,7 +32,8 @@ from softflow.training.losses import (
     critic_loss,
     imitation_loss,
 )
-from softflow.training.next_chunks import NextChunks
+from softflow.training.updates.finite_watch import FiniteWatch
+from softflow.training.updates.next_chunks import NextChunks
 
 
 def build_policy(config: ModelConfig, inputs: ModelInputs) -> ChunkPolicy:

@@ -74,10 +74,20 @@ def learned_from(run: Path) -> dict[str, Any]:
     }
 
 
-def changed_data(run: Path, offline: EpisodeStore, online: EpisodeStore | None) -> list[str]:
+def changed_data(
+    run: Path,
+    offline: EpisodeStore,
+    online: EpisodeStore | None,
+    known: Sequence[str] | None = None,
+) -> list[str]:
     """What has changed in the episodes that the last checkpoint learned from; a line each.
 
     Runs of softflow 0.1 do not know what they have learned from: the data of now count.
+
+    Args:
+        run: the run folder.
+        offline, online: its data as they are now.
+        known: the fingerprints of the offline ones; None: they are taken here.
 
     Raises:
         CheckpointError: the checkpoint is damaged.
@@ -89,7 +99,7 @@ def changed_data(run: Path, offline: EpisodeStore, online: EpisodeStore | None) 
     _, _, position = read_run_facts(checkpoint)
     lines: list[str] = []
     if OFFLINE in position:
-        now = fingerprints(offline, range(len(offline)))
+        now = fingerprints(offline, range(len(offline))) if known is None else known
         lines += [f"{offline.path}: {line}" for line in changes(position[OFFLINE], now)]
     if online is not None and ONLINE in position:
         learned = position[ONLINE]
@@ -98,13 +108,18 @@ def changed_data(run: Path, offline: EpisodeStore, online: EpisodeStore | None) 
     return lines
 
 
-def require_same_data(run: Path, offline: EpisodeStore, online: EpisodeStore | None) -> None:
+def require_same_data(
+    run: Path, offline: EpisodeStore, known: Sequence[str], online: EpisodeStore
+) -> None:
     """Raise if a run would go on with other episodes, or other labels, than it learned from.
+
+    Args:
+        run, offline, online, known: as in `changed_data`.
 
     Raises:
         DataError: it would; names what changed.
     """
-    if lines := changed_data(run, offline, online):
+    if lines := changed_data(run, offline, online, known):
         raise DataError(f"{run} has learned from other data:\n  " + "\n  ".join(lines) + RESTORE)
 
 

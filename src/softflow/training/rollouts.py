@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -182,14 +182,14 @@ class _Recording:
         self._actions: list[np.ndarray] = []
         self._rewards: list[float] = []
         self._events = EventRecorder(declared_profile(env))
-        self._terminated = self._truncated = self._success = False
+        self._outcome = StepOutcome(0.0, terminated=False, truncated=False, success=False)
         if render_every:
             self._add_frame()
 
     @property
     def is_over(self) -> bool:
         """Whether the episode has ended."""
-        return self._terminated or self._truncated
+        return self._outcome.terminated or self._outcome.truncated
 
     def add(self, action: np.ndarray, answer: StepAnswer) -> None:
         """One control step."""
@@ -197,11 +197,11 @@ class _Recording:
         self._observations.append(answer.observation)
         self._actions.append(action)
         self._rewards.append(outcome.reward)
-        self._terminated = outcome.terminated
-        self._truncated = outcome.truncated and not outcome.terminated
-        # Declared events may take a success back: everything was done, then the cube fell.
-        self._success = outcome.success
-        self._check(step, outcome.reward, answer.info)
+        # Gymnasium's own time limit may say both; an episode ends one way. And declared events may
+        # take a success back: everything was done, then the cube fell.
+        truncated = outcome.truncated and not outcome.terminated
+        self._outcome = replace(outcome, truncated=truncated)
+        self._check(step, answer.info)
         if self._render_every and ((step + 1) % self._render_every == 0 or self.is_over):
             self._add_frame()
 
@@ -218,12 +218,11 @@ class _Recording:
             )
         self._frames.append(frame.copy())
 
-    def _check(self, step: int, reward: float, info: dict[str, Any]) -> None:
+    def _check(self, step: int, info: dict[str, Any]) -> None:
         """An episode that breaks the contract is no data, and one that does not end, no episode."""
         where = f"control step {step} of the episode with seed {self._seed}"
         names = self._events.add(step, info, where)
-        outcome = StepOutcome(reward, self._terminated, self._truncated, self._success)
-        check_outcome(outcome, self._events, names, where)
+        check_outcome(self._outcome, self._events, names, where)
         if step + 1 >= self._env.max_episode_steps and not self.is_over:
             raise EnvironmentContractError(
                 f"{where}: the episode goes on, but max_episode_steps is "
@@ -240,9 +239,9 @@ class _Recording:
             observations=observations,
             actions=np.stack(self._actions),
             rewards=np.asarray(self._rewards, dtype=np.float32),
-            terminated=self._terminated,
-            truncated=self._truncated,
-            success=self._success,
+            terminated=self._outcome.terminated,
+            truncated=self._outcome.truncated,
+            success=self._outcome.success,
             metadata=metadata | {"seed": self._seed} | self._events.metadata(),
         )
         return RolloutResult(episode, np.stack(self._frames) if self._frames else None)

@@ -41,7 +41,6 @@ from softflow.training.config import (
 )
 from softflow.training.evaluation import EvaluationPlan, evaluate, reported
 from softflow.training.learner import Learner
-from softflow.training.next_chunks import NextChunks
 from softflow.training.provenance import (
     OFFLINE,
     ONLINE,
@@ -51,6 +50,7 @@ from softflow.training.provenance import (
 from softflow.training.rollouts import RolloutPool
 from softflow.training.run_folder import Position, RunFolder
 from softflow.training.training_data import TrainingData
+from softflow.training.updates.next_chunks import NextChunks
 from softflow.utils.progress import ProgressReporter
 
 LOG_EVERY_UPDATES = 25
@@ -103,7 +103,8 @@ class Run:
             self.online = OnlineExperience(
                 folder / "online", self.spec, config.model.chunk, self.data.image_keys
             )
-            require_same_data(folder, self.data.store, self.online.store)
+            known = self.data.fingerprints
+            require_same_data(folder, self.data.store, known, self.online.store)
             self._restore()
         except BaseException:
             self.files.close()

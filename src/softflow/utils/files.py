@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from softflow.errors import DataError, SoftflowError, StoreError, brief
+from softflow.errors import DataError, SoftflowError, StoreError, brief, causes
 from softflow.utils.documents import MAX_DOCUMENT_BYTES, parse_json
 
 TEMP_SUFFIX = ".tmp"
@@ -69,11 +69,7 @@ def _put_in_place(temp: Path, path: Path, new: bool) -> None:
 
 def _refusal(error: BaseException | None) -> OSError | MemoryError | None:
     """What the system refused, if that lies behind an error."""
-    while error is not None:
-        if isinstance(error, (OSError, MemoryError)):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
+    return next((e for e in causes(error) if isinstance(e, (OSError, MemoryError))), None)
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -105,12 +106,13 @@ class WorkerPool:
         """
         number = self._num_calls
         self._num_calls += 1
-        futures: list[Future[Result]] = []
+        futures: deque[Future[Result]] = deque()
         try:
             for item in items:
                 futures.append(self._executor.submit(_work, number, function, item))
-            for place, future in enumerate(futures):
-                yield _result(future, futures[place + 1 :])
+            # What was given away is kept no longer: an episode with cameras is large.
+            while futures:
+                yield _result(futures.popleft(), futures)
         except BrokenProcessPool as error:
             raise SoftflowError(
                 "a worker process died (out of memory, or killed); everything finished so far is "
@@ -123,7 +125,7 @@ class WorkerPool:
                 future.cancel()
 
 
-def _result(future: Future[Result], others: list[Future[Result]]) -> Result:
+def _result(future: Future[Result], others: Iterable[Future[Result]]) -> Result:
     """What a piece of work gave; if it gave up because another one failed, that one's error."""
     try:
         return future.result()
@@ -132,7 +134,7 @@ def _result(future: Future[Result], others: list[Future[Result]]) -> Result:
     raise reason
 
 
-def _faults(futures: list[Future[Any]]) -> Iterator[BaseException]:
+def _faults(futures: Iterable[Future[Any]]) -> Iterator[BaseException]:
     """Errors of the work that ran, other than of giving up."""
     for future in futures:
         error = None if future.cancel() else future.exception()

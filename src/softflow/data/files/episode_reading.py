@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from softflow.data.files.limits import EPISODE_LIMIT_VARIABLE, GIB, episode_bytes
-from softflow.errors import StoreError, brief
+from softflow.errors import StoreError, brief, causes
 from softflow.utils.files import require_regular
 
 Result = TypeVar("Result")
@@ -102,7 +102,7 @@ def _verdict(path: Path, error: Exception) -> StoreError:
         if _refusal(flaw):
             return _undecided(path, flaw)
         return damaged(path, brief(flaw))
-    if all(isinstance(cause, _MISFITS) for cause in _chain(error)) and not _refusal(error):
+    if all(isinstance(cause, _MISFITS) for cause in causes(error)) and not _refusal(error):
         return damaged(path, brief(error))
     return _undecided(path, error)
 
@@ -150,14 +150,7 @@ def _undecided(path: Path, error: Exception) -> StoreError:
 
 def _refusal(error: Exception) -> OSError | MemoryError | None:
     """What the system refused, if that is behind an error; other OSErrors carry no number."""
-    for cause in _chain(error):
+    for cause in causes(error):
         if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno):
             return cause
     return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what lies behind it: closing what could not be opened raises again."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

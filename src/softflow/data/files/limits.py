@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 
 from softflow.errors import ConfigError, DataError
+from softflow.utils.machine import memory_bytes
 
 GIB = 1024**3
 MIB = 1024**2
@@ -33,8 +34,7 @@ def episode_bytes() -> int:
     """
     text = os.environ.get(EPISODE_LIMIT_VARIABLE, "")
     if not text:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return min(MAX_EPISODE_BYTES, int(memory * MAX_EPISODE_SHARE))
+        return min(MAX_EPISODE_BYTES, int(memory_bytes() * MAX_EPISODE_SHARE))
     try:
         limit = float(text)
     except ValueError:

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from softflow.errors import ConfigError
 from softflow.models.critic import ChunkCritic, CriticConfig
 from softflow.models.kinds import MAX_LAYERS
 
@@ -35,8 +34,7 @@ class MlpCriticConfig(CriticConfig):
         super().__post_init__()
         self._require_at_least_one("critic", "hidden_dim")
         self._require_at_least_one("critic", "depth", most=MAX_LAYERS)
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"critic.dropout is {self.dropout}; it must lie in [0, 1)")
+        self._require_rate("critic", "dropout")
 
     @property
     def least_parameters(self) -> int:

@@ -51,8 +51,7 @@ class TransformerCriticConfig(CriticConfig):
             raise ConfigError(
                 f"critic.dim {self.dim} must be a multiple of critic.num_heads {self.num_heads}"
             )
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"critic.dropout is {self.dropout}; it must lie in [0, 1)")
+        self._require_rate("critic", "dropout")
 
     @property
     def least_parameters(self) -> int:

@@ -44,8 +44,7 @@ class FlowConfig(PolicyConfig):
     def __post_init__(self) -> None:
         self._require_at_least_one("flow", "dim", "num_heads", "mlp_dim", "head_hidden_dim")
         self._require_at_least_one("flow", "num_layers", most=MAX_LAYERS)
-        if not 0 <= self.split_seed < 2**63:
-            raise ConfigError(f"flow.split_seed is {self.split_seed}; it must lie in [0, 2**63)")
+        self._require_seed("flow", "split_seed")
         if self.dim % (2 * self.num_heads):
             raise ConfigError(
                 f"flow.dim {self.dim} must be a multiple of 2 x flow.num_heads "

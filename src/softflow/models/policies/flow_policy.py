@@ -1,9 +1,8 @@
 """The normalizing-flow policy over action chunks (paper IV-B, Alg. 1, App. C1).
 
 `ActionFlow` is the conditional density on its own, whatever its couplings are; `FlowPolicy` is the
-policy around it. Actions
-inside the flow are normalised (data range at +-0.9), likelihoods are in nats of those units, summed
-over the chunk.
+policy around it. Actions inside the flow are normalised (data range at +-0.9), likelihoods are in
+nats of those units, summed over the chunk.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from softflow.errors import ConfigError
 from softflow.models.kinds import MAX_LAYERS
 from softflow.models.policies.bijections import (
     draw_splits,
@@ -45,8 +44,7 @@ class MlpFlowConfig(PolicyConfig):
     def __post_init__(self) -> None:
         self._require_at_least_one("mlp_flow", "hidden_dim")
         self._require_at_least_one("mlp_flow", "num_layers", "depth", most=MAX_LAYERS)
-        if not 0 <= self.split_seed < 2**63:
-            raise ConfigError(f"mlp_flow.split_seed is {self.split_seed}; must lie in [0, 2**63)")
+        self._require_seed("mlp_flow", "split_seed")
 
     def couplings(
         self, chunk_length: int, action_dim: int, num_tokens: int, token_dim: int
