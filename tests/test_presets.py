@@ -109,6 +109,7 @@ NOT_OF_THE_PAPER = {
     "model.policy.split_seed",
     "model.encoder.hidden_dim",
     "model.encoder.state_tokens",
+    "critic_warmup.converged_within",  # 0: the paper counts updates
     "offline_rl.imitates",
     "online_rl.imitates",
     # The paper's critic reads the whole chunk, of data where E = H; see the guide's deviations.

@@ -81,18 +81,26 @@ class MeasuredRun(Run):
 
     job: Job
     clock: CpuClock
+    done: dict[str, int]
+    """Updates of the stages behind, which may end before their number of updates."""
 
     def updates(
-        self, stage: StageName, config: StageConfig, first: int, stop: int
+        self,
+        stage: StageName,
+        config: StageConfig,
+        first: int,
+        stop: int,
+        until: Callable[[], bool] = lambda: False,
     ) -> Iterator[int]:
         """As in any run, timed."""
-        for update in super().updates(stage, config, first, stop):
+        for update in super().updates(stage, config, first, stop, until):
             with self.clock.timed("update"):
                 yield update
 
     def save(self, *, wait: bool = True) -> Path:
         """As in any run; CPU time so far is kept beside."""
-        write_json(_cost_file(self.folder), {"spent_s": self.clock.spent_s})
+        kept = {"spent_s": self.clock.spent_s, "updates": self.done}
+        write_json(_cost_file(self.folder), kept)
         return super().save(wait=wait)
 
     def evaluate(self, label: str, stage: StageName, num_episodes: int) -> None:
@@ -110,12 +118,11 @@ class MeasuredRun(Run):
                 self.progress.say(in_words(row))
 
     def _progress(self) -> Progress:
-        config, position = self.config, self.position
-        stages = (config.imitation, config.critic_warmup, config.offline_rl)
+        position = self.position
         online = position.update_step if position.stage == "online_rl" else 0
         summaries = self.online.store.summaries()
         return Progress(
-            offline_updates=sum(stage.num_updates for stage in stages),
+            offline_updates=sum(self.done.values()),
             online_updates=online,
             online_episodes=len(self.online),
             robot_steps=self.online.robot_steps,
@@ -142,14 +149,17 @@ def run_softflow(job: Job, config: TrainingConfig, reporter: ProgressReporter) -
         config, seed=job.seed, online_rl=online, eval_episodes=1, round_eval_episodes=1
     )
     cost = _cost_file(job.folder)
-    clock = CpuClock(read_object(cost)["spent_s"] if cost.exists() else 0.0)
+    kept: dict[str, Any] = read_object(cost) if cost.exists() else {"spent_s": 0.0, "updates": {}}
+    clock = CpuClock(kept["spent_s"])
     run = MeasuredRun(job.folder, config, job.store, TimedPool(clock), reporter, stages=STAGES)
-    run.job, run.clock = job, clock
+    run.job, run.clock, run.done = job, clock, kept["updates"]
     try:
         for stage in STAGES:
             if not run.position.is_past(stage):
                 STAGE_FUNCTIONS[stage](run)
                 run.position.enter(stage)
+                if stage != "online_rl":
+                    run.done[stage] = run.position.update_step
                 run.evaluate(stage, stage, job.eval_episodes)
                 run.save()
     finally:

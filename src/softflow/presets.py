@@ -17,12 +17,12 @@ from softflow.models.encoders.state_mlp import StateMlpConfig
 from softflow.models.policies.coupling import FlowConfig
 from softflow.models.policies.mlp_flow import MlpFlowConfig
 from softflow.training.config import (
-    CriticStageConfig,
     ModelConfig,
     OnlineConfig,
     RLConfig,
     StageConfig,
     TrainingConfig,
+    WarmupConfig,
 )
 
 
@@ -73,7 +73,7 @@ def paper_sim() -> TrainingConfig:
             dropout=0.5,  # App. C2: policy initialisation
             learning_rate_decay=0.0,  # silent: none is mentioned
         ),
-        critic_warmup=CriticStageConfig(
+        critic_warmup=WarmupConfig(
             num_updates=5_000,  # silent; V-B, App. C2: scissors
             batch_size=48,  # silent; App. C2: scissors, RL
             learning_rate=2e-4,  # App. C2: RL
@@ -141,7 +141,7 @@ def paper_real() -> TrainingConfig:
             dropout=0.2,  # App. C2: policy initialisation of real-world experiments
             learning_rate_decay=0.0,  # silent: none is mentioned
         ),
-        critic_warmup=CriticStageConfig(
+        critic_warmup=WarmupConfig(
             num_updates=5_000,  # V-B, App. C2: scissors
             batch_size=48,  # App. C2: scissors, all RL stages
             learning_rate=2e-4,  # App. C2: RL
@@ -206,7 +206,7 @@ def small() -> TrainingConfig:
             dropout=0.1,
             learning_rate_decay=1.0,
         ),
-        critic_warmup=CriticStageConfig(
+        critic_warmup=WarmupConfig(
             num_updates=1_200, batch_size=256, learning_rate=7e-4, dropout=0.1
         ),
         offline_rl=RLConfig(

@@ -24,12 +24,12 @@ from softflow.models.critics.transformer_critic import TransformerCriticConfig
 from softflow.models.encoders.state_mlp import StateMlpConfig
 from softflow.models.policies.coupling import FlowConfig
 from softflow.training.config import (
-    CriticStageConfig,
     ModelConfig,
     OnlineConfig,
     RLConfig,
     StageConfig,
     TrainingConfig,
+    WarmupConfig,
 )
 from softflow.training.persistence import load_selector
 from softflow.training.rollouts import RolloutPool, RolloutResult, RolloutTask, run_episode
@@ -134,9 +134,7 @@ def tiny_config(**changes: Any) -> TrainingConfig:
         imitation=StageConfig(
             num_updates=60, batch_size=16, learning_rate=3e-3, dropout=0.2, learning_rate_decay=0.5
         ),
-        critic_warmup=CriticStageConfig(
-            num_updates=30, batch_size=8, learning_rate=1e-3, dropout=0.1
-        ),
+        critic_warmup=WarmupConfig(num_updates=30, batch_size=8, learning_rate=1e-3, dropout=0.1),
         offline_rl=RLConfig(
             num_updates=30,
             batch_size=8,

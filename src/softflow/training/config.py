@@ -173,6 +173,26 @@ class CriticStageConfig(StageConfig):
 
 
 @dataclass(frozen=True)
+class WarmupConfig(CriticStageConfig):
+    """What the critic warm-up adds.
+
+    Attributes:
+        converged_within: the stage ends early once the mean value of the data has moved by less
+            than this share of the critic's range from 400 updates to the next 400; 0 does all
+            `num_updates`, as the paper does.
+    """
+
+    converged_within: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(
+            0 <= self.converged_within < 1,
+            f"converged_within is {self.converged_within}; must lie in [0, 1)",
+        )
+
+
+@dataclass(frozen=True)
 class RLConfig(CriticStageConfig):
     """What the stages with an actor update add.
 
@@ -283,7 +303,7 @@ class TrainingConfig:
 
     model: ModelConfig
     imitation: StageConfig
-    critic_warmup: CriticStageConfig
+    critic_warmup: WarmupConfig
     offline_rl: RLConfig
     online_rl: OnlineConfig
     data: DataConfig = field(default_factory=DataConfig)

@@ -21,11 +21,14 @@ from softflow.training.evaluation import episode_seeds, episode_tasks
 from softflow.training.returns import monte_carlo_returns
 from softflow.training.run import Run
 from softflow.training.training_data import successful_episodes
+from softflow.training.updates.convergence import SPAN_UPDATES
 from softflow.utils.files import read_object, write_json
 from softflow.utils.video import write_video
 
 MAX_WINDOWS = 512
 DIVERSITY_CANDIDATES = 32
+SETTLED = 0.02
+"""Share of its range by which a critic's value may still move when its warm-up ends."""
 VIDEO_EVERY = 2
 """Control steps between two frames of a video."""
 
@@ -41,9 +44,26 @@ def diagnose(run: Run, label: StageName) -> None:
     bits = numbers.get("held_out_bits_per_dim")
     if isinstance(bits, float):
         run.progress.say(f"{label}: {bits:.3f} bits per dimension on held-out demonstrations")
+    drift = numbers.get("value_drift")
+    if isinstance(drift, float):
+        run.progress.say(_convergence_in_words(run, drift))
     run.record({name: value for name, value in numbers.items() if isinstance(value, float)})
     if run.config.eval_episodes and not (run.folder / "videos" / f"{label}.mp4").exists():
         _film(run, label)
+
+
+def _convergence_in_words(run: Run, drift: float) -> str:
+    """What became of the critic's warm-up."""
+    moved = (
+        f"the value of the data moved by {100 * drift:.1f} % of the critic's range in the last "
+        f"{SPAN_UPDATES} of {run.position.update_step} updates"
+    )
+    if drift < SETTLED:
+        return f"critic warm-up: {moved}"
+    return (
+        f"careful: {moved}: the critic has not settled yet, and the next stage trusts it. More "
+        "--critic-warmup.num-updates help"
+    )
 
 
 @torch.no_grad()
@@ -56,6 +76,8 @@ def measure(run: Run, label: StageName) -> dict[str, Any]:
     condition, actions = _encoded(run, windows)
     result: dict[str, Any] = {}
     policy = run.learner.policy
+    if label == "critic_warmup" and (drift := run.convergence.drift) is not None:
+        result["value_drift"] = drift
     if policy.has_likelihood and _is_whole(windows):
         result["data_log_prob"] = _log_prob(run, condition, actions)
     result |= policy.diagnostics(condition, actions)

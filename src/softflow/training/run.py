@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,10 +50,13 @@ from softflow.training.provenance import (
 from softflow.training.rollouts import RolloutPool
 from softflow.training.run_folder import Position, RunFolder
 from softflow.training.training_data import TrainingData
+from softflow.training.updates.convergence import Convergence
 from softflow.training.updates.next_chunks import NextChunks
 from softflow.utils.progress import ProgressReporter
 
 LOG_EVERY_UPDATES = 25
+DATA_VALUE = "q_data"
+"""Metric of the critic's loss: the mean value of the data's chunks."""
 
 
 class Run:
@@ -64,6 +67,7 @@ class Run:
         learner: the networks and their updates.
         files: checkpoints and metrics.
         online: the episodes collected so far.
+        convergence: of the critic, in its warm-up.
 
     Args:
         folder: the run folder; if it holds a checkpoint the run continues from it.
@@ -120,6 +124,9 @@ class Run:
             self.online.fingerprints = list(self.files.facts.get(ONLINE, ()))
             position = self.position
             say(f"continuing from {position.stage}, update {position.update_step}")
+        past = self.files.logged("critic_warmup", DATA_VALUE)
+        support = self.data.value_support
+        self.convergence = Convergence(past, LOG_EVERY_UPDATES, support.high - support.low)
 
     def close(self) -> None:
         """Release files; the run can be opened again."""
@@ -182,13 +189,18 @@ class Run:
             yield ahead
 
     def updates(
-        self, stage: StageName, config: StageConfig, first: int, stop: int
+        self,
+        stage: StageName,
+        config: StageConfig,
+        first: int,
+        stop: int,
+        until: Callable[[], bool] = lambda: False,
     ) -> Iterator[int]:
         """Yield the update numbers of a stage that are still to be done, and do the plumbing.
 
-        Each update gets its own randomness from (seed, stage, update). Checkpoints are written
-        beside the updates, often enough that a kill costs at most `checkpoint_interval_s` of
-        training and what writing one takes.
+        They end at `stop`, or before an update at which `until` holds. Each gets its own randomness
+        from (seed, stage, update). Checkpoints are written beside the updates, often enough that a
+        kill costs at most `checkpoint_interval_s` of training and what writing one takes.
         """
         position = self.position
         if position.has_done(stage, stop):
@@ -197,6 +209,8 @@ class Run:
         self.progress.begin(stage.replace("_", " "), stop, position.update_step)
         self._status = self._last_success
         for update in range(max(first, position.update_step), stop):
+            if until():
+                return
             self.learner.set_up(config, update)
             torch.manual_seed(_update_seed(self.config.seed, stage, update))
             yield update
@@ -205,6 +219,10 @@ class Run:
             since_s = time.monotonic() - self._saved_s
             if since_s > self.config.checkpoint_interval_s and not self.files.writing:
                 self.save(wait=False)
+
+    def critic_settled(self) -> bool:
+        """Whether the value of the data has stopped moving, as the warm-up's configuration asks."""
+        return self.convergence.within(self.config.critic_warmup.converged_within)
 
     def next_chunks(self, data: ChunkDataset, stage: CriticStageConfig) -> NextChunks | None:
         """What the policy would do next in every window, while it stands still."""
@@ -229,6 +247,8 @@ class Run:
             where = f"{position.stage} {position.update_step}"
             raise NumericalError(f"{', '.join(bad)} not finite at {where}")
         self.files.log(values, self.online.robot_steps)
+        if position.stage == "critic_warmup":
+            self.convergence.note(values[DATA_VALUE])
         self._warn_of_clipping(values.get("target_clipped_fraction", 0.0))
         shown = (self.learner.policy.cost_name, "critic_loss", "q_data", "q_actor")
         parts = [f"{name} {values[name]:.3g}" for name in shown if name in values]

@@ -132,6 +132,11 @@ class RunFolder:
         }
         self.log({n: value for n, value in values.items() if n not in there}, robot_steps)
 
+    def logged(self, stage: StageName, name: str) -> list[float]:
+        """What a metric was in a stage, in the order of the updates."""
+        series = read_metrics(self.path)
+        return [float(v) for s in series if (s.stage, s.name) == (stage, name) for v in s.value]
+
     @property
     def writing(self) -> bool:
         """Whether a checkpoint is still on its way to the disk."""

@@ -24,12 +24,13 @@ def imitation(run: Run) -> None:
 
 
 def critic_warmup(run: Run) -> None:
-    """II. Learn the value of the frozen pi_theta0 on all offline data (Eq. 7)."""
+    """II. Learn the value of the frozen pi_theta0 on all offline data (Eq. 7), until it settles."""
     stage = run.config.critic_warmup
     ahead = run.next_chunks(run.data.offline, stage)
     sampler = run.data.sampler("critic_warmup", run.data.offline, stage.batch_size)
     with run.batches("critic_warmup", sampler, stage.num_updates) as batches:
-        for update in run.updates("critic_warmup", stage, 0, stage.num_updates):
+        settled = run.critic_settled
+        for update in run.updates("critic_warmup", stage, 0, stage.num_updates, until=settled):
             run.log(run.learner.critic_update(batches.batch(update), stage, ahead))
 
 
