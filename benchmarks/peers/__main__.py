@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shlex
 import sys
@@ -15,10 +16,11 @@ import tyro
 
 from benchmarks.peers.job import Job
 from benchmarks.peers.method import MethodConfig
+from benchmarks.peers.page.summary import runs_of, tasks_of
+from benchmarks.peers.page.tables import task_tables
 from benchmarks.peers.registry import METHODS
 from benchmarks.peers.rows import Results
 from benchmarks.peers.running import Config, run_jobs
-from benchmarks.peers.table import markdown
 from softflow.cli.option_types import OPTION_TYPES
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.ogbench.demonstrations import collect_demonstrations
@@ -59,7 +61,7 @@ class Options:
     jobs: int = 1
     """Seeds that learn at the same time."""
     table: bool = False
-    """Print the table of the rows so far, and do nothing else."""
+    """Print the tables of the rows so far, and do nothing else."""
 
     def __post_init__(self) -> None:
         if self.jobs < 1 or self.eval_episodes < 1 or self.demonstrations < 1:
@@ -130,13 +132,25 @@ def jobs_of(options: Options, config: Any, command: str) -> list[Job]:
 
 
 def require_demonstrations(store: Path, task: str, count: int, seed: int) -> None:
-    """Collect what is missing, where operators know the task; a store of other data is kept."""
-    if (store / "store.json").exists():
-        there = EpisodeStore.open(store)
-        collected = any("collection" in summary.metadata for summary in there.summaries())
-        if len(there) >= count or (len(there) and not collected):
-            return
-    collect_demonstrations(task, count, seed, store)
+    """Collect what is missing, where operators know the task; a store of other data is kept.
+
+    Of several processes that need them, one collects and the others wait.
+    """
+    if _has_demonstrations(store, count):
+        return
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with store.with_name(f"{store.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _has_demonstrations(store, count):
+            collect_demonstrations(task, count, seed, store)
+
+
+def _has_demonstrations(store: Path, count: int) -> bool:
+    if not (store / "store.json").exists():
+        return False
+    there = EpisodeStore.open(store)
+    collected = any("collection" in summary.metadata for summary in there.summaries())
+    return len(there) >= count or (len(there) > 0 and not collected)
 
 
 def main(words: Sequence[str]) -> None:
@@ -147,7 +161,8 @@ def main(words: Sequence[str]) -> None:
     """
     options, config = parse(words)
     if options.table:
-        print(markdown(Results(options.csv).rows()))
+        for task, runs in tasks_of(runs_of(Results(options.csv).rows())).items():
+            print(f"## {task}\n\n{task_tables(runs)}\n")
         return
     command = shlex.join(["python", "-m", "benchmarks.peers", *words])
     trust(options.task)

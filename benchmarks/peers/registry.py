@@ -17,6 +17,6 @@ METHODS: dict[str, MethodConfig | TrainingConfig] = {
     "expo": ExpoConfig(),
     "rlpd": RlpdConfig(chunk_length=1),
     "rlpd-ac": RlpdConfig(),
-    **{f"softflow-{name}": softflow_config(name) for name in PRESETS},
+    **{f"softflow-{name.removeprefix('softflow-')}": softflow_config(name) for name in PRESETS},
 }
 """The defaults of each; every one of them is an option of the command."""

@@ -1,0 +1,1 @@
+"""docs/results.md from the rows: its figure and its tables."""

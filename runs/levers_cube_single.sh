@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The table of levers in docs/results.md: one setting of softflow-plus at a time, screened with two seeds.
+# The defaults are in runs/peers_cube_single.sh; options: runs/peers.sh.
+exec "$(dirname "${BASH_SOURCE[0]}")/peers.sh" cube-single --csv docs/results/levers.csv --seeds "0 1" "$@" << 'METHODS'
+# how far ahead values reach
+softflow-plus --config.discount 0.995
+softflow-plus --config.discount 0.997
+# how much is learned from an episode (defaults: 400 updates a round of 5 episodes)
+softflow-plus --config.online-rl.num-updates 100
+softflow-plus --config.online-rl.num-updates 1200
+# what holds the policy to what was seen
+softflow-plus --config.online-rl.imitates successes
+softflow-plus --config.online-rl.bc-coef 0.01
+softflow-plus --config.online-rl.bc-decay 0.95
+# what updates draw from
+softflow-plus --config.online-rl.mixing by_size
+# how the critic is asked
+softflow-plus --config.model.critic.num-critics 5
+softflow-plus --config.online-rl.target-candidates 4
+softflow-plus --config.execution-candidates 32
+# how the policy explores
+softflow-plus --config.noise-std 0.1
+softflow-plus --config.sampling-std 1.0
+METHODS
