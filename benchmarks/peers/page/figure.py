@@ -104,26 +104,8 @@ def _styles(names: set[str]) -> dict[str, Style]:
 def _panel(
     axes: Axes, across: Across, methods: Sequence[Runs], styles: Mapping[str, Style]
 ) -> None:
-    """Every method's line, and its interval as a band."""
     for runs in reversed(methods):
-        look = styles[runs.name]
-        x, estimates = _points(runs, across)
-        low, high = (
-            [one.interval.low for one in estimates],
-            [one.interval.high for one in estimates],
-        )
-        axes.fill_between(x, low, high, color=look.colour, alpha=0.13, linewidth=0)
-        axes.plot(
-            x,
-            [estimate.rate for estimate in estimates],
-            color=look.colour,
-            linewidth=look.width,
-            marker=look.marker,
-            markersize=4.5,
-            markeredgecolor="white",
-            markeredgewidth=0.6,
-            clip_on=False,
-        )
+        _curve(axes, *_points(runs, across), styles[runs.name])
     axes.set(ylim=(0, 1), yticks=[0, 0.25, 0.5, 0.75, 1], xlabel=across.words)
     axes.set_yticklabels(["0", "", "50 %", "", "100 %"])
     _axis(axes, across, counts_of(methods))
@@ -132,6 +114,24 @@ def _panel(
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(MUTED)
     axes.tick_params(length=0, colors=MUTED)
+
+
+def _curve(axes: Axes, x: list[float], estimates: list[Estimate], look: Style) -> None:
+    """A method's line, and its intervals as a band."""
+    low = [estimate.interval.low for estimate in estimates]
+    high = [estimate.interval.high for estimate in estimates]
+    axes.fill_between(x, low, high, color=look.colour, alpha=0.13, linewidth=0)
+    axes.plot(
+        x,
+        [estimate.rate for estimate in estimates],
+        color=look.colour,
+        linewidth=look.width,
+        marker=look.marker,
+        markersize=4.5,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        clip_on=False,
+    )
 
 
 def _points(runs: Runs, across: Across) -> tuple[list[float], list[Estimate]]:

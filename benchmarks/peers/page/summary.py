@@ -109,7 +109,7 @@ def runs_of(rows: Sequence[Row]) -> list[Runs]:
         group = groups.setdefault((row.task, row.method, row.settings), {})
         if (row.seed, row.online_episodes) in group:
             raise StoreError(
-                f"two rows of {row.method} {row.settings} on {row.task}, seed {row.seed}, "
+                f"two rows of {row.method} '{row.settings}' on {row.task}, seed {row.seed}, "
                 f"{row.online_episodes} online episodes: only one can be shown; move the other "
                 "(of other demonstrations or evaluation episodes) to a CSV file of its own"
             )
