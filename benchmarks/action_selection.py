@@ -78,7 +78,7 @@ class Networks:
 
     def score(self) -> Tensor:
         """Values [1, N] of fixed candidates, the observation's part computed once."""
-        return self.critic.min_value(self.tokens, self.candidates)
+        return self.critic.value(self.tokens, self.candidates)
 
     def decide(self) -> Tensor:
         """The chosen chunk [1, H, A] by the function the product calls."""

@@ -21,7 +21,7 @@ from softflow.cli.main import COMMANDS, main
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
-from softflow.presets import PRESETS, small
+from softflow.presets import PRESETS, softflow_plus
 from softflow.training.run_folder import RunFolder
 
 STATE = "observation.state"
@@ -131,9 +131,9 @@ def option_names(config: Any, prefix: str) -> list[str]:
 
 
 OPTIONS = {
-    "demo": ["--run", "--env", "--demonstrations", *option_names(small(), "--")],
+    "demo": ["--run", "--env", "--demonstrations", *option_names(softflow_plus(), "--")],
     "collect": ["--out", "--env", "--episodes", "--seed", "--workers", "--image-size"],
-    "train": ["--dataset", "--run", "--stages", *option_names(small(), "--")],
+    "train": ["--dataset", "--run", "--stages", *option_names(softflow_plus(), "--")],
     "evaluate": [
         "PATH",
         "--episodes",

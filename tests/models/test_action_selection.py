@@ -130,7 +130,7 @@ def actor_value(
             generator=seeded(),
         )
         with torch.no_grad():
-            again = critic.min_value(tokens, selection.actions[:, None]).squeeze(1)
+            again = critic.value(tokens, selection.actions[:, None]).squeeze(1)
     torch.testing.assert_close(selection.value.detach(), again)
     torch.testing.assert_close(selection.candidate_values.amax(dim=1), again)
     assert selection.candidates.shape[1] == num_candidates
@@ -156,11 +156,11 @@ def test_the_pathwise_gradient_is_that_of_the_chosen_latent(
     tokens = critic.encoder(observation, prefix).detach()
     latents = policy.flow.draw_latents(3, num_candidates, 0.5, seeded())
     candidates = clamp_to_limit(policy.flow.to_actions(latents, condition)[0], LIMIT)
-    best = critic.min_value(tokens, candidates).argmax(dim=1).tolist()
+    best = critic.value(tokens, candidates).argmax(dim=1).tolist()
     again = torch.stack([candidates[row, n] for row, n in enumerate(best)])
     torch.testing.assert_close(actions, again, rtol=0, atol=1e-12)
     expected = torch.autograd.grad(
-        critic.min_value(tokens, again[:, None]).sum(), parameters, allow_unused=True
+        critic.value(tokens, again[:, None]).sum(), parameters, allow_unused=True
     )
     for ours, theirs in zip(gradients, expected, strict=True):
         assert theirs is not None

@@ -71,7 +71,7 @@ def test_everything_keeps_the_precision_of_the_weights(
         policy.flow.log_prob(actions, condition, step_valid),
         policy.flow.most_likely(3, 0.7, condition),
         critic(tokens, actions),
-        critic.min_value(tokens, actions),
+        critic.value(tokens, actions),
         critic.distribution.probabilities(actions),
         critic.distribution.clipped_fraction(actions),
         selection.actions,
@@ -150,9 +150,9 @@ def test_the_critic_runs_under_autocast(
     observation, prefix = make_observation(CHUNK, batch=2)
     observation = {key: value.float() for key, value in observation.items()}
     actions = make_actions((2, 3, 5, 2)).float()
-    exact = critic.min_value(critic.encoder(observation, prefix.float()), actions)
+    exact = critic.value(critic.encoder(observation, prefix.float()), actions)
     with torch.autocast("cpu", torch.bfloat16):
         tokens = critic.encoder(observation, prefix.float())
-        values = critic.min_value(tokens, actions)
+        values = critic.value(tokens, actions)
     assert values.dtype == torch.float32
     torch.testing.assert_close(values, exact, rtol=0.05, atol=0.1)

@@ -153,7 +153,7 @@ def test_actor_gradient_against_a_second_derivation(
     log_prob = flow.log_prob(noisy[:, None], condition, batch.step_valid)[:, 0]
     latents = CONFIG.sampling_std * torch.randn(batch.batch_size, 3, 4, 2)
     candidates = clamp_to_limit(flow.to_actions(latents, condition)[0], 0.9)
-    values = twin.critic.min_value(twin.critic.encoder(batch.observation, prefix), candidates)
+    values = twin.critic.value(twin.critic.encoder(batch.observation, prefix), candidates)
     nll = -sum(log_prob[row] for row in rows) / len(rows)
     loss = -values.max(dim=1).values.mean() + 0.3 * nll
     loss.backward()

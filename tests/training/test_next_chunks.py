@@ -80,4 +80,4 @@ def test_an_update_takes_them(make_run: RunMaker, demonstrations: Path) -> None:
     assert chunks is not None
     prefix = learner.policy.normalize_actions(batch.next_prefix_actions, batch.next_observation)
     tokens = learner.target_critic.encoder(batch.next_observation, prefix)
-    assert torch.equal(value, learner.target_critic.min_value(tokens, chunks[:, None])[:, 0])
+    assert torch.equal(value, learner.target_critic.value(tokens, chunks[:, None])[:, 0])

@@ -182,7 +182,7 @@ def _imported_line(out: Path, number: int) -> str:
             "\nthis file has no observations: the state is the simulator's own, which no robot "
             "sees; robomimic's dataset_states_to_obs.py extracts observations"
         )
-    train = f"softflow train small --dataset {out} --run runs/{out.name}"
+    train = f"softflow train softflow-plus --dataset {out} --run runs/{out.name}"
     return line + (f"\nnext: {train} --stages imitation" if successes else "")
 
 

@@ -15,12 +15,12 @@ from softflow.utils.console import plain, say
 EXAMPLES = """\
 softflow — make a robot policy better with little robot time.
 
-  softflow demo                            the whole story on a simulated task (about 20 minutes)
+  softflow demo                            the whole story on a simulated task (about 10 minutes)
   softflow collect --env cube-single --out data/cube
                                            scripted demonstrations, some of which fail
-  softflow train small --dataset data/cube --run runs/cube
+  softflow train softflow-plus --dataset data/cube --run runs/cube
                                            the four stages; the same command continues a stopped run
-  softflow train small --dataset data/cube --run runs/cube2 --imitation.num-updates 5000
+  softflow train softflow-plus --dataset data/cube --run runs/cube2 --imitation.num-updates 5000
                                            any number of the preset can be overridden; presets:
                                            softflow-plus, small, demo, paper-sim, paper-real
   softflow evaluate runs/cube/checkpoints/last --episodes 200

@@ -74,7 +74,7 @@ def _parse_train(words: list[str]) -> Train:
     if words and not words[0].startswith("-"):
         name, words = words[0], words[1:]
     else:
-        name = "small"
+        name = "softflow-plus"
     config = _of_other_kinds(preset(name), words)
     default = Train(dataset=tyro.MISSING, run=tyro.MISSING, config=config)
     return tyro.cli(

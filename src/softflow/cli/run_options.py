@@ -11,7 +11,7 @@ import tyro
 from softflow.cli.option_types import require_image_size
 from softflow.errors import ConfigError
 from softflow.presets import demo as demo_preset
-from softflow.presets import small
+from softflow.presets import softflow_plus
 from softflow.training.config import (
     MAX_CANDIDATES,
     MAX_EPISODES,
@@ -97,7 +97,7 @@ class Train:
     env: str = ""
     """The environment that the data names, if that is an import path (module:function): it runs
     code, so it is imported only if you name it here."""
-    config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=small)
+    config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=softflow_plus)
     """The preset; override any number of it, as in --offline-rl.bc-coef 0.03."""
 
     def __post_init__(self) -> None:

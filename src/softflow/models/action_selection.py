@@ -71,7 +71,7 @@ def select_by_value(
     pathwise: bool = False,
     generator: torch.Generator | None = None,
 ) -> Selection:
-    """Sample candidates and keep the one of highest minimum value (Alg. 2).
+    """Sample candidates and keep the one of highest value (Alg. 2).
 
     Candidates are clipped to the policy's action limit, the range of the data in normalised units,
     because that is what the robot will execute. With `pathwise`, gradients flow from `actions` and
@@ -83,7 +83,7 @@ def select_by_value(
     def judge(latents: Tensor) -> tuple[Tensor, Tensor]:
         """Latents [B, n, H, A] -> their chunks and the chunks' values [B, n]."""
         chunks = clamp_to_limit(policy.to_chunks(latents, condition), limit)
-        return chunks, critic.min_value(critic_tokens, chunks)
+        return chunks, critic.value(critic_tokens, chunks)
 
     latents = policy.draw_latents(critic_tokens.shape[0], num_candidates, sampling_std, generator)
     if pathwise and num_candidates == 1:
@@ -137,7 +137,7 @@ class ChunkSelector:
             )
         self.policy, self.critic, self.config = policy, critic, config
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def __call__(
         self,
         observation: Observation,

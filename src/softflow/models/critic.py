@@ -3,7 +3,7 @@
 It reads the E actions that are executed before the next decision. That decision replaces the rest
 of a chunk: in recordings the rest comes from later decisions, which saw more and tell how it ends.
 
-The ensemble owns the encoder, the histogram's support and the minimum; its members are networks of
+The ensemble owns the encoder, the histogram's support and how members make one value; its members are networks of
 one architecture, chosen by configuration.
 """
 
@@ -36,8 +36,10 @@ class CriticConfig(KindConfig):
     """What the configuration of every critic has.
 
     Attributes:
-        num_critics: size of the ensemble whose minimum is the value.
+        num_critics: size of the ensemble.
         num_bins: bins of the value histogram.
+        combine: the value of a chunk is the "minimum" of the members (the paper's), or their "mean",
+            which is less afraid of what was seen seldom.
         reads: "executed", the actions before the next decision; "chunk", all of them, as softflow
             0.1 did.
         value_low: lowest return of the histogram; None: what the data and their rewards suggest.
@@ -46,6 +48,7 @@ class CriticConfig(KindConfig):
 
     num_critics: int = 2
     num_bins: int = 101
+    combine: Literal["minimum", "mean"] = "minimum"
     reads: Literal["executed", "chunk"] = "executed"
     value_low: float | None = None
     value_high: float | None = None
@@ -53,6 +56,8 @@ class CriticConfig(KindConfig):
     def __post_init__(self) -> None:
         self._require_at_least_one("critic", "num_critics", most=MAX_CRITICS)
         self._require_num_bins()
+        if self.combine not in ("minimum", "mean"):
+            raise ConfigError(f'critic.combine is "{self.combine}"; choose "minimum" or "mean"')
         if self.reads not in ("executed", "chunk"):
             raise ConfigError(f'critic.reads is "{self.reads}"; choose "executed" or "chunk"')
         for name in ("value_low", "value_high"):
@@ -206,8 +211,9 @@ class CriticEnsemble(nn.Module):
         """Expected returns [num_critics, B, N]."""
         return self.distribution.value(self(obs_tokens, actions))
 
-    def min_value(
+    def value(
         self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
     ) -> Float[Tensor, "B N"]:
-        """Pessimistic value [B, N]: the minimum over the ensemble (Alg. 2)."""
-        return self.values(obs_tokens, actions).amin(dim=0)
+        """One value [B, N] of all members: by default the pessimistic minimum (Alg. 2)."""
+        values = self.values(obs_tokens, actions)
+        return values.mean(dim=0) if self.config.combine == "mean" else values.amin(dim=0)

@@ -163,7 +163,7 @@ def _values_against_returns(run: Run, store: EpisodeStore) -> dict[str, list[flo
     batch = dataset.gather(windows).to(run.config.device)
     actions, prefix = _normalized(run, batch)
     critic = run.learner.critic
-    values = critic.min_value(critic.encoder(batch.observation, prefix), actions[:, None])
+    values = critic.value(critic.encoder(batch.observation, prefix), actions[:, None])
     return {"q_values": values.flatten().tolist(), "realised_returns": realised.tolist()}
 
 

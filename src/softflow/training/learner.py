@@ -216,7 +216,7 @@ class Learner:
         self.policy.eval()
         tokens = self.target_critic.encoder(batch.next_observation, prefix)
         if ahead is not None and (chunks := ahead.of(batch.window)) is not None:
-            return self.target_critic.min_value(tokens, chunks[:, None]).squeeze(1)
+            return self.target_critic.value(tokens, chunks[:, None]).squeeze(1)
         condition = self.policy.condition(batch.next_observation, prefix)
         return bootstrap_value(
             self.policy,

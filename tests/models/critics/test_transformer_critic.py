@@ -117,7 +117,7 @@ def test_candidates_are_scored_as_if_alone(
 
 
 @pytest.mark.parametrize("num_critics", [1, 2, 3])
-def test_the_ensemble_takes_the_minimum_of_independent_members(
+def test_the_ensemble_takes_the_minimum_or_the_mean_of_independent_members(
     make_critic: Callable[..., CriticEnsemble],
     make_tokens: MakeTensor,
     make_actions: MakeTensor,
@@ -138,8 +138,11 @@ def test_the_ensemble_takes_the_minimum_of_independent_members(
         by_hand[index] = logits[index].softmax(-1) @ centers
     torch.testing.assert_close(critic.values(tokens, actions), by_hand, rtol=1e-6, atol=1e-6)
     lowest, who = by_hand.min(dim=0)
-    torch.testing.assert_close(critic.min_value(tokens, actions), lowest, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(critic.value(tokens, actions), lowest, rtol=1e-6, atol=1e-6)
     assert len(who.unique()) == num_critics, "members that agree everywhere prove nothing"
+    critic.config = replace(critic.config, combine="mean")
+    average = by_hand.mean(dim=0)
+    torch.testing.assert_close(critic.value(tokens, actions), average, rtol=1e-6, atol=1e-6)
 
 
 def test_a_fresh_critic_expects_the_lowest_return_and_can_learn_otherwise(

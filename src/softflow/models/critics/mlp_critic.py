@@ -18,7 +18,7 @@ class MlpCriticConfig(CriticConfig):
     """Sizes of one critic.
 
     Attributes:
-        num_critics: size of the ensemble whose minimum is the value.
+        num_critics: size of the ensemble.
         num_bins: bins of the value histogram.
         hidden_dim: width of the MLP.
         depth: its hidden layers.

@@ -27,7 +27,7 @@ class TransformerCriticConfig(CriticConfig):
     """Sizes of one critic; the defaults are the paper's (App. C1).
 
     Attributes:
-        num_critics: size of the ensemble whose minimum is the value.
+        num_critics: size of the ensemble.
         num_bins: bins of the value histogram.
         dim: width of the tokens (equal to the encoder's token_dim).
         num_heads: attention heads.
