@@ -5,7 +5,8 @@
 A source says what the data looks like (`spec`), what its episodes are called (`episodes`) and gives
 one of them (`read`). `import_into` does the rest: it checks every value, shows progress, and goes
 on where it was interrupted. The archive is from aravindr93/hand_dapg; it holds `observations`
-[N, 39], `actions` [N, 28] and the `lengths` of the episodes, which lie end to end.
+[N, 39], `actions` [N, 28] and the `lengths` of the episodes, which lie end to end. They fit the
+environment adroit-door, whose spec is taken: `softflow train … --dataset data/door` may go online.
 """
 
 import sys
@@ -13,14 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from softflow.data.data_spec import STATE_KEY, DataSpec
+from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode import Episode
+from softflow.envs.contract import data_spec
+from softflow.envs.registry import make_env
 from softflow.formats.importing import import_into
 from softflow.formats.source import repeated_last
 from softflow.utils.progress import ConsoleProgress
 
+ENV_ID = "adroit-door"
 DOOR_ANGLE = 28  # component of the observation, rad
-OPEN_RAD = 1.35  # AdroitHandDoor's own success
+OPEN_RAD = 1.35  # success in that environment
 
 
 class DoorSource:
@@ -31,8 +35,7 @@ class DoorSource:
         with np.load(path) as archive:
             self._states, self._actions = archive["observations"], archive["actions"]
             self._ends = np.cumsum(archive["lengths"])
-        low, high = self._actions.min(axis=0), self._actions.max(axis=0)
-        self.spec = DataSpec({STATE_KEY: (39,)}, 28, tuple(low), tuple(high), control_hz=100.0)
+        self.spec = data_spec(make_env(ENV_ID), ENV_ID)
 
     def episodes(self) -> list[str]:
         """demo_0 to demo_24."""
@@ -42,7 +45,8 @@ class DoorSource:
         """One demonstration, up to the first control step at which the door is open."""
         number = int(name.removeprefix("demo_"))
         rows = slice(self._ends[number - 1] if number else 0, self._ends[number])
-        states, actions = self._states[rows], self._actions[rows]
+        # The simulator that they were recorded in cut actions to [-1, 1], and stored them uncut.
+        states, actions = self._states[rows], self._actions[rows].clip(-1, 1)
         opened = np.flatnonzero(states[1:, DOOR_ANGLE] >= OPEN_RAD)
         success = len(opened) > 0
         length = int(opened[0]) + 1 if success else len(actions)

@@ -15,6 +15,8 @@ import pytest
 
 from softflow.cli.main import main
 from softflow.data.episode_store import EpisodeStore
+from softflow.envs.contract import data_spec
+from softflow.envs.registry import make_env
 
 FORMATS = Path(__file__).parent / "formats"
 EXAMPLE = Path(__file__).parents[1] / "examples" / "import_adroit_door.py"
@@ -98,6 +100,17 @@ def test_minari(tmp_path: Path, train: Train, capsys: pytest.CaptureFixture[str]
     train(store, tmp_path / "run")
 
 
+def test_minari_recordings_of_the_adroit_hand_fit_its_environment(tmp_path: Path) -> None:
+    """Its dense rewards are replaced by 1 where the door counts as open."""
+    dataset, path = FORMATS / "minari" / "fixtures" / "minari_adroit_door", tmp_path / "store"
+    say(f"data import minari {dataset} --out {path} --env-id adroit-door")
+    say(f"data relabel {path} --success-when observation.state[28]>=-9 --write")
+    store, env = EpisodeStore.open(path), make_env("adroit-door")
+    assert store.spec.differences(data_spec(env, "adroit-door")) == []
+    episode = store.episode(0)
+    assert (episode.rewards.sum(), episode.rewards[-1], episode.terminated) == (1.0, 1.0, True)
+
+
 def test_lerobot_out_and_in_again(tmp_path: Path, train: Train) -> None:
     file = d4rl_file(tmp_path / "reach.hdf5")
     say(f"data import d4rl {file} --out {tmp_path / 'store'} --control-hz 20")
@@ -134,9 +147,10 @@ def test_the_example_of_an_importer_of_ones_own(
     store = EpisodeStore.open(tmp_path / "door")
     summaries = store.summaries()
     assert (len(store), sum(summary.success for summary in summaries)) == (25, 7)
+    assert store.spec == data_spec(make_env("adroit-door"), "adroit-door")
     with np.load(archive) as data:
         first = store.episode(0)
-        np.testing.assert_array_equal(first.actions, data["actions"][: first.length])
+        np.testing.assert_array_equal(first.actions, data["actions"][: first.length].clip(-1, 1))
         if not first.success:
             assert first.length == data["lengths"][0]
 

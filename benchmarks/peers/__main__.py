@@ -47,7 +47,8 @@ class Options:
     """One run each. Demonstrations, weights and episodes follow from it."""
     data: Path = Path("data/peers")
     """Folder of the demonstrations, in TASK/seedN; those of OGBench's tasks are collected there if
-    they are missing, others are stores that you put there (softflow data import)."""
+    they are missing, others are stores that you put there (softflow data import, or
+    benchmarks.peers.adroit_demos)."""
     demonstrations: int = 120
     """How many are collected."""
     counts: tuple[int, ...] = (0, 10, 25, 50, 100)
@@ -138,6 +139,12 @@ def require_demonstrations(store: Path, task: str, count: int, seed: int) -> Non
     """
     if _has_demonstrations(store, count):
         return
+    if task.startswith("adroit-"):
+        raise ConfigError(
+            f"no demonstrations in {store}: record some (python -m benchmarks.peers.adroit_demos "
+            "--help), or put recordings of people there (softflow data import, or "
+            "examples/import_adroit_door.py)"
+        )
     store.parent.mkdir(parents=True, exist_ok=True)
     with store.with_name(f"{store.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -39,7 +39,7 @@ def test_unknown_environment_suggests_the_nearest() -> None:
         ConfigError, match="unknown environment 'cube-singel': did you mean cube-si"
     ):
         make_env("cube-singel")
-    with pytest.raises(ConfigError, match="known: cube-double, cube-single"):
+    with pytest.raises(ConfigError, match="known: adroit-door, adroit-hammer"):
         make_env("zzz")
 
 

@@ -30,8 +30,18 @@ def _make_ogbench(family: str, task: int | None, image_size: tuple[int, int] | N
     return tasks.OGBenchManipulation(family, task, image_size=image_size)
 
 
+def _make_adroit(family: str, task: int | None, image_size: tuple[int, int] | None) -> RobotEnv:
+    tasks = importlib.import_module("softflow.envs.adroit.tasks")
+    return tasks.AdroitHand(family, task, image_size=image_size)
+
+
 _OGBENCH_FAMILIES = ("cube-single", "cube-double", "scene", "puzzle-3x3")
-_FACTORIES: dict[str, EnvFactory | str] = dict.fromkeys(_OGBENCH_FAMILIES, _make_ogbench)
+_ADROIT_FAMILIES = ("adroit-door", "adroit-hammer", "adroit-pen", "adroit-relocate")
+_BUILT_IN: dict[str, EnvFactory] = {
+    **dict.fromkeys(_OGBENCH_FAMILIES, _make_ogbench),
+    **dict.fromkeys(_ADROIT_FAMILIES, _make_adroit),
+}
+_FACTORIES: dict[str, EnvFactory | str] = dict(_BUILT_IN)
 # Apart from the others: a module that registers its family when it is imported does so in a worker
 # too, where its parent's registrations are there already.
 _inherited: dict[str, str] = {}
@@ -73,7 +83,7 @@ def registrations() -> dict[str, str]:
     return _inherited | {
         family: factory if isinstance(factory, str) else _import_name(factory)
         for family, factory in _FACTORIES.items()
-        if family not in _OGBENCH_FAMILIES
+        if family not in _BUILT_IN
     }
 
 

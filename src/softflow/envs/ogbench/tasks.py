@@ -29,20 +29,17 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from softflow.data.data_spec import IMAGE_PREFIX, STATE_KEY
-from softflow.envs.contract import Observation, RobotEnv
+from softflow.envs.contract import Observation
 from softflow.envs.mujoco_loading import load_mujoco
-from softflow.envs.rendering import SceneRenderer
-from softflow.errors import ConfigError, DataError, EnvironmentContractError
+from softflow.envs.mujoco_task import MujocoTask, Pictures
+from softflow.errors import ConfigError
 
 NUM_TASKS = 5
 ACTION_DIM = 5
-ACTION_TOLERANCE = 1e-4
 POSITION_SCALE = 10.0
 """OGBench's own factor on positions (m) in its state."""
 NEAR_M = 0.05
 """Within this distance a cube's position relative to the gripper is also given enlarged."""
-FRONT_IMAGE_KEY = IMAGE_PREFIX + "front"
 
 _MODULE = "ogbench.manipspace.envs."
 # family -> (module, class, constructor arguments, time limit in control steps)
@@ -64,7 +61,7 @@ def _build_simulator(family: str, task: int | None) -> Any:
     return seedable(success_timing="post", reward_task_id=task or 0, **arguments)
 
 
-class OGBenchManipulation(RobotEnv):
+class OGBenchManipulation(MujocoTask):
     """One single-goal OGBench manipulation task; see the module's docstring.
 
     `family` is one of cube-single, cube-double, scene, puzzle-3x3; `task` is 1 to 5 or None for
@@ -84,29 +81,15 @@ class OGBenchManipulation(RobotEnv):
             raise ConfigError(f"unknown family {family!r}; known: {', '.join(_FAMILIES)}")
         if task is not None and not 1 <= task <= NUM_TASKS:
             raise ConfigError(f"{family} has tasks 1 to {NUM_TASKS}, not {task}")
-        for height, width in (size for size in (image_size, render_size) if size is not None):
-            if min(height, width) < 8:
-                raise ConfigError(f"image size {height}x{width} is too small; use at least 8x8")
+        pictures = Pictures("front_pixels", "front", image_size, render_size)
         self.family = family
         self.simulator = _build_simulator(family, task)
         self.control_hz = float(1.0 / self.simulator.control_timestep())
         self.max_episode_steps = _FAMILIES[family][3]
         self.neutral_action = np.zeros(ACTION_DIM, np.float32)
-        self.action_space = spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
-        self._image_size, self._render_size = image_size, render_size
-        self._renderers: dict[tuple[int, int], SceneRenderer] = {}
-        self._steps_left = 0
-        self.observation_space = self._make_observation_space()
-
-    def _make_observation_space(self) -> spaces.Dict:
         self.simulator.reset(seed=0)
-        state_shape = self._state(self.simulator.compute_observation()).shape
-        parts: dict[str, spaces.Space[Any]] = {
-            STATE_KEY: spaces.Box(-np.inf, np.inf, state_shape, np.float32)
-        }
-        if self._image_size is not None:
-            parts[FRONT_IMAGE_KEY] = spaces.Box(0, 255, (*self._image_size, 3), np.uint8)
-        return spaces.Dict(parts)
+        (state_dim,) = self._state(self.simulator.compute_observation()).shape
+        self._build(self.simulator, ACTION_DIM, state_dim, pictures)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -115,12 +98,10 @@ class OGBenchManipulation(RobotEnv):
 
         Without a seed the episode follows from the last seed given (or from entropy, if none was).
         """
-        super().reset(seed=seed)
-        episode_seed = int(self.np_random.integers(2**31)) if seed is None else seed
+        episode_seed = self._begin_episode(seed)
         self.simulator.action_space.seed(episode_seed)
         self.simulator.reset(seed=episode_seed)
         self._forget_history()
-        self._steps_left = self.max_episode_steps
         return self._observe(self.simulator.compute_observation()), {"success": False}
 
     def _forget_history(self) -> None:
@@ -144,23 +125,14 @@ class OGBenchManipulation(RobotEnv):
         Raises DataError when the action is not finite, not [5] or outside [-1, 1], and
         EnvironmentContractError when the episode is over.
         """
-        if self._steps_left == 0:
-            raise EnvironmentContractError("step called while no episode runs; call reset first")
-        step_number = self.max_episode_steps - self._steps_left + 1
-        executed = _checked_action(action, step_number)
-        state, *_, info = self.simulator.step(executed.astype(np.float64))
+        executed = self._next_action(action)
+        state, *_, info = self.simulator.step(executed)
         success = bool(info["success"])
-        self._steps_left -= 1
-        truncated = self._steps_left == 0 and not success
-        if success:
-            self._steps_left = 0
+        truncated = self._count_step(success=success)
         return self._observe(state), float(success), success, truncated, {"success": success}
 
     def _observe(self, state: np.ndarray) -> Observation:
-        observation = {STATE_KEY: self._state(state).astype(np.float32)}
-        if self._image_size is not None:
-            observation[FRONT_IMAGE_KEY] = self._picture("front_pixels", self._image_size)
-        return observation
+        return self._observation(self._state(state))
 
     def _state(self, ogbench_state: np.ndarray) -> np.ndarray:
         """OGBench's state, then every cube's position relative to the gripper, far and near."""
@@ -178,31 +150,3 @@ class OGBenchManipulation(RobotEnv):
     def ground_truth(self) -> dict[str, Any]:
         """Everything the simulator knows (OGBench's info: poses, button states, clock…)."""
         return self.simulator.compute_ob_info()
-
-    def render(self) -> np.ndarray:
-        """A picture for people, uint8 [H, W, 3] (360x480 unless `render_size` says otherwise)."""
-        return self._picture("front", self._render_size)
-
-    def _picture(self, camera: str, size: tuple[int, int]) -> np.ndarray:
-        if size not in self._renderers:
-            self._renderers[size] = SceneRenderer(self.simulator.model, *size)
-        return self._renderers[size].render(self.simulator.data, camera)
-
-    def close(self) -> None:
-        """Free the pictures' OpenGL contexts; the environment stays usable."""
-        for renderer in self._renderers.values():
-            renderer.close()
-        self._renderers.clear()
-
-
-def _checked_action(action: np.ndarray, step_number: int) -> np.ndarray:
-    array = np.asarray(action, dtype=np.float32)
-    if array.shape != (ACTION_DIM,):
-        raise DataError(f"step {step_number}: action has shape {array.shape}; give [{ACTION_DIM}]")
-    if not np.isfinite(array).all():
-        raise DataError(f"step {step_number}: action is {array}; it must be finite")
-    if np.abs(array).max() > 1.0 + ACTION_TOLERANCE:
-        raise DataError(
-            f"step {step_number}: action {array} leaves [-1, 1]; clip it to the action space"
-        )
-    return np.clip(array, -1.0, 1.0)
