@@ -58,6 +58,8 @@ BOTH: dict[str, Any] = {
     "online_rl.num_rounds": 5,
     "online_rl.episodes_per_round": 10,
     "model.critic.combine": "minimum",  # Alg. 2
+    "offline_rl.value_coef": 1.0,  # Alg. 3, III
+    "online_rl.value_coef": 1.0,
     "discount": 0.997,
     "tau": 0.05,
     "weight_decay": 1e-4,
@@ -213,6 +215,10 @@ BAD = [
     ("sampling_std", float("inf")),
     ("checkpoint_interval_s", float("nan")),
     ("offline_rl.bc_coef", float("inf")),
+    ("offline_rl.value_coef", -1.0),
+    ("offline_rl.value_coef", float("inf")),
+    ("online_rl.value_coef", float("nan")),
+    ("model.critic.combine", "median"),
     ("eval_episodes", -1),
     ("round_eval_episodes", -1),
     ("imitation.num_updates", -1),

@@ -130,15 +130,17 @@ def test_a_fresh_target_critic_is_the_critic_and_has_no_gradients(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("value_coef", [1.0, 0.4, 0.0])
 def test_actor_gradient_against_a_second_derivation(
-    make_learner: LearnerMaker, make_batch: BatchMaker
+    make_learner: LearnerMaker, make_batch: BatchMaker, value_coef: float
 ) -> None:
     """Differentiating through all candidates and picking the best gives the same gradient."""
     learner, batch = make_learner(), make_batch(num_online=4)
-    learner.set_up(replace(CONFIG.offline_rl, dropout=0.0))
+    stage = replace(CONFIG.offline_rl, dropout=0.0, value_coef=value_coef)
+    learner.set_up(stage)
     twin = copy.deepcopy(learner)
     torch.manual_seed(0)
-    learner.actor_update(batch, CONFIG.offline_rl, bc_coef=0.3)
+    learner.actor_update(batch, stage, bc_coef=0.3)
 
     policy, flow = twin.policy.train(), flow_of(twin)
     twin.critic.eval()
@@ -155,10 +157,21 @@ def test_actor_gradient_against_a_second_derivation(
     candidates = clamp_to_limit(flow.to_actions(latents, condition)[0], 0.9)
     values = twin.critic.value(twin.critic.encoder(batch.observation, prefix), candidates)
     nll = -sum(log_prob[row] for row in rows) / len(rows)
-    loss = -values.max(dim=1).values.mean() + 0.3 * nll
+    loss = -value_coef * values.max(dim=1).values.mean() + 0.3 * nll
     loss.backward()
     for ours, theirs in zip(learner.policy.parameters(), policy.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_without_values_a_batch_of_failures_changes_nothing(
+    make_learner: LearnerMaker, make_batch: BatchMaker
+) -> None:
+    learner, batch = make_learner(), make_batch()
+    before = weights(learner.policy)
+    failed = replace(batch, episode_success=torch.zeros_like(batch.episode_success))
+    metrics = learner.actor_update(failed, replace(CONFIG.offline_rl, value_coef=0.0), bc_coef=0.3)
+    assert metrics["nll"].item() == 0
+    assert unchanged(learner.policy, before)
 
 
 @pytest.mark.slow

@@ -198,6 +198,8 @@ class RLConfig(CriticStageConfig):
 
     Attributes:
         bc_coef: lambda, weight of the imitation term in nats against Q in units of return.
+        value_coef: weight of Q in the same loss, 1 in the paper; with 0 the policy learns by
+            imitation alone, and values act by choosing among its chunks (Alg. 2).
         actor_candidates: candidates of Alg. 2 in the actor loss; the gradient runs through the
             chosen one.
         imitates: what the imitation term sees: "demonstrations", the successful ones, or
@@ -205,6 +207,7 @@ class RLConfig(CriticStageConfig):
     """
 
     bc_coef: float = 0.1
+    value_coef: float = 1.0
     actor_candidates: int = 4
     imitates: Literal["demonstrations", "successes"] = "demonstrations"
 
@@ -212,6 +215,14 @@ class RLConfig(CriticStageConfig):
         super().__post_init__()
         _require(
             0 <= self.bc_coef < math.inf, f"bc_coef is {self.bc_coef}; must be >= 0 and finite"
+        )
+        _require(
+            0 <= self.value_coef < math.inf,
+            f"value_coef is {self.value_coef}; must be >= 0 and finite",
+        )
+        _require(
+            self.value_coef > 0 or self.bc_coef > 0,
+            "bc_coef and value_coef are 0: the policy would learn nothing",
         )
         _require_within("actor_candidates", self.actor_candidates, 1, MAX_CANDIDATES)
         _require(

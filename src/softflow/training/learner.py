@@ -172,6 +172,11 @@ class Learner:
         policy = self.policy.train()
         condition = policy.condition(batch.observation, prefix)
         cost = self._imitation_cost(condition, actions, batch.step_valid, rows)
+        if stage.value_coef == 0:
+            loss, metrics = imitation_loss(cost, torch.ones_like(cost), policy.cost_name)
+            if len(rows) == 0:  # a batch of failures teaches imitation nothing
+                return metrics
+            return metrics | self._step(bc_coef * loss, self.policy, self.policy_optimizer)
         policy.eval()
         with frozen(self.critic):
             tokens = self.critic.encoder(batch.observation, prefix)
@@ -185,7 +190,9 @@ class Learner:
                 pathwise=True,
             )
             weight = torch.ones_like(cost)
-            loss, metrics = actor_loss(selection.value, cost, weight, bc_coef, policy.cost_name)
+            loss, metrics = actor_loss(
+                selection.value, cost, weight, bc_coef, stage.value_coef, policy.cost_name
+            )
             if stage.actor_candidates > 1:
                 spread = selection.candidate_values.std(dim=1, correction=0)
                 metrics["candidate_value_spread"] = spread.mean()

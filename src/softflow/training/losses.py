@@ -85,6 +85,7 @@ def actor_loss(
     cost: Float[Tensor, " K"],
     imitation_weight: Float[Tensor, " K"],
     bc_coef: float,
+    value_coef: float = 1.0,
     name: str = "nll",
 ) -> tuple[Float[Tensor, ""], Metrics]:
     """-Q + lambda * imitation, the flow's NLL (IV-D, III; Alg. 3's sign of Q is a slip).
@@ -96,8 +97,9 @@ def actor_loss(
         imitation_weight: [K] 1 on rows of successful demonstrations (Eq. 8), 0 on failed and on
             online rows (IV-D, IV).
         bc_coef: lambda.
+        value_coef: weight of Q, 1 in the paper.
         name: of the metric of imitation.
     """
     imitation, metrics = imitation_loss(cost, imitation_weight, name)
-    loss = -q_value.mean() + bc_coef * imitation
+    loss = -value_coef * q_value.mean() + bc_coef * imitation
     return loss, metrics | {"q_actor": q_value.detach().mean(), "actor_loss": loss.detach()}
