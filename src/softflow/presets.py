@@ -238,7 +238,7 @@ def small() -> TrainingConfig:
 
 
 def softflow_plus() -> TrainingConfig:
-    """What learns fastest on state tasks here; docs/results.md says how fast, docs/experiment_log.md
+    """What learns fastest on state tasks here: docs/results.md says how fast, the experiment log
     what else was tried.
 
     The paper's method with MLPs instead of transformers, a nearer horizon, many cheap updates, and

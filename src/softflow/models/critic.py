@@ -3,8 +3,8 @@
 It reads the E actions that are executed before the next decision. That decision replaces the rest
 of a chunk: in recordings the rest comes from later decisions, which saw more and tell how it ends.
 
-The ensemble owns the encoder, the histogram's support and how members make one value; its members are networks of
-one architecture, chosen by configuration.
+The ensemble owns the encoder, the histogram's support and how members make one value; its members
+are networks of one architecture, chosen by configuration.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class CriticConfig(KindConfig):
     Attributes:
         num_critics: size of the ensemble.
         num_bins: bins of the value histogram.
-        combine: the value of a chunk is the "minimum" of the members (the paper's), or their "mean",
+        combine: the value of a chunk is the "minimum" of the members (the paper's) or their "mean",
             which is less afraid of what was seen seldom.
         reads: "executed", the actions before the next decision; "chunk", all of them, as softflow
             0.1 did.
