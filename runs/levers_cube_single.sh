@@ -9,13 +9,17 @@ softflow-plus --config.discount 0.997
 softflow-plus --config.online-rl.num-updates 100
 softflow-plus --config.online-rl.num-updates 1200
 # what holds the policy to what was seen
-softflow-plus --config.online-rl.imitates successes
-softflow-plus --config.online-rl.bc-coef 0.01
-softflow-plus --config.online-rl.bc-decay 0.95
+softflow-plus --config.online-rl.imitates demonstrations
+# whether values move the policy or only choose
+softflow-plus --config.online-rl.value-coef 1.0
+softflow-plus --config.online-rl.value-coef 1.0 --config.online-rl.bc-coef 0.03
+softflow-plus --config.offline-rl.value-coef 0.0
 # what updates draw from
 softflow-plus --config.online-rl.mixing by_size
 # how the critic is asked
 softflow-plus --config.model.critic.num-critics 5
+softflow-plus --config.model.critic.combine mean
+softflow-plus --config.critic-noise-std 0.0
 softflow-plus --config.online-rl.target-candidates 4
 softflow-plus --config.execution-candidates 32
 # how the policy explores
