@@ -161,7 +161,7 @@ class Learner:
         """One gradient step of -Q + lambda * imitation, the flow's NLL (IV-D, III and IV).
 
         The imitation term is Eq. 8's: successful demonstrations, hence offline rows only, unless
-        the stage imitates its own successes too.
+        the stage imitates its own successes too. Without `value_coef` it is all there is.
         """
         imitated = batch.episode_success & batch.step_valid.any(dim=1)
         if stage.imitates == "demonstrations":
