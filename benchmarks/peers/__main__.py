@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import re
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, make_dataclass
 from itertools import pairwise
@@ -14,6 +13,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from benchmarks.peers.command import run_command
 from benchmarks.peers.job import Job
 from benchmarks.peers.method import MethodConfig
 from benchmarks.peers.page.summary import runs_of, tasks_of
@@ -24,7 +24,7 @@ from benchmarks.peers.running import Config, run_jobs
 from softflow.cli.option_types import OPTION_TYPES
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.ogbench.demonstrations import collect_demonstrations
-from softflow.errors import ConfigError, SoftflowError
+from softflow.errors import ConfigError
 from softflow.utils.imports import trust
 
 DESCRIPTION = """\
@@ -178,7 +178,4 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except SoftflowError as error:
-        sys.exit(f"benchmarks.peers: {error}")
+    run_command(main, "benchmarks.peers")

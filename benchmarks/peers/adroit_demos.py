@@ -6,7 +6,6 @@ correlated over about 0.1 s, whose size was chosen so that about half of the epi
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 import tyro
 
+from benchmarks.peers.command import run_command
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode import Episode
@@ -24,7 +24,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.data.metadata import metadata_value
 from softflow.envs.contract import RobotEnv, data_spec
 from softflow.envs.registry import make_env
-from softflow.errors import ConfigError, DataError, SoftflowError
+from softflow.errors import ConfigError, DataError
 from softflow.models.policy import Observation
 from softflow.training.evaluation import episode_seed
 from softflow.training.rollouts import run_episode
@@ -195,7 +195,4 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except SoftflowError as error:
-        sys.exit(f"benchmarks.peers.adroit_demos: {error}")
+    run_command(main, "benchmarks.peers.adroit_demos")

@@ -16,7 +16,7 @@ from softflow.envs.registry import make_env
 from softflow.errors import ConfigError
 from softflow.models.policy import Observation
 from softflow.presets import preset
-from softflow.training.config import STAGES, StageConfig, StageName, TrainingConfig
+from softflow.training.config import STAGES, StageName, TrainingConfig
 from softflow.training.persistence import load_selector
 from softflow.training.rollouts import RolloutPool, RolloutResult, RolloutTask, run_episode
 from softflow.training.run import Run
@@ -84,16 +84,9 @@ class MeasuredRun(Run):
     done: dict[str, int]
     """Updates of the stages behind, which may end before their number of updates."""
 
-    def updates(
-        self,
-        stage: StageName,
-        config: StageConfig,
-        first: int,
-        stop: int,
-        until: Callable[[], bool] = lambda: False,
-    ) -> Iterator[int]:
+    def updates(self, *args: Any, **kwargs: Any) -> Iterator[int]:
         """As in any run, timed."""
-        for update in super().updates(stage, config, first, stop, until):
+        for update in super().updates(*args, **kwargs):
             with self.clock.timed("update"):
                 yield update
 

@@ -238,7 +238,7 @@ def small() -> TrainingConfig:
 
 
 def softflow_plus() -> TrainingConfig:
-    """What learns fastest on state tasks here: docs/results.md says how fast, the experiment log
+    """What learns fastest on state tasks here; docs/experiment_log.md says how fast so far, and
     what else was tried.
 
     The paper's method with MLPs instead of transformers, a nearer horizon and many cheap updates.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from shared_envs import built_once
 
 from softflow.envs.ogbench.tasks import OGBenchManipulation
-from softflow.envs.registry import make_env
 
 SharedEnv = Callable[[str], OGBenchManipulation]
 
@@ -15,16 +15,7 @@ SharedEnv = Callable[[str], OGBenchManipulation]
 @pytest.fixture(scope="session")
 def shared_env() -> SharedEnv:
     """One environment per id and test process; whoever takes it resets it."""
-    built: dict[str, OGBenchManipulation] = {}
-
-    def get(env_id: str) -> OGBenchManipulation:
-        if env_id not in built:
-            env = make_env(env_id)
-            assert isinstance(env, OGBenchManipulation)
-            built[env_id] = env
-        return built[env_id]
-
-    return get
+    return built_once(OGBenchManipulation)
 
 
 @pytest.fixture(scope="session")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
+from benchmarks.peers.command import run_command
 from benchmarks.peers.page.figure import draw
 from benchmarks.peers.page.summary import runs_of
 from benchmarks.peers.page.writing import fingerprint, written
 from benchmarks.peers.rows import Results
-from softflow.errors import DataError, SoftflowError
+from softflow.errors import DataError
 from softflow.utils.files import written_whole
 
 DESCRIPTION = """\
@@ -72,7 +72,4 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except SoftflowError as error:
-        sys.exit(f"benchmarks.peers.page: {error}")
+    run_command(main, "benchmarks.peers.page")

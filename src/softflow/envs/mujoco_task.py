@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +111,12 @@ class MujocoTask(RobotEnv):
         for renderer in self._renderers.values():
             renderer.close()
         self._renderers.clear()
+
+
+def require_family(family: str, known: Iterable[str]) -> None:
+    """Raise ConfigError unless a simulator has this family."""
+    if family not in (names := list(known)):
+        raise ConfigError(f"unknown family {family!r}; known: {', '.join(names)}")
 
 
 def _checked_action(action: np.ndarray, size: int, step_number: int) -> np.ndarray:

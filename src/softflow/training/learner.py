@@ -76,6 +76,14 @@ def usable_device(name: str) -> torch.device:
     return device
 
 
+def _imitated_rows(batch: ChunkBatch, stage: RLConfig) -> Tensor:
+    """[K] int64: where a batch says what the imitation term asks for."""
+    imitated = batch.episode_success & batch.step_valid.any(dim=1)
+    if stage.imitates == "demonstrations":
+        imitated &= batch.is_offline
+    return imitated.nonzero().squeeze(1)
+
+
 class Learner:
     """Policy, critic, target critic and their updates.
 
@@ -163,11 +171,8 @@ class Learner:
         The imitation term is Eq. 8's: successful demonstrations, hence offline rows only, unless
         the stage imitates its own successes too. Without `value_coef` it is all there is.
         """
-        imitated = batch.episode_success & batch.step_valid.any(dim=1)
-        if stage.imitates == "demonstrations":
-            imitated &= batch.is_offline
-        rows = imitated.nonzero().squeeze(1)
-        batch, rows = batch.to(self.device), rows.to(self.device)
+        rows = _imitated_rows(batch, stage).to(self.device)
+        batch = batch.to(self.device)
         actions, prefix = self._normalized(batch)
         policy = self.policy.train()
         condition = policy.condition(batch.observation, prefix)

@@ -124,7 +124,8 @@ class Run:
             self.online.fingerprints = list(self.files.facts.get(ONLINE, ()))
             position = self.position
             say(f"continuing from {position.stage}, update {position.update_step}")
-        past = self.files.logged("critic_warmup", DATA_VALUE)
+        warming_up = self.position.stage == "critic_warmup"
+        past = self.files.logged("critic_warmup", DATA_VALUE) if warming_up else ()
         support = self.data.value_support
         self.convergence = Convergence(past, LOG_EVERY_UPDATES, support.high - support.low)
 

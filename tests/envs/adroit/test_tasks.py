@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shared_envs import built_once
 
 from softflow.data.data_spec import STATE_KEY
 from softflow.envs.adroit.tasks import AdroitHand
@@ -30,16 +31,7 @@ HandOf = Callable[[str], AdroitHand]
 @pytest.fixture(scope="module")
 def hand() -> HandOf:
     """One environment a task; whoever takes it resets it."""
-    built: dict[str, AdroitHand] = {}
-
-    def get(env_id: str) -> AdroitHand:
-        if env_id not in built:
-            env = make_env(env_id)
-            assert isinstance(env, AdroitHand)
-            built[env_id] = env
-        return built[env_id]
-
-    return get
+    return built_once(AdroitHand)
 
 
 @pytest.mark.slow

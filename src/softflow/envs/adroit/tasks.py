@@ -36,7 +36,7 @@ import numpy as np
 from softflow.data.task_profile import Measure, TaskEvent, TaskProfile
 from softflow.envs.contract import Observation
 from softflow.envs.mujoco_loading import load_mujoco
-from softflow.envs.mujoco_task import MujocoTask, Pictures
+from softflow.envs.mujoco_task import MujocoTask, Pictures, require_family
 from softflow.errors import ConfigError
 
 CAMERA = "vil_camera"
@@ -107,8 +107,7 @@ class AdroitHand(MujocoTask):
         image_size: tuple[int, int] | None = None,
         render_size: tuple[int, int] = (360, 480),
     ) -> None:
-        if family not in _FAMILIES:
-            raise ConfigError(f"unknown family {family!r}; known: {', '.join(_FAMILIES)}")
+        require_family(family, _FAMILIES)
         if task is not None:
             raise ConfigError(f"{family} has no tasks to choose from; leave out -task{task}")
         pictures = Pictures(CAMERA, CAMERA, image_size, render_size)

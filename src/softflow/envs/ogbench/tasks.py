@@ -31,7 +31,7 @@ from gymnasium import spaces
 
 from softflow.envs.contract import Observation
 from softflow.envs.mujoco_loading import load_mujoco
-from softflow.envs.mujoco_task import MujocoTask, Pictures
+from softflow.envs.mujoco_task import MujocoTask, Pictures, require_family
 from softflow.errors import ConfigError
 
 NUM_TASKS = 5
@@ -77,8 +77,7 @@ class OGBenchManipulation(MujocoTask):
         image_size: tuple[int, int] | None = None,
         render_size: tuple[int, int] = (360, 480),
     ) -> None:
-        if family not in _FAMILIES:
-            raise ConfigError(f"unknown family {family!r}; known: {', '.join(_FAMILIES)}")
+        require_family(family, _FAMILIES)
         if task is not None and not 1 <= task <= NUM_TASKS:
             raise ConfigError(f"{family} has tasks 1 to {NUM_TASKS}, not {task}")
         pictures = Pictures("front_pixels", "front", image_size, render_size)

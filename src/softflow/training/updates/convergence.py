@@ -20,20 +20,23 @@ class Convergence:
         values: mean value of the chunks of a batch, in units of return, one a report.
         updates_apart: updates from one report to the next.
         value_range: highest less lowest value that the critic can tell apart.
+
+    Attributes:
+        drift: share of the value range by which the value moved; None: too early to say.
     """
 
     def __init__(self, values: Sequence[float], updates_apart: int, value_range: float) -> None:
         self._values = list(values)
         self._span = max(1, SPAN_UPDATES // updates_apart)
         self._range = value_range
+        self.drift = self._measured()
 
     def note(self, value: float) -> None:
         """The next report."""
         self._values.append(value)
+        self.drift = self._measured()
 
-    @property
-    def drift(self) -> float | None:
-        """Share of the value range by which the value moved; None: too early to say."""
+    def _measured(self) -> float | None:
         if len(self._values) < 2 * self._span:
             return None
         earlier = np.mean(self._values[-2 * self._span : -self._span])
@@ -42,5 +45,4 @@ class Convergence:
 
     def within(self, tolerance: float) -> bool:
         """Whether the value has moved by less than this share of the value range."""
-        drift = self.drift
-        return drift is not None and drift < tolerance
+        return self.drift is not None and self.drift < tolerance
