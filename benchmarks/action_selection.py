@@ -48,7 +48,7 @@ class Networks:
         torch.manual_seed(0)
         self.size = size
         self.policy = build_policy(model, inputs)
-        self.critic = build_critic(model, inputs, ValueSupport(0.0, 1.0))
+        self.critic = build_critic(model, inputs, ValueSupport(0.0, 1.0), self.policy)
         for module in (self.policy, self.critic):
             leave_identity(module)
             module.eval().requires_grad_(False).to(device)

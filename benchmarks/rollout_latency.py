@@ -36,7 +36,7 @@ def _run(name: str, config: TrainingConfig, turns: int, env_id: str) -> Section:
     sizes = (len(observation[STATE_KEY]), len(env.neutral_action))
     inputs = model_inputs(config.model, *sizes)
     policy = build_policy(config.model, inputs).eval()
-    critic = build_critic(config.model, inputs, ValueSupport(0.0, 1.0)).eval()
+    critic = build_critic(config.model, inputs, ValueSupport(0.0, 1.0), policy).eval()
     chunk, num = config.model.chunk, config.execution_candidates
     seen = torch.from_numpy(observation[STATE_KEY]).expand(1, chunk.history_length, -1)
     prefix = torch.from_numpy(env.neutral_action).expand(1, chunk.prefix_length, -1)

@@ -22,7 +22,7 @@ from softflow.models.action_selection import (
 )
 from softflow.models.critic import CriticEnsemble
 from softflow.models.policies.flow_policy import FlowPolicy
-from softflow.training.learner import frozen
+from softflow.training.updates.modes import frozen
 
 CHUNK = ChunkSpec(4, 4, prefix_length=1, history_length=2)
 LIMIT = 0.9

@@ -31,7 +31,7 @@ from softflow.models.critics.mlp_critic import MlpCriticConfig
 from softflow.models.policies.mlp_flow import MlpFlowConfig
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.config import TrainingConfig
-from softflow.training.learner import frozen
+from softflow.training.updates.modes import frozen
 
 MLPS = tiny_config(
     model=replace(

@@ -34,7 +34,8 @@ def require_named_kinds(model: ModelConfig, named: Mapping[str, str], checkpoint
         ConfigError: says which it has.
     """
     for name, given in named.items():
-        there = getattr(model, name).kind
+        network = model.encoder if name == "image" else model
+        there = getattr(getattr(network, name, None), "kind", "")
         if given and given != there:
             raise ConfigError(
                 f"--{name} is {given!r}, but the {name} of '{checkpoint}' is {there!r}; leave "

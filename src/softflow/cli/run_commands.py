@@ -25,6 +25,7 @@ from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import weights_identity
 from softflow.models.critic import CRITICS
 from softflow.models.encoder import ENCODERS
+from softflow.models.images.backbone import BACKBONES
 from softflow.models.kinds import Kinds
 from softflow.models.policy import POLICIES
 from softflow.pages.run_report import write_report
@@ -83,24 +84,41 @@ def _parse_train(words: list[str]) -> Train:
 
 
 KINDS: dict[str, Kinds[Any]] = {"policy": POLICIES, "critic": CRITICS, "encoder": ENCODERS}
+IMAGE = "image"
+"""The kind inside an encoder."""
 
 
 def _of_other_kinds(config: TrainingConfig, words: list[str]) -> TrainingConfig:
-    """The preset with the policy, critic and encoder that the words name, at their defaults.
+    """The preset with the networks that the words name, at their defaults.
 
     Before everything else is parsed, because they decide which options there are.
 
     Raises:
-        ConfigError: there is no such policy, critic or encoder.
+        ConfigError: there is no such network, or the encoder has no image backbone.
     """
     for name, kinds in KINDS.items():
-        given = [word.removeprefix(f"--{name}=") for word in words if word.startswith(f"--{name}=")]
-        given += [after for word, after in pairwise(words) if word == f"--{name}"]
-        if given:
-            trust(given[-1])
-            sized = _in_the_size_of(getattr(config.model, name), kinds.default_config(given[-1]))
+        if given := _last_given(name, words):
+            trust(given)
+            sized = _in_the_size_of(getattr(config.model, name), kinds.default_config(given))
             config = replace(config, model=replace(config.model, **{name: sized}))
+    if given := _last_given(IMAGE, words):
+        trust(given)
+        encoder: Any = config.model.encoder
+        if IMAGE not in {item.name for item in fields(encoder)}:
+            raise ConfigError(
+                f"--image is {given!r}, but the encoder {encoder.kind} reads no cameras; add "
+                "--encoder mixed"
+            )
+        encoder = replace(encoder, image=BACKBONES.default_config(given))
+        config = replace(config, model=replace(config.model, encoder=encoder))
     return config
+
+
+def _last_given(name: str, words: list[str]) -> str:
+    """What the last --NAME among the words says; "" where there is none."""
+    given = [word.removeprefix(f"--{name}=") for word in words if word.startswith(f"--{name}=")]
+    given += [after for word, after in pairwise(words) if word == f"--{name}"]
+    return given[-1] if given else ""
 
 
 def _in_the_size_of(preset_config: Any, other: Any) -> Any:
@@ -228,7 +246,7 @@ def _without_environment(options: Train, num_successes: int) -> Train:
 def evaluate_checkpoint(options: Evaluate) -> None:
     """Measure one checkpoint."""
     checkpoint = real_path(options.checkpoint)  # `last` may move on while this runs
-    named = {name: getattr(options, name) for name in KINDS}
+    named = {name: getattr(options, name) for name in (*KINDS, IMAGE)}
     trust(*filter(None, named.values()))
     config, spec, position = read_run_facts(checkpoint)
     require_named_kinds(config.model, named, checkpoint)

@@ -93,7 +93,10 @@ class Train:
     critic: str = ""
     """Another critic, in the same way."""
     encoder: str = ""
-    """Another encoder of observations, in the same way."""
+    """Another encoder of observations, in the same way: mixed reads cameras."""
+    image: str = ""
+    """Another image backbone of that encoder, in the same way: resnet18, timm, dinov2,
+    efficientnet_lite0; its own numbers are then --model.encoder.image.*."""
     env: str = ""
     """The environment that the data names, if that is an import path (module:function): it runs
     code, so it is imported only if you name it here."""
@@ -135,6 +138,8 @@ class Evaluate:
     """Its critic, in the same way."""
     encoder: str = ""
     """Its encoder, in the same way."""
+    image: str = ""
+    """The image backbone of that encoder, in the same way."""
 
     def __post_init__(self) -> None:
         _require_within(self, "episodes", 1, MAX_EPISODES)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from softflow.errors import ConfigError
 from softflow.models.critic import CriticEnsemble
+from softflow.models.images.sharing import shares_frozen
 from softflow.models.policy import ChunkPolicy, Condition, Observation, take_candidate
 
 SelectionRule = Literal["value", "likelihood"]
@@ -136,6 +137,7 @@ class ChunkSelector:
                 'run the critic_warmup stage, or choose rule "likelihood"'
             )
         self.policy, self.critic, self.config = policy, critic, config
+        self._shares_frozen = critic is not None and shares_frozen(policy.encoder, critic.encoder)
 
     @torch.inference_mode()
     def __call__(
@@ -154,6 +156,8 @@ class ChunkSelector:
             [B, H, A] actions in the robot's units, inside the range of the data.
         """
         prefix = self.policy.normalize_actions(prefix_actions, observation)
+        if self._shares_frozen:
+            observation = self.policy.encoder.with_frozen_features(observation)
         condition = self.policy.condition(observation, prefix)
         num, std = self.config.num_candidates, self.config.sampling_std
         if self.config.rule == "likelihood" or self.critic is None:

@@ -156,13 +156,22 @@ def read_checkpoint(folder: Path, only: tuple[str, ...] = ("",)) -> CheckpointPa
     return parts
 
 
-def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+def load_weights(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    where: str,
+    elsewhere: frozenset[str] = frozenset(),
+) -> None:
     """Copy named tensors into a module of exactly the same names and shapes.
+
+    Args:
+        module: takes them; tensors: by name; where: they come from, for messages.
+        elsewhere: names of the module that another part holds, because modules share them.
 
     Raises:
         CheckpointError: names the first tensors that do not fit, with both shapes.
     """
-    own = module.state_dict()
+    own = {name: value for name, value in module.state_dict().items() if name not in elsewhere}
     problems = [f"{name} is missing" for name in own if name not in tensors]
     problems += [f"{name} is unknown here" for name in tensors if name not in own]
     problems += [
@@ -182,7 +191,7 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -
             + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
             + ". Use the configuration saved beside it, or start a new run."
         )
-    module.load_state_dict(tensors)
+    module.load_state_dict(tensors, strict=not elsewhere)
 
 
 def weights_identity(folder: Path) -> str:

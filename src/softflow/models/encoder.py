@@ -8,6 +8,7 @@ reproduces the encoder.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,8 +32,26 @@ class EncoderConfig(KindConfig):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The observation keys it reads, such as "observation.state"; batches hold no others."""
+        """The observation keys it reads, such as "observation.state", whatever the data."""
         raise NotImplementedError(f"{type(self).__name__} does not say which keys it reads")
+
+    def keys_among(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
+        """The keys it reads of data that have these (key -> shape); batches hold no other cameras.
+
+        Raises:
+            ConfigError: the data lack one, where the configuration can tell.
+        """
+        return self.keys
+
+    @property
+    def warning(self) -> str:
+        """What a user should know before a run begins; "" for nothing."""
+        return ""
+
+    @property
+    def frozen_parameters(self) -> int:
+        """How many weights, at least, are never trained; policy, critic and target share them."""
+        return 0
 
     @property
     def least_tokens(self) -> int:
@@ -66,11 +85,30 @@ class KeyEncoder(nn.Module, ABC):
     ) -> Float[Tensor, "B S D"]:
         """Raw observation, key -> `[B, history, ...]`, in the robot's units -> `[B, S, D]`."""
 
+    def with_frozen_features(
+        self, observation: dict[str, Shaped[Tensor, "B history ..."]]
+    ) -> dict[str, Shaped[Tensor, "B history ..."]]:
+        """The observation with what its frozen parts say of it in place of what they read.
+
+        `forward` makes the same tokens of either, so several networks can share the work.
+        """
+        return observation
+
+    def load_pretrained(self) -> None:
+        """Take the weights of elsewhere that the configuration names, before a run begins.
+
+        Raises:
+            ConfigError: they cannot be read, or do not fit.
+        """
+
 
 ENCODERS = Kinds[KeyEncoder](
     "encoder",
     KeyEncoder,
-    {"state_mlp": "softflow.models.encoders.state_mlp:StateMlp"},
+    {
+        "state_mlp": "softflow.models.encoders.state_mlp:StateMlp",
+        "mixed": "softflow.models.encoders.mixed:MixedEncoder",
+    },
 )
 """A new encoder is a file in `encoders/` and a line here."""
 
@@ -101,6 +139,12 @@ class ObservationEncoder(nn.Module):
     def num_tokens(self) -> int:
         """Tokens of an observation, those of the prefix included."""
         return len(self.token_position)
+
+    def with_frozen_features(
+        self, observation: dict[str, Shaped[Tensor, "B history ..."]]
+    ) -> dict[str, Shaped[Tensor, "B history ..."]]:
+        """See `KeyEncoder.with_frozen_features`."""
+        return self.observation.with_frozen_features(observation)
 
     def forward(
         self,

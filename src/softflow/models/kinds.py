@@ -1,4 +1,4 @@
-"""Policies, critics and encoders by name: built in, or a user's own by import path.
+"""Policies, critics, encoders and image backbones by name: built in, or a user's own by import path.
 
 A configuration names its kind, so a checkpoint finds its classes again, in any process. To add one:
 write a file with a class, and a line in the table of `policy.py`, `critic.py` or `encoder.py`; a
@@ -73,10 +73,14 @@ class Kinds(Generic[Base]):
         what: the sort, for messages: "policy", "critic", "encoder".
         base: what every class of it is derived from; nothing else is ever called.
         built_in: name -> "module:Class", imported when it is asked for.
+        option: the word of the command line that names one; by default the sort itself.
     """
 
-    def __init__(self, what: str, base: type[Base], built_in: Mapping[str, str]) -> None:
+    def __init__(
+        self, what: str, base: type[Base], built_in: Mapping[str, str], option: str = ""
+    ) -> None:
         self.what, self.base, self.built_in = what, base, dict(built_in)
+        self.option = f"--{option or what}"
 
     def find(self, kind: str) -> type[Base]:
         """The class of a kind.
@@ -121,7 +125,7 @@ class Kinds(Generic[Base]):
                 raise AttributeError(f"module {module_name!r} has no attribute {name!r}")
             return vars(module)[name]
         if path not in self.built_in.values():
-            require_trusted(path, f"the {self.what}", f"--{self.what}")
+            require_trusted(path, f"the {self.what}", self.option)
         return follow(path)
 
     def default_config(self, kind: str) -> Any:

@@ -53,6 +53,6 @@ def require_memory_for_networks(
     critics = least(critic)
     networks = least(policy) + critics
     require_memory(
-        BYTES * (copies * networks + critics),
+        BYTES * (copies * networks + critics + encoder.frozen_parameters),
         f"networks of {networks:,} weights (model.policy, model.critic, model.encoder)",
     )

@@ -22,6 +22,7 @@ from softflow.data.data_spec import STATE_KEY, is_image_key
 from softflow.data.statistics import ArrayStatistics, DatasetStatistics
 from softflow.errors import NetworkContractError, SoftflowError
 from softflow.models.critic import CRITICS, CriticEnsemble
+from softflow.models.encoder import EncoderConfig
 from softflow.models.inputs import ModelInputs
 from softflow.models.kinds import Kinds
 from softflow.models.policy import POLICIES, ChunkPolicy, Condition, Observation
@@ -61,7 +62,7 @@ def check_shapes(policy: ChunkPolicy) -> None:
         NetworkContractError: one is another: which, and the shape to return.
     """
     policy = copy.deepcopy(policy).eval().cpu()
-    observation, prefix, actions = _example(policy.inputs, policy.encoder.config.keys, 0)
+    observation, prefix, actions = _example(policy.inputs, policy.encoder.config, 0)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         condition = policy.condition(observation, prefix)
         _require_results(policy, condition, actions)
@@ -79,7 +80,7 @@ def check_policy(policy: ChunkPolicy, *, seed: int = 0) -> None:
     """
     _require_known(POLICIES, policy.config.kind, type(policy))
     policy = _moved_copy(policy, seed)
-    observation, prefix, actions = _example(policy.inputs, policy.encoder.config.keys, seed)
+    observation, prefix, actions = _example(policy.inputs, policy.encoder.config, seed)
     _require_results(policy, policy.condition(observation, prefix), actions)
     _check_cost(policy, observation, prefix, actions)
     _check_candidates(policy, observation, prefix)
@@ -109,7 +110,7 @@ def check_critic(critic: CriticEnsemble, inputs: ModelInputs, *, seed: int = 0) 
     """
     _require_known(CRITICS, critic.config.kind, critic.architecture)
     critic = _moved_copy(critic, seed)
-    observation, prefix, _ = _example(inputs, critic.encoder.config.keys, seed)
+    observation, prefix, _ = _example(inputs, critic.encoder.config, seed)
     tokens = critic.encoder(observation, prefix)
     shape = (ROWS, CANDIDATES, inputs.chunk.chunk_length, inputs.action_dim)
     chunks = torch.rand(shape, generator=_seeded(seed)) * 2 - 1
@@ -206,12 +207,12 @@ def _candidates(policy: ChunkPolicy, observation: Observation, prefix: Tensor) -
 
 
 def _example(
-    inputs: ModelInputs, keys: tuple[str, ...], seed: int
+    inputs: ModelInputs, encoder: EncoderConfig, seed: int
 ) -> tuple[Observation, Tensor, Tensor]:
     """A raw observation, a normalised prefix and a normalised chunk, `ROWS` rows each."""
     generator = _seeded(seed)
     observation: Observation = {}
-    for key in keys:
+    for key in encoder.keys_among(inputs.observation_shapes):
         shape = (ROWS, inputs.chunk.history_length, *inputs.observation_shapes[key])
         if is_image_key(key):
             frames = torch.randint(0, 256, shape, generator=generator)
@@ -287,7 +288,7 @@ def _require_rows_apart(what: str, of_rows: Callable[[slice], Tensor]) -> None:
 def _require_gradients(what: str, network: nn.Module, total: Tensor) -> None:
     network.zero_grad()
     total.backward()
-    idle = [name for name, p in network.named_parameters() if p.grad is None]
+    idle = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
     if idle:
         raise NetworkContractError(
             f"{what} does not reach the weights {', '.join(idle[:3])}; use them or remove them"

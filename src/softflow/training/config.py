@@ -24,6 +24,7 @@ from softflow.models.policies.coupling import FlowConfig
 from softflow.models.policy import PolicyConfig
 from softflow.sampling.mixing import BySize, FixedRatio, Mixing
 from softflow.sampling.source_weights import SourceWeights
+from softflow.training.updates.augmentation import AugmentationConfig
 
 StageName = Literal["imitation", "critic_warmup", "offline_rl", "online_rl"]
 STAGES: tuple[StageName, ...] = ("imitation", "critic_warmup", "offline_rl", "online_rl")
@@ -81,11 +82,13 @@ class DataConfig:
         prefetch_workers: threads that prepare batches while the networks are updated; the result
             does not depend on it. 0 prepares each when it is needed, which takes below a
             millisecond for states in memory; 1 may help if the data lies on a slow disk.
+        augmentation: how camera frames are changed at random in training.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
     weights_field: str = "source"
     prefetch_workers: int = 0
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
     def __post_init__(self) -> None:
         numbers = {str(name): float(weight) for name, weight in self.weights.items()}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +10,7 @@ from torch import Tensor, nn
 from softflow.errors import ConfigError
 from softflow.models.action_selection import select_by_value
 from softflow.models.critic import CriticEnsemble
+from softflow.models.images.sharing import copy_but_frozen, frozen_backbones, share_frozen
 from softflow.models.inputs import ModelInputs
 from softflow.models.network_kit import check_shapes
 from softflow.models.normalizers import perturb
@@ -32,7 +31,14 @@ from softflow.training.losses import (
     critic_loss,
     imitation_loss,
 )
+from softflow.training.updates.augmentation import augmented
 from softflow.training.updates.finite_watch import FiniteWatch
+from softflow.training.updates.modes import (
+    frozen,
+    running_statistics,
+    trained,
+    training_mode,
+)
 from softflow.training.updates.next_chunks import NextChunks
 
 
@@ -45,20 +51,16 @@ def build_policy(config: ModelConfig, inputs: ModelInputs) -> ChunkPolicy:
     return POLICIES.find(config.policy.kind)(inputs, config.policy, config.encoder)
 
 
-def build_critic(config: ModelConfig, inputs: ModelInputs, support: ValueSupport) -> CriticEnsemble:
-    """A fresh critic ensemble whose histograms span `support`."""
-    return CriticEnsemble(inputs, support, config.critic, config.encoder)
+def build_critic(
+    config: ModelConfig, inputs: ModelInputs, support: ValueSupport, policy: ChunkPolicy
+) -> CriticEnsemble:
+    """A fresh critic ensemble whose histograms span `support`.
 
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Inside, gradients pass through the module but not into its parameters; dropout is off."""
-    was_training = module.training
-    module.eval().requires_grad_(False)
-    try:
-        yield
-    finally:
-        module.train(was_training).requires_grad_(True)
+    It looks through the policy's frozen image backbones, if there are any.
+    """
+    critic = CriticEnsemble(inputs, support, config.critic, config.encoder)
+    share_frozen(policy.encoder, critic.encoder)
+    return critic
 
 
 def usable_device(name: str) -> torch.device:
@@ -89,6 +91,15 @@ class Learner:
 
     The randomness of an update comes from torch's global generator, which the run seeds from
     (seed, stage, update_step) before each update.
+
+    Args:
+        config: of the run; inputs: what the networks are told of the data.
+        support: the values that the critic's histograms span.
+        fresh: image backbones start from the pretrained weights that the configuration names; False
+            where a checkpoint brings all weights.
+
+    Raises:
+        ConfigError: the networks do not fit the data, the memory, the device, or their files.
     """
 
     def __init__(
@@ -96,6 +107,8 @@ class Learner:
         config: TrainingConfig,
         inputs: ModelInputs,
         support: ValueSupport,
+        *,
+        fresh: bool = True,
     ) -> None:
         config.require_memory()
         self.config, self.inputs = config, inputs
@@ -103,9 +116,14 @@ class Learner:
         torch.manual_seed(config.seed)
         policy = build_policy(config.model, inputs)
         check_shapes(policy)
-        self.policy = policy.to(self.device)
-        self.critic = build_critic(config.model, inputs, support).to(self.device)
-        self.target_critic = copy.deepcopy(self.critic).eval().requires_grad_(False)
+        critic = build_critic(config.model, inputs, support, policy)
+        if fresh:
+            policy.encoder.observation.load_pretrained()
+            if not frozen_backbones(critic.encoder):  # the policy's have them now
+                critic.encoder.observation.load_pretrained()
+        self.policy, self.critic = policy.to(self.device), critic.to(self.device)
+        self.target_critic = copy_but_frozen(self.critic).eval().requires_grad_(False)
+        self._followed = self._pairs_for_polyak()
         self.policy_optimizer = self._adamw(self.policy)
         self.critic_optimizer = self._adamw(self.critic)
         self.watch = FiniteWatch(self.device)
@@ -113,7 +131,7 @@ class Learner:
     def _adamw(self, module: nn.Module) -> torch.optim.AdamW:
         """AdamW with the paper's betas and weight decay (App. C2)."""
         return torch.optim.AdamW(
-            module.parameters(), lr=1e-4, weight_decay=self.config.weight_decay, fused=True
+            trained(module), lr=1e-4, weight_decay=self.config.weight_decay, fused=True
         )
 
     def set_up(self, stage: StageConfig, update: int = 0) -> None:
@@ -123,11 +141,43 @@ class Learner:
                 group["lr"] = stage.learning_rate_at(update)
         self.policy.set_dropout(stage.dropout)
 
+    def _pairs_for_polyak(self) -> list[tuple[Tensor, Tensor]]:
+        """What of the target critic follows the critic: its trained weights, and statistics."""
+        target, online = self.target_critic, self.critic
+        weights = zip(target.parameters(), online.parameters(), strict=True)
+        statistics = zip(running_statistics(target), running_statistics(online), strict=True)
+        return [
+            *((theirs, ours) for theirs, ours in weights if ours.requires_grad),
+            *((theirs, ours) for theirs, ours in statistics if theirs is not ours),
+        ]
+
+    @torch.no_grad()
+    def prepared(self, batch: ChunkBatch, *, with_next: bool = True) -> ChunkBatch:
+        """A batch as the updates of one step share it: on the device, augmented, features computed.
+
+        Frames are augmented once, for policy and critic alike; what frozen image backbones say of
+        them is computed once, for policy, critic and target critic.
+
+        Args:
+            batch: from the data.
+            with_next: False leaves out what follows, which imitation does not look at.
+        """
+        if not with_next:
+            batch = replace(batch, next_observation={})
+        batch = batch.to(self.device)
+        encoder, how = self.policy.encoder, self.config.data.augmentation
+        now = encoder.with_frozen_features(augmented(batch.observation, how))
+        if not with_next:
+            return replace(batch, observation=now)
+        then = encoder.with_frozen_features(augmented(batch.next_observation, how))
+        return replace(batch, observation=now, next_observation=then)
+
     def imitation_update(self, batch: ChunkBatch) -> Metrics:
         """One gradient step of Eq. 8."""
         batch = batch.to(self.device)
         actions, prefix = self._normalized(batch)
-        policy = self.policy.train()
+        policy = self.policy
+        training_mode(policy, learns_statistics=True)
         condition = policy.condition(batch.observation, prefix)
         cost = policy.imitation_cost(condition, actions, batch.step_valid, self.config.noise_std)
         said = batch.step_valid.any(dim=1).to(cost.dtype)
@@ -147,7 +197,7 @@ class Learner:
         batch = batch.to(self.device)
         actions, prefix = self._normalized(batch)
         next_value = self._next_value(batch, stage.target_candidates, ahead)
-        self.critic.train()
+        training_mode(self.critic, learns_statistics=not isinstance(stage, RLConfig))
         tokens = self.critic.encoder(batch.observation, prefix)
         limit = self.policy.action_limit
         seen = perturb(actions, self.config.critic_noise_std).clamp(-limit, limit)
@@ -174,7 +224,8 @@ class Learner:
         rows = _imitated_rows(batch, stage).to(self.device)
         batch = batch.to(self.device)
         actions, prefix = self._normalized(batch)
-        policy = self.policy.train()
+        policy = self.policy
+        training_mode(policy, learns_statistics=False)
         condition = policy.condition(batch.observation, prefix)
         cost = self._imitation_cost(condition, actions, batch.step_valid, rows)
         if stage.value_coef == 0:
@@ -243,8 +294,7 @@ class Learner:
     def _polyak(self) -> None:
         """target <- (1 - tau) target + tau critic (App. C2)."""
         step = self.config.tau * (1 - self.watch.found)
-        pairs = zip(self.target_critic.parameters(), self.critic.parameters(), strict=True)
-        for target, online in pairs:
+        for target, online in self._followed:
             target.lerp_(online, step)
 
     def _step(

@@ -25,9 +25,11 @@ from softflow.errors import (
 )
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.models.checkpoint import CheckpointParts, load_weights, read_checkpoint
-from softflow.models.critic import CRITICS, CriticConfig
+from softflow.models.critic import CRITICS, CriticConfig, CriticEnsemble
 from softflow.models.earlier_versions import upgraded_model
 from softflow.models.encoder import ENCODERS, EncoderConfig
+from softflow.models.images.backbone import BACKBONES, ImageConfig
+from softflow.models.images.sharing import frozen_names
 from softflow.models.inputs import ModelInputs
 from softflow.models.kinds import KindConfig, Kinds
 from softflow.models.memory import require_memory_for_networks
@@ -96,7 +98,7 @@ def _by_kind(kinds: Kinds[Any]) -> Callable[[Any], Any]:
         sizes = {str(key): number for key, number in value.items() if key != "kind"}
         if "kind" not in value:
             raise CheckpointError(f"the {kinds.what}'s configuration names no kind")
-        return dacite.from_dict(kinds.config_class(str(value["kind"])), sizes, _STRICT)
+        return dacite.from_dict(kinds.config_class(str(value["kind"])), sizes, _AS_JSON)
 
     return configuration
 
@@ -117,7 +119,6 @@ _MISFITS = (
     *(TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError),
 )
 """What values of any type make dacite and the configurations themselves raise."""
-_STRICT = dacite.Config(strict=True, cast=[tuple], type_hooks={int: _whole})
 _AS_JSON = dacite.Config(
     strict=True,
     cast=[tuple],
@@ -126,6 +127,7 @@ _AS_JSON = dacite.Config(
         PolicyConfig: _by_kind(POLICIES),
         EncoderConfig: _by_kind(ENCODERS),
         CriticConfig: _by_kind(CRITICS),
+        ImageConfig: _by_kind(BACKBONES),
         ModelConfig: _model,
     },
 )
@@ -136,8 +138,8 @@ def learner_parts(learner: Learner, spec: DataSpec, position: dict[str, Any]) ->
     return CheckpointParts(
         tensors={
             POLICY: learner.policy.state_dict(),
-            CRITIC: learner.critic.state_dict(),
-            TARGET_CRITIC: learner.target_critic.state_dict(),
+            CRITIC: _own_weights(learner.critic),
+            TARGET_CRITIC: _own_weights(learner.target_critic),
             OPTIMIZERS["policy"]: _optimizer_tensors(learner.policy_optimizer),
             OPTIMIZERS["critic"]: _optimizer_tensors(learner.critic_optimizer),
         },
@@ -159,8 +161,9 @@ def restore_learner(learner: Learner, parts: CheckpointParts, where: str) -> dic
     """
     position = _position(parts, where)
     load_weights(learner.policy, parts.weights(POLICY), where)
-    load_weights(learner.critic, parts.weights(CRITIC), where)
-    load_weights(learner.target_critic, parts.weights(TARGET_CRITIC), where)
+    shared = frozen_names(learner.critic)
+    load_weights(learner.critic, parts.weights(CRITIC), where, shared)
+    load_weights(learner.target_critic, parts.weights(TARGET_CRITIC), where, shared)
     _load_optimizer(learner.policy_optimizer, parts.weights(OPTIMIZERS["policy"]), where)
     _load_optimizer(learner.critic_optimizer, parts.weights(OPTIMIZERS["critic"]), where)
     return position
@@ -257,14 +260,20 @@ def build_selector(
     require_memory_for_networks(model.policy, model.critic, model.encoder)
     policy = build_policy(model, inputs)
     load_weights(policy, parts.weights(POLICY), where)
-    critic = build_critic(model, inputs, support)
-    load_weights(critic, parts.weights(CRITIC), where)
+    critic = build_critic(model, inputs, support, policy)
+    load_weights(critic, parts.weights(CRITIC), where, frozen_names(critic))
     selector = ChunkSelector(
         policy.eval().requires_grad_(False).to(device),
         critic.eval().requires_grad_(False).to(device),
         selection,
     )
     return selector, model.chunk
+
+
+def _own_weights(critic: CriticEnsemble) -> dict[str, Tensor]:
+    """Without the frozen image backbones, which it shares with the policy."""
+    shared = frozen_names(critic)
+    return {name: value for name, value in critic.state_dict().items() if name not in shared}
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.data.fingerprints import changes, fingerprints
 from softflow.errors import ConfigError, DataError, StoreError
 from softflow.models.checkpoint import last_checkpoint
+from softflow.models.images.backbone import ImageConfig
 from softflow.training.config import StageName, TrainingConfig
 from softflow.training.persistence import config_from_json, config_to_json, read_run_facts
 from softflow.training.training_data import successful_episodes
 from softflow.utils.console import say
-from softflow.utils.files import is_there, read_object, write_json
+from softflow.utils.files import is_there, read_object, sha256_of, write_json
 
 FREE_TO_CHANGE = frozenset(
     {
@@ -34,9 +36,12 @@ FREE_TO_CHANGE = frozenset(
         "eval_episodes",
         "round_eval_episodes",
         "data.prefetch_workers",
+        "model.encoder.image.weights",
     }
 )
 """Settings that may differ when a run is continued: they do not change what it learns."""
+IMAGE_WEIGHTS = "image_weights_sha256"
+"""What the image backbone started from; where the file lies does not matter, nor whether still."""
 
 
 OFFLINE, ONLINE = "offline_data", "online_data"
@@ -138,8 +143,26 @@ def identity_of(
         "dataset_successes": len(successful_episodes(dataset)),
         "stages": list(stages),
         "unread_observations": unread_observations(config, dataset.spec),
+        **_image_weights(config),
         **config_to_json(config),
     }
+
+
+def _image_weights(config: TrainingConfig) -> dict[str, Any]:
+    """The content hash of the weights that the image backbone starts from, if they are here."""
+    image = getattr(config.model.encoder, "image", None)
+    if not isinstance(image, ImageConfig):
+        return {}
+    with suppress(ConfigError):  # a new run will say so, one that is continued needs them no more
+        path = image.weights_file
+        if path and (file := Path(path).expanduser()).is_file():
+            return {IMAGE_WEIGHTS: sha256_of(file)}
+    return {}
+
+
+def _with_earlier_weights(now: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run is, with the hash that it remembers where the file of weights is gone."""
+    return {**{name: there[name] for name in (IMAGE_WEIGHTS,) if name in there}, **now}
 
 
 def require_continues(run: Path, now: Mapping[str, Any], dataset: EpisodeStore) -> None:
@@ -159,6 +182,7 @@ def require_continues(run: Path, now: Mapping[str, Any], dataset: EpisodeStore) 
     if there and is_there(run / "config.json"):
         _require_known_settings(run / "config.json")
     # What an earlier softflow did not write, or went with config.json, is taken as it is now.
+    now = _with_earlier_weights(now, there)
     differences = _differences({**now, **there}, now) if there else []
     online = EpisodeStore.open(run / "online") if is_there(run / "online") else None
     if online is not None:
@@ -187,13 +211,14 @@ def write_identity(run: Path, now: Mapping[str, Any]) -> None:
                 f"{name} is now {now[name]}, before {before}: what is measured already "
                 "stays; `softflow evaluate` measures a checkpoint again"
             )
-    write_json(run / "config.json", now)
+    write_json(run / "config.json", _with_earlier_weights(now, there))
     _write_versions(run / "versions.json", keep=bool(there))
 
 
 def unread_observations(config: TrainingConfig, spec: DataSpec) -> list[str]:
     """What of the data the networks do not look at."""
-    return [key for key in spec.observation_shapes if key not in config.model.encoder.keys]
+    read = config.model.encoder.keys_among(spec.observation_shapes)
+    return [key for key in spec.observation_shapes if key not in read]
 
 
 def _require_known_settings(path: Path) -> None:
@@ -236,7 +261,17 @@ def _write_versions(path: Path, keep: bool) -> None:
 
 def _versions() -> dict[str, Any]:
     """What the numbers of a run depend on besides configuration and data."""
-    packages = ("softflow", "torch", "numpy", "ogbench", "mujoco", "gymnasium", "zarr")
+    packages = (
+        "softflow",
+        "torch",
+        "torchvision",
+        "timm",
+        "numpy",
+        "ogbench",
+        "mujoco",
+        "gymnasium",
+        "zarr",
+    )
     return {
         "command": shlex.join(["softflow", *sys.argv[1:]]),
         "python": platform.python_version(),

@@ -96,11 +96,13 @@ class Run:
         self.config, self.progress, self._pool = config, progress, pool
         self.source = source or (SimulatedExperience(pool) if pool else None)
         self.data = TrainingData(offline_path, config, progress.say)
-        self.learner = Learner(config, self.data.inputs, self.data.value_support)
+        fresh = last_checkpoint(folder / "checkpoints") is None
+        data = self.data
+        self.learner = Learner(config, data.inputs, data.value_support, fresh=fresh)
         self._saved_s = time.monotonic()
         self._status = self._last_success = ""
         self._told_of_clipping = False
-        if last_checkpoint(folder / "checkpoints") is None:
+        if fresh:
             self.data.require(stages)
         self.files = RunFolder(folder)
         try:
@@ -118,12 +120,14 @@ class Run:
         """Go on from the last checkpoint, and say so."""
         say, encoder = self.progress.say, self.config.model.encoder
         if unread := unread_observations(self.config, self.spec):
-            read = f"it reads {', '.join(encoder.keys)} only"
+            read = f"it reads {', '.join(encoder.keys_among(self.spec.observation_shapes))} only"
             say(f"the policy is blind to {', '.join(unread)}: {read}")
         if self.files.restore(self.learner):
             self.online.fingerprints = list(self.files.facts.get(ONLINE, ()))
             position = self.position
             say(f"continuing from {position.stage}, update {position.update_step}")
+        elif encoder.warning:
+            say(encoder.warning)
         warming_up = self.position.stage == "critic_warmup"
         past = self.files.logged("critic_warmup", DATA_VALUE) if warming_up else ()
         support = self.data.value_support

@@ -20,7 +20,8 @@ def imitation(run: Run) -> None:
     sampler = run.data.sampler("imitation", run.data.demonstrations, stage.batch_size)
     with run.batches("imitation", sampler, stage.num_updates) as batches:
         for update in run.updates("imitation", stage, 0, stage.num_updates):
-            run.log(run.learner.imitation_update(batches.batch(update)))
+            batch = run.learner.prepared(batches.batch(update), with_next=False)
+            run.log(run.learner.imitation_update(batch))
 
 
 def critic_warmup(run: Run) -> None:
@@ -31,7 +32,8 @@ def critic_warmup(run: Run) -> None:
     with run.batches("critic_warmup", sampler, stage.num_updates) as batches:
         settled = run.critic_settled
         for update in run.updates("critic_warmup", stage, 0, stage.num_updates, until=settled):
-            run.log(run.learner.critic_update(batches.batch(update), stage, ahead))
+            batch = run.learner.prepared(batches.batch(update))
+            run.log(run.learner.critic_update(batch, stage, ahead))
 
 
 def offline_rl(run: Run) -> None:
@@ -40,7 +42,7 @@ def offline_rl(run: Run) -> None:
     sampler = run.data.sampler("offline_rl", run.data.offline, stage.batch_size)
     with run.batches("offline_rl", sampler, stage.num_updates) as batches:
         for update in run.updates("offline_rl", stage, 0, stage.num_updates):
-            batch = batches.batch(update)
+            batch = run.learner.prepared(batches.batch(update))
             critic_metrics = run.learner.critic_update(batch, stage)
             run.log(critic_metrics | run.learner.actor_update(batch, stage, stage.bc_coef))
 
@@ -59,7 +61,7 @@ def online_rl(run: Run) -> None:
         bc_coef = stage.bc_coef * stage.bc_decay**round_index
         with run.batches("online_rl", run.mixture(round_index), stop) as batches:
             for update in run.updates("online_rl", stage, first, stop):
-                batch = batches.batch(update)
+                batch = run.learner.prepared(batches.batch(update))
                 critic_metrics = run.learner.critic_update(batch, stage)
                 run.log(critic_metrics | run.learner.actor_update(batch, stage, bc_coef))
         if run.position.update_step == stop:

@@ -7,6 +7,7 @@ computed here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from softflow.data.labels import vouch
 from softflow.data.statistics import compute_statistics
 from softflow.errors import ConfigError, DataError
 from softflow.models.inputs import ModelInputs
+from softflow.models.memory import require_memory
 from softflow.models.value_distribution import ValueSupport, support_from_returns
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.sampling.chunk_sampler import ChunkSampler
@@ -44,7 +46,8 @@ class TrainingData:
     Raises:
         StoreError: there is no store, or it is damaged.
         DataError: it is empty, or does not fit the configuration.
-        ConfigError: the configuration names action components that the data have not.
+        ConfigError: the configuration names action components, cameras or other keys that the data
+            have not, or a batch of their frames fits no memory.
     """
 
     def __init__(
@@ -57,8 +60,10 @@ class TrainingData:
         config.model.actions.require_fit(self.store.spec)
         if weights := config.data.source_weights:
             weights.require_fit(self.store)
-        cameras = self.store.spec.image_keys
-        self.image_keys = [key for key in config.model.encoder.keys if key in cameras]
+        spec = self.store.spec
+        read = config.model.encoder.keys_among(spec.observation_shapes)
+        self.image_keys = [key for key in read if key in spec.image_keys]
+        _require_memory_for_frames(config, [spec.observation_shapes[k] for k in self.image_keys])
         self._everything = ChunkDataset(self.store, config.model.chunk, image_keys=self.image_keys)
         self.fingerprints = fingerprints(self.store, range(len(self.store)))
 
@@ -147,6 +152,20 @@ class TrainingData:
                 "the others share that weight"
             )
         return kept
+
+
+def _require_memory_for_frames(config: TrainingConfig, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Raise ConfigError if the camera frames [H, W, 3] of one batch need more memory than there is.
+
+    A batch holds those of an observation and of the one that follows.
+    """
+    stages = (config.imitation, config.critic_warmup, config.offline_rl, config.online_rl)
+    rows, history = max(stage.batch_size for stage in stages), config.model.chunk.history_length
+    what = (
+        f"camera frames of a batch ({rows} rows of batch_size, history_length {history}, "
+        f"{len(shapes)} cameras)"
+    )
+    require_memory(2 * rows * history * sum(math.prod(shape) for shape in shapes), what)
 
 
 def held_out_episodes(store: EpisodeStore) -> list[int]:

@@ -49,24 +49,24 @@ class StateMlpConfig(EncoderConfig):
 
 
 class StateMlp(KeyEncoder):
-    """`observation.state` and its history -> `state_tokens` tokens.
+    """One low-dimensional key, `observation.state`, and its history -> `state_tokens` tokens.
 
     Raises:
-        ConfigError: the data have no state.
+        ConfigError: the data have no such key.
     """
 
     Config = StateMlpConfig
 
-    def __init__(self, inputs: ModelInputs, config: StateMlpConfig) -> None:
+    def __init__(self, inputs: ModelInputs, config: StateMlpConfig, key: str = STATE_KEY) -> None:
         super().__init__(inputs, config)
         observations = inputs.statistics.observations
-        if STATE_KEY not in observations:
+        if key not in observations:
             raise ConfigError(
-                f'the dataset has no "{STATE_KEY}" (it has {sorted(observations)}); '
+                f'the dataset has no "{key}" (it has {sorted(observations)}); '
                 "record the robot's state under that key"
             )
-        self.num_tokens, self.token_dim = config.state_tokens, config.token_dim
-        self.normalizer = StateNormalizer(observations[STATE_KEY])
+        self.key, self.num_tokens, self.token_dim = key, config.state_tokens, config.token_dim
+        self.normalizer = StateNormalizer(observations[key])
         state_dim = self.normalizer.mean.numel()
         self.mlp = nn.Sequential(
             nn.Linear(state_dim * inputs.chunk.history_length, config.hidden_dim),
@@ -77,6 +77,6 @@ class StateMlp(KeyEncoder):
     def forward(
         self, observation: dict[str, Shaped[Tensor, "B history ..."]]
     ) -> Float[Tensor, "B S D"]:
-        """The state [B, history, state_dim] in the robot's units -> tokens [B, S, token_dim]."""
-        state = self.normalizer(observation[STATE_KEY])
+        """The state [B, history, ...] in the robot's units -> tokens [B, S, token_dim]."""
+        state = self.normalizer(observation[self.key])
         return self.mlp(state.flatten(1)).unflatten(1, (self.num_tokens, self.token_dim))

@@ -18,6 +18,8 @@ from softflow.utils.progress import ProgressReporter
 CHUNKS_A_WINDOW = 4
 MAX_BYTES = 256 * 1024**2
 WINDOWS_AT_ONCE = 1024
+TOKENS_AT_ONCE = 32_768
+"""Of the observations of so many windows: each costs the policy memory in every layer."""
 _SEED = 0x6E657874
 
 
@@ -73,8 +75,9 @@ class NextChunks:
         generator = torch.Generator(device).manual_seed(self._seed ^ _SEED)
         self._progress.begin("next chunks", total, 0)
         parts = []
-        for start in range(0, total, WINDOWS_AT_ONCE):
-            rows = torch.arange(start, min(start + WINDOWS_AT_ONCE, total))
+        at_once = max(1, min(WINDOWS_AT_ONCE, TOKENS_AT_ONCE // policy.encoder.num_tokens))
+        for start in range(0, total, at_once):
+            rows = torch.arange(start, min(start + at_once, total))
             parts.append(self._of_windows(rows, device, generator))
             self._progress.advance(int(rows[-1]) + 1)
         return torch.cat(parts)

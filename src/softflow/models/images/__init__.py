@@ -1,0 +1,1 @@
+"""Image backbones: frames of a camera -> features."""
