@@ -1,4 +1,4 @@
-"""Policies, critics, encoders and image backbones by name: built in, or a user's own by import path.
+"""Policies, critics, encoders, image backbones by name: built in, or of one's own by import path.
 
 A configuration names its kind, so a checkpoint finds its classes again, in any process. To add one:
 write a file with a class, and a line in the table of `policy.py`, `critic.py` or `encoder.py`; a

@@ -261,17 +261,8 @@ def _write_versions(path: Path, keep: bool) -> None:
 
 def _versions() -> dict[str, Any]:
     """What the numbers of a run depend on besides configuration and data."""
-    packages = (
-        "softflow",
-        "torch",
-        "torchvision",
-        "timm",
-        "numpy",
-        "ogbench",
-        "mujoco",
-        "gymnasium",
-        "zarr",
-    )
+    networks = ("torch", "torchvision", "timm")
+    packages = ("softflow", *networks, "numpy", "ogbench", "mujoco", "gymnasium", "zarr")
     return {
         "command": shlex.join(["softflow", *sys.argv[1:]]),
         "python": platform.python_version(),

@@ -105,7 +105,7 @@ class ImageBackbone(nn.Module, ABC):
 
     Config: ClassVar[type[ImageConfig]]
     is_shared: ClassVar[bool] = False
-    unused: ClassVar[tuple[str, ...]] = ()
+    unused: tuple[str, ...] = ()
     mean: Tensor
     std: Tensor
 

@@ -41,9 +41,8 @@ class DinoV2(TimmBackbone):
     """
 
     Config = DinoV2Config
-    config: DinoV2Config
     is_shared = True
-    unused = ("mask_token", "head.")
+    unused = ("mask_token",)
 
     @property
     def model_name(self) -> str:

@@ -39,7 +39,5 @@ def copy_but_frozen(network: Network) -> Network:
 
 def frozen_names(network: nn.Module) -> frozenset[str]:
     """Names in the network's state dict that belong to frozen backbones."""
-    prefixes = tuple(f"{name}." for name in frozen_backbones(network))
-    return frozenset(
-        name for name in network.state_dict() if prefixes and name.startswith(prefixes)
-    )
+    parts = frozen_backbones(network).items()
+    return frozenset(f"{name}.{key}" for name, part in parts for key in part.state_dict())

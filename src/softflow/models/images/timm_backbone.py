@@ -86,7 +86,7 @@ class TimmBackbone(ImageBackbone):
         network = create(self.model_name, height, width)
         classifier = network.pretrained_cfg.get("classifier") or ()
         names = (classifier,) if isinstance(classifier, str) else classifier
-        self.unused = tuple(f"{name}." for name in names)
+        self.unused = (*self.unused, *(f"{name}." for name in names))
         return network
 
     def pixel_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,4 +1,4 @@
-"""In which mode a network is while it is updated: dropout, BatchNorm, and what is trained at all."""
+"""The mode a network is in while it is updated: dropout, BatchNorm, and what is trained at all."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ def training_mode(network: nn.Module, *, learns_statistics: bool) -> None:
     drift with every batch though no weight had changed.
     """
     network.train()
-    if not learns_statistics:
-        for module in network.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
+    if learns_statistics:
+        return
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
 
 
 def running_statistics(network: nn.Module) -> list[Tensor]:
