@@ -7,7 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from filmed_world import DRAWN, filmed_config, write_filmed
 from point_world import tiny_config, write_demonstrations
+from safetensors.torch import save_file
 
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
@@ -15,7 +18,7 @@ from softflow.errors import CheckpointError, ConfigError
 from softflow.training.config import DataConfig, TrainingConfig
 from softflow.training.provenance import identity_of, require_continues, write_identity
 from softflow.training.run import Run
-from softflow.utils.files import write_json
+from softflow.utils.files import sha256_of, write_json
 from softflow.utils.progress import SilentProgress
 
 CONFIG = tiny_config(eval_episodes=0)
@@ -87,3 +90,27 @@ def test_relabelled_data_is_other_data(store: EpisodeStore, tmp_path: Path) -> N
     store.label(2, Label("somebody", (Event(last, "success", 1.0),)))
     with pytest.raises(ConfigError, match="dataset_successes: there 2, now 3"):
         go_on(tmp_path / "run", EpisodeStore.open(store.path))
+
+
+def test_weights_of_images_are_known_by_content_and_needed_once(tmp_path: Path) -> None:
+    """The file may move or go; another content is another run."""
+    import timm
+
+    store = EpisodeStore.open(write_filmed(tmp_path / "filmed", (True, True, False)))
+    file, folder = tmp_path / "w.safetensors", tmp_path / "run"
+    save_file(timm.create_model("test_resnet", pretrained=False).state_dict(), file)
+
+    def starting_from(path: Path) -> TrainingConfig:
+        return filmed_config(replace(DRAWN, weights=str(path)), eval_episodes=0)
+
+    written = begin(folder, store, starting_from(file))
+    digest = sha256_of(file)
+    assert json.loads(written.read_text())["image_weights_sha256"] == digest
+    go_on(folder, store, starting_from(file.rename(tmp_path / "moved.safetensors")))
+    (tmp_path / "moved.safetensors").unlink()
+    go_on(folder, store, starting_from(file))
+    assert json.loads(written.read_text())["image_weights_sha256"] == digest
+    Run(folder, starting_from(file), store.path, None, SilentProgress()).close()
+    save_file({"other": torch.zeros(1)}, file)
+    with pytest.raises(ConfigError, match=f"image_weights_sha256: there '{digest}', now"):
+        go_on(folder, store, starting_from(file))

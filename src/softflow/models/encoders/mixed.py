@@ -212,6 +212,9 @@ class MixedEncoder(KeyEncoder):
 def _require_key(key: str, there: list[str], name: str) -> None:
     if key in there:
         return
-    near = difflib.get_close_matches(key, there, 1)
-    hint = f'did you mean "{near[0]}"?' if near else f"choose among {', '.join(there) or 'none'}"
+    names = {name.rpartition(".")[2]: name for name in there}  # what all begin with is not near
+    near = difflib.get_close_matches(key.rpartition(".")[2], names, 1)
+    hint = f"choose among {', '.join(there) or 'none'}"
+    if near:
+        hint = f'did you mean "{names[near[0]]}"?'
     raise ConfigError(f'the data have no "{key}", which encoder.{name} names; {hint}')
