@@ -27,7 +27,7 @@ from softflow.training.config import (
 
 
 def _paper_networks(chunk: ChunkSpec) -> ModelConfig:
-    """The paper's networks but for the images' encoders, which are not there yet."""
+    """The paper's networks; what observations are read depends on the data."""
     return ModelConfig(
         chunk=chunk,
         policy=FlowConfig(
@@ -37,8 +37,8 @@ def _paper_networks(chunk: ChunkSpec) -> ModelConfig:
             mlp_dim=768,  # silent; the parameter count of App. C1 decides it
             head_hidden_dim=512,  # silent; the parameter count of App. C1 decides it
         ),
-        # App. C1: tokens of 512. ResNet-18 (simulation) and DINOv2 (scissors) read images; until
-        # they are here, an MLP reads the state, and its own sizes are ours.
+        # App. C1: tokens of 512. An MLP, of our own sizes, reads the state. The paper's ResNet-18
+        # (simulation) and DINOv2 (scissors): --encoder mixed --image resnet18 or dinov2.
         encoder=StateMlpConfig(token_dim=512),
         critic=TransformerCriticConfig(
             num_critics=2,  # IV-E, App. C1

@@ -12,6 +12,7 @@ from softflow.models.critic import CRITICS
 from softflow.models.critics.transformer_critic import TransformerCritic
 from softflow.models.encoder import ENCODERS
 from softflow.models.encoders.state_mlp import StateMlp, StateMlpConfig
+from softflow.models.images.backbone import BACKBONES
 from softflow.models.policies.flow_policy import FlowPolicy
 from softflow.models.policy import POLICIES, ChunkPolicy, PolicyConfig
 from softflow.utils.imports import trust
@@ -27,7 +28,7 @@ def test_built_in_and_own_kinds_are_found() -> None:
 
 
 def test_every_built_in_configuration_names_its_own_kind() -> None:
-    for kinds in (POLICIES, CRITICS, ENCODERS):
+    for kinds in (POLICIES, CRITICS, ENCODERS, BACKBONES):
         for kind in kinds.built_in:
             assert kinds.default_config(kind).kind == kind
 

@@ -7,11 +7,14 @@ from dataclasses import replace
 import pytest
 
 from softflow.errors import ConfigError
+from softflow.models import memory
 from softflow.models.critic import CriticConfig
 from softflow.models.critics.mlp_critic import MlpCriticConfig
 from softflow.models.critics.transformer_critic import TransformerCriticConfig
 from softflow.models.encoder import EncoderConfig
+from softflow.models.encoders.mixed import MixedConfig
 from softflow.models.encoders.state_mlp import StateMlpConfig
+from softflow.models.images.dinov2 import DinoV2Config
 from softflow.models.kinds import MAX_WIDTH
 from softflow.models.memory import require_memory_for_networks
 from softflow.models.policies.coupling import FlowConfig
@@ -37,6 +40,19 @@ def test_too_large_is_told(
 ) -> None:
     with pytest.raises(ConfigError, match=r"networks of [\d,]+ weights .* GiB"):
         require_memory_for_networks(policy, critic, encoder)
+
+
+def test_image_backbones_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frozen one once; a trained one with its gradients and moments, for policy and critic."""
+    gib = 2**30
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 2 * gib)
+    frozen = MixedConfig(64, image=DinoV2Config())
+    require_memory_for_networks(MlpFlowConfig(), MlpCriticConfig(), frozen, copies=4)
+    trained = replace(frozen, image=DinoV2Config(finetune="full"))
+    with pytest.raises(ConfigError, match="would need more than 10 GiB of memory"):
+        require_memory_for_networks(MlpFlowConfig(), MlpCriticConfig(), trained, copies=4)
+    blind = replace(trained, cameras=())
+    require_memory_for_networks(MlpFlowConfig(), MlpCriticConfig(), blind, copies=4)
 
 
 def test_what_fits_passes() -> None:

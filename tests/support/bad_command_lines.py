@@ -180,6 +180,14 @@ TRAIN --policy :
 TRAIN --policy a.b.c:D
 TRAIN --critic nonsense
 TRAIN --encoder nonsense
+TRAIN --image resnet18
+TRAIN --encoder mixed --image nonsense
+TRAIN --encoder mixed --model.encoder.cameras nonsense
+TRAIN --encoder mixed --model.encoder.states nonsense
+TRAIN --encoder mixed --model.encoder.image.finetune nonsense
+TRAIN --encoder mixed --model.encoder.image.resize 0 0
+TRAIN --data.augmentation.shift -1
+TRAIN --data.augmentation.colour-jitter nan
 TRAIN --env nonsense
 TRAIN --env os:abort
 TRAIN --discount 0

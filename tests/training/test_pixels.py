@@ -19,6 +19,7 @@ from training_processes import train
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.statistics import compute_statistics
 from softflow.errors import ConfigError
+from softflow.models import memory
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import write_checkpoint
 from softflow.models.images.backbone import ImageBackbone, ImageConfig
@@ -36,6 +37,7 @@ from softflow.training.persistence import (
 )
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
+from softflow.training.training_data import TrainingData
 from softflow.training.updates.augmentation import AugmentationConfig
 from softflow.utils.metrics import read_metrics
 from softflow.utils.progress import SilentProgress
@@ -229,6 +231,14 @@ def test_a_batch_is_augmented_once_and_only_when_prepared(filmed: Path, batch: C
     assert not torch.equal(again.observation[CAMERA], again.next_observation[CAMERA])
     plain = learner_of(filmed).prepared(batch)
     assert torch.equal(plain.observation[CAMERA], batch.observation[CAMERA])
+
+
+def test_frames_beyond_the_memory_are_told(filmed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """2^16 rows of twice 2 frames of 32 x 32 pixels: 0.75 GiB."""
+    imitation_stage = replace(CONFIG.imitation, batch_size=2**16)
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 2**29)
+    with pytest.raises(ConfigError, match=r"camera frames of a batch \(65536 rows .* 1 cameras\)"):
+        TrainingData(filmed, filmed_config(imitation=imitation_stage))
 
 
 # ---- checkpoints -------------------------------------------------------------------------------
