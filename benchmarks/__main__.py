@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,26 +60,27 @@ class Options:
     turns: int = 5
     """Timed turns of every comparison; the median and the quartiles are reported."""
     paper_batch: int = 48
-    """Batch size of every update at `paper-real` size (App. C2: 48 in the RL stages)."""
+    """Batch size of every update at `scissors` size (App. C2: 48 in the RL stages)."""
     json: Path | None = None
     """File for the numbers."""
 
 
 def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
     """What each name measures, at the sizes of the presets."""
-    small, decision, robot = preset("small"), preset("paper-sim"), preset("paper-real")
+    small, decision, robot = preset("small"), preset("robomimic-state"), preset("scissors")
+    robot = replace(robot, model=replace(robot.model, encoder=decision.model.encoder))
     turns, device = options.turns, options.device
     size = action_selection.DecisionSize(decision.model)
     return {
         "action_selection": lambda: action_selection.run(size, turns, device),
         "update_small": lambda: update_time.run("small", small, "≤ 4", turns, None, device),
         "update_paper": lambda: update_time.run(
-            "paper-real", robot, "≤ 2", turns, options.paper_batch, device
+            "scissors", robot, "≤ 2", turns, options.paper_batch, device
         ),
         "update_peers": lambda: update_beside_peers.run(
             {name: preset(name) for name in ("small", "softflow-plus")}, turns
         ),
-        "checkpoint": lambda: checkpoint_time.run("paper-real", robot, turns, device),
+        "checkpoint": lambda: checkpoint_time.run("scissors", robot, turns, device),
         "data": lambda: data_throughput.run(small.imitation.batch_size, turns),
         "data_images": lambda: data_images.run(small.model.chunk, turns),
         "data_memory": lambda: data_memory.run(small.model.chunk, small.imitation.batch_size),

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from softflow import presets
 from softflow.errors import ConfigError
-from softflow.presets import PRESETS, preset
+from softflow.models.encoders.state_mlp import StateMlpConfig
+from softflow.presets import PRESETS, paper, preset
 from softflow.training.config import STAGES, TrainingConfig
 from softflow.training.persistence import config_from_json, config_to_json
 
@@ -104,14 +104,32 @@ SCISSORS: dict[str, Any] = {
     "eval_episodes": 10,  # V-B
     "round_eval_episodes": 10,  # Fig. 4
 }
+RESNET18: dict[str, Any] = {  # V-A, App. C1
+    "model.encoder.kind": "mixed",
+    "model.encoder.image.kind": "resnet18",
+    "model.encoder.image.finetune": "full",
+    "model.encoder.image.norm": "batch",
+}
+DINOV2: dict[str, Any] = {  # V-B, App. C1
+    "model.encoder.kind": "mixed",
+    "model.encoder.image.kind": "dinov2",
+    "model.encoder.image.finetune": "frozen",
+    "model.encoder.image.resize": (224, 224),
+}
 PAPER = [
-    *(("paper-sim", *item) for item in (BOTH | SIMULATION).items()),
-    *(("paper-real", *item) for item in (BOTH | SCISSORS).items()),
+    *(("robomimic-image", *item) for item in (BOTH | SIMULATION | RESNET18).items()),
+    *(("robomimic-state", *item) for item in (BOTH | SIMULATION).items()),
+    *(("scissors", *item) for item in (BOTH | SCISSORS | DINOV2).items()),
 ]
+PAPER_PRESETS = ["robomimic-image", "robomimic-state", "scissors"]
 NOT_OF_THE_PAPER = {
     "model.policy.split_seed",
     "model.encoder.hidden_dim",
     "model.encoder.state_tokens",
+    "model.encoder.states",
+    "model.encoder.cameras",  # those of the data
+    "model.encoder.image.weights",
+    "model.encoder.image.resize",
     "critic_warmup.converged_within",  # 0: the paper counts updates
     "offline_rl.imitates",
     "online_rl.imitates",
@@ -143,7 +161,7 @@ def test_a_paper_preset_has_the_numbers_of_its_sections(name: str, path: str, va
     assert value_at(preset(name), path) == value
 
 
-@pytest.mark.parametrize("name", ["paper-sim", "paper-real"])
+@pytest.mark.parametrize("name", PAPER_PRESETS)
 def test_every_number_of_a_paper_preset_is_held_or_not_the_papers(name: str) -> None:
     config = preset(name)
     held = {path for whose, path, _ in PAPER if whose == name} | NOT_OF_THE_PAPER
@@ -155,7 +173,7 @@ def test_every_number_of_a_paper_preset_is_held_or_not_the_papers(name: str) -> 
 
 def test_every_number_of_a_paper_preset_names_its_section() -> None:
     """Above it or beside it, whatever it is set to."""
-    for builder in (presets._paper_networks, presets.paper_sim, presets.paper_real):
+    for builder in (paper._networks, paper.robomimic_image, paper.scissors):
         lines = inspect.getsource(builder).splitlines()
         for before, line in pairwise(lines):
             if re.match(r"\s+\w+=([\d.\"_e-]+|\"\w+\"|None),", line):
@@ -164,15 +182,25 @@ def test_every_number_of_a_paper_preset_names_its_section() -> None:
 
 
 def test_the_robot_acts_with_other_numbers_of_candidates_after_imitation() -> None:
-    config = preset("paper-real")
+    config = preset("scissors")
     assert [config.candidates_after(stage) for stage in STAGES] == [64, 24, 24, 24]
     small = preset("small")
     assert [small.candidates_after(stage) for stage in STAGES] == [16] * 4
 
 
-def test_paper_is_no_preset_but_says_which_two_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"choose paper-sim .* or paper-real"):
-        preset("paper")
+@pytest.mark.parametrize("name", ["paper", "paper-sim", "paper-real"])
+def test_an_earlier_name_says_what_it_is_called_now(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf'"{name}" is now (robomimic-state|scissors)'):
+        preset(name)
+
+
+def test_from_state_and_from_pixels_differ_in_the_encoder_alone() -> None:
+    for images, state in (("robomimic-image", "robomimic-state"), ("small-image", "softflow-plus")):
+        seeing, blind = preset(images), preset(state)
+        model = replace(seeing.model, encoder=blind.model.encoder)
+        assert replace(seeing, model=model) == blind
+        assert isinstance(blind.model.encoder, StateMlpConfig)
+        assert seeing.model.encoder.token_dim == blind.model.encoder.token_dim
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -194,7 +222,7 @@ def test_the_online_budget_is_at_most_100_episodes(name: str) -> None:
 
 
 def test_an_unknown_preset_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"choose one of paper-sim, .*softflow-plus"):
+    with pytest.raises(ConfigError, match=r"choose one of robomimic-image, .*softflow-plus"):
         preset("samll")
 
 
@@ -270,5 +298,7 @@ def leaves(config: Any, where: str = "") -> list[str]:
 
 def test_every_number_of_a_run_is_in_its_configuration() -> None:
     """A guard for the test above: it should know the settings that exist."""
-    known = set(leaves(preset("small")))
-    assert {path for path, _ in BAD} | {path for _, path, _ in PAPER} <= known
+    assert {path for path, _ in BAD} <= set(leaves(preset("small")))
+    for name in PAPER_PRESETS:
+        held = {path for whose, path, _ in PAPER if whose == name and not path.endswith(".kind")}
+        assert held <= set(leaves(preset(name)))

@@ -200,7 +200,7 @@ def test_an_unknown_preset_lists_the_presets(softflow: Say) -> None:
 
 def test_the_paper_preset_of_before_says_which_two_to_choose_from(softflow: Say) -> None:
     answer = softflow("train", "paper", "--dataset", "x", "--run", "y")
-    assert is_clear_refusal(answer, "paper-sim", "paper-real")
+    assert is_clear_refusal(answer, "robomimic-state", "scissors")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from softflow.models.images.resnet18 import ResNet18Config
 from softflow.models.network_kit import example_inputs
 from softflow.models.policies.flow_policy import FlowPolicy
 from softflow.models.value_distribution import ValueSupport
-from softflow.presets import paper_sim
+from softflow.presets import robomimic_image
 
 RESNET18, FLOW_LAYER, CRITIC = 11_176_512, 3_283_904, 3_999_077
 
@@ -25,7 +25,7 @@ def count(network: nn.Module) -> int:
 @pytest.mark.parametrize("action_dim", [7, 24])
 def test_of_the_simulated_tasks(action_dim: int) -> None:
     """Two cameras of 84x84, 16 flow layers, two critics; policy and critic own an encoder each."""
-    model = paper_sim().model
+    model = robomimic_image().model
     config = MixedConfig(token_dim=512, image=ResNet18Config())
     cameras = {f"observation.images.img{i}": (84, 84, 3) for i in range(2)}
     inputs = example_inputs(model.chunk, action_dim=action_dim, image_shapes=cameras)

@@ -22,7 +22,8 @@ softflow — make a robot policy better with little robot time.
                                            the four stages; the same command continues a stopped run
   softflow train softflow-plus --dataset data/cube --run runs/cube2 --imitation.num-updates 5000
                                            any number of the preset can be overridden; presets:
-                                           softflow-plus, small, demo, paper-sim, paper-real
+                                           softflow-plus, small, small-image, demo,
+                                           robomimic-state, robomimic-image, scissors
   softflow evaluate runs/cube/checkpoints/last --episodes 200
   softflow report runs/cube                write RUN/report.html
   softflow data import lerobot PATH --out data/mine

@@ -1,8 +1,6 @@
-"""Presets: complete configurations, each number with its source.
+"""The paper's two settings, each number with its section.
 
-`paper-sim` and `paper-real` are the paper's two settings: RoboMimic in simulation, and the scissors
-on the robot. `small` is the same method in a size that trains on two CPU cores. `softflow-plus` is
-what learns fastest here, from state, and the default; `demo` is `softflow-plus` for `make demo`.
+RoboMimic in simulation (`robomimic-image`, `robomimic-state`), and the scissors on the robot.
 """
 
 from __future__ import annotations
@@ -10,12 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from softflow.data.chunk_spec import ChunkSpec
-from softflow.errors import ConfigError
-from softflow.models.critics.mlp_critic import MlpCriticConfig
 from softflow.models.critics.transformer_critic import TransformerCriticConfig
+from softflow.models.encoder import EncoderConfig
+from softflow.models.encoders.mixed import MixedConfig
 from softflow.models.encoders.state_mlp import StateMlpConfig
+from softflow.models.images.dinov2 import DinoV2Config
+from softflow.models.images.resnet18 import ResNet18Config
 from softflow.models.policies.coupling import FlowConfig
-from softflow.models.policies.mlp_flow import MlpFlowConfig
 from softflow.training.config import (
     ModelConfig,
     OnlineConfig,
@@ -26,8 +25,8 @@ from softflow.training.config import (
 )
 
 
-def _paper_networks(chunk: ChunkSpec) -> ModelConfig:
-    """The paper's networks; what observations are read depends on the data."""
+def _networks(chunk: ChunkSpec, encoder: EncoderConfig) -> ModelConfig:
+    """The paper's networks behind an encoder whose tokens are 512 wide (App. C1)."""
     return ModelConfig(
         chunk=chunk,
         policy=FlowConfig(
@@ -37,9 +36,7 @@ def _paper_networks(chunk: ChunkSpec) -> ModelConfig:
             mlp_dim=768,  # silent; the parameter count of App. C1 decides it
             head_hidden_dim=512,  # silent; the parameter count of App. C1 decides it
         ),
-        # App. C1: tokens of 512. An MLP, of our own sizes, reads the state. The paper's ResNet-18
-        # (simulation) and DINOv2 (scissors): --encoder mixed --image resnet18 or dinov2.
-        encoder=StateMlpConfig(token_dim=512),
+        encoder=encoder,
         critic=TransformerCriticConfig(
             num_critics=2,  # IV-E, App. C1
             combine="minimum",  # Alg. 2; Alg. 3, III
@@ -53,19 +50,22 @@ def _paper_networks(chunk: ChunkSpec) -> ModelConfig:
     )
 
 
-def paper_sim() -> TrainingConfig:
+def robomimic_image() -> TrainingConfig:
     """The paper's simulated tasks: RoboMimic Lift, Can and Square (IV-E, V-A, App. C).
 
     Where these sections are silent the scissors' number stands in, and its comment says so.
     """
     return TrainingConfig(
-        model=_paper_networks(
+        model=_networks(
             ChunkSpec(
                 chunk_length=10,  # IV-E
                 execution_horizon=10,  # III, Eq. 7: chunks are executed whole
                 prefix_length=0,  # silent: Fig. 7 shows the real tasks, and a simulator waits
                 history_length=1,  # silent
-            )
+            ),
+            # V-A, App. C1: a ResNet-18 for each camera of 84x84, its last feature map as tokens.
+            # The sizes of the MLP that reads proprioception are ours.
+            MixedConfig(token_dim=512, image=ResNet18Config(finetune="full", norm="batch")),
         ),
         imitation=StageConfig(
             num_updates=30_000,  # App. C2: simulation tasks
@@ -118,14 +118,30 @@ def paper_sim() -> TrainingConfig:
     )
 
 
-def paper_real() -> TrainingConfig:
+def robomimic_state() -> TrainingConfig:
+    """`robomimic-image` from state: what its low_dim files hold (V-A has no such table).
+
+    The MLP that reads the state has our own sizes.
+    """
+    images = robomimic_image()
+    return replace(images, model=replace(images.model, encoder=StateMlpConfig(token_dim=512)))
+
+
+def _dinov2() -> MixedConfig:
+    """All cameras through one DINOv2, frozen as in V-B; App. C1 trains its LayerNorms ("norm")."""
+    return MixedConfig(token_dim=512, image=DinoV2Config(finetune="frozen", resize=(224, 224)))
+
+
+def scissors() -> TrainingConfig:
     """The paper's scissors on the robot (IV-E, V-B, App. A, App. C); the cube is another setting.
+
+    The cameras are those of the data (three of 224x224 in V-B).
 
     Which action components are a pose, relative to the current one (App. A3), depends on the data:
     --model.actions.pose and --model.actions.pose-state say it.
     """
     return TrainingConfig(
-        model=_paper_networks(
+        model=_networks(
             ChunkSpec(
                 chunk_length=10,  # IV-E, Fig. 7a, App. A3
                 # Eq. 7: gamma^H. Fig. 7a does not number it; three committed steps at 10 Hz hide
@@ -133,7 +149,8 @@ def paper_real() -> TrainingConfig:
                 execution_horizon=10,
                 prefix_length=3,  # Fig. 7a, App. A3
                 history_length=1,  # Fig. 7a, App. A3
-            )
+            ),
+            _dinov2(),
         ),
         imitation=StageConfig(
             num_updates=200_000,  # App. C2: scissors
@@ -184,123 +201,3 @@ def paper_real() -> TrainingConfig:
         eval_episodes=10,  # V-B: 10 test configurations
         round_eval_episodes=10,  # Fig. 4: after every round as well
     )
-
-
-def small() -> TrainingConfig:
-    """Trains on two CPU cores in minutes: the paper's method, smaller networks and budgets.
-
-    Batches are larger and the first two stages' learning rates higher than the paper's, because
-    updates are few; RL keeps the paper's learning rate and lambda.
-    """
-    return replace(
-        paper_sim(),
-        model=ModelConfig(
-            chunk=ChunkSpec(chunk_length=5, execution_horizon=5),
-            policy=FlowConfig(num_layers=6, dim=64, num_heads=2, mlp_dim=128, head_hidden_dim=128),
-            encoder=StateMlpConfig(token_dim=64, hidden_dim=256, state_tokens=4),
-            critic=TransformerCriticConfig(dim=64, num_heads=2, num_layers=2, mlp_dim=128),
-        ),
-        imitation=StageConfig(
-            num_updates=1_200,
-            batch_size=128,
-            learning_rate=1e-3,
-            dropout=0.1,
-            learning_rate_decay=1.0,
-        ),
-        critic_warmup=WarmupConfig(
-            num_updates=1_200, batch_size=256, learning_rate=7e-4, dropout=0.1
-        ),
-        offline_rl=RLConfig(
-            num_updates=150,
-            batch_size=128,
-            learning_rate=2e-4,
-            dropout=0.1,
-            bc_coef=0.1,
-            actor_candidates=1,
-            target_candidates=4,
-        ),
-        online_rl=OnlineConfig(
-            num_updates=100,
-            batch_size=128,
-            learning_rate=2e-4,
-            dropout=0.1,
-            bc_coef=0.1,
-            actor_candidates=1,
-            target_candidates=4,
-            num_rounds=10,
-            episodes_per_round=10,
-        ),
-        critic_noise_std=0.1,
-        sampling_std=0.5,
-        execution_candidates=16,
-        eval_episodes=100,
-    )
-
-
-def softflow_plus() -> TrainingConfig:
-    """What learns fastest on state tasks here; docs/experiment_log.md says how fast so far, and
-    what else was tried.
-
-    The paper's method with MLPs instead of transformers, a nearer horizon and many cheap updates.
-    Online, the policy imitates the demonstrations and its own successes, which become faster, and
-    values act by choosing among its chunks: their gradient cost it the grasp.
-    """
-    base = small()
-    return replace(
-        base,
-        model=replace(
-            base.model,
-            policy=MlpFlowConfig(hidden_dim=128),
-            encoder=StateMlpConfig(token_dim=64, hidden_dim=256, state_tokens=1),
-            critic=MlpCriticConfig(),
-        ),
-        discount=0.99,
-        imitation=replace(base.imitation, num_updates=4_000),
-        critic_warmup=replace(
-            base.critic_warmup, num_updates=3_000, learning_rate=3e-4, converged_within=0.01
-        ),
-        offline_rl=replace(
-            base.offline_rl, num_updates=1_000, learning_rate=3e-4, target_candidates=1
-        ),
-        online_rl=replace(
-            base.online_rl,
-            num_updates=400,
-            learning_rate=3e-4,
-            learning_rate_decay=0.9,
-            target_candidates=1,
-            imitates="successes",
-            value_coef=0.0,
-            num_rounds=20,
-            episodes_per_round=5,
-        ),
-    )
-
-
-def demo() -> TrainingConfig:
-    """`softflow-plus` with the evaluations of `make demo`."""
-    return replace(softflow_plus(), eval_episodes=50, checkpoint_interval_s=20.0)
-
-
-PRESETS = {
-    "paper-sim": paper_sim,
-    "paper-real": paper_real,
-    "small": small,
-    "demo": demo,
-    "softflow-plus": softflow_plus,
-}
-
-
-def preset(name: str) -> TrainingConfig:
-    """A preset by name.
-
-    Raises:
-        ConfigError: no such preset; lists the ones there are.
-    """
-    if name == "paper":
-        raise ConfigError(
-            'preset "paper" mixed the paper\'s simulated and real settings; choose paper-sim '
-            "(RoboMimic) or paper-real (the scissors on the robot)"
-        )
-    if name not in PRESETS:
-        raise ConfigError(f'no preset "{name}"; choose one of {", ".join(PRESETS)}')
-    return PRESETS[name]()

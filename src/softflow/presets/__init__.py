@@ -1,0 +1,44 @@
+"""Presets: complete configurations by name.
+
+`robomimic-image`, `robomimic-state` and `scissors` are the paper's settings, each number with its
+section. `small` is the same method in a size that trains on two CPU cores. `softflow-plus` is what
+learns fastest here, from state, and the default; `small-image` is `softflow-plus` through cameras,
+`demo` is `softflow-plus` for `make demo`.
+"""
+
+from __future__ import annotations
+
+from softflow.errors import ConfigError
+from softflow.presets.ours import demo, small, small_image, softflow_plus
+from softflow.presets.paper import robomimic_image, robomimic_state, scissors
+from softflow.training.config import TrainingConfig
+
+PRESETS = {
+    "robomimic-image": robomimic_image,
+    "robomimic-state": robomimic_state,
+    "scissors": scissors,
+    "small": small,
+    "small-image": small_image,
+    "demo": demo,
+    "softflow-plus": softflow_plus,
+}
+
+_EARLIER = {
+    "paper": "robomimic-state or scissors",
+    "paper-sim": "robomimic-state",
+    "paper-real": "scissors (from state alone: --encoder state_mlp)",
+}
+"""Names of softflow 0.1 and what they are called now."""
+
+
+def preset(name: str) -> TrainingConfig:
+    """A preset by name.
+
+    Raises:
+        ConfigError: no such preset; lists the ones there are.
+    """
+    if name in _EARLIER:
+        raise ConfigError(f'preset "{name}" is now {_EARLIER[name]}')
+    if name not in PRESETS:
+        raise ConfigError(f'no preset "{name}"; choose one of {", ".join(PRESETS)}')
+    return PRESETS[name]()
