@@ -116,7 +116,7 @@ class Networks:
             for layer in member.layers:
                 tokens = layer(tokens)
             logits.append(member.head(tokens[:, -1]))
-        return self.critic.distribution.value(torch.stack(logits)).amin(dim=0)
+        return self.critic.output.value(torch.stack(logits)).amin(dim=0)
 
     def decide_naive(self) -> Tensor:
         """As `decide`, on a batch of N equal observations."""

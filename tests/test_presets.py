@@ -40,6 +40,7 @@ BOTH: dict[str, Any] = {
     "model.critic.dropout": 0.1,
     "model.critic.num_critics": 2,
     "model.critic.num_bins": 101,
+    "model.critic.learns": "hl_gauss",  # IV-C
     # App. C2
     "imitation.batch_size": 256,
     "imitation.learning_rate": 1e-4,
@@ -247,6 +248,7 @@ BAD = [
     ("offline_rl.value_coef", float("inf")),
     ("online_rl.value_coef", float("nan")),
     ("model.critic.combine", "median"),
+    ("model.critic.learns", "hl_gaus"),
     ("eval_episodes", -1),
     ("round_eval_episodes", -1),
     ("imitation.num_updates", -1),

@@ -73,7 +73,7 @@ def test_alg_2_keeps_the_candidate_of_highest_minimum_value(
         for n in range(num_candidates):
             chunk = sampled[row, n].clamp(-LIMIT, LIMIT)[None, None]
             values = [
-                critic.distribution.value(member(tokens[row, None], chunk)).item()
+                critic.output.value(member(tokens[row, None], chunk)).item()
                 for member in critic.members
             ]
             assert selection.candidate_values[row, n].item() == pytest.approx(min(values))

@@ -173,7 +173,7 @@ def test_the_critic_loss_reaches_every_parameter_of_the_critic(
         bootstrap_mask=ones,
         next_value=ones * torch.tensor([-0.2, 0.1, 0.9]),
         discount=0.9,
-        distribution=critic.distribution,
+        output=critic.output,
     )
     loss.backward()
     assert without_gradient(critic) == set()

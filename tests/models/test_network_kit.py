@@ -15,6 +15,7 @@ from torch import Tensor
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.errors import NetworkContractError
 from softflow.models.critic import CriticConfig, CriticEnsemble
+from softflow.models.critics.mlp_critic import MlpCriticConfig
 from softflow.models.critics.transformer_critic import TransformerCriticConfig
 from softflow.models.encoder import EncoderConfig
 from softflow.models.encoders.state_mlp import StateMlpConfig
@@ -48,6 +49,8 @@ def test_policies_keep_their_promises(
     [
         TransformerCriticConfig(dim=8, num_heads=2, num_layers=2, mlp_dim=12, num_bins=13),
         PooledConfig(num_critics=3, num_bins=13),
+        PooledConfig(num_critics=3, num_bins=13, learns="squared_error"),
+        MlpCriticConfig(num_bins=13, hidden_dim=8, learns="squared_error"),
     ],
 )
 def test_critics_keep_their_promises(
@@ -201,9 +204,9 @@ class DeafCritic(PooledCritic):
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (FewBins, r"logits has shape \(2, 3, 7, 12\); return \(2, 3, 7, 13\)"),
+        (FewBins, r"outputs has shape \(2, 3, 7, 12\); return \(2, 3, 7, 13\)"),
         (Ranked, "value of a candidate depends on the others"),
-        (DeafCritic, "logits does not reach the weights encoder"),
+        (DeafCritic, "outputs does not reach the weights encoder"),
     ],
 )
 def test_a_broken_critic_is_told_what_to_mend(

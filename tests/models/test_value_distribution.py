@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softflow.errors import ConfigError
-from softflow.models.value_distribution import HLGauss, ValueSupport, support_from_returns
+from softflow.models.value_distribution import (
+    HLGauss,
+    ScalarValue,
+    ValueOutput,
+    ValueSupport,
+    support_from_returns,
+)
 
 
 def normal_cdf(x: float) -> float:
@@ -27,6 +33,23 @@ def test_three_bins_by_hand() -> None:
     assert histogram.tolist() == pytest.approx(expected, rel=1e-12)
     value = distribution.value(histogram.log())
     assert value.item() == pytest.approx(expected[1] + 2 * expected[2], rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", [HLGauss, ScalarValue])
+def test_outputs_say_the_values_they_were_made_of(kind: type[ValueOutput]) -> None:
+    """And nothing else costs as little."""
+    output = kind(support_from_returns(-3.0, 5.0))
+    values = torch.tensor([[-3.0, 0.1], [2.0, 5.0]])
+    said = output.outputs_of(values)
+    torch.testing.assert_close(output.value(said), values, rtol=0, atol=0.06)
+    assert (output.loss(said, values) < output.loss(said, values + 0.5)).all()
+    assert (output.loss(said, values) < output.loss(said, values - 0.5)).all()
+
+
+def test_a_number_is_learned_beyond_the_expected_range() -> None:
+    output = ScalarValue(ValueSupport(0.0, 1.0))
+    assert output.value(output.outputs_of(torch.tensor(7.0))).item() == 7.0
+    assert output.clipped_fraction(torch.tensor([7.0])).item() == 0.0
 
 
 def test_logits_become_their_expected_value() -> None:

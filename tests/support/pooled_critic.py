@@ -28,10 +28,10 @@ class PooledCritic(ChunkCritic):
     ) -> None:
         super().__init__(chunk_length, action_dim, token_dim, config)
         self.hidden = nn.Linear(token_dim + chunk_length * action_dim, config.width)
-        self.head = nn.Linear(config.width, config.num_bins)
+        self.head = nn.Linear(config.width, config.num_outputs)
 
     def forward(self, obs_tokens: Tensor, actions: Tensor) -> Tensor:
-        """obs_tokens [B, S, D], actions [B, N, H, A] -> [B, N, num_bins]."""
+        """obs_tokens [B, S, D], actions [B, N, H, A] -> [B, N, num_outputs]."""
         pooled = obs_tokens.mean(dim=1)[:, None].expand(-1, actions.shape[1], -1)
         joined = torch.cat([pooled, actions.flatten(2)], dim=-1)
         return self.head(torch.relu(self.hidden(joined)))

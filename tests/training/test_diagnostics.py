@@ -39,7 +39,7 @@ def test_q_values_meet_the_returns_that_followed(make_run: RunMaker) -> None:
             expected.append(0.997 ** (summary.length - 1 - step))
     assert result["realised_returns"] == pytest.approx(expected)
     assert len(result["q_values"]) == len(expected)
-    support = run.learner.critic.distribution.support
+    support = run.learner.critic.output.support
     assert all(support.low <= value <= support.high for value in result["q_values"])
 
 

@@ -12,7 +12,7 @@ import torch
 from learner_updates import flow_of
 from torch import Tensor
 
-from softflow.models.value_distribution import HLGauss, ValueSupport
+from softflow.models.value_distribution import HLGauss, ScalarValue, ValueSupport
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.learner import Learner
 from softflow.training.losses import (
@@ -106,7 +106,7 @@ def test_critic_cross_entropy_by_hand() -> None:
         bootstrap_mask=torch.tensor([1.0, 0.0]),
         next_value=torch.tensor([3.0, 99.0]),
         discount=0.5,
-        distribution=distribution,
+        output=distribution,
     )
     targets = [0.5 + 0.25 + 0.25 * 3.0, 1.0]
     by_hand = 0.0
@@ -119,6 +119,25 @@ def test_critic_cross_entropy_by_hand() -> None:
     assert loss.item() == pytest.approx(by_hand, rel=1e-6)
     assert metrics["critic_loss"].item() == pytest.approx(by_hand / 2, rel=1e-6)
     assert metrics["q_target"].item() == pytest.approx(sum(targets) / 2)
+    assert metrics["target_clipped_fraction"].item() == 0.0
+
+
+def test_critic_squared_error_by_hand() -> None:
+    """In percent of the range, which is 4 here; a target beyond it is no other than within."""
+    outputs = torch.tensor([[[0.5], [0.25]], [[0.75], [0.0]]])  # the values 1, 0; 2, -1
+    loss, metrics = critic_loss(
+        outputs,
+        rewards=torch.tensor([[1.0], [2.0]]),
+        num_steps=torch.tensor([1, 1]),
+        bootstrap_mask=torch.tensor([1.0, 0.0]),
+        next_value=torch.tensor([4.0, 99.0]),
+        discount=0.5,
+        output=ScalarValue(ValueSupport(-1.0, 3.0)),
+    )
+    squared = [((1 - 3) / 4) ** 2, ((0 - 2) / 4) ** 2, ((2 - 3) / 4) ** 2, ((-1 - 2) / 4) ** 2]
+    assert loss.item() == pytest.approx(1e4 * sum(squared) / 2)
+    assert metrics["critic_loss"].item() == pytest.approx(1e4 * sum(squared) / 4)
+    assert metrics["td_error"].item() == pytest.approx((2 + 2 + 1 + 3) / 4)
     assert metrics["target_clipped_fraction"].item() == 0.0
 
 
@@ -175,7 +194,7 @@ def test_bootstrap_is_the_best_candidate_by_the_worst_critic(
     chunks = flow.to_actions(latents, condition)[0].clamp(-0.9, 0.9)
     executed = chunks[:, :, :3]
     histograms = [member(tokens, executed).softmax(-1) for member in critic.members]
-    by_critic = [(histogram * critic.distribution.centers).sum(-1) for histogram in histograms]
+    by_critic = [(histogram * critic.output.centers).sum(-1) for histogram in histograms]
     worst = torch.minimum(by_critic[0], by_critic[1])
     torch.testing.assert_close(value, worst.max(dim=1).values, rtol=1e-5, atol=1e-6)
     assert not value.requires_grad

@@ -107,7 +107,7 @@ def test_another_number_of_bins(make_run: RunMaker, num_bins: int) -> None:
     config = tiny_config(eval_episodes=0)
     critic = replace(config.model.critic, num_bins=num_bins)
     run = make_run(replace(config, model=replace(config.model, critic=critic)))
-    assert len(run.learner.critic.distribution.centers) == num_bins
+    assert run.learner.critic.output.support.num_bins == num_bins
     run_stages(run, ["critic_warmup"])
 
 

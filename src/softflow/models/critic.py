@@ -1,4 +1,4 @@
-"""The value of action chunks (paper IV-C): Q(o, a[0:E]) as a histogram over returns, an ensemble.
+"""The value of action chunks (paper IV-C): Q(o, a[0:E]), an ensemble; a histogram over returns.
 
 It reads the E actions that are executed before the next decision. That decision replaces the rest
 of a chunk: in recordings the rest comes from later decisions, which saw more and tell how it ends.
@@ -22,7 +22,13 @@ from softflow.errors import ConfigError
 from softflow.models.encoder import EncoderConfig, ObservationEncoder
 from softflow.models.inputs import ModelInputs
 from softflow.models.kinds import KindConfig, Kinds
-from softflow.models.value_distribution import MIN_BINS, HLGauss, ValueSupport
+from softflow.models.value_distribution import (
+    MIN_BINS,
+    HLGauss,
+    ScalarValue,
+    ValueOutput,
+    ValueSupport,
+)
 
 PESSIMISTIC_START = 0.05
 """Where in its support an untrained critic starts: five bins up, at the lowest return."""
@@ -38,6 +44,8 @@ class CriticConfig(KindConfig):
     Attributes:
         num_critics: size of the ensemble.
         num_bins: bins of the value histogram.
+        learns: how values are learned: "hl_gauss", as histograms (the paper's), or by
+            "squared_error", as numbers, which leaves `num_bins` without a meaning.
         combine: the value of a chunk is the "minimum" of the members (the paper's) or their "mean",
             which is less afraid of what was seen seldom.
         reads: "executed", the actions before the next decision; "chunk", all of them, as softflow
@@ -48,6 +56,7 @@ class CriticConfig(KindConfig):
 
     num_critics: int = 2
     num_bins: int = 101
+    learns: Literal["hl_gauss", "squared_error"] = "hl_gauss"
     combine: Literal["minimum", "mean"] = "minimum"
     reads: Literal["executed", "chunk"] = "executed"
     value_low: float | None = None
@@ -56,6 +65,10 @@ class CriticConfig(KindConfig):
     def __post_init__(self) -> None:
         self._require_at_least_one("critic", "num_critics", most=MAX_CRITICS)
         self._require_num_bins()
+        if self.learns not in ("hl_gauss", "squared_error"):
+            raise ConfigError(
+                f'critic.learns is "{self.learns}"; choose "hl_gauss" or "squared_error"'
+            )
         if self.combine not in ("minimum", "mean"):
             raise ConfigError(f'critic.combine is "{self.combine}"; choose "minimum" or "mean"')
         if self.reads not in ("executed", "chunk"):
@@ -68,6 +81,15 @@ class CriticConfig(KindConfig):
         if low is not None and high is not None and low >= high:
             raise ConfigError(f"critic.value_low {low} must be below critic.value_high {high}")
 
+    @property
+    def num_outputs(self) -> int:
+        """Numbers that say a value: the logits of the histogram, or the value itself."""
+        return self.num_bins if self.learns == "hl_gauss" else 1
+
+    def output(self, support: ValueSupport) -> ValueOutput:
+        """What these numbers mean, and how they are learned."""
+        return HLGauss(support) if self.learns == "hl_gauss" else ScalarValue(support)
+
     def _require_num_bins(self) -> None:
         if self.num_bins < MIN_BINS:
             raise ConfigError(f"critic.num_bins is {self.num_bins}; it must be at least {MIN_BINS}")
@@ -78,15 +100,15 @@ class CriticConfig(KindConfig):
 
 
 class ChunkCritic(nn.Module, ABC):
-    """One member: observation tokens and action chunks -> logits over returns.
+    """One member: observation tokens and action chunks -> what says their values.
 
     A subclass is made from the number of actions that it reads, their components, the width of the
     tokens and its `Config`.
 
     Attributes:
-        head: the last layer, to `num_bins` logits; the ensemble decides where it starts.
-        is_ensemble: one object is all `num_critics` members: it gets `num_tokens` too, gives logits
-            [num_critics, B, N, num_bins], and has a `start_at` of its own instead of a `head`.
+        head: the last layer, to `num_outputs` numbers; the ensemble decides where it starts.
+        is_ensemble: one object is all `num_critics` members: it gets `num_tokens` too, gives
+            [num_critics, B, N, num_outputs], and has a `start_at` of its own instead of a `head`.
     """
 
     Config: ClassVar[type[CriticConfig]]
@@ -102,13 +124,13 @@ class ChunkCritic(nn.Module, ABC):
     @abstractmethod
     def forward(
         self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
-    ) -> Float[Tensor, "B N bins"]:
-        """obs_tokens [B, S, D], normalised actions [B, N, H, A] -> logits [B, N, num_bins]."""
+    ) -> Float[Tensor, "B N outputs"]:
+        """obs_tokens [B, S, D], normalised actions [B, N, H, A] -> outputs [B, N, num_outputs]."""
 
-    def start_at(self, logits: Float[Tensor, " bins"]) -> None:
-        """Make the histogram nearly this one, whatever is seen."""
+    def start_at(self, outputs: Float[Tensor, " outputs"]) -> None:
+        """Make the outputs nearly these, whatever is seen."""
         self.head.weight.mul_(0.1)
-        self.head.bias.copy_(logits)
+        self.head.bias.copy_(outputs)
 
 
 CRITICS = Kinds[ChunkCritic](
@@ -165,22 +187,21 @@ class CriticEnsemble(nn.Module):
         self.joint = None
         if member.is_ensemble:
             self.joint = member(*sizes, config, num_tokens=self.encoder.num_tokens)  # type: ignore
-        self.distribution = HLGauss(support)
+        self.output = config.output(support)
         constant = torch.tensor(inputs.statistics.seen_action.constant, dtype=torch.long)
         self.register_buffer("constant", constant, persistent=False)
         self._start_at(support.low + (support.high - support.low) * PESSIMISTIC_START)
 
     @torch.no_grad()
     def _start_at(self, value: float) -> None:
-        """Make every initial histogram that of `value`.
+        """Make every initial value nearly this one.
 
         A uniform histogram would promise half the best return everywhere, and with a discount
         near 1 it takes thousands of backups until failures are seen for what they are.
         """
-        histogram = self.distribution.probabilities(torch.tensor(value))
-        logits = histogram.clamp_min(1e-4).log()
+        outputs = self.output.outputs_of(torch.tensor(value))
         for critic in self._critics:
-            critic.start_at(logits)
+            critic.start_at(outputs)
 
     @property
     def architecture(self) -> type[ChunkCritic]:
@@ -193,8 +214,8 @@ class CriticEnsemble(nn.Module):
 
     def forward(
         self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
-    ) -> Float[Tensor, "C B N bins"]:
-        """obs_tokens [B, S, D], actions [B, N, H, A] -> logits [num_critics, B, N, num_bins].
+    ) -> Float[Tensor, "C B N outputs"]:
+        """obs_tokens [B, S, D], actions [B, N, H, A] -> [num_critics, B, N, num_outputs].
 
         Components that never changed in the data count as 0: their noise means nothing.
         """
@@ -209,7 +230,7 @@ class CriticEnsemble(nn.Module):
         self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
     ) -> Float[Tensor, "C B N"]:
         """Expected returns [num_critics, B, N]."""
-        return self.distribution.value(self(obs_tokens, actions))
+        return self.output.value(self(obs_tokens, actions))
 
     def value(
         self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]

@@ -114,9 +114,9 @@ def check_critic(critic: CriticEnsemble, inputs: ModelInputs, *, seed: int = 0) 
     tokens = critic.encoder(observation, prefix)
     shape = (ROWS, CANDIDATES, inputs.chunk.chunk_length, inputs.action_dim)
     chunks = torch.rand(shape, generator=_seeded(seed)) * 2 - 1
-    logits = critic(tokens, chunks)
-    bins = critic.config.num_bins
-    _require_shape("the critics' logits", logits, (critic.config.num_critics, *shape[:2], bins))
+    outputs = critic(tokens, chunks)
+    expected = (critic.config.num_critics, *shape[:2], critic.config.num_outputs)
+    _require_shape("the critics' outputs", outputs, expected)
     for n in range(CANDIDATES):
         _require_close(
             "the value of a candidate depends on the others; score each by itself",
@@ -124,7 +124,7 @@ def check_critic(critic: CriticEnsemble, inputs: ModelInputs, *, seed: int = 0) 
             critic.values(tokens, chunks)[:, :, n],
         )
     _require_rows_apart("values", lambda rows: critic.values(tokens[rows], chunks[rows])[0])
-    _require_gradients("the critics' logits", critic, logits.square().sum())
+    _require_gradients("the critics' outputs", critic, outputs.square().sum())
 
 
 def _require_results(policy: ChunkPolicy, condition: Condition, actions: Tensor) -> None:

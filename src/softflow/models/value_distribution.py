@@ -1,11 +1,16 @@
-"""HL-Gauss: scalar values as Gaussian-smoothed histograms (paper IV-C, Imani & White 2018)."""
+"""How a critic says a value: as a histogram over returns (HL-Gauss), or as a number.
+
+HL-Gauss: scalar values as Gaussian-smoothed histograms (paper IV-C, Imani & White 2018).
+"""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -68,7 +73,62 @@ def support_from_returns(lowest: float, highest: float, num_bins: int = 101) -> 
     return ValueSupport(lowest - margin, highest + margin, num_bins)
 
 
-class HLGauss(nn.Module):
+class ValueOutput(nn.Module, ABC):
+    """What the last layer of a critic says, and what it learns from a target.
+
+    Attributes:
+        support: the range of returns that is expected.
+    """
+
+    support: ValueSupport
+
+    @abstractmethod
+    def outputs_of(self, values: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows outputs"]:
+        """Outputs [..., num_outputs] that say these values [...]."""
+
+    @abstractmethod
+    def value(self, outputs: Float[Tensor, "*rows outputs"]) -> Float[Tensor, "*rows"]:
+        """Outputs [..., num_outputs] -> values [...]."""
+
+    @abstractmethod
+    def loss(
+        self, outputs: Float[Tensor, "*rows outputs"], targets: Float[Tensor, "*rest"]
+    ) -> Float[Tensor, "*rows"]:
+        """How far outputs [..., num_outputs] are from target values, which are broadcast."""
+
+    @abstractmethod
+    def clipped_fraction(self, values: Float[Tensor, "*rows"]) -> Float[Tensor, ""]:
+        """Share of the values that it cannot say (logged: it should be 0)."""
+
+
+class ScalarValue(ValueOutput):
+    """A value as one number, learned by squared error, in units of the expected range."""
+
+    def __init__(self, support: ValueSupport) -> None:
+        super().__init__()
+        self.support = support
+        self.span = support.high - support.low
+
+    def outputs_of(self, values: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows 1"]:
+        """Values [...] -> [..., 1], 0 at the range's low end and 1 at its high end."""
+        return ((values - self.support.low) / self.span)[..., None]
+
+    def value(self, outputs: Float[Tensor, "*rows 1"]) -> Float[Tensor, "*rows"]:
+        """The inverse."""
+        return self.support.low + self.span * outputs.squeeze(-1)
+
+    def loss(
+        self, outputs: Float[Tensor, "*rows 1"], targets: Float[Tensor, "*rest"]
+    ) -> Float[Tensor, "*rows"]:
+        """Squared error in percent of the range."""
+        return (100 * (outputs - self.outputs_of(targets)).squeeze(-1)).square()
+
+    def clipped_fraction(self, values: Float[Tensor, "*rows"]) -> Float[Tensor, ""]:
+        """0: it can say any value."""
+        return torch.zeros((), dtype=values.dtype, device=values.device)
+
+
+class HLGauss(ValueOutput):
     """Turns values into target histograms and logits back into values."""
 
     edges: Tensor
@@ -91,9 +151,19 @@ class HLGauss(nn.Module):
         mass = cdf.diff(dim=-1)
         return mass / mass.sum(-1, keepdim=True)
 
-    def value(self, logits: Float[Tensor, "*rows bins"]) -> Float[Tensor, "*rows"]:
+    def outputs_of(self, values: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows bins"]:
+        """Values [...] -> logits [..., num_bins] of their histograms, bounded from below."""
+        return self.probabilities(values).clamp_min(1e-4).log()
+
+    def value(self, outputs: Float[Tensor, "*rows bins"]) -> Float[Tensor, "*rows"]:
         """Logits [..., num_bins] -> expected values [...]."""
-        return (logits.softmax(-1) * self.centers).sum(-1)
+        return (outputs.softmax(-1) * self.centers).sum(-1)
+
+    def loss(
+        self, outputs: Float[Tensor, "*rows bins"], targets: Float[Tensor, "*rest"]
+    ) -> Float[Tensor, "*rows"]:
+        """Cross-entropy to the targets' histograms (Eq. 7, IV-C)."""
+        return -(self.probabilities(targets) * F.log_softmax(outputs, dim=-1)).sum(-1)
 
     def clipped_fraction(self, values: Float[Tensor, "*rows"]) -> Float[Tensor, ""]:
         """Share of the values that lie outside the support (logged: it should be 0)."""

@@ -40,6 +40,7 @@ def _networks(chunk: ChunkSpec, encoder: EncoderConfig) -> ModelConfig:
         critic=TransformerCriticConfig(
             num_critics=2,  # IV-E, App. C1
             combine="minimum",  # Alg. 2; Alg. 3, III
+            learns="hl_gauss",  # IV-C
             num_bins=101,  # App. C1; sigma of 0.75 bins: IV-E points to Tarasov et al. 2024
             dim=512,  # App. C1
             num_heads=8,  # App. C1

@@ -201,15 +201,15 @@ class Learner:
         tokens = self.critic.encoder(batch.observation, prefix)
         limit = self.policy.action_limit
         seen = perturb(actions, self.config.critic_noise_std).clamp(-limit, limit)
-        logits = self.critic(tokens, seen[:, None]).squeeze(2)
+        outputs = self.critic(tokens, seen[:, None]).squeeze(2)
         loss, metrics = critic_loss(
-            logits,
+            outputs,
             batch.rewards,
             batch.num_steps,
             batch.bootstrap_mask,
             next_value,
             self.config.discount,
-            self.critic.distribution,
+            self.critic.output,
         )
         metrics |= self._step(loss, self.critic, self.critic_optimizer, "critic_")
         self._polyak()

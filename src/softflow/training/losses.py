@@ -6,14 +6,13 @@ Each returns (loss, metrics). Nothing here steps an optimiser, draws data or kno
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from softflow.models.action_selection import select_by_value
 from softflow.models.critic import CriticEnsemble
 from softflow.models.policy import ChunkPolicy, Condition
-from softflow.models.value_distribution import HLGauss
+from softflow.models.value_distribution import ValueOutput
 from softflow.training.returns import td_target
 
 Metrics = dict[str, Tensor]
@@ -52,32 +51,33 @@ def bootstrap_value(
 
 
 def critic_loss(
-    logits: Float[Tensor, "C B bins"],
+    outputs: Float[Tensor, "C B outputs"],
     rewards: Float[Tensor, "B E"],
     num_steps: Int[Tensor, " B"],
     bootstrap_mask: Float[Tensor, " B"],
     next_value: Float[Tensor, " B"],
     discount: float,
-    distribution: HLGauss,
+    output: ValueOutput,
 ) -> tuple[Float[Tensor, ""], Metrics]:
-    """Eq. 7 as a cross-entropy to the HL-Gauss histogram of the target (IV-C).
+    """Eq. 7, as a cross-entropy to the HL-Gauss histogram of the target (IV-C).
 
     Args:
-        logits: [num_critics, B, num_bins] of the chunk really executed.
+        outputs: [num_critics, B, num_outputs] of the chunk really executed.
         rewards, num_steps, bootstrap_mask, next_value: see `td_target`.
+        discount: gamma per control step.
+        output: what outputs mean, and how they learn: HL-Gauss in the paper.
     """
     target = td_target(rewards, num_steps, bootstrap_mask, next_value, discount)
-    histogram = distribution.probabilities(target)
-    cross_entropy = -(histogram * F.log_softmax(logits, dim=-1)).sum(-1)
-    values = distribution.value(logits.detach())
+    errors = output.loss(outputs, target)
+    values = output.value(outputs.detach())
     metrics = {
-        "critic_loss": cross_entropy.detach().mean(),
+        "critic_loss": errors.detach().mean(),
         "q_data": values.mean(),
         "q_target": target.mean(),
         "td_error": (values - target).abs().mean(),
-        "target_clipped_fraction": distribution.clipped_fraction(target),
+        "target_clipped_fraction": output.clipped_fraction(target),
     }
-    return cross_entropy.mean(dim=1).sum(), metrics
+    return errors.mean(dim=1).sum(), metrics
 
 
 def actor_loss(

@@ -147,7 +147,7 @@ def learner_parts(learner: Learner, spec: DataSpec, position: dict[str, Any]) ->
             CONFIG: config_to_json(learner.config),
             STATISTICS: learner.inputs.statistics.to_json(),
             DATA_SPEC: spec.to_json(),
-            SUPPORT: asdict(learner.critic.distribution.support),
+            SUPPORT: asdict(learner.critic.output.support),
             POSITION: position,
         },
     )

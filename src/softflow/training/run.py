@@ -264,7 +264,7 @@ class Run:
         if fraction == 0 or self._told_of_clipping:
             return
         self._told_of_clipping = True
-        support = self.learner.critic.distribution.support
+        support = self.learner.critic.output.support
         self.progress.say(
             f"careful: {100 * fraction:.0f} % of the critic's targets lie outside "
             f"{support.low:.3g} to {support.high:.3g}, the returns that it can tell apart; the "

@@ -40,7 +40,7 @@ class MlpCriticConfig(CriticConfig):
     def least_parameters(self) -> int:
         """The hidden layers and heads of all members."""
         layers = (self.depth - 1) * self.hidden_dim**2
-        return self.num_critics * (layers + self.hidden_dim * self.num_bins)
+        return self.num_critics * (layers + self.hidden_dim * self.num_outputs)
 
     @property
     def weights_a_token_number(self) -> int:
@@ -103,17 +103,17 @@ class MlpCritics(ChunkCritic):
             StackedLinear(members, width, width) for _ in range(config.depth - 1)
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.stacked_head = StackedLinear(members, width, config.num_bins)
+        self.stacked_head = StackedLinear(members, width, config.num_outputs)
 
-    def start_at(self, logits: Float[Tensor, " bins"]) -> None:
-        """Make every histogram nearly this one."""
+    def start_at(self, outputs: Float[Tensor, " outputs"]) -> None:
+        """Make the outputs of every member nearly these."""
         self.stacked_head.weight.mul_(0.1)
-        self.stacked_head.bias.copy_(logits.expand_as(self.stacked_head.bias))
+        self.stacked_head.bias.copy_(outputs.expand_as(self.stacked_head.bias))
 
     def forward(
         self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
-    ) -> Float[Tensor, "C B N bins"]:
-        """obs_tokens [B, S, D], normalised actions [B, N, H, A] -> logits of every member."""
+    ) -> Float[Tensor, "C B N outputs"]:
+        """obs_tokens [B, S, D], normalised actions [B, N, H, A] -> outputs of every member."""
         batch, candidates = actions.shape[:2]
         acts = self.from_actions(actions.flatten(2).flatten(0, 1))
         seen = self.from_tokens(obs_tokens.flatten(1))[:, :, None]

@@ -57,7 +57,7 @@ class TransformerCriticConfig(CriticConfig):
     def least_parameters(self) -> int:
         """The attention and feed-forward of every layer and critic."""
         layer = 4 * self.dim**2 + 2 * self.dim * self.mlp_dim
-        return self.num_critics * (self.num_layers * layer + self.dim * self.num_bins)
+        return self.num_critics * (self.num_layers * layer + self.dim * self.num_outputs)
 
     def require_fit(self, encoder: EncoderConfig) -> None:
         """Raise ConfigError unless the critic's width is that of the encoder's tokens."""
@@ -152,12 +152,12 @@ class TransformerCritic(ChunkCritic):
             )
             for _ in range(config.num_layers)
         )
-        self.head = nn.Linear(config.dim, config.num_bins)
+        self.head = nn.Linear(config.dim, config.num_outputs)
 
     def forward(
         self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
-    ) -> Float[Tensor, "B N bins"]:
-        """obs_tokens [B, S, D], normalised actions [B, N, H, A] -> logits [B, N, num_bins]."""
+    ) -> Float[Tensor, "B N outputs"]:
+        """obs_tokens [B, S, D], normalised actions [B, N, H, A] -> outputs [B, N, num_outputs]."""
         batch, candidates = actions.shape[:2]
         chunk = self.action_embed(actions) + self.action_position
         readout = self.readout.expand(batch, candidates, -1, -1)
