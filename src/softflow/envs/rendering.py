@@ -21,12 +21,18 @@ _WITHOUT_OPENGL = ("disable", "disabled", "off", "false", "0")
 class SceneRenderer:
     """Renders one model from its named cameras; `height` and `width` in pixels.
 
+    Geoms of `hidden_group` are left out: models often have simple shapes for contacts there.
     `backend` says what it uses: "opengl" or "painter". It falls back by itself, with one warning.
     """
 
-    def __init__(self, model: Any, height: int, width: int) -> None:
+    def __init__(
+        self, model: Any, height: int, width: int, hidden_group: int | None = None
+    ) -> None:
         self._model, self._height, self._width = model, height, width
         self._renderer: Any = None
+        self._options = load_mujoco().MjvOption()
+        if hidden_group is not None:
+            self._options.geomgroup[hidden_group] = 0
         self.backend = "opengl"
 
     def render(self, data: Any, camera: str) -> np.ndarray:
@@ -34,8 +40,8 @@ class SceneRenderer:
         if self._renderer is None:
             self._renderer = self._open()
         if self.backend == "painter":
-            return self._renderer.render(data, camera)
-        self._renderer.update_scene(data, camera=camera)
+            return self._renderer.render(data, camera, self._options)
+        self._renderer.update_scene(data, camera=camera, scene_option=self._options)
         return self._renderer.render()
 
     def _open(self) -> Any:
