@@ -56,6 +56,8 @@ class RobotEnv(gymnasium.Env[Any, np.ndarray]):
     """What is rewarded, how episodes end, what evaluation shows."""
     component_names: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     """Key of the observation -> what its components are called, as `DataSpec.names`."""
+    rendering: Mapping[str, str] = MappingProxyType({})
+    """How the cameras' pictures are drawn, as `DataSpec.rendering`; empty without cameras."""
 
 
 def data_spec(env: gymnasium.Env[Any, Any], env_id: str) -> DataSpec:
@@ -72,6 +74,7 @@ def data_spec(env: gymnasium.Env[Any, Any], env_id: str) -> DataSpec:
         control_hz=float(getattr(env.unwrapped, "control_hz")),  # noqa: B009
         env_id=env_id,
         names=dict(getattr(env.unwrapped, "component_names", {})),
+        rendering=dict(getattr(env.unwrapped, "rendering", {})),
     )
     neutral = tuple(float(x) for x in getattr(env.unwrapped, "neutral_action"))  # noqa: B009
     return spec if neutral == spec.held_still else replace(spec, neutral_action=neutral)

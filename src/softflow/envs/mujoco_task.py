@@ -106,11 +106,21 @@ class MujocoTask(RobotEnv):
         """A picture for people, uint8 [H, W, 3] (360x480 unless `render_size` says otherwise)."""
         return self._picture(self._pictures.shown_from, self._pictures.render_size)
 
+    @property
+    def rendering(self) -> dict[str, str]:
+        """How the cameras' pictures are drawn, setting -> value; empty without cameras."""
+        if (size := self._pictures.image_size) is None:
+            return {}
+        return self._renderer(size).settings(self._pictures.cameras)
+
     def _picture(self, camera: str, size: tuple[int, int]) -> np.ndarray:
+        return self._renderer(size).render(self.simulator.data, camera)
+
+    def _renderer(self, size: tuple[int, int]) -> SceneRenderer:
         if size not in self._renderers:
             hidden = self._pictures.hidden_group
             self._renderers[size] = SceneRenderer(self.simulator.model, *size, hidden)
-        return self._renderers[size].render(self.simulator.data, camera)
+        return self._renderers[size]
 
     def close(self) -> None:
         """Free the pictures' OpenGL contexts; the environment stays usable."""

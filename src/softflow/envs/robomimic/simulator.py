@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +10,13 @@ import numpy as np
 from softflow.envs.mujoco_loading import load_mujoco
 from softflow.envs.robomimic.robosuite_loading import load_robosuite
 from softflow.envs.seeding import seeded_global_numpy
+from softflow.errors import DataError
 
 CONTROL_HZ = 20.0
 STATE_PARTS = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos", "object")
 """What RoboMimic's policies see of a state, in this order."""
 CUBE_HALF_M = (0.020, 0.022)
 """Half the cube's edges are drawn from this range, one by one, as robosuite does."""
-CUBE_DENSITY = 1000.0
 
 _POSE_MAX = [0.05, 0.05, 0.05, 0.5, 0.5, 0.5]
 OSC_POSE: dict[str, Any] = {
@@ -113,7 +112,7 @@ class RobosuiteSimulator:
         self.update()
 
     def _resize_cube(self, half: np.ndarray) -> None:
-        """Give the cube other edges, `half` [3] in m, and the mass and inertia that go with them."""
+        """Give the cube other edges, `half` [3] in m, with the mass and inertia that follow."""
         model, body = self.model, self.model.body("cube_main").id
         density = model.body_mass[body] / model.geom("cube_g0").size.prod()
         for geom in (model.geom("cube_g0"), model.geom("cube_g0_vis")):
@@ -126,6 +125,27 @@ class RobosuiteSimulator:
         model.body_inertia[body] = mass / 3.0 * (squares.sum() - squares)
         self.robosuite.cube.size = list(half)
         self._mujoco.mj_setConst(model, self.data)
+
+    def set_state(self, state: np.ndarray, cube_half_m: np.ndarray | None = None) -> None:
+        """Go to a recorded state: clock, positions and velocities, float64 [1 + nq + nv].
+
+        `cube_half_m` [3] are the edges Lift's cube had then. Only what is seen follows from this:
+        the controller and its gripper start anew at the next reset.
+
+        Raises:
+            DataError: the state has another size: it was recorded in another task.
+        """
+        model, data = self.model, self.data
+        size = 1 + model.nq + model.nv
+        if state.shape != (size,):
+            raise DataError(
+                f"a simulator state has {state.shape} numbers, {self.family.robosuite_name} has "
+                f"({size},); choose the environment that was recorded (--env-id)"
+            )
+        if cube_half_m is not None:
+            self._resize_cube(cube_half_m)
+        data.time, data.qpos[:], data.qvel[:] = state[0], *np.split(state[1:], [model.nq])
+        self.update()
 
     def step(self, action: np.ndarray) -> None:
         """Execute an action [7] in [-1, 1] for 50 ms."""
