@@ -86,7 +86,7 @@ def test_more_of_the_same_collection_keeps_what_is_there(reference: Path, tmp_pa
 
 
 def test_what_nobody_demonstrates(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nobody demonstrates 'adroit-pen'; .* know cube-single"):
+    with pytest.raises(ConfigError, match=r"nobody demonstrates 'adroit-pen'; .* know cube-single"):
         collect_demonstrations("adroit-pen", 2, 3, tmp_path, mixture=MIXTURE)
 
 

@@ -56,8 +56,11 @@ class RobotEnv(gymnasium.Env[Any, np.ndarray]):
     """What is rewarded, how episodes end, what evaluation shows."""
     component_names: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     """Key of the observation -> what its components are called, as `DataSpec.names`."""
-    rendering: Mapping[str, str] = MappingProxyType({})
-    """How the cameras' pictures are drawn, as `DataSpec.rendering`; empty without cameras."""
+
+    @property
+    def rendering(self) -> Mapping[str, str]:
+        """How the cameras' pictures are drawn, as `DataSpec.rendering`; empty where unknown."""
+        return {}
 
 
 def data_spec(env: gymnasium.Env[Any, Any], env_id: str) -> DataSpec:

@@ -122,10 +122,11 @@ def collect_demonstrations(
 ) -> tuple[OperatorTally, ...]:
     """Fill a store with `num_episodes` demonstrations; episodes already in it are kept.
 
-    `mixture` defaults to the family's own (`operator_mixture` beside its operators). With `num_workers` > 1 episodes run in that
-    many fresh processes (call it under `if __name__ == "__main__"`); the store stays the same.
-    Returns one tally per operator. Raises ConfigError for unusable arguments and DataError when
-    the store holds episodes of another collection.
+    `mixture` defaults to the family's own (`operator_mixture` beside its operators). With
+    `num_workers` > 1 episodes run in that many fresh processes (call it under
+    `if __name__ == "__main__"`); the store stays the same. Returns one tally per operator. Raises
+    ConfigError for unusable arguments and DataError when the store holds episodes of another
+    collection.
     """
     if num_episodes < 1 or num_workers < 1 or seed < 0:
         raise ConfigError(

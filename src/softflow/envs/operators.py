@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, SupportsFloat
 
 import numpy as np
 
@@ -183,14 +183,14 @@ class _Record:
         self,
         action: np.ndarray,
         observation: Observation,
-        reward: float,
+        reward: SupportsFloat,
         terminated: bool,
         truncated: bool,
         _info: dict[str, Any],
     ) -> None:
         self._actions.append(action)
         self._observations.append(observation)
-        self._rewards.append(reward)
+        self._rewards.append(float(reward))
         self._terminated, self._truncated = terminated, truncated
 
     def episode(self) -> Episode:

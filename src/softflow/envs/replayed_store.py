@@ -58,8 +58,8 @@ class ReplayedStore:
         """
         where = f"episode {name} of '{self.path}'"
         recorded = self._store.episode(int(name), with_images=False)
-        seed = metadata_value(recorded.metadata, SEED, int | None, None, where)
-        if seed is None:
+        seed = metadata_value(recorded.metadata, SEED, int, 0, where)
+        if SEED not in recorded.metadata:
             raise DataError(
                 f"{where} does not say the seed of its environment (metadata '{SEED}'), and holds "
                 "no simulator states; only what softflow recorded in simulation can be seen again"

@@ -97,17 +97,17 @@ _SIDEWAYS = Operator(
     place_std_m=0.006, slips_per_s=0.04, clearance_m=0.03, side_m=0.08,
 )  # fmt: skip
 _SLOW = Operator(
-    "slow", "worse", pace=(0.16, 0.24), noise_std=(0.05, 0.15), aim_std_m=0.014,
+    "slow", "worse", pace=(0.2, 0.28), noise_std=(0.05, 0.15), aim_std_m=0.014,
     place_std_m=0.012, slips_per_s=0.05, clearance_m=0.12,
 )  # fmt: skip
 _CARELESS = Operator(
-    "careless", "worse", pace=(0.4, 0.6), noise_std=(0.15, 0.3), aim_std_m=0.02,
-    place_std_m=0.02, slips_per_s=0.25, clearance_m=0.04,
+    "careless", "worse", pace=(0.4, 0.6), noise_std=(0.12, 0.22), aim_std_m=0.017,
+    place_std_m=0.015, slips_per_s=0.15, clearance_m=0.04,
 )  # fmt: skip
 
 # What a family asks of its operators: factors on their errors and on their pace. Lift is short and
 # forgiving; in Square a finger's breadth decides.
-_FAMILY_DEMANDS = {"lift": (1.5, 0.8), "can": (0.9, 1.25), "square": (0.8, 1.25)}
+_FAMILY_DEMANDS = {"lift": (1.6, 0.7), "can": (0.7, 1.4), "square": (0.8, 1.4)}
 
 
 def operator_mixture(env_id: str) -> OperatorMixture:

@@ -177,8 +177,11 @@ def _cube_size(model_xml: str) -> np.ndarray | None:
     found = _CUBE_SIZE.search(model_xml)
     if found is None:
         return None
-    size = np.array([float(text) for text in found.groups() if text])
-    return size if size.shape == (3,) and (0.001 < size).all() and (size < 0.2).all() else None
+    try:
+        size = np.array([float(text) for text in found.groups() if text])
+    except ValueError:
+        return None
+    return size if (size > 0.001).all() and (size < 0.2).all() else None
 
 
 def _largest_error(

@@ -10,6 +10,8 @@ from softflow.envs.robomimic.simulator import RobosuiteSimulator
 
 FINGER_AXIS = 0
 """The column of the gripper's rotation along which its fingers close."""
+CAN_GRIP_M = np.array([0.0, 0.0, 0.015])
+"""Where a can is held, from its middle: deeper, the hand stands on it."""
 NEARER_M = np.array([-0.05, -0.05, 0.0])
 _LIFT_M = {"Lift": 0.1, "PickPlaceCan": 0.16, "NutAssemblySquare": 0.16}
 _PLACING_Z = {"PickPlaceCan": (0.98, 0.91), "NutAssemblySquare": (0.985, 0.9)}
@@ -56,8 +58,7 @@ class Scene:
         if self._kind == "Lift":
             return Grasp(position, _quarter_turn(level(turned[:, 0]), fingers))
         if self._kind == "PickPlaceCan":
-            # Deeper, the hand stands on the can.
-            return Grasp(position + [0.0, 0.0, 0.015], fingers)
+            return Grasp(position + CAN_GRIP_M, fingers)
         handle = self._simulator.data.site("SquareNut_handle_site").xpos.copy()
         across = np.cross([0.0, 0.0, 1.0], level(handle - position))
         return Grasp(handle, across if across @ fingers > 0 else -across)

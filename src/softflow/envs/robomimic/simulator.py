@@ -91,17 +91,12 @@ class RobosuiteSimulator:
             )
         # robosuite looks at its sensors every 2 ms; `observed` does it when it is asked to.
         self.robosuite._update_observables = lambda force=False: None
-        self._bind()
-
-    def _bind(self) -> None:
-        """Look up what belongs to the present model."""
-        sim, observables = self.robosuite.sim, self.robosuite._observables.values()
+        sim = self.robosuite.sim
         self.model, self.data = sim.model._model, sim.data._data
-        on_object = [o for o in observables if o.modality == "object" and o.is_enabled()]
-        self._object_names = [o.name for o in on_object if o.is_active()]
-        own = [o for o in observables if o.name in STATE_PARTS]
-        # Twice: what is relative to the gripper is listed before the object's own pose.
-        self._sensors = [(o.name, o._sensor) for o in (*own, *on_object, *on_object)]
+        self._sensors, self._object_names = _sensors(self.robosuite)
+        if self.family.robosuite_name == "Lift":
+            cube, half = self.model.body("cube_main"), self.model.geom("cube_g0").size
+            self._cube_density = float(cube.mass[0] / half.prod())
 
     def reset(self, seed: int) -> None:
         """Place arm and object at random; the same seed gives the same bits."""
@@ -114,12 +109,11 @@ class RobosuiteSimulator:
     def _resize_cube(self, half: np.ndarray) -> None:
         """Give the cube other edges, `half` [3] in m, with the mass and inertia that follow."""
         model, body = self.model, self.model.body("cube_main").id
-        density = model.body_mass[body] / model.geom("cube_g0").size.prod()
         for geom in (model.geom("cube_g0"), model.geom("cube_g0_vis")):
             geom.size[:] = half
             model.geom_rbound[geom.id] = np.linalg.norm(half)
             model.geom_aabb[geom.id, 3:] = half
-        mass = density * half.prod()
+        mass = self._cube_density * half.prod()
         squares = half**2
         model.body_mass[body] = mass
         model.body_inertia[body] = mass / 3.0 * (squares.sum() - squares)
@@ -169,3 +163,13 @@ class RobosuiteSimulator:
     def succeeded(self) -> bool:
         """Whether the task is done now."""
         return bool(self.robosuite._check_success())
+
+
+def _sensors(robosuite: Any) -> tuple[list[tuple[str, Any]], list[str]]:
+    """Names and functions in the order of looking, and the names that make up `object`."""
+    observables = robosuite._observables.values()
+    own = [o for o in observables if o.name in STATE_PARTS]
+    on_object = [o for o in observables if o.modality == "object" and o.is_enabled()]
+    # Twice: what is relative to the gripper is listed before the object's own pose.
+    in_order = [(o.name, o._sensor) for o in (*own, *on_object, *on_object)]
+    return in_order, [o.name for o in on_object if o.is_active()]
