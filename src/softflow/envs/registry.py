@@ -104,9 +104,9 @@ def make_env(env_id: str, *, image_size: tuple[int, int] | None = None) -> Robot
 
     A family is built in, registered (`register_env`) or an entry point of an installed package in
     the group "softflow.envs"; where two of these use a name, the first counts. Its factory gets
-    (family, task, image_size), with `image_size` (height, width) in pixels of the observation
-    `observation.images.front`. `<module>:<function>` is imported and called without arguments, if
-    the user named it (`softflow.utils.imports.trust`, or a word of the command line): a data set
+    (family, task, image_size), with `image_size` (height, width) in pixels of the observations
+    `observation.images.<camera>`. `<module>:<function>` is imported and called without arguments,
+    if the user named it (`softflow.utils.imports.trust`, or a word of the command line): a data set
     may say it too, and is not believed.
 
     Raises:

@@ -29,7 +29,7 @@ def load_robosuite() -> Any:
     kept in the user's cache folder, or where NUMBA_CACHE_DIR says.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: it is not installed, or cannot be loaded.
     """
     load_mujoco()
     if "robosuite" not in sys.modules:
@@ -39,9 +39,10 @@ def load_robosuite() -> Any:
         sys.modules[settings.__name__] = settings
     try:
         return importlib.import_module("robosuite")
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise ConfigError(
-            f"this task needs robosuite ({error}); pip install 'softflow[robomimic]'"
+            f"this task needs robosuite ({error}); pip install 'softflow[robomimic]' (its OpenCV "
+            "needs libGL and glib: on Debian or Ubuntu, `apt-get install libgl1 libglib2.0-0`)"
         ) from error
 
 
