@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from robomimic_files import ROBOMIMIC, ROBOSUITE
+from robomimic_files import ROBOMIMIC, ROBOSUITE, edited
 
 from softflow.cli.main import main
 from softflow.data.episode_store import EpisodeStore
@@ -92,6 +94,26 @@ def test_a_file_and_what_it_proves(tmp_path: Path, capsys: pytest.CaptureFixture
     assert render(ROBOMIMIC, tmp_path / "out", "--env-id", "lift") == 0
     assert "largest differences to what was recorded: robot0_eef_pos " in capsys.readouterr().out
     assert EpisodeStore.open(tmp_path / "out").spec.rendering == {}, "no cameras"
+
+
+STATE_KEYS = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos", "object")
+
+
+def test_importing_what_an_older_robosuite_called_object(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(shutil.copy(ROBOMIMIC, tmp_path / "lift.hdf5"))
+    words = ["data", "import", "robomimic", str(file), "--env-id", "lift", "--cameras"]
+    words += ["--state-keys", *STATE_KEYS, "--out"]
+    assert main([*words, str(tmp_path / "out")]) == 0
+    with edited(file) as data:
+        told = json.loads(str(data.attrs["env_args"]))
+        data.attrs["env_args"] = json.dumps(told | {"env_version": "1.4.1"})
+    capsys.readouterr()
+    assert main([*words, str(tmp_path / "older")]) == 2
+    said = capsys.readouterr().err
+    assert "recorded with robosuite 1.4.1, whose observation 'object' has another order" in said
+    assert "softflow data render" in said
 
 
 def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,7 +107,7 @@ _CARELESS = Operator(
 
 # What a family asks of its operators: factors on their errors and on their pace. Lift is short and
 # forgiving; in Square a finger's breadth decides.
-_FAMILY_DEMANDS = {"lift": (1.6, 0.7), "can": (0.7, 1.4), "square": (0.8, 1.4)}
+_FAMILY_DEMANDS = {"lift": (1.6, 0.7), "can": (0.6, 1.5), "square": (0.7, 1.5)}
 
 
 def operator_mixture(env_id: str) -> OperatorMixture:
