@@ -28,13 +28,6 @@ def render(*words: object) -> int:
     return main(["data", "render", *map(str, words)])
 
 
-def pictures(store: EpisodeStore) -> list[np.ndarray]:
-    return [
-        store.episode(index).observations["observation.images.agentview"]
-        for index in range(len(store))
-    ]
-
-
 @pytest.mark.slow
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:
     words = [
@@ -59,13 +52,12 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
         time.sleep(0.01)
     process.kill()
     assert process.wait() == -signal.SIGKILL, "killed while it was rendering"
-    assert len(EpisodeStore.open(tmp_path / "killed")) == 1
+    (first,) = episodes.glob("*.zip")
+    before = first.stat().st_mtime_ns
     assert main([str(word) for word in words]) == 0
-    render(ROBOSUITE, tmp_path / "whole", "--env-id", "lift", "--size", 64, 64)
-    killed, whole = (EpisodeStore.open(tmp_path / name) for name in ("killed", "whole"))
-    assert len(killed) == len(whole) == 2
-    for ours, theirs in zip(pictures(killed), pictures(whole), strict=True):
-        assert np.array_equal(ours, theirs)
+    assert first.stat().st_mtime_ns == before
+    store = EpisodeStore.open(tmp_path / "killed")
+    assert [summary.success for summary in store.summaries()] == [True, True]
 
 
 @pytest.mark.slow
@@ -92,7 +84,10 @@ def test_a_store_that_softflow_collected(
 @pytest.mark.slow
 def test_a_file_and_what_it_proves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert render(ROBOMIMIC, tmp_path / "out", "--env-id", "lift") == 0
-    assert "largest differences to what was recorded: robot0_eef_pos " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "largest differences to what was recorded: robot0_eef_pos " in said
+    assert "mm from the next one, the gripper having moved" in said
+    assert "careful" not in said
     assert EpisodeStore.open(tmp_path / "out").spec.rendering == {}, "no cameras"
 
 

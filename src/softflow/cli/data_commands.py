@@ -321,7 +321,7 @@ def plot(options: Plot) -> None:
 
 def render(options: Render) -> None:
     """Fill a store with what the environment shows, and say how well it fits what was recorded."""
-    from softflow.cli.rendering import rendered_source
+    from softflow.cli.rendering import proof, rendered_source
 
     require_store_folder(options.out, "OUT")
     with needed_packages(), _progress() as progress, rendered_source(options) as source:
@@ -339,11 +339,8 @@ def render(options: Render) -> None:
     store = EpisodeStore.open(options.out)
     successes = sum(summary.success for summary in store.summaries())
     say(f"{options.out}: {number} episodes rendered, {len(store)} in all, {successes} successful")
-    if source.largest_errors:
-        errors = ", ".join(f"{part} {error:.2g}" for part, error in source.largest_errors.items())
-        say(f"largest differences to what was recorded: {errors}")
-    elif number:
-        say("the source recorded no observations to compare with")
+    if number:
+        say(proof(source))
 
 
 def _progress() -> ConsoleProgress:

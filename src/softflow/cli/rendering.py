@@ -16,6 +16,9 @@ from softflow.utils.imports import trust
 if TYPE_CHECKING:
     from softflow.envs.robomimic.recorded_states import RecordedStates
 
+MOST_MISSED = 0.5
+"""Of the gripper's way in a step: where steps end farther off, actions mean something else."""
+
 
 @contextmanager
 def rendered_source(options: Render) -> Iterator[ReplayedStore | RecordedStates]:
@@ -58,3 +61,21 @@ def _recorded_states(options: Render, env: Any, env_id: str) -> RecordedStates:
         filter_key=options.filter_key,
         end_at_success=not options.whole,
     )
+
+
+def proof(source: ReplayedStore | RecordedStates) -> str:
+    """How well what was recorded fits what was seen, in a line or two."""
+    errors = ", ".join(f"{part} {error:.2g}" for part, error in source.largest_errors.items())
+    line = "the source recorded no observations to compare with"
+    if errors:
+        line = f"largest differences to what was recorded: {errors}"
+    if isinstance(source, ReplayedStore):
+        return line
+    missed, moved = source.steps_m
+    line += (
+        f"\na step from a recorded state ends {1000 * missed:.2g} mm from the next one, "
+        f"the gripper having moved {1000 * moved:.2g} mm (means)"
+    )
+    if missed > MOST_MISSED * moved:
+        line += "\ncareful: these actions were another controller's; do not learn from them here"
+    return line

@@ -106,6 +106,8 @@ def test_files_of_robosuite_itself_are_labelled_by_what_happens(lift: RobomimicT
         assert "unlabelled" not in episode.metadata
         episode.validate(seen.spec)
     assert seen.largest_errors == {}
+    missed, moved = seen.steps_m
+    assert missed < 2e-4 < 0.003 < moved, "actions lead from state to state as they did"
 
 
 @pytest.mark.parametrize(("folder", "family"), [("lift", "lift"), ("nut-assembly", "square")])
@@ -115,7 +117,10 @@ def test_what_people_recorded_with_robosuite_1_0(
     env = make_env(family)
     assert isinstance(env, RobomimicTask)
     path = shared_data / "robosuite_demos" / folder / "panda" / "demo.hdf5"
-    episode = source(path, env).read("demo_1")
+    seen = source(path, env)
+    episode = seen.read("demo_1")
+    missed, moved = seen.steps_m
+    assert missed < moved, "its controller was not quite this one"
     assert episode.success, "they did lift the cube, and put the nut on its peg"
     gripper = episode.observations[STATE_KEY][:, :3]
     assert np.abs(np.diff(gripper, axis=0)).max() < 0.05, "no jumps: 20 Hz"

@@ -107,7 +107,7 @@ _CARELESS = Operator(
 
 # What a family asks of its operators: factors on their errors and on their pace. Lift is short and
 # forgiving; in Square a finger's breadth decides.
-_FAMILY_DEMANDS = {"lift": (1.6, 0.7), "can": (0.6, 1.5), "square": (0.7, 1.5)}
+_FAMILY_DEMANDS = {"lift": (1.6, 0.7), "can": (0.5, 1.7), "square": (0.6, 1.7)}
 
 
 def operator_mixture(env_id: str) -> OperatorMixture:

@@ -1,8 +1,9 @@
 """RoboMimic and robosuite files seen again: every recorded simulator state, set and observed.
 
 What the file says was seen (if it says so) must be what is seen now: that proves that states,
-cameras and this version of the simulator belong together. Actions stay as they are; observations,
-rewards and success are this environment's.
+cameras and this version of the simulator belong together. A step from a recorded state must lead
+near the next one: that shows that actions mean here what they meant there. Actions stay as they
+are; observations, rewards and success are this environment's.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _CUBE_SIZE = re.compile(
     rf'<geom[^>]*\bname="cube_g0"[^>]*\bsize="({_NUMBER}) ({_NUMBER}) ({_NUMBER})"'
     rf'|<geom[^>]*\bsize="({_NUMBER}) ({_NUMBER}) ({_NUMBER})"[^>]*\bname="cube_g0"'
 )
+STEPS_TRIED = 40
+"""In every demonstration, spread over its length."""
 OBJECT_POSES = {"lift": (slice(0, 7),), "can": (slice(7, 14), slice(0, 7))}
 """Where an object's own pose stands in `object`: as robosuite 1.5 has it, and as others had it."""
 
@@ -72,6 +75,17 @@ class RecordedStates:
             )
         self.largest_errors: dict[str, float] = {}
         """Part of the state -> how much it differed at most, over all that was read so far."""
+        self._missed: list[float] = []
+        self._moved: list[float] = []
+
+    @property
+    def steps_m(self) -> tuple[float, float]:
+        """Means over steps tried from recorded states: how far from the next recorded gripper
+        position they ended, and how far the gripper had moved; NaN before any.
+        """
+        if not self._missed:
+            return float("nan"), float("nan")
+        return float(np.mean(self._missed)), float(np.mean(self._moved))
 
     def episodes(self) -> list[str]:
         """demo_0, demo_1, … in the order of their numbers."""
@@ -93,10 +107,24 @@ class RecordedStates:
             if step > 0:
                 success[step - 1] = simulator.succeeded
         errors = self._proven(name, seen, whole)
+        self._try_steps(states, whole.actions, seen)
         episode = self._cut(whole, success, errors)
         # The last action's outcome was not recorded if the file ends with it.
         rows = [*states, states[-1]][: episode.length + 1]
         return replace(episode, observations=self._observed(rows))
+
+    def _try_steps(
+        self, states: np.ndarray, actions: np.ndarray, seen: list[dict[str, np.ndarray]]
+    ) -> None:
+        """Execute some of the recorded actions, each from the state in which it was recorded."""
+        gripper = np.stack([moment["robot0_eef_pos"] for moment in seen])
+        tried = np.linspace(0, len(states) - 2, min(STEPS_TRIED, len(states) - 1)).astype(int)
+        for step in tried:
+            self._env.simulator.set_state(states[step])
+            self._env.simulator.step(np.clip(actions[step], -1.0, 1.0).astype(np.float64))
+            reached = self._env.simulator.observed()["robot0_eef_pos"]
+            self._missed.append(float(np.linalg.norm(reached - gripper[step + 1])))
+            self._moved.append(float(np.linalg.norm(gripper[step + 1] - gripper[step])))
 
     def _cut(self, whole: Episode, success: np.ndarray, errors: dict[str, float]) -> Episode:
         """The episode up to its first success, its observations still to come."""
