@@ -54,13 +54,16 @@ def test_an_episode_is_a_function_of_its_arguments_and_happens_again() -> None:
     env = make_env("lift")
     assert isinstance(env, RobomimicTask)
     operator = operator_mixture("lift").operators[2]
+    assert isinstance(operator, Operator)
     first, again = (demonstrate(env, operator, np.random.default_rng(8)) for _ in range(2))
     assert np.array_equal(first.actions, again.actions)
     assert first.metadata == again.metadata
     assert {"operator", "quality", "style", "seed", "attempts"} <= first.metadata.keys()
     first.validate(data_spec(env, "lift"))
     env.reset(seed=first.metadata["seed"])
+    rewards = []
     for step, action in enumerate(first.actions, 1):
         observation, reward, *_ = env.step(action)
         assert np.array_equal(observation[STATE_KEY], first.observations[STATE_KEY][step])
-    assert bool(reward) == first.success
+        rewards.append(reward)
+    assert rewards == first.rewards.tolist()

@@ -90,7 +90,7 @@ def test_pictures_are_upright_as_in_robomimics_files() -> None:
 def test_what_is_seen_follows_from_the_joints_alone(task: TaskOf) -> None:
     """No sensor lags: the same state set anew shows the same."""
     env = task("square")
-    env.reset(seed=2)
+    observation, _ = env.reset(seed=2)
     for _ in range(5):
         observation, *_ = env.step(np.array([0.5, 0.3, -0.4, 0.1, 0.2, 0.5, 1.0], np.float32))
     data = env.simulator.data
