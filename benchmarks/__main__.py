@@ -24,6 +24,7 @@ from benchmarks import (
     data_import,
     data_memory,
     data_throughput,
+    render_speed,
     rollout_latency,
     update_beside_peers,
     update_time,
@@ -44,6 +45,7 @@ Name = Literal[
     "data_append",
     "data_import",
     "rollout",
+    "render",
 ]
 
 
@@ -87,6 +89,7 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "data_append": lambda: data_append.run(turns),
         "data_import": lambda: data_import.run(turns),
         "rollout": lambda: rollout_latency.run("small", small, turns),
+        "render": lambda: render_speed.run(turns),
     }
 
 

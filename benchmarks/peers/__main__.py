@@ -23,7 +23,7 @@ from benchmarks.peers.rows import Results
 from benchmarks.peers.running import Config, run_jobs
 from softflow.cli.option_types import OPTION_TYPES
 from softflow.data.episode_store import EpisodeStore
-from softflow.envs.ogbench.demonstrations import collect_demonstrations
+from softflow.envs.demonstrations import collect_demonstrations
 from softflow.errors import ConfigError
 from softflow.utils.imports import trust
 

@@ -93,8 +93,8 @@ def test_help_explains_every_option(data: Say, name: str) -> None:
     status, out, _ = data(name, "--help")
     assert status == 0
     options = [f"--{item.name.replace('_', '-')}" for item in fields(COMMANDS[name][0])]
-    places = [option for option in options if option not in ("--store", "--stores")]
-    if name in ("merge", "filter"):
+    places = [option for option in options if option not in ("--store", "--stores", "--source")]
+    if name in ("merge", "filter", "render"):
         places.remove("--out")
     assert [option for option in places if option not in out] == []
     assert "--no-" not in out

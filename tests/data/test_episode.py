@@ -3,12 +3,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from softflow.data.data_spec import DataSpec
+from softflow.data.data_spec import DataSpec, require_same_spec
 from softflow.data.episode import Episode
 from softflow.errors import DataError
 
@@ -194,3 +195,33 @@ def test_float_images_are_refused(
 def test_keys_that_are_no_names_of_files(name: str) -> None:
     with pytest.raises(DataError, match="has the key"):
         DataSpec({f"observation.images.{name}": (8, 8, 3)}, 1, (-1.0,), (1.0,), 10.0)
+
+
+RENDERED = {"backend": "opengl", "shadows": "off", "mujoco": "3.8.1", "camera front": "45 degrees"}
+
+
+def test_pictures_rendered_otherwise_do_not_fit() -> None:
+    shapes = {"observation.images.front": (8, 8, 3)}
+    ours = DataSpec(shapes, 1, (-1.0,), (1.0,), 10.0, rendering=RENDERED)
+    assert DataSpec.from_json(ours.to_json()) == ours
+    with_shadows = replace(ours, rendering=RENDERED | {"shadows": "on"})
+    assert ours.differences(with_shadows) == ["rendering, shadows: off and on"]
+    one_more = replace(ours, rendering=RENDERED | {"camera wrist": "75 degrees"})
+    assert ours.differences(one_more) == ["rendering, camera wrist: nothing and 75 degrees"]
+    with pytest.raises(DataError, match="rendering, shadows: off and on"):
+        require_same_spec(ours, with_shadows, "the data", "the environment")
+
+
+def test_what_is_not_known_of_pictures_is_a_warning() -> None:
+    shapes = {"observation.images.front": (8, 8, 3)}
+    ours = DataSpec(shapes, 1, (-1.0,), (1.0,), 10.0, rendering=RENDERED)
+    older = replace(ours, rendering=RENDERED | {"mujoco": "3.7.0"})
+    with pytest.warns(UserWarning, match="rendered with another mujoco: 3.8.1 and 3.7.0"):
+        require_same_spec(ours, older, "the data", "the environment")
+    foreign = replace(ours, rendering={})
+    assert "rendering" not in foreign.to_json()
+    with pytest.warns(UserWarning, match="one of them does not say how its pictures were rendered"):
+        require_same_spec(foreign, ours, "the data", "the environment")
+    assert foreign.differences(ours) == []
+    blind = DataSpec({"observation.state": (4,)}, 1, (-1.0,), (1.0,), 10.0)
+    assert blind.doubts(blind) == []

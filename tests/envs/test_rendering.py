@@ -144,3 +144,21 @@ def test_without_libegl_it_paints_and_says_so_once() -> None:
     assert finished.stdout.split() == ["(360,", "480,", "3)", "{'painter'}"]
     assert finished.stderr.count("UserWarning: no OpenGL") == 1
     assert "Exception" not in finished.stderr
+
+
+@pytest.mark.slow
+def test_settings_tell_cameras_and_backend(cube_env: OGBenchManipulation) -> None:
+    model = cube_env.simulator.model
+    renderer = SceneRenderer(model, 16, 16)
+    settings = renderer.settings({"front": "front_pixels"})
+    assert settings["backend"] == renderer.backend
+    assert {settings[name] for name in ("shadows", "reflections", "multisampling")} == {"off"}
+    before = model.cam_pos[model.camera("front_pixels").id].copy()
+    try:
+        model.camera("front_pixels").pos[:] += [0.01, 0.0, 0.0]
+        moved = renderer.settings({"front": "front_pixels"})
+    finally:
+        model.camera("front_pixels").pos[:] = before
+        renderer.close()
+    differing = {name for name in settings if settings[name] != moved[name]}
+    assert differing == {"camera front"}

@@ -14,8 +14,23 @@ from typing import Any
 
 from rich.console import Console
 
-from softflow.cli.data_options import Filter, Inspect, Merge, Plot, Relabel, Stats, Validate
-from softflow.cli.format_commands import EXPORTS, IMPORTS, run_export, run_import
+from softflow.cli.data_options import (
+    Filter,
+    Inspect,
+    Merge,
+    Plot,
+    Relabel,
+    Render,
+    Stats,
+    Validate,
+)
+from softflow.cli.format_commands import (
+    EXPORTS,
+    IMPORTS,
+    needed_packages,
+    run_export,
+    run_import,
+)
 from softflow.cli.option_types import parsed
 from softflow.cli.targets import require_result_file, require_store_folder
 from softflow.cli.words import (
@@ -304,6 +319,30 @@ def plot(options: Plot) -> None:
         say(f"page: {write_page(store, out, options.lags, progress)}")
 
 
+def render(options: Render) -> None:
+    """Fill a store with what the environment shows, and say how well it fits what was recorded."""
+    from softflow.cli.rendering import proof, rendered_source
+
+    require_store_folder(options.out, "OUT")
+    with needed_packages(), _progress() as progress, rendered_source(options) as source:
+        from softflow.formats.importing import import_into
+
+        options_told = {"whole": True} if options.whole else {}
+        number = import_into(
+            source,
+            options.out,
+            progress,
+            skip_bad=options.skip_bad,
+            options=options_told,
+            doing="render",
+        )
+    store = EpisodeStore.open(options.out)
+    successes = sum(summary.success for summary in store.summaries())
+    say(f"{options.out}: {number} episodes rendered, {len(store)} in all, {successes} successful")
+    if number:
+        say(proof(source))
+
+
 def _progress() -> ConsoleProgress:
     """Progress beside the output, so that this can be piped."""
     return ConsoleProgress(Console(stderr=True))
@@ -317,6 +356,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "filter": (Filter, filter_store),
     "relabel": (Relabel, relabel),
     "plot": (Plot, plot),
+    "render": (Render, render),
 }
 """Every command but two: its options and what does it."""
 
@@ -326,6 +366,7 @@ _AFTER_A_STOP = {
     "import": _GOES_ON,
     "merge": _GOES_ON,
     "filter": _GOES_ON,
+    "render": _GOES_ON,
     "relabel": "Labels written so far count; the same command writes those that are missing.",
 }
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from softflow.cli.option_types import require_image_size
 from softflow.cli.words import OutPath, StorePath
 from softflow.curation.rate_limits import USUAL_SIGMAS
 from softflow.errors import ConfigError
@@ -167,3 +168,37 @@ class Plot:
     """The page; by default STORE.html beside the store."""
     lags: int = 20
     """Control steps over which to compare actions with later ones."""
+
+
+@dataclass(frozen=True)
+class Render:
+    """See recorded simulator states again, with cameras: pictures for state-only recordings.
+
+    A RoboMimic or robosuite file is gone through state by state; an episode that softflow recorded
+    in simulation is played again from its seed and actions. What was recorded of the state must
+    come again. Interrupted, the same command goes on.
+    """
+
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """HDF5 file with simulator states, or an episode store; it is not changed."""
+    out: OutPath
+    """Folder of the new store."""
+    env_id: str = ""
+    """The environment that was recorded, such as lift; a store names its own."""
+    size: tuple[int, int] | None = None
+    """Height and width of the cameras' pictures, such as 84 84; without it the state alone is
+    computed anew."""
+    tolerance: float = 0.002
+    """How far a recorded observation may be from the one seen now (m; components of quaternions).
+    """
+    filter_key: str | None = None
+    """Demonstrations of this `mask` of an HDF5 file only."""
+    whole: bool = False
+    """Keep the steps of an HDF5 file's demonstrations behind the first success."""
+    skip_bad: bool = False
+    """Leave unusable episodes out, and say why, instead of stopping at the first."""
+
+    def __post_init__(self) -> None:
+        require_image_size(self.size)
+        if not self.tolerance > 0:
+            raise ConfigError(f"--tolerance is {self.tolerance}; give a number above 0")

@@ -39,12 +39,14 @@ from softflow.curation.validation import source_rates, validate_source
 from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import outcome_known, vouch
+from softflow.envs.registry import ROBOMIMIC_FAMILIES
 from softflow.errors import ConfigError, DataError
 from softflow.formats.source import Source
 from softflow.utils.console import say
 from softflow.utils.progress import ConsoleProgress
 
 if TYPE_CHECKING:
+    from softflow.formats.robomimic.reading import RobomimicSource
     from softflow.formats.rosbag.reading import RosbagSource
 
 PROBLEMS_SHOWN = 100
@@ -189,7 +191,7 @@ def _imported_line(out: Path, number: int) -> str:
 def _robomimic(options: ImportRobomimic, _: ConsoleProgress) -> Source:
     from softflow.formats.robomimic.reading import RobomimicSource
 
-    return RobomimicSource(
+    source = RobomimicSource(
         options.path,
         filter_key=options.filter_key,
         state_keys=options.state_keys,
@@ -197,6 +199,27 @@ def _robomimic(options: ImportRobomimic, _: ConsoleProgress) -> Source:
         control_hz=options.control_hz,
         end_at_success=not options.whole,
     )
+    _require_same_object(source, options)
+    return source
+
+
+def _require_same_object(source: RobomimicSource, options: ImportRobomimic) -> None:
+    """Refuse observations that the named environment gives in another order, under one name.
+
+    Raises:
+        ConfigError: robosuite has another version there, and `object` other components.
+    """
+    version = source.environment_version
+    of_object = any(name.startswith("object.") for name in source.spec.names.get(STATE_KEY, ()))
+    if options.env_id not in ROBOMIMIC_FAMILIES or not of_object or not version:
+        return
+    if not version.startswith(("1.5", "1.6")):
+        raise ConfigError(
+            f"{options.path} was recorded with robosuite {version}, whose observation 'object' has "
+            f"another order than that of {options.env_id!r} here; `softflow data render "
+            f"{options.path} OUT --env-id {options.env_id}` computes it anew from the simulator's "
+            "states"
+        )
 
 
 def _lerobot(options: ImportLerobot, progress: ConsoleProgress) -> Source:

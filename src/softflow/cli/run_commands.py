@@ -18,7 +18,7 @@ from softflow.cli.targets import (
 )
 from softflow.data.data_spec import require_same_spec
 from softflow.data.episode_store import EpisodeStore
-from softflow.envs.ogbench.demonstrations import OperatorTally, collect_demonstrations
+from softflow.envs.demonstrations import OperatorTally, collect_demonstrations
 from softflow.envs.registry import require_trusted_env
 from softflow.errors import ConfigError
 from softflow.models.action_selection import SelectionConfig

@@ -43,7 +43,8 @@ class Demo:
     run: Path = Path("runs/demo")
     """Folder of the run: data, checkpoints, metrics, report."""
     env: str = "cube-single"
-    """Task: cube-single, cube-double, scene or puzzle-3x3, optionally with -task1 to -task5."""
+    """Task: cube-single, cube-double, scene or puzzle-3x3, optionally with -task1 to -task5; or
+    lift, can or square."""
     demonstrations: int = 120
     """Demonstrations to collect from the scripted operators."""
     config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=demo_preset)
@@ -60,7 +61,8 @@ class Collect:
     out: Path
     """Episode store to fill; episodes already there are kept."""
     env: str = "cube-single"
-    """Task: cube-single, cube-double, scene or puzzle-3x3, optionally with -task1 to -task5."""
+    """Task: cube-single, cube-double, scene or puzzle-3x3, optionally with -task1 to -task5; or
+    lift, can or square."""
     episodes: int = 120
     """Demonstrations to have in the store at the end."""
     seed: int = 0
@@ -68,7 +70,7 @@ class Collect:
     workers: int = 2
     """Simulator processes."""
     image_size: tuple[int, int] | None = None
-    """Height and width of a camera to record, such as 84 84; None records the state alone."""
+    """Height and width of the cameras to record, such as 84 84; None records the state alone."""
 
     def __post_init__(self) -> None:
         _require_within(self, "episodes", 1, MAX_EPISODES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -17,6 +18,8 @@ STATE_KEY = "observation.state"
 IMAGE_PREFIX = "observation.images."
 CONTROL_HZ_RANGE = (1e-6, 1e6)
 MAX_KEY_LETTERS = 200
+RENDERING_DETAILS = frozenset({"mujoco", "driver"})
+"""Settings of rendering that move pixels by shades, not things: a warning, no error."""
 
 
 def is_image_key(key: str) -> bool:
@@ -40,6 +43,8 @@ class DataSpec:
             with a dot belong together: "eef_pos.0" to "eef_pos.2" came from one array.
         neutral_action: the action that holds the robot still, env units; empty: zeros, or the
             bound nearest to zero.
+        rendering: how a simulator draws the cameras' pictures, setting -> value; empty where
+            nothing is known of it.
 
     Raises:
         DataError: a field is unusable; the message names it and its value.
@@ -53,6 +58,7 @@ class DataSpec:
     env_id: str = ""
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     neutral_action: tuple[float, ...] = ()
+    rendering: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shapes = {key: tuple(map(int, shape)) for key, shape in self.observation_shapes.items()}
@@ -168,14 +174,45 @@ class DataSpec:
             lines.append(f"control_hz: {self.control_hz} and {other.control_hz}")
         for key in sorted(self.names.keys() & other.names.keys()):
             lines += _differing(f"names['{key}']", self.names[key], other.names[key])
+        lines += [
+            f"rendering, {name}: {ours} and {theirs}"
+            for name, ours, theirs in self._redrawn(other)
+            if name not in RENDERING_DETAILS
+        ]
         if self.env_id and other.env_id and self.env_id != other.env_id:
             lines.append(f"env_id: '{self.env_id}' and '{other.env_id}'")
         return lines
 
+    def _redrawn(self, other: DataSpec) -> list[tuple[str, str, str]]:
+        """Every setting of rendering that differs, with both values; none if one says nothing."""
+        if not (self.rendering and other.rendering):
+            return []
+        return [
+            (name, ours, theirs)
+            for name in sorted(self.rendering.keys() | other.rendering.keys())
+            if (ours := self.rendering.get(name, "nothing"))
+            != (theirs := other.rendering.get(name, "nothing"))
+        ]
+
+    def doubts(self, other: DataSpec) -> list[str]:
+        """What about the cameras may differ without any error: one line each."""
+        if not self.image_keys:
+            return []
+        if bool(self.rendering) != bool(other.rendering):
+            return ["one of them does not say how its pictures were rendered"]
+        return [
+            f"pictures were rendered with another {name}: {ours} and {theirs}"
+            for name, ours, theirs in self._redrawn(other)
+            if name in RENDERING_DETAILS
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """A JSON-able dictionary; `from_json` gives back an equal spec."""
-        neutral = {"neutral_action": list(self.neutral_action)} if self.neutral_action else {}
-        return neutral | {
+        optional: dict[str, Any] = {
+            "neutral_action": list(self.neutral_action),
+            "rendering": dict(self.rendering),
+        }
+        return {name: value for name, value in optional.items() if value} | {
             "observation_shapes": {k: list(s) for k, s in self.observation_shapes.items()},
             "action_dim": self.action_dim,
             "action_low": list(self.action_low),
@@ -187,7 +224,7 @@ class DataSpec:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> DataSpec:
-        """The inverse of `to_json`; names and the neutral action may be missing.
+        """The inverse of `to_json`; names, the neutral action and rendering may be missing.
 
         Raises:
             DataError: a field is missing, unknown or unusable.
@@ -195,7 +232,7 @@ class DataSpec:
         known = {item.name for item in fields(cls)}
         if not isinstance(value, Mapping):
             raise DataError(f"DataSpec: the JSON is a {type(value).__name__}, expected an object")
-        if value.keys() | {"names", "neutral_action"} != known:
+        if value.keys() | {"names", "neutral_action", "rendering"} != known:
             raise DataError(
                 f"DataSpec: the JSON has the fields {sorted(value)}, expected {sorted(known)}; "
                 "it was damaged or written by another version of softflow."
@@ -219,6 +256,8 @@ def within_the_same_bounds(one: DataSpec, other: DataSpec) -> tuple[DataSpec, Da
 def require_same_spec(ours: DataSpec, theirs: DataSpec, our_name: str, their_name: str) -> None:
     """Raise unless two stores, or a store and an environment, fit together.
 
+    Warns where pictures may have been rendered in another way.
+
     Raises:
         DataError: names each differing field with both values.
     """
@@ -229,6 +268,8 @@ def require_same_spec(ours: DataSpec, theirs: DataSpec, our_name: str, their_nam
             + "\n  ".join(lines)
             + "\nUse data recorded with this environment, or the environment of this data."
         )
+    for doubt in ours.doubts(theirs):
+        warnings.warn(f"{our_name} and {their_name}: {doubt}", stacklevel=2)
 
 
 def _differing(what: str, ours: Sequence[Any], theirs: Sequence[Any], most: int = 3) -> list[str]:

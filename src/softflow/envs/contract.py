@@ -27,7 +27,9 @@ One that declares events in `task_profile`:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import gymnasium
@@ -52,6 +54,13 @@ class RobotEnv(gymnasium.Env[Any, np.ndarray]):
     """The action that holds still, float32 [A]."""
     task_profile: TaskProfile = SUCCESS_PROFILE
     """What is rewarded, how episodes end, what evaluation shows."""
+    component_names: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    """Key of the observation -> what its components are called, as `DataSpec.names`."""
+
+    @property
+    def rendering(self) -> Mapping[str, str]:
+        """How the cameras' pictures are drawn, as `DataSpec.rendering`; empty where unknown."""
+        return {}
 
 
 def data_spec(env: gymnasium.Env[Any, Any], env_id: str) -> DataSpec:
@@ -67,6 +76,8 @@ def data_spec(env: gymnasium.Env[Any, Any], env_id: str) -> DataSpec:
         action_high=tuple(float(x) for x in action_space.high),
         control_hz=float(getattr(env.unwrapped, "control_hz")),  # noqa: B009
         env_id=env_id,
+        names=dict(getattr(env.unwrapped, "component_names", {})),
+        rendering=dict(getattr(env.unwrapped, "rendering", {})),
     )
     neutral = tuple(float(x) for x in getattr(env.unwrapped, "neutral_action"))  # noqa: B009
     return spec if neutral == spec.held_still else replace(spec, neutral_action=neutral)

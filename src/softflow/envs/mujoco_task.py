@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ from softflow.envs.rendering import SceneRenderer
 from softflow.errors import ConfigError, DataError, EnvironmentContractError
 
 ACTION_TOLERANCE = 1e-4
-FRONT_IMAGE_KEY = IMAGE_PREFIX + "front"
 
 
 @dataclass(frozen=True)
@@ -23,18 +22,21 @@ class Pictures:
     """Where pictures are taken from, and how large they are.
 
     Attributes:
-        observed_from, shown_from: the model's cameras for policies and for people.
-        image_size: (height, width) of `observation.images.front`; None without it.
+        cameras: name of each camera for policies -> what the model calls it.
+        shown_from: the model's camera for people.
+        image_size: (height, width) of every `observation.images.<name>`; None without them.
         render_size: (height, width) of what `render` gives.
+        hidden_group: the model's geoms of this group (0 to 5) are not shown; None shows all.
 
     Raises:
         ConfigError: a size is too small to show anything.
     """
 
-    observed_from: str
+    cameras: Mapping[str, str]
     shown_from: str
     image_size: tuple[int, int] | None = None
     render_size: tuple[int, int] = (360, 480)
+    hidden_group: int | None = None
 
     def __post_init__(self) -> None:
         for size in (self.image_size, self.render_size):
@@ -60,7 +62,9 @@ class MujocoTask(RobotEnv):
             STATE_KEY: spaces.Box(-np.inf, np.inf, (state_dim,), np.float32)
         }
         if pictures.image_size is not None:
-            parts[FRONT_IMAGE_KEY] = spaces.Box(0, 255, (*pictures.image_size, 3), np.uint8)
+            for name in pictures.cameras:
+                box = spaces.Box(0, 255, (*pictures.image_size, 3), np.uint8)
+                parts[IMAGE_PREFIX + name] = box
         self.observation_space = spaces.Dict(parts)
 
     def _begin_episode(self, seed: int | None) -> int:
@@ -91,20 +95,32 @@ class MujocoTask(RobotEnv):
         return truncated
 
     def _observation(self, state: np.ndarray) -> Observation:
-        """The state [D] as float32 and, if asked for, what the camera sees now."""
+        """The state [D] as float32 and, if asked for, what the cameras see now."""
         observation = {STATE_KEY: state.astype(np.float32)}
         if (size := self._pictures.image_size) is not None:
-            observation[FRONT_IMAGE_KEY] = self._picture(self._pictures.observed_from, size)
+            for name, camera in self._pictures.cameras.items():
+                observation[IMAGE_PREFIX + name] = self._picture(camera, size)
         return observation
 
     def render(self) -> np.ndarray:
         """A picture for people, uint8 [H, W, 3] (360x480 unless `render_size` says otherwise)."""
         return self._picture(self._pictures.shown_from, self._pictures.render_size)
 
+    @property
+    def rendering(self) -> dict[str, str]:
+        """How the cameras' pictures are drawn, setting -> value; empty without cameras."""
+        if (size := self._pictures.image_size) is None:
+            return {}
+        return self._renderer(size).settings(self._pictures.cameras)
+
     def _picture(self, camera: str, size: tuple[int, int]) -> np.ndarray:
+        return self._renderer(size).render(self.simulator.data, camera)
+
+    def _renderer(self, size: tuple[int, int]) -> SceneRenderer:
         if size not in self._renderers:
-            self._renderers[size] = SceneRenderer(self.simulator.model, *size)
-        return self._renderers[size].render(self.simulator.data, camera)
+            hidden = self._pictures.hidden_group
+            self._renderers[size] = SceneRenderer(self.simulator.model, *size, hidden)
+        return self._renderers[size]
 
     def close(self) -> None:
         """Free the pictures' OpenGL contexts; the environment stays usable."""

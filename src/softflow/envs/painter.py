@@ -44,13 +44,16 @@ class ScenePainter:
         self._scene = mujoco.MjvScene(model, maxgeom=MAX_GEOMS)
         self._shapes: dict[tuple[Any, ...], np.ndarray] = {}
 
-    def render(self, data: Any, camera: str) -> np.ndarray:
-        """The picture that the model's camera of that name sees now, uint8 [H, W, 3]."""
+    def render(self, data: Any, camera: str, options: Any = None) -> np.ndarray:
+        """The picture that the model's camera of that name sees now, uint8 [H, W, 3].
+
+        `options` (MjvOption) says what is shown; MuJoCo's own if None.
+        """
         view = mujoco.MjvCamera()
         view.type = mujoco.mjtCamera.mjCAMERA_FIXED
         view.fixedcamid = self._model.camera(camera).id
         everything = mujoco.mjtCatBit.mjCAT_ALL.value
-        options = mujoco.MjvOption()
+        options = options or mujoco.MjvOption()
         mujoco.mjv_updateScene(self._model, data, options, None, view, everything, self._scene)
         floor, bodies = self._triangles()
         canvas = self._background()

@@ -35,11 +35,18 @@ def _make_adroit(family: str, task: int | None, image_size: tuple[int, int] | No
     return tasks.AdroitHand(family, task, image_size=image_size)
 
 
-_OGBENCH_FAMILIES = ("cube-single", "cube-double", "scene", "puzzle-3x3")
+def _make_robomimic(family: str, task: int | None, image_size: tuple[int, int] | None) -> RobotEnv:
+    tasks = importlib.import_module("softflow.envs.robomimic.tasks")
+    return tasks.RobomimicTask(family, task, image_size=image_size)
+
+
+OGBENCH_FAMILIES = ("cube-single", "cube-double", "scene", "puzzle-3x3")
 _ADROIT_FAMILIES = ("adroit-door", "adroit-hammer", "adroit-pen", "adroit-relocate")
+ROBOMIMIC_FAMILIES = ("lift", "can", "square")
 _BUILT_IN: dict[str, EnvFactory] = {
-    **dict.fromkeys(_OGBENCH_FAMILIES, _make_ogbench),
+    **dict.fromkeys(OGBENCH_FAMILIES, _make_ogbench),
     **dict.fromkeys(_ADROIT_FAMILIES, _make_adroit),
+    **dict.fromkeys(ROBOMIMIC_FAMILIES, _make_robomimic),
 }
 _FACTORIES: dict[str, EnvFactory | str] = dict(_BUILT_IN)
 # Apart from the others: a module that registers its family when it is imported does so in a worker
@@ -97,9 +104,9 @@ def make_env(env_id: str, *, image_size: tuple[int, int] | None = None) -> Robot
 
     A family is built in, registered (`register_env`) or an entry point of an installed package in
     the group "softflow.envs"; where two of these use a name, the first counts. Its factory gets
-    (family, task, image_size), with `image_size` (height, width) in pixels of the observation
-    `observation.images.front`. `<module>:<function>` is imported and called without arguments, if
-    the user named it (`softflow.utils.imports.trust`, or a word of the command line): a data set
+    (family, task, image_size), with `image_size` (height, width) in pixels of the observations
+    `observation.images.<camera>`. `<module>:<function>` is imported and called without arguments,
+    if the user named it (`softflow.utils.imports.trust`, or a word of the command line): a data set
     may say it too, and is not believed.
 
     Raises:
@@ -133,6 +140,11 @@ def require_trusted_env(env_id: str) -> None:
     """
     if ":" in env_id:
         require_trusted(env_id, "the environment of this data", "--env")
+
+
+def family_of(env_id: str) -> str:
+    """The family of an environment's name: "cube-single" of "cube-single-task2"."""
+    return _family_and_task(env_id)[0]
 
 
 def _family_and_task(env_id: str) -> tuple[str, int | None]:

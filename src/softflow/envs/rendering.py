@@ -9,6 +9,7 @@ import atexit
 import os
 import warnings
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,22 +22,54 @@ _WITHOUT_OPENGL = ("disable", "disabled", "off", "false", "0")
 class SceneRenderer:
     """Renders one model from its named cameras; `height` and `width` in pixels.
 
+    Geoms of `hidden_group` are left out: models often have simple shapes for contacts there.
     `backend` says what it uses: "opengl" or "painter". It falls back by itself, with one warning.
     """
 
-    def __init__(self, model: Any, height: int, width: int) -> None:
+    def __init__(
+        self, model: Any, height: int, width: int, hidden_group: int | None = None
+    ) -> None:
         self._model, self._height, self._width = model, height, width
         self._renderer: Any = None
+        self._options = load_mujoco().MjvOption()
+        if hidden_group is not None:
+            self._options.geomgroup[hidden_group] = 0
         self.backend = "opengl"
 
     def render(self, data: Any, camera: str) -> np.ndarray:
         """What that camera sees in the simulator's state `data` now, uint8 [H, W, 3]."""
+        self._start()
+        if self.backend == "painter":
+            return self._renderer.render(data, camera, self._options)
+        self._renderer.update_scene(data, camera=camera, scene_option=self._options)
+        return self._renderer.render()
+
+    def settings(self, cameras: Mapping[str, str]) -> dict[str, str]:
+        """What decides how a picture looks, setting -> value.
+
+        `cameras` maps the names of observations to the model's cameras. A camera is described by
+        its field of view (degrees) and its pose on the body that carries it (m, quaternion w x y
+        z).
+        """
+        self._start()
+        painted = self.backend == "painter"
+        settings = {
+            "backend": self.backend,
+            "driver": "none" if painted else _driver(self._renderer),
+            "mujoco": load_mujoco().__version__,
+            "shadows": "off",
+            "reflections": "off",
+            "multisampling": "off",
+        }
+        for name, camera in cameras.items():
+            view = self._model.camera(camera)
+            pose = _rounded(view.fovy), _rounded(view.pos), _rounded(view.quat)
+            settings[f"camera {name}"] = "{} degrees, at {}, turned {}".format(*pose)
+        return settings
+
+    def _start(self) -> None:
         if self._renderer is None:
             self._renderer = self._open()
-        if self.backend == "painter":
-            return self._renderer.render(data, camera)
-        self._renderer.update_scene(data, camera=camera)
-        return self._renderer.render()
 
     def _open(self) -> Any:
         try:
@@ -57,6 +90,18 @@ class SceneRenderer:
         if self._renderer is not None:
             self._renderer.close()
         self._renderer = None
+
+
+def _rounded(values: np.ndarray) -> str:
+    return " ".join(f"{value + 0.0:.4g}" for value in np.round(values, 6))
+
+
+def _driver(renderer: Any) -> str:
+    """What OpenGL calls the device it draws with."""
+    from OpenGL import GL
+
+    renderer._gl_context.make_current()
+    return bytes(GL.glGetString(GL.GL_RENDERER) or b"unknown").decode(errors="replace")
 
 
 _open_renderers: weakref.WeakSet[Any] = weakref.WeakSet()

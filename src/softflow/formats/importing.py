@@ -81,6 +81,7 @@ def import_into(
     skip_bad: bool = False,
     image_size: tuple[int, int] | None = None,
     options: Mapping[str, Any] | None = None,
+    doing: str = "import",
 ) -> int:
     """Copy what is not there yet into a store, new or existing; an interrupted import goes on.
 
@@ -93,6 +94,7 @@ def import_into(
         skip_bad: leave unusable episodes out, and say why, instead of stopping.
         options: what else, other than usual, decides what the episodes hold. It is kept in their
             metadata: going on with other options would mix two kinds of episodes.
+        doing: what progress calls it.
 
     Returns:
         How many episodes were imported now.
@@ -105,7 +107,7 @@ def import_into(
     said = {} if unlabelled == "unknown" else {"unlabelled": unlabelled}
     with ExitStack() as stack:
         target = _Target(store_path, prepared, {**said, **(options or {})}, stack)
-        return _copy(prepared, target, progress, skip_bad)
+        return _copy(prepared, target, progress, skip_bad, doing)
 
 
 class _Target:
@@ -176,11 +178,13 @@ class _Target:
         return f"{self._origin}: {name}"
 
 
-def _copy(source: Prepared, target: _Target, progress: ProgressReporter, skip_bad: bool) -> int:
+def _copy(
+    source: Prepared, target: _Target, progress: ProgressReporter, skip_bad: bool, doing: str
+) -> int:
     names = source.episodes()
     missing = [name for name in names if not target.holds(name)]
     imported, first = 0, len(names) - len(missing)
-    progress.begin("import", len(names), first)
+    progress.begin(doing, len(names), first)
     for done, name in enumerate(missing, first + 1):
         try:
             # No name for the episode here: it would keep it while the next one is read.

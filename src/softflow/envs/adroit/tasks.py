@@ -110,7 +110,7 @@ class AdroitHand(MujocoTask):
         require_family(family, _FAMILIES)
         if task is not None:
             raise ConfigError(f"{family} has no tasks to choose from; leave out -task{task}")
-        pictures = Pictures(CAMERA, CAMERA, image_size, render_size)
+        pictures = Pictures({"front": CAMERA}, CAMERA, image_size, render_size)
         self._family = _FAMILIES[family]
         simulator = _build_simulator(self._family)
         self.control_hz = float(1.0 / simulator.dt)

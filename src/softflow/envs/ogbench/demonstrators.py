@@ -11,19 +11,17 @@ rate is near the 59 % of the SOFT-FLOW paper (71 of 121 demonstrations, section 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from softflow.data.episode import Episode
-from softflow.envs.contract import Observation
 from softflow.envs.ogbench.subgoals import Subgoal, next_subgoal
-from softflow.envs.ogbench.tasks import ACTION_DIM, OGBenchManipulation
+from softflow.envs.ogbench.tasks import OGBenchManipulation
+from softflow.envs.operators import AnyOperator, OperatorMixture, perform
+from softflow.envs.seeding import seeded_global_numpy
 from softflow.errors import ConfigError
-from softflow.utils.worker_pool import raise_if_stopping
 
 MAX_ATTEMPT_S = 8.0
 """A reactive operator who has not got there by then looks again and starts over."""
@@ -36,69 +34,32 @@ ORACLE_MODULE = "ogbench.manipspace.oracles"
 
 
 @dataclass(frozen=True)
-class Operator:
-    """How one operator demonstrates. Ranges (low, high) are drawn once per episode.
+class Operator(AnyOperator):
+    """How one operator demonstrates OGBench's tasks.
 
     Args:
-        name: goes into the episode's metadata.
         oracle: `plan` follows a planned trajectory with its eyes closed until it ends; `markov`
             reacts to what it sees in every step.
         pace: plan: seconds per trajectory segment; markov: fraction of full arm speed.
-        noise_std: standard deviation of the shaking, in action units (the space is [-1, 1]).
-        noise_memory: correlation of the shaking between two steps, in [0, 1).
-        aim_std_m: error of where the operator believes the object to be, per attempt, x and y;
-            of a cube also in height, never too low.
-        place_std_m: the same for the target.
-        slips_per_s: how often, per second, the hand opens and jerks away.
-        slip_s: how long that lasts.
-        pauses_per_s: how often, per second, the operator stops to think.
-        pause_s: shortest and longest pause.
     """
 
-    name: str
     oracle: Literal["plan", "markov"]
-    pace: tuple[float, float]
-    noise_std: tuple[float, float] = (0.0, 0.0)
-    noise_memory: float = 0.5
-    aim_std_m: float = 0.0
-    place_std_m: float = 0.0
-    slips_per_s: float = 0.0
-    slip_s: float = 0.4
-    pauses_per_s: float = 0.0
-    pause_s: tuple[float, float] = (0.5, 2.0)
 
     def __post_init__(self) -> None:
         if self.oracle not in ("plan", "markov"):
             raise ConfigError(f"operator {self.name!r}: oracle is {self.oracle!r}; plan or markov")
-        ranges = {"pace": self.pace, "noise_std": self.noise_std, "pause_s": self.pause_s}
-        for label, (low, high) in ranges.items():
-            if not 0.0 <= low <= high:
-                raise ConfigError(f"operator {self.name!r}: {label} {low}..{high} is no range >= 0")
+        super().__post_init__()
         if self.pace[0] <= 0.0 or (self.oracle == "markov" and self.pace[1] > 1.0):
             raise ConfigError(
                 f"operator {self.name!r}: pace {self.pace}; give seconds (plan) or a "
                 "fraction of full speed (markov)"
             )
-        if not 0.0 <= self.noise_memory < 1.0:
-            raise ConfigError(
-                f"operator {self.name!r}: noise_memory {self.noise_memory}, not [0, 1)"
-            )
-        rates = (self.slips_per_s, self.slip_s, self.pauses_per_s)
-        if min(self.aim_std_m, self.place_std_m, *rates) < 0.0:
-            raise ConfigError(
-                f"operator {self.name!r}: errors, slip rate and duration, pause rate are >= 0"
-            )
 
     def adapted(self, errors: float, slowness: float) -> Operator:
         """The same operator with all errors and the slowness multiplied by a factor each."""
         factor = slowness if self.oracle == "plan" else 1.0 / slowness
-        return replace(
-            self,
-            pace=(self.pace[0] * factor, self.pace[1] * factor),
-            aim_std_m=self.aim_std_m * errors,
-            place_std_m=self.place_std_m * errors,
-            slips_per_s=self.slips_per_s * errors,
-        )
+        pace = (self.pace[0] * factor, self.pace[1] * factor)
+        return replace(self.erring(errors), pace=pace)
 
 
 _STEADY = Operator(
@@ -117,28 +78,6 @@ _CARELESS = Operator(
     "careless", "markov", pace=(0.25, 0.4), noise_std=(0.1, 0.2),
     aim_std_m=0.018, place_std_m=0.03, slips_per_s=0.1,
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class OperatorMixture:
-    """Who demonstrates how often: weights are normalised by whoever draws."""
-
-    operators: tuple[Operator, ...]
-    weights: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if not self.operators or len(self.operators) != len(self.weights):
-            raise ConfigError(
-                f"mixture: {len(self.operators)} operators, {len(self.weights)} weights; give one "
-                "weight for each of at least one operator"
-            )
-        if min(self.weights) < 0.0 or not 0.0 < sum(self.weights) < float("inf"):
-            raise ConfigError(f"mixture: weights {self.weights}; give numbers >= 0, not all zero")
-
-    def draw(self, rng: np.random.Generator) -> Operator:
-        """One operator, with probability proportional to its weight."""
-        shares = np.asarray(self.weights) / np.sum(self.weights)
-        return self.operators[int(rng.choice(len(self.operators), p=shares))]
 
 
 # What a family asks of its operators beside cube-single: (error factor, slowness factor). Scenes
@@ -164,17 +103,6 @@ def operator_mixture(env_id: str) -> OperatorMixture:
     return OperatorMixture(adapted, weights=(0.25, 0.25, 0.25, 0.25))
 
 
-@contextmanager
-def _seeded_global_numpy(rng: np.random.Generator) -> Iterator[None]:
-    """The oracles draw from numpy's global state: give them ours, then put theirs back."""
-    before = np.random.get_state()  # noqa: NPY002
-    np.random.seed(int(rng.integers(2**32)))  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(before)  # noqa: NPY002
-
-
 class _Attempt:
     """One try at one sub-goal: an oracle, and what the operator wrongly believes meanwhile."""
 
@@ -196,7 +124,7 @@ class _Attempt:
         self._empty_steps = 0
         truth = env.ground_truth()
         self._opens_first = self._hand(truth) > HAND_SHUT
-        with _seeded_global_numpy(rng):
+        with seeded_global_numpy(int(rng.integers(2**32))):
             self._oracle.reset(None, self._beliefs(truth))
 
     def _beliefs(self, truth: dict[str, Any]) -> dict[str, Any]:
@@ -253,47 +181,6 @@ def _make_oracle(env: OGBenchManipulation, style: str, kind: str, pace: float) -
     return oracle_class(env=env.simulator, **arguments)
 
 
-class _Hand:
-    """What becomes of an intended action: correlated shaking, now and then a slip."""
-
-    def __init__(
-        self, operator: Operator, noise_std: float, control_hz: float, rng: np.random.Generator
-    ) -> None:
-        self._memory, self._std, self._rng = operator.noise_memory, noise_std, rng
-        self._slip_chance = operator.slips_per_s / control_hz
-        self._slip_steps = max(1, round(operator.slip_s * control_hz))
-        self._slip_left = 0
-        self._slip_action = np.zeros(ACTION_DIM)
-        self._pause_chance = operator.pauses_per_s / control_hz
-        self._shortest_pause, self._longest_pause = (
-            round(seconds * control_hz) for seconds in operator.pause_s
-        )
-        self._pause_left = 0
-        self._shake = self._rng.normal(0.0, self._std, ACTION_DIM)
-
-    def execute(self, intended: np.ndarray) -> np.ndarray:
-        """The action that is really sent, float32 [5] inside [-1, 1]."""
-        fresh = self._rng.normal(0.0, self._std, ACTION_DIM)
-        self._shake = self._memory * self._shake + np.sqrt(1.0 - self._memory**2) * fresh
-        action = self._interrupted(intended)
-        return np.clip(action + self._shake, -1.0, 1.0).astype(np.float32)
-
-    def _interrupted(self, intended: np.ndarray) -> np.ndarray:
-        """The intended action, unless a slip or a pause begins or goes on."""
-        if self._rng.uniform() < self._slip_chance:
-            self._slip_left = self._slip_steps
-            self._slip_action = np.array([*self._rng.uniform(-0.5, 0.5, 3), 0.0, -1.0])
-        elif self._rng.uniform() < self._pause_chance:
-            self._pause_left = int(
-                self._rng.integers(self._shortest_pause, self._longest_pause, endpoint=True)
-            )
-        self._slip_left, slips = max(0, self._slip_left - 1), self._slip_left > 0
-        self._pause_left, pauses = max(0, self._pause_left - 1), self._pause_left > 0
-        if slips:
-            return self._slip_action
-        return np.zeros(ACTION_DIM) if pauses else intended
-
-
 def demonstrate(env: OGBenchManipulation, operator: Operator, rng: np.random.Generator) -> Episode:
     """One episode by one operator, until success or the time limit.
 
@@ -303,65 +190,22 @@ def demonstrate(env: OGBenchManipulation, operator: Operator, rng: np.random.Gen
     """
     env_seed = int(rng.integers(2**31))
     pace, noise_std = (float(rng.uniform(*r)) for r in (operator.pace, operator.noise_std))
-    observation, _ = env.reset(seed=env_seed)
-    hand = _Hand(operator, noise_std, env.control_hz, rng)
-    record = _Record(observation)
-    attempt: _Attempt | None = None
-    attempts = 0
-    while not record.over:
-        raise_if_stopping()
-        if attempt is None or attempt.over:
+    attempts: list[_Attempt] = []
+
+    def intended() -> np.ndarray:
+        if not attempts or attempts[-1].over:
             subgoal = next_subgoal(env)
-            attempt = _Attempt(env, operator, pace, subgoal, rng) if subgoal else None
-            attempts += attempt is not None
-        intended = attempt.action(env) if attempt else env.neutral_action.astype(np.float64)
-        action = hand.execute(intended)
-        record.add(action, *env.step(action))
-    metadata = {
-        "source": "oracle",
-        "operator": operator.name,
-        "style": {"oracle": operator.oracle, "pace": pace, "noise_std": noise_std},
-        "seed": env_seed,
-        "attempts": attempts,
-    }
-    return record.episode(metadata)
+            if subgoal is None:
+                return env.neutral_action.astype(np.float64)
+            attempts.append(_Attempt(env, operator, pace, subgoal, rng))
+        return attempts[-1].action(env)
 
-
-class _Record:
-    """Collects one episode step by step."""
-
-    def __init__(self, observation: Observation) -> None:
-        self._observations = [observation]
-        self._actions: list[np.ndarray] = []
-        self._rewards: list[float] = []
-        self._terminated = self._truncated = False
-
-    @property
-    def over(self) -> bool:
-        return self._terminated or self._truncated
-
-    def add(
-        self,
-        action: np.ndarray,
-        observation: Observation,
-        reward: float,
-        terminated: bool,
-        truncated: bool,
-        _info: dict[str, Any],
-    ) -> None:
-        self._actions.append(action)
-        self._observations.append(observation)
-        self._rewards.append(reward)
-        self._terminated, self._truncated = terminated, truncated
-
-    def episode(self, metadata: dict[str, Any]) -> Episode:
-        keys = self._observations[0].keys()
-        return Episode(
-            observations={k: np.stack([o[k] for o in self._observations]) for k in keys},
-            actions=np.stack(self._actions),
-            rewards=np.array(self._rewards, dtype=np.float32),
-            terminated=self._terminated,
-            truncated=self._truncated,
-            success=self._terminated,
-            metadata=metadata,
-        )
+    episode = perform(env, env_seed, operator, noise_std, rng, intended)
+    episode.metadata.update(
+        source="oracle",
+        operator=operator.name,
+        style={"oracle": operator.oracle, "pace": pace, "noise_std": noise_std},
+        seed=env_seed,
+        attempts=len(attempts),
+    )
+    return episode

@@ -80,7 +80,7 @@ class OGBenchManipulation(MujocoTask):
         require_family(family, _FAMILIES)
         if task is not None and not 1 <= task <= NUM_TASKS:
             raise ConfigError(f"{family} has tasks 1 to {NUM_TASKS}, not {task}")
-        pictures = Pictures("front_pixels", "front", image_size, render_size)
+        pictures = Pictures({"front": "front_pixels"}, "front", image_size, render_size)
         self.family = family
         self.simulator = _build_simulator(family, task)
         self.control_hz = float(1.0 / self.simulator.control_timestep())

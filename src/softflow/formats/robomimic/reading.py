@@ -110,6 +110,8 @@ class RobomimicSource:
             )
             environment = self._environment(data)
             named = as_text(attribute(data, "env")) if "env" in data.attrs else ""
+            self.environment_version = str(environment.get("env_version") or "")
+            """Of robosuite, say; empty where the file does not tell."""
             self._environment_name = str(environment.get("env_name") or named)
             self._has_success_reward = environment.get("type") != GYM_TYPE
             rate = self._control_rate(environment, control_hz)

@@ -7,13 +7,14 @@ processes gives the same store, and a collection that was interrupted goes on wh
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,15 +22,54 @@ from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore, EpisodeSummary
 from softflow.data.metadata import metadata_value
-from softflow.envs.contract import data_spec
-from softflow.envs.ogbench.demonstrators import OperatorMixture, demonstrate, operator_mixture
-from softflow.envs.ogbench.tasks import OGBenchManipulation
-from softflow.envs.registry import make_env, registrations, require_known_env, restore_registrations
+from softflow.envs.contract import RobotEnv, data_spec
+from softflow.envs.operators import AnyOperator, OperatorMixture
+from softflow.envs.registry import (
+    OGBENCH_FAMILIES,
+    ROBOMIMIC_FAMILIES,
+    family_of,
+    make_env,
+    require_known_env,
+)
 from softflow.errors import ConfigError, DataError
 from softflow.utils.worker_pool import WorkerPool
 
 ProgressCallback = Callable[[int, int, int], None]
 """Called with (episodes in the store, episodes wanted, successes so far)."""
+
+
+_DEMONSTRATORS = {
+    **dict.fromkeys(OGBENCH_FAMILIES, "softflow.envs.ogbench.demonstrators"),
+    **dict.fromkeys(ROBOMIMIC_FAMILIES, "softflow.envs.robomimic.demonstrators"),
+}
+"""Family -> the module with its operators, which needs the simulator's packages."""
+
+
+class Demonstrators(Protocol):
+    """What the module with a family's operators has."""
+
+    def operator_mixture(self, env_id: str) -> OperatorMixture:
+        """Who demonstrates a task unless told otherwise."""
+        ...
+
+    def demonstrate(self, env: Any, operator: Any, rng: np.random.Generator) -> Episode:
+        """One episode by one operator, a pure function of the arguments."""
+        ...
+
+
+def demonstrators_of(env_id: str) -> Demonstrators:
+    """The operators of a task.
+
+    Raises:
+        ConfigError: unknown environment, or one that nobody demonstrates.
+    """
+    require_known_env(env_id)
+    module = _DEMONSTRATORS.get(family_of(env_id))
+    if module is None:
+        raise ConfigError(
+            f"nobody demonstrates {env_id!r}; scripted operators know {', '.join(_DEMONSTRATORS)}"
+        )
+    return importlib.import_module(module)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -58,17 +98,13 @@ class _Collection:
         digest = hashlib.sha256(recipe.encode()).hexdigest()[:12]
         return {"env_id": self.env_id, "seed": self.seed, "mixture": digest}
 
-    def make_env(self) -> OGBenchManipulation:
-        env = make_env(self.env_id, image_size=self.image_size)
-        if not isinstance(env, OGBenchManipulation):
-            raise ConfigError(
-                f"operators demonstrate OGBench manipulation tasks only, not {self.env_id!r}"
-            )
-        return env
+    def make_env(self) -> RobotEnv:
+        return make_env(self.env_id, image_size=self.image_size)
 
-    def episode(self, env: OGBenchManipulation, index: int) -> Episode:
+    def episode(self, env: RobotEnv, index: int) -> Episode:
         rng = np.random.default_rng([self.seed, index])
-        episode = demonstrate(env, self.mixture.draw(rng), rng)
+        operator: AnyOperator = self.mixture.draw(rng)
+        episode = demonstrators_of(self.env_id).demonstrate(env, operator, rng)
         episode.metadata["collection"] = {**self.identity(), "index": index}
         return episode
 
@@ -86,23 +122,20 @@ def collect_demonstrations(
 ) -> tuple[OperatorTally, ...]:
     """Fill a store with `num_episodes` demonstrations; episodes already in it are kept.
 
-    `mixture` defaults to `operator_mixture(env_id)`. With `num_workers` > 1 episodes run in that
-    many fresh processes (call it under `if __name__ == "__main__"`); the store stays the same.
-    Returns one tally per operator. Raises ConfigError for unusable arguments and DataError when
-    the store holds episodes of another collection.
+    `mixture` defaults to the family's own (`operator_mixture` beside its operators). With
+    `num_workers` > 1 episodes run in that many fresh processes (call it under
+    `if __name__ == "__main__"`); the store stays the same. Returns one tally per operator. Raises
+    ConfigError for unusable arguments and DataError when the store holds episodes of another
+    collection.
     """
     if num_episodes < 1 or num_workers < 1 or seed < 0:
         raise ConfigError(
             f"num_episodes {num_episodes} and num_workers {num_workers} must be >= 1, "
             f"seed {seed} >= 0"
         )
-    collection = _Collection(env_id, seed, mixture or operator_mixture(env_id), image_size)
-    require_known_env(env_id)
-    if ":" in env_id:
-        raise ConfigError(
-            f"operators demonstrate OGBench manipulation tasks only, not {env_id!r}; choose one, "
-            "such as cube-single"
-        )
+    demonstrators = demonstrators_of(env_id)
+    mixture = mixture or demonstrators.operator_mixture(env_id)
+    collection = _Collection(env_id, seed, mixture, image_size)
     if _missing_before_start(Path(store_path), collection, num_episodes):
         with (
             _episode_source(collection, num_workers) as (spec, episodes),
@@ -174,22 +207,21 @@ def _episode_source(
         finally:
             env.close()
         return
-    with WorkerPool(num_workers, _remember, (collection, registrations())) as pool:
+    with WorkerPool(num_workers, _remember, (collection,)) as pool:
         spec = next(pool.map(_worker_spec, [0]))
         yield spec, lambda indices: pool.map(_worker_episode, indices)
 
 
 _collection: _Collection | None = None
-_env: OGBenchManipulation | None = None
+_env: RobotEnv | None = None
 
 
-def _remember(collection: _Collection, families: dict[str, str]) -> None:
+def _remember(collection: _Collection) -> None:
     global _collection
     _collection = collection
-    restore_registrations(families)
 
 
-def _workplace() -> tuple[_Collection, OGBenchManipulation]:
+def _workplace() -> tuple[_Collection, RobotEnv]:
     """This worker's collection and environment, made at first use: errors then reach the parent."""
     global _env
     if _collection is None:

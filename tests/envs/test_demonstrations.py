@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from softflow.data.episode_store import EpisodeStore
-from softflow.envs import registry
-from softflow.envs.ogbench.demonstrations import collect_demonstrations
-from softflow.envs.ogbench.demonstrators import Operator, OperatorMixture
+from softflow.envs.demonstrations import collect_demonstrations
+from softflow.envs.ogbench.demonstrators import Operator
+from softflow.envs.operators import OperatorMixture
 from softflow.errors import ConfigError, DataError
 
-SOURCE = Path(__file__).parents[3] / "src"
+SOURCE = Path(__file__).parents[2] / "src"
 # Fast and flawed: short episodes, and two kinds of them.
 MIXTURE = OperatorMixture(
     (
@@ -85,13 +85,9 @@ def test_more_of_the_same_collection_keeps_what_is_there(reference: Path, tmp_pa
     assert content(path) == content(reference)
 
 
-@pytest.mark.slow
-def test_workers_know_what_was_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else they would not know the name; that it is no task of OGBench is what they find out."""
-    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
-    registry.register_env("turning", "event_worlds:make_turning")
-    with pytest.raises(ConfigError, match="OGBench manipulation tasks only, not 'turning'"):
-        collect_demonstrations("turning", 2, 3, tmp_path, mixture=MIXTURE, num_workers=2)
+def test_what_nobody_demonstrates(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nobody demonstrates 'adroit-pen'; .* know cube-single"):
+        collect_demonstrations("adroit-pen", 2, 3, tmp_path, mixture=MIXTURE)
 
 
 @pytest.mark.slow
@@ -99,7 +95,7 @@ def test_full_store_starts_no_simulator(reference: Path, monkeypatch: pytest.Mon
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("a simulator was built for nothing")
 
-    monkeypatch.setattr("softflow.envs.ogbench.demonstrations.make_env", forbidden)
+    monkeypatch.setattr("softflow.envs.demonstrations.make_env", forbidden)
     tallies = collect_demonstrations("cube-single", 4, 3, reference, mixture=MIXTURE)
     assert sum(tally.episodes for tally in tallies) == 4
 

@@ -1,0 +1,1 @@
+"""RoboMimic's tasks: a Panda arm in robosuite lifts a cube, bins a can, puts a nut on a peg."""
