@@ -23,6 +23,7 @@ from softflow.models.value_distribution import ValueSupport, support_from_return
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.sampling.chunk_sampler import ChunkSampler
 from softflow.sampling.source_weights import SourceWeights
+from softflow.training.camera_check import require_live_cameras
 from softflow.training.config import StageName, TrainingConfig
 from softflow.training.persistence import model_inputs
 from softflow.training.returns import value_range
@@ -45,7 +46,7 @@ class TrainingData:
 
     Raises:
         StoreError: there is no store, or it is damaged.
-        DataError: it is empty, or does not fit the configuration.
+        DataError: it is empty, does not fit the configuration, or a camera shows nothing.
         ConfigError: the configuration names action components, cameras or other keys that the data
             have not, or a batch of their frames fits no memory.
     """
@@ -65,6 +66,7 @@ class TrainingData:
         self.image_keys = [key for key in read if key in spec.image_keys]
         _require_memory_for_frames(config, [spec.observation_shapes[k] for k in self.image_keys])
         self._everything = ChunkDataset(self.store, config.model.chunk, image_keys=self.image_keys)
+        require_live_cameras(self._everything, self.image_keys)
         self.fingerprints = fingerprints(self.store, range(len(self.store)))
 
     def require(self, stages: Sequence[StageName]) -> None:
