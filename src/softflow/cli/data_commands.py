@@ -312,11 +312,25 @@ def plot(options: Plot) -> None:
     from softflow.pages.data_page import write_page
 
     store = EpisodeStore.open(options.store)
+    seen = _network_section(options, store)
     folder = real_path(options.store)
     out = options.out or folder.with_name(f"{folder.name}.html")
     require_result_file(out, "--out", b"<!doctype html>")
     with _progress() as progress:
-        say(f"page: {write_page(store, out, options.lags, progress)}")
+        say(f"page: {write_page(store, out, options.lags, progress, seen)}")
+
+
+def _network_section(options: Plot, store: EpisodeStore) -> str:
+    """What the networks of the preset that was asked for see; torch is loaded for it alone."""
+    if not options.preset:
+        if options.shift or options.colour_jitter:
+            raise ConfigError("--shift and --colour-jitter need --preset: whose networks look?")
+        return ""
+    from softflow.cli.network_views import network_views
+    from softflow.pages.network_views import section_of
+
+    views = network_views(store, options.preset, options.shift, options.colour_jitter)
+    return section_of(views, options.preset)
 
 
 def render(options: Render) -> None:

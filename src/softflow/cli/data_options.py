@@ -168,6 +168,12 @@ class Plot:
     """The page; by default STORE.html beside the store."""
     lags: int = 20
     """Control steps over which to compare actions with later ones."""
+    preset: str = ""
+    """Show what this preset's networks see of the cameras too, such as small-image."""
+    shift: int = 0
+    """As --data.augmentation.shift: pixels by which training frames are moved at most."""
+    colour_jitter: float = 0.0
+    """As --data.augmentation.colour-jitter."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,13 @@ from softflow.utils.progress import ProgressReporter
 _HISTOGRAMS_SHOWN = 16
 
 
-def write_page(store: EpisodeStore, out: Path, lags: int, progress: ProgressReporter) -> Path:
+def write_page(
+    store: EpisodeStore,
+    out: Path,
+    lags: int,
+    progress: ProgressReporter,
+    network_section: str = "",
+) -> Path:
     """Write the page of a store and return its path.
 
     Args:
@@ -49,6 +55,7 @@ def write_page(store: EpisodeStore, out: Path, lags: int, progress: ProgressRepo
         out: the HTML file.
         lags: control steps over which actions are compared with later ones, 1 to 1000.
         progress: told about each episode read.
+        network_section: what the networks of a preset see, from `network_views.section_of`.
 
     Raises:
         DataError: the store is empty, or `lags` is out of range.
@@ -60,7 +67,7 @@ def write_page(store: EpisodeStore, out: Path, lags: int, progress: ProgressRepo
         raise DataError(f"lags is {lags}; give 1 to 1000 control steps")
     record = gather(store, lags, progress)
     sections = (_header(record), _episodes(record), _actions(record), _states(record))
-    body = "\n".join(filter(None, (*sections, _cameras(record), _numbers(record))))
+    body = "\n".join(filter(None, (*sections, _cameras(record), network_section, _numbers(record))))
     write_html(out, f"{record.path.resolve().name} · softflow data", body)
     return out
 
