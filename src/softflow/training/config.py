@@ -33,6 +33,7 @@ MAX_PREFETCH_WORKERS = 64
 MAX_WORKERS = 512
 MAX_UPDATES = 10**9
 MAX_ROWS = 2**20
+MAX_VIEWS = 256
 MAX_CANDIDATES = 2**16
 MAX_EPISODES = 100_000
 
@@ -83,12 +84,20 @@ class DataConfig:
             does not depend on it. 0 prepares each when it is needed, which takes below a
             millisecond for states in memory; 1 may help if the data lies on a slow disk.
         augmentation: how camera frames are changed at random in training.
+        cached_views: views of every camera frame of which a frozen backbone's features are computed
+            once and kept beside the episodes. 1: the frame as it is. More: augmented ones too, and
+            every row of a batch shows one at random. 0: none, frames pass the backbone in every
+            update. None: 1 without augmentation, if batches hold more frames than there are;
+            else 0.
+        cache_folder: where such copies of the data are kept, if not beside the episodes.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
     weights_field: str = "source"
     prefetch_workers: int = 0
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    cached_views: int | None = None
+    cache_folder: str = ""
 
     def __post_init__(self) -> None:
         numbers = {str(name): float(weight) for name, weight in self.weights.items()}
@@ -99,7 +108,24 @@ class DataConfig:
             f"data.prefetch_workers is {self.prefetch_workers}; must lie in "
             f"[0, {MAX_PREFETCH_WORKERS}]",
         )
+        self._require_views()
         _ = self.source_weights
+
+    def _require_views(self) -> None:
+        views = self.cached_views
+        if views is None:
+            return
+        _require_within("data.cached_views", views, 0, MAX_VIEWS)
+        _require(
+            views != 1 or self.augmentation.is_off,
+            "data.cached_views is 1, the frames as they are, and data.augmentation would never be "
+            "seen; give more views, or 0 to augment anew in every update",
+        )
+        _require(
+            views < 2 or not self.augmentation.is_off,
+            f"data.cached_views is {views}, and without data.augmentation they are all alike; give "
+            "1, or choose an augmentation",
+        )
 
     @property
     def source_weights(self) -> SourceWeights | None:
