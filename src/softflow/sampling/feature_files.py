@@ -28,7 +28,7 @@ import numpy as np
 
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import StoreError
-from softflow.sampling.cache_folder import crc32_of, locked, refused
+from softflow.sampling.cache_folder import CacheRefusedError, crc32_of, locked, refused
 from softflow.sampling.frame_cache import FrameCache, equal_runs
 from softflow.sampling.least_recently_used import LeastRecentlyUsed
 from softflow.utils.files import TEMP_SUFFIX, sync_to_disk, write_json
@@ -174,7 +174,7 @@ class FeatureFiles:
             self._require_same_program(episode, digest, num_frames)
             return False
         if fault:
-            warnings.warn(f"'{path}' is damaged, and computed anew: {fault}", stacklevel=5)
+            warnings.warn(f"'{path}' is computed anew: {fault}", stacklevel=5)
         with locked(self.folder) as refusal:
             if self._fault(path, num_frames) is None:  # another process has made it meanwhile
                 return False
@@ -201,7 +201,7 @@ class FeatureFiles:
                 file.seek(size)
                 (expected,) = _CRC32.unpack(file.read(_CRC32.size))
             return None if crc32_of(path, size) == expected else "its checksum does not match"
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ""
         except (OSError, struct.error) as error:
             return f"it cannot be read ({error})"
@@ -243,7 +243,10 @@ class FeatureFiles:
         if self._is_tidy:
             return
         if not (self.folder / ABOUT).exists():
-            write_json(self.folder / ABOUT, self.kind.about)
+            try:
+                write_json(self.folder / ABOUT, self.kind.about)
+            except StoreError as error:
+                raise CacheRefusedError(str(error)) from error
         for left in self.folder.glob(f".*.npy.*{TEMP_SUFFIX}"):
             left.unlink(missing_ok=True)
         self._is_tidy = True

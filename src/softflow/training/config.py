@@ -33,7 +33,6 @@ MAX_PREFETCH_WORKERS = 64
 MAX_WORKERS = 512
 MAX_UPDATES = 10**9
 MAX_ROWS = 2**20
-MAX_VIEWS = 256
 MAX_CANDIDATES = 2**16
 MAX_EPISODES = 100_000
 
@@ -108,24 +107,8 @@ class DataConfig:
             f"data.prefetch_workers is {self.prefetch_workers}; must lie in "
             f"[0, {MAX_PREFETCH_WORKERS}]",
         )
-        self._require_views()
+        self.augmentation.require_views(self.cached_views)
         _ = self.source_weights
-
-    def _require_views(self) -> None:
-        views = self.cached_views
-        if views is None:
-            return
-        _require_within("data.cached_views", views, 0, MAX_VIEWS)
-        _require(
-            views != 1 or self.augmentation.is_off,
-            "data.cached_views is 1, the frames as they are, and data.augmentation would never be "
-            "seen; give more views, or 0 to augment anew in every update",
-        )
-        _require(
-            views < 2 or not self.augmentation.is_off,
-            f"data.cached_views is {views}, and without data.augmentation they are all alike; give "
-            "1, or choose an augmentation",
-        )
 
     @property
     def source_weights(self) -> SourceWeights | None:

@@ -109,8 +109,8 @@ class FrozenFeatures:
                 self._progress.advance(done)
         megabytes = sum(one.num_bytes for one in files) / 1e6
         self._progress.say(
-            f"features of {total:,} frames in '{files[0].folder.parent}', {computed:,} computed now "
-            f"in {time.monotonic() - start_s:.0f} s; {megabytes:,.0f} MB in all"
+            f"features of {total:,} frames in '{files[0].folder.parent}', {computed:,} computed "
+            f"now in {time.monotonic() - start_s:.0f} s; {megabytes:,.0f} MB in all"
         )
 
 
