@@ -24,6 +24,7 @@ from benchmarks import (
     data_import,
     data_memory,
     data_throughput,
+    image_training,
     rollout_latency,
     update_beside_peers,
     update_time,
@@ -43,6 +44,7 @@ Name = Literal[
     "data_memory",
     "data_append",
     "data_import",
+    "images",
     "rollout",
 ]
 
@@ -85,6 +87,7 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "data_memory": lambda: data_memory.run(small.model.chunk, small.imitation.batch_size),
         "data_append": lambda: data_append.run(turns),
         "data_import": lambda: data_import.run(turns),
+        "images": lambda: image_training.run(image_training.small_image(), turns, device),
         "rollout": lambda: rollout_latency.run("small", small, turns),
     }
 

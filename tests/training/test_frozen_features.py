@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -261,6 +263,16 @@ def test_a_store_that_cannot_be_written(filmed: Path, tmp_path: Path) -> None:
     features_of(learner, config, told).show_in(dataset, str(tmp_path / "caches"))
     assert dataset.gather(np.arange(3)).observation[CAMERA].dtype == torch.float32
     assert list((tmp_path / "caches").glob("filmed-*-features/*/*.npy"))
+
+
+def test_a_disk_is_not_filled_up(filmed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, data=DataConfig(cached_views=1))
+    learner, dataset, told = learner_of(filmed, config), dataset_of(filmed), Told()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    features_of(learner, config, told).show_in(dataset)
+    assert "GB more, and 0.0 GB are free there" in told.lines[0]
+    assert not (filmed / "features").exists()
+    assert dataset.gather(np.arange(3)).observation[CAMERA].dtype == torch.uint8
 
 
 def test_trained_backbones_are_not_cached(filmed: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.errors import StoreError
 
 LOCK = "lock"
+LARGEST_SHARE = 0.9
+"""Of the free space of a disk, that a cache may fill."""
 _BLOCK_BYTES = 1 << 20
 
 
@@ -55,6 +58,21 @@ def refused(folder: Path, error: OSError) -> CacheRefusedError:
         f"cannot write the cache '{folder}': {error.strerror or error}; give cache_folder= another "
         "folder, on a local disk with space left"
     )
+
+
+def require_space(folder: Path, num_bytes: int) -> None:
+    """Raise before a disk is full, instead of when it is.
+
+    Raises:
+        CacheRefusedError: what is to be written would leave less than a tenth of what is free now.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if num_bytes > LARGEST_SHARE * free:
+        raise CacheRefusedError(
+            f"the cache '{folder}' needs {num_bytes / 1e9:,.1f} GB more, and {free / 1e9:,.1f} GB "
+            "are free there; give cache_folder= another folder, on a local disk with more space"
+        )
 
 
 def crc32_of(path: Path, num_bytes: int | None = None) -> int:

@@ -119,6 +119,11 @@ class FeatureFiles:
         """Of the features of all episodes that were asked for."""
         return sum(self._num_bytes(one.num_frames) for one in self._recorded.values())
 
+    def missing_bytes(self, episodes: Mapping[int, Recording]) -> int:
+        """Of the files of these episodes that are not there yet."""
+        missing = {one for one in episodes.values() if not self._path(one.digest).exists()}
+        return sum(self._num_bytes(one.num_frames) for one in missing)
+
     def fill(self, episodes: Mapping[int, Recording]) -> Iterator[tuple[int, bool]]:
         """Make the file of every episode that has none, or a damaged one.
 

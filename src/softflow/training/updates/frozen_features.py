@@ -12,7 +12,7 @@ import torch
 from softflow.data.episode_store import EpisodeStore
 from softflow.models.encoder import ObservationEncoder
 from softflow.models.images.backbone import ImageBackbone
-from softflow.sampling.cache_folder import CacheRefusedError, cache_folder_of
+from softflow.sampling.cache_folder import CacheRefusedError, cache_folder_of, require_space
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.sampling.feature_files import FeatureFiles, FeatureKind, Recording
 from softflow.training.config import TrainingConfig
@@ -100,6 +100,7 @@ class FrozenFeatures:
         }
         if not new:
             return
+        require_space(files[0].folder.parent, sum(one.missing_bytes(new) for one in files))
         start_s, done, computed = time.monotonic(), 0, 0
         total = len(files) * sum(recording.num_frames for recording in new.values())
         self._progress.begin("image features", total)
