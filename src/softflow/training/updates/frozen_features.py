@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 import zlib
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +40,7 @@ class FrozenFeatures:
     ) -> None:
         self._config, self._progress = config, progress
         self._backbones = encoder.observation.frozen_cameras
+        self._identities: dict[ImageBackbone, dict[str, Any]] = {}
         self._shown: dict[Path, tuple[ChunkDataset, dict[str, list[FeatureFiles]]]] = {}
         self._num_views: int | None = None if self._backbones else 0
 
@@ -82,9 +85,12 @@ class FrozenFeatures:
         augmentation = self._config.data.augmentation
         result: dict[str, list[FeatureFiles]] = {}
         for camera, backbone in self._backbones.items():
+            if backbone not in self._identities:  # hashing a large one takes seconds
+                self._identities[backbone] = backbone.identity
             shape = store.spec.observation_shapes[camera]
+            facts = {"frame_shape": list(shape), **self._identities[backbone]}
             kinds = [
-                feature_kind(camera, shape, backbone, view, augmentation)
+                feature_kind(camera, shape, backbone, facts, view, augmentation)
                 for view in range(self._num_views or 0)
             ]
             result[camera] = [FeatureFiles(store, folder, kind) for kind in kinds]
@@ -132,6 +138,7 @@ def feature_kind(
     camera: str,
     frame_shape: tuple[int, ...],
     backbone: ImageBackbone,
+    facts: dict[str, Any],
     view: int,
     augmentation: AugmentationConfig,
 ) -> FeatureKind:
@@ -139,14 +146,14 @@ def feature_kind(
 
     View 0 shows frames as they are. In any other, all frames of an episode are augmented alike, as
     all frames of a stack are without a cache.
+
+    Args:
+        camera: its key; frame_shape: (height, width, 3).
+        backbone: frozen; facts: all that decides its features of a frame as it is.
+        view: number of the view; augmentation: of all but the first.
     """
-    facts = {"frame_shape": list(frame_shape), **backbone.identity}
     if view:
-        facts |= {
-            "view": view,
-            "shift": augmentation.shift,
-            "colour_jitter": augmentation.colour_jitter,
-        }
+        facts = facts | {"view": view, **asdict(augmentation)}
 
     @torch.no_grad()
     def compute(frames: np.ndarray, digest: str) -> np.ndarray:
