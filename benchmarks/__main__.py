@@ -24,6 +24,7 @@ from benchmarks import (
     data_import,
     data_memory,
     data_throughput,
+    image_training,
     render_speed,
     rollout_latency,
     update_beside_peers,
@@ -44,6 +45,7 @@ Name = Literal[
     "data_memory",
     "data_append",
     "data_import",
+    "images",
     "rollout",
     "render",
 ]
@@ -88,6 +90,7 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "data_memory": lambda: data_memory.run(small.model.chunk, small.imitation.batch_size),
         "data_append": lambda: data_append.run(turns),
         "data_import": lambda: data_import.run(turns),
+        "images": lambda: image_training.run(preset("small-image"), turns, device),
         "rollout": lambda: rollout_latency.run("small", small, turns),
         "render": lambda: render_speed.run(turns),
     }

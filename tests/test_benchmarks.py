@@ -20,6 +20,7 @@ from benchmarks import (
     data_import,
     data_memory,
     data_throughput,
+    image_training,
     render_speed,
     rollout_latency,
     update_beside_peers,
@@ -29,11 +30,15 @@ from benchmarks.matrix_products import PlainProducts, Product, record_products, 
 from benchmarks.measuring import Section, Timings, measure
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.models.critics.transformer_critic import TransformerCriticConfig
+from softflow.models.encoders.mixed import MixedConfig
 from softflow.models.encoders.state_mlp import StateMlpConfig
+from softflow.models.images.timm_backbone import TimmConfig
 from softflow.models.policies.coupling import FlowConfig
 from softflow.presets import small
 from softflow.training.config import ModelConfig, TrainingConfig
 from softflow.utils.files import read_json
+
+FROZEN = TimmConfig(name="test_resnet")
 
 
 @pytest.fixture
@@ -53,6 +58,12 @@ def test_every_section_has_positive_times_and_ratios(
 ) -> None:
     # Compiling takes a minute; the sentence printed where there is no compiler is tested instead.
     monkeypatch.setattr(action_selection, "missing_compiler", lambda _: "not measured: no compiler")
+    seeing = replace(
+        tiny,
+        model=replace(tiny.model, encoder=MixedConfig(8, state_tokens=1, image=FROZEN)),
+        imitation=replace(tiny.imitation, batch_size=4),
+        offline_rl=replace(tiny.offline_rl, batch_size=4),
+    )
     size = action_selection.DecisionSize(tiny.model, action_dim=3, num_tokens=5, num_candidates=4)
 
     def toy_benchmarks(options: command.Options) -> dict[str, object]:
@@ -67,13 +78,14 @@ def test_every_section_has_positive_times_and_ratios(
             "data_memory": lambda: data_memory.run(tiny.model.chunk, 8, (20, 40), 10, 100),
             "data_append": lambda: data_append.run(turns, 1, 3),
             "data_import": lambda: data_import.run(turns, 1, 6),
+            "images": lambda: image_training.run(seeing, turns, "cpu", 2, 6),
             "rollout": lambda: rollout_latency.run("tiny", tiny, turns),
             "render": lambda: render_speed.run(turns, ("lift",), 16),
         }
 
     monkeypatch.setattr(command, "benchmarks", toy_benchmarks)
     sections = command.main(command.Options(turns=2, json=tmp_path / "result.json"))
-    assert [len(section.rows) for section in sections] == [7, 12, 8, 3, 12, 8, 2, 4, 4, 3, 4]
+    assert [len(section.rows) for section in sections] == [7, 12, 8, 3, 12, 8, 2, 4, 4, 10, 3, 4]
     spreads = [s for section in sections for row in section.rows for s in (row.ms, row.ratio) if s]
     assert all(0 < spread.low <= spread.median <= spread.high for spread in spreads)
     assert "no compiler" in sections[0].rows[-1].note

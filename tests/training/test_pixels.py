@@ -197,7 +197,7 @@ def test_features_are_computed_once_an_update(
     actor(learner, ready)
     assert calls == [16, 16], "2 frames a row: of the observation, and of the next"
     calls.clear()
-    imitation(learner, learner.prepared(batch, with_next=False))
+    imitation(learner, learner.prepared(replace(batch, next_observation={})))
     assert calls == [16]
 
 

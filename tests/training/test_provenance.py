@@ -55,6 +55,8 @@ def test_a_run_from_before_a_setting_existed_goes_on(store: EpisodeStore, tmp_pa
         "weights_field": "source",
         "prefetch_workers": 0,
         "augmentation": {"shift": 0, "colour_jitter": 0.0},
+        "cached_views": None,
+        "cache_folder": "",
     }
     write_json(file, config)
     other = replace(CONFIG, data=DataConfig(weights_field="operator"))

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from softflow.models.images.backbone import ImageBackbone
 from softflow.models.inputs import ModelInputs
 from softflow.models.kinds import KindConfig, Kinds
 
@@ -93,6 +94,15 @@ class KeyEncoder(nn.Module, ABC):
         `forward` makes the same tokens of either, so several networks can share the work.
         """
         return observation
+
+    @property
+    def frozen_cameras(self) -> dict[str, ImageBackbone]:
+        """Cameras that a frozen backbone reads, and that backbone.
+
+        In place of such a camera's frames `forward` takes the backbone's features of them,
+        [B, history, T, F].
+        """
+        return {}
 
     def load_pretrained(self) -> None:
         """Take the weights of elsewhere that the configuration names, before a run begins.

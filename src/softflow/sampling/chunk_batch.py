@@ -24,14 +24,15 @@ class ChunkBatch:
 
     Args:
         observation: key → `[B, history_length, ...]`, oldest first, padded at the episode's
-            start by repeating its first observation.
+            start by repeating its first observation. A camera's are uint8 frames `[H, W, 3]`, or
+            float32 features of them `[T, F]`.
         prefix_actions: `[B, P, A]`, a[t : t+P]; past the end the last action is repeated, before
             the start the robot holds still.
         actions: `[B, H, A]`, a[t+P : t+P+H]; past the end the last action is repeated.
         step_valid: `[B, H]` bool, that action really lies inside the episode.
         rewards: `[B, E]`, r[t : t+E], zero after the end.
         num_steps: `[B]` int64, control steps until the next decision, min(E, T − t).
-        next_observation: like `observation`, at t + num_steps.
+        next_observation: like `observation`, at t + num_steps; empty where it was left out.
         next_prefix_actions: `[B, P, A]`, a[t+num_steps : +P], the last action repeated.
         bootstrap_mask: `[B]` float32, 0 only if the episode terminated at t + num_steps.
         is_offline: `[B]` bool, the row comes from the offline data.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.sampling.episode_loading import DEFAULT_RAM_BYTES, EpisodeLoader
+from softflow.sampling.feature_files import FeatureFiles, rows_of_views
 from softflow.sampling.flat_arrays import FlatEpisodes, Places, before_the_start, take_rows
 from softflow.sampling.frame_cache import FrameCache
 
@@ -81,6 +82,7 @@ class ChunkDataset:
         self._loader = EpisodeLoader(store, ram_bytes, cache_folder)
         self._flat = FlatEpisodes.empty(store.spec, chunk_spec.prefix_length if offline else 0)
         self._frames = FrameCache(store, image_cache_bytes)
+        self._features: dict[str, Sequence[FeatureFiles]] = {}
         self.add_episodes(range(len(store)) if episodes is None else episodes)
 
     @property
@@ -122,6 +124,24 @@ class ChunkDataset:
         """Decoded image bytes held at the moment."""
         return self._frames.num_bytes
 
+    @property
+    def num_views(self) -> int:
+        """Views of each frame that batches may show; 1 where they hold frames."""
+        return max((len(views) for views in self._features.values()), default=1)
+
+    def show_features(self, features: Mapping[str, Sequence[FeatureFiles]]) -> None:
+        """Batches hold features in place of the frames of some cameras from now on.
+
+        So do those of all subsets, which were made or will be. Episodes have to be filled in before
+        their windows are gathered.
+
+        Args:
+            features: camera -> its views, the first of frames as they are; of each camera as many.
+                Empty: batches hold frames again.
+        """
+        self._features.clear()
+        self._features.update(features)
+
     def episode(self, index: int, *, with_images: bool = False) -> Episode:
         """An episode as its windows have it: read-only views, without metadata.
 
@@ -148,7 +168,7 @@ class ChunkDataset:
         return replace(episode, observations=episode.observations | frames)
 
     def subset(self, episodes: Sequence[int]) -> ChunkDataset:
-        """A dataset of some of the episodes, which shares the arrays and the image cache.
+        """A dataset of some of the episodes, which shares arrays, image cache and features.
 
         Its windows are numbered as if it had been made of these episodes alone. It does not grow
         with this one, nor this one with it.
@@ -192,11 +212,20 @@ class ChunkDataset:
         self.add_episodes(new)
         return len(new)
 
-    def gather(self, window_indices: np.ndarray) -> ChunkBatch:
+    def gather(
+        self,
+        window_indices: np.ndarray,
+        *,
+        with_next: bool = True,
+        views: np.ndarray | None = None,
+    ) -> ChunkBatch:
         """The batch of these windows, one row each; see `ChunkBatch` for shapes.
 
         Args:
             window_indices: `[B]` integers in 0 … num_windows − 1.
+            with_next: False leaves `next_observation` empty, and reads no frames for it.
+            views: `[2, B]` integers in 0 … num_views − 1, which view of its frames a row shows: in
+                `observation`, and in `next_observation`. None: the frames as they are.
 
         Raises:
             DataError: an index is out of range.
@@ -225,7 +254,8 @@ class ChunkDataset:
                 found[before_the_start(start, count)] = self.spec.held_still
             return torch.from_numpy(found)
 
-        observation, next_observation = self._observations(flat, places, (places.step, next_step))
+        last = (places.step, next_step) if with_next else (places.step,)
+        observation, *next_observation = self._observations(flat, places, last, views)
         return ChunkBatch(
             observation=observation,
             prefix_actions=actions(places.step, spec.prefix_length),
@@ -233,7 +263,7 @@ class ChunkDataset:
             step_valid=torch.from_numpy(step_valid),
             rewards=torch.from_numpy(flat.rewards(places, places.step, spec.execution_horizon)),
             num_steps=torch.from_numpy(num_steps),
-            next_observation=next_observation,
+            next_observation=next_observation[0] if with_next else {},
             next_prefix_actions=actions(next_step, spec.prefix_length),
             bootstrap_mask=torch.from_numpy((~stops).astype(np.float32)),
             is_offline=torch.full((len(windows),), self.offline, dtype=torch.bool),
@@ -242,7 +272,11 @@ class ChunkDataset:
         )
 
     def _observations(
-        self, flat: FlatEpisodes, places: Places, last: Sequence[np.ndarray]
+        self,
+        flat: FlatEpisodes,
+        places: Places,
+        last: Sequence[np.ndarray],
+        views: np.ndarray | None,
     ) -> list[dict[str, Tensor]]:
         """For each `last` `[B]`: key → `[B, history_length, ...]`, that step's observation last."""
         count = self.chunk_spec.history_length
@@ -255,11 +289,24 @@ class ChunkDataset:
             steps = np.maximum(np.stack(last)[:, :, None] + np.arange(1 - count, 1), 0)
             episodes = np.take(flat.store_index, places.episode)[:, None]
             episodes = np.broadcast_to(episodes, steps.shape)
-            images = self._frames.frames(self._image_keys, episodes, steps)
-            for key, frames in images.items():
-                for part, batch in zip(result, torch.from_numpy(frames), strict=True):
+            which = np.zeros(steps.shape[:2], np.int64) if views is None else views[: len(last)]
+            for key, seen in self._seen(episodes, steps, which).items():
+                for part, batch in zip(result, torch.from_numpy(seen), strict=True):
                     part[key] = batch
         return result
+
+    def _seen(
+        self, episodes: np.ndarray, steps: np.ndarray, views: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """camera → frames or features of these steps `[observations, B, history_length]`."""
+        features = dict(self._features)
+        read = [key for key in self._image_keys if key not in features]
+        seen = self._frames.frames(read, episodes, steps) if read else {}
+        return seen | {
+            key: rows_of_views(features[key], episodes, steps, views)
+            for key in self._image_keys
+            if key in features
+        }
 
 
 def _chosen_cameras(store: EpisodeStore, keys: Sequence[str] | None) -> tuple[str, ...]:

@@ -19,6 +19,13 @@ def _generator(seed: int, stream: str, update_step: int) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(stream.encode()), update_step])
 
 
+def _views(dataset: ChunkDataset, generator: np.random.Generator, count: int) -> np.ndarray | None:
+    """Which view of its frames each row shows `[2, count]`; None where there is but one."""
+    if dataset.num_views == 1:
+        return None
+    return generator.integers(dataset.num_views, size=(2, count))
+
+
 def _require_windows(dataset: ChunkDataset, role: str) -> None:
     if dataset.num_windows == 0:
         raise DataError(
@@ -38,6 +45,7 @@ class ChunkSampler:
         seed: of the run, ≥ 0.
         stream: separates samplers of one run, e.g. "imitation".
         weights: how often to draw from each source of the data; None draws all windows alike.
+        with_next: False leaves out what follows each window.
 
     Raises:
         ConfigError: batch_size is below 1.
@@ -51,6 +59,8 @@ class ChunkSampler:
         seed: int,
         stream: str,
         weights: SourceWeights | None = None,
+        *,
+        with_next: bool = True,
     ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; it must be ≥ 1.")
@@ -58,6 +68,7 @@ class ChunkSampler:
         self.batch_size = batch_size
         self.seed = seed
         self.stream = stream
+        self.with_next = with_next
         self._draws = WindowDraws(dataset, weights)
 
     @property
@@ -73,7 +84,9 @@ class ChunkSampler:
         """
         _require_windows(self.dataset, self.stream)
         generator = _generator(self.seed, self.stream, update_step)
-        return self.dataset.gather(self._draws.draw(generator, self.batch_size))
+        windows = self._draws.draw(generator, self.batch_size)
+        views = _views(self.dataset, generator, len(windows))
+        return self.dataset.gather(windows, with_next=self.with_next, views=views)
 
 
 class MixtureSampler:
@@ -144,5 +157,7 @@ class MixtureSampler:
         ):
             if count:
                 _require_windows(dataset, role)
-                parts.append(dataset.gather(draws.draw(generator, count)))
+                windows = draws.draw(generator, count)
+                views = _views(dataset, generator, count)
+                parts.append(dataset.gather(windows, views=views))
         return ChunkBatch.concatenate(parts)

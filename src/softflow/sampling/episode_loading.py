@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.data.files.episode_reading import reading
 from softflow.data.labels import Label
 from softflow.errors import StoreError
+from softflow.sampling.cache_folder import CacheRefusedError, cache_folder_of
 from softflow.sampling.flat_arrays import (
     PADDING,
     TABLE,
@@ -26,7 +26,7 @@ from softflow.sampling.flat_arrays import (
     row_bytes,
     rows_of,
 )
-from softflow.sampling.mapped_arrays import CacheRefusedError, mapped_arrays
+from softflow.sampling.mapped_arrays import mapped_arrays
 
 DEFAULT_RAM_BYTES = 2 * 1024**3
 LAYOUT_VERSION = 1
@@ -108,14 +108,6 @@ class EpisodeLoader:
             except CacheRefusedError as error:
                 warnings.warn(f"{error}. Now {size / 1e6:.0f} MB are read into RAM", stacklevel=5)
         return filled_arrays(shapes, episodes())
-
-
-def cache_folder_of(store: EpisodeStore, cache_folder: Path | None) -> Path:
-    """Where the cache of a store is: beside the episodes, or in a given folder under its name."""
-    if cache_folder is None:
-        return store.path / "cache"
-    path = store.path.resolve()
-    return cache_folder / f"{path.name}-{zlib.crc32(str(path).encode()):08x}"
 
 
 def _digest(*facts: object) -> str:

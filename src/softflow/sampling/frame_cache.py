@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import numpy as np
 
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files.episode_reading import reading
 from softflow.sampling.image_pieces import PieceTable, piece_tables
+from softflow.sampling.least_recently_used import LeastRecentlyUsed
 
 MAX_TABLE_BYTES = 64 * 1024**2
 """Bound of what is remembered of where frames lie: 25 bytes a piece and 1 kB an episode."""
 _EPISODE_BYTES = 1024
-Name = TypeVar("Name")
-Value = TypeVar("Value")
 
 
 class FrameCache:
@@ -35,13 +31,13 @@ class FrameCache:
 
     def __init__(self, store: EpisodeStore, max_bytes: int) -> None:
         self._store = store
-        self._pieces = _LeastRecentlyUsed[tuple[int, str, int], np.ndarray](max_bytes)
-        self._tables = _LeastRecentlyUsed[int, dict[str, PieceTable]](MAX_TABLE_BYTES)
+        self._pieces = LeastRecentlyUsed[tuple[int, str, int], np.ndarray](max_bytes)
+        self._tables = LeastRecentlyUsed[int, dict[str, PieceTable]](MAX_TABLE_BYTES)
 
     @property
     def num_bytes(self) -> int:
         """Decoded bytes held at the moment."""
-        return self._pieces.num_bytes
+        return self._pieces.size
 
     def frames(
         self, keys: Sequence[str], episodes: np.ndarray, steps: np.ndarray
@@ -58,7 +54,7 @@ class FrameCache:
         frames = {key: np.empty((steps.size, *shapes[key]), np.uint8) for key in keys}
         order = np.lexsort((steps.ravel(), episodes.ravel()))
         ordered = episodes.ravel()[order]
-        for rows in _runs(ordered):
+        for rows in equal_runs(ordered):
             target = order[rows]
             self._fill(frames, target, int(ordered[rows.start]), steps.ravel()[target])
         return {key: array.reshape(*steps.shape, *shapes[key]) for key, array in frames.items()}
@@ -72,7 +68,7 @@ class FrameCache:
             tables = self._table(episode, path)
             for key, array in frames.items():
                 pieces, positions = tables[key].place(steps)
-                for run in _runs(pieces):
+                for run in equal_runs(pieces):
                     name = (episode, key, int(pieces[run.start]))
                     piece = self._pieces.get(name)
                     if piece is None:
@@ -92,7 +88,7 @@ class FrameCache:
         return tables
 
 
-def _runs(values: np.ndarray) -> Iterator[slice]:
+def equal_runs(values: np.ndarray) -> Iterator[slice]:
     """Slices of equal neighbours."""
     edges = np.flatnonzero(values[1:] != values[:-1]) + 1
     bounds = [0, *edges.tolist(), len(values)]
@@ -120,33 +116,3 @@ class _OpenedOnce:
     def __exit__(self, *_: object) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
-
-
-class _LeastRecentlyUsed(Generic[Name, Value]):
-    """Values by name; the least recently used are dropped beyond `max_bytes`, the last one never.
-
-    Safe to use from several threads.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._values: OrderedDict[Name, tuple[Value, int]] = OrderedDict()
-        self._lock = threading.Lock()
-        self.num_bytes = 0
-
-    def get(self, name: Name) -> Value | None:
-        with self._lock:
-            if name not in self._values:
-                return None
-            self._values.move_to_end(name)
-            return self._values[name][0]
-
-    def put(self, name: Name, value: Value, num_bytes: int) -> None:
-        with self._lock:
-            # Two threads may have come for the same one.
-            if name in self._values:
-                return
-            self._values[name] = (value, num_bytes)
-            self.num_bytes += num_bytes
-            while self.num_bytes > self._max_bytes and len(self._values) > 1:
-                self.num_bytes -= self._values.popitem(last=False)[1][1]

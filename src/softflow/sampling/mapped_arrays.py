@@ -13,29 +13,23 @@ mapped it keeps its files until the end of the process.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
 import warnings
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from softflow.errors import StoreError
+from softflow.sampling.cache_folder import LOCK, crc32_of, locked, refused
 from softflow.utils.files import TEMP_SUFFIX, read_json, sync_to_disk
 
 Shapes = Mapping[str, tuple[int, ...]]
 Part = Mapping[str, np.ndarray]
-CHECKSUMS, LOCK = "checksums.json", "lock"
-_BLOCK_BYTES = 1 << 20
+CHECKSUMS = "checksums.json"
 _DTYPE = np.dtype("<f4")
-
-
-class CacheRefusedError(StoreError):
-    """The cache is needed but cannot be written: read-only folder, full disk, no locks."""
 
 
 def mapped_arrays(
@@ -58,7 +52,7 @@ def mapped_arrays(
         CacheRefusedError: the cache has to be written and cannot be.
         Exception: whatever `parts` raises; nothing is left behind.
     """
-    with _locked(folder) as refusal:
+    with locked(folder) as refusal:
         arrays = _checked(folder / content, shapes)
         if arrays is not None:
             return arrays
@@ -68,24 +62,7 @@ def mapped_arrays(
             _write(folder, content, shapes, parts())
             return _mapped(folder / content, shapes)
         except OSError as error:
-            raise _refused(folder, error) from error
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[CacheRefusedError | None]:
-    """Hold the cache's lock; yields why not, where the folder cannot be written.
-
-    A folder that nobody can write to is read without a lock: nobody removes what is in it.
-    """
-    refusal: CacheRefusedError | None = None
-    with contextlib.ExitStack() as held:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = held.enter_context((folder / LOCK).open("ab"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:
-            refusal = _refused(folder, error)
-        yield refusal
+            raise refused(folder, error) from error
 
 
 def _checked(path: Path, shapes: Shapes) -> dict[str, np.ndarray] | None:
@@ -97,7 +74,7 @@ def _checked(path: Path, shapes: Shapes) -> dict[str, np.ndarray] | None:
         if not isinstance(expected, dict) or expected.keys() != shapes.keys():
             raise StoreError(f"'{path / CHECKSUMS}' does not name its arrays")
         for name in shapes:
-            if _crc32_of(_file(path, name)) != expected[name]:
+            if crc32_of(_file(path, name)) != expected[name]:
                 raise StoreError(f"the checksum of '{_file(path, name)}' does not match")
         return _mapped(path, shapes)
     except (StoreError, OSError) as error:
@@ -115,14 +92,6 @@ def _mapped(path: Path, shapes: Shapes) -> dict[str, np.ndarray]:
 
 def _file(path: Path, name: str) -> Path:
     return path / f"{name}.npy"
-
-
-def _crc32_of(path: Path) -> int:
-    crc32 = 0
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(_BLOCK_BYTES):
-            crc32 = zlib.crc32(block, crc32)
-    return crc32
 
 
 def _write(folder: Path, content: str, shapes: Shapes, parts: Iterable[Part]) -> None:
@@ -154,7 +123,7 @@ def _write_files(temp: Path, shapes: Shapes, parts: Iterable[Part]) -> None:
         for file in files.values():
             file.flush()
             os.fsync(file.fileno())
-    checksums = {name: _crc32_of(_file(temp, name)) for name in shapes}
+    checksums = {name: crc32_of(_file(temp, name)) for name in shapes}
     (temp / CHECKSUMS).write_text(json.dumps(checksums))
     sync_to_disk(temp / CHECKSUMS)
 
@@ -166,10 +135,3 @@ def _remove(entry: Path) -> None:
         shutil.rmtree(entry)
     else:
         entry.unlink()
-
-
-def _refused(folder: Path, error: OSError) -> CacheRefusedError:
-    return CacheRefusedError(
-        f"cannot write the cache '{folder}': {error.strerror or error}; give cache_folder= another "
-        "folder, on a local disk with space left"
-    )

@@ -83,12 +83,20 @@ class DataConfig:
             does not depend on it. 0 prepares each when it is needed, which takes below a
             millisecond for states in memory; 1 may help if the data lies on a slow disk.
         augmentation: how camera frames are changed at random in training.
+        cached_views: views of every camera frame of which a frozen backbone's features are computed
+            once and kept beside the episodes. 1: the frame as it is. More: augmented ones too, and
+            every row of a batch shows one at random. 0: none, frames pass the backbone in every
+            update. None: 1 without augmentation, if batches hold more frames than there are;
+            else 0.
+        cache_folder: where such copies of the data are kept, if not beside the episodes.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
     weights_field: str = "source"
     prefetch_workers: int = 0
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    cached_views: int | None = None
+    cache_folder: str = ""
 
     def __post_init__(self) -> None:
         numbers = {str(name): float(weight) for name, weight in self.weights.items()}
@@ -99,6 +107,7 @@ class DataConfig:
             f"data.prefetch_workers is {self.prefetch_workers}; must lie in "
             f"[0, {MAX_PREFETCH_WORKERS}]",
         )
+        self.augmentation.require_views(self.cached_views)
         _ = self.source_weights
 
     @property

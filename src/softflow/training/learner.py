@@ -152,22 +152,17 @@ class Learner:
         ]
 
     @torch.no_grad()
-    def prepared(self, batch: ChunkBatch, *, with_next: bool = True) -> ChunkBatch:
+    def prepared(self, batch: ChunkBatch) -> ChunkBatch:
         """A batch as the updates of one step share it: on the device, augmented, features computed.
 
         Frames are augmented once, for policy and critic alike; what frozen image backbones say of
-        them is computed once, for policy, critic and target critic.
-
-        Args:
-            batch: from the data.
-            with_next: False leaves out what follows, which imitation does not look at.
+        them is computed once, for policy, critic and target critic. Features in place of frames
+        stay what they are, and what follows a window stays left out.
         """
-        if not with_next:
-            batch = replace(batch, next_observation={})
         batch = batch.to(self.device)
         encoder, how = self.policy.encoder, self.config.data.augmentation
         now = encoder.with_frozen_features(augmented(batch.observation, how))
-        if not with_next:
+        if not batch.next_observation:
             return replace(batch, observation=now)
         then = encoder.with_frozen_features(augmented(batch.next_observation, how))
         return replace(batch, observation=now, next_observation=then)

@@ -36,6 +36,7 @@ FREE_TO_CHANGE = frozenset(
         "eval_episodes",
         "round_eval_episodes",
         "data.prefetch_workers",
+        "data.cache_folder",
         "model.encoder.image.weights",
     }
 )

@@ -51,6 +51,7 @@ from softflow.training.rollouts import RolloutPool
 from softflow.training.run_folder import Position, RunFolder
 from softflow.training.training_data import TrainingData
 from softflow.training.updates.convergence import Convergence
+from softflow.training.updates.frozen_features import FrozenFeatures
 from softflow.training.updates.next_chunks import NextChunks
 from softflow.utils.progress import ProgressReporter
 
@@ -67,6 +68,7 @@ class Run:
         learner: the networks and their updates.
         files: checkpoints and metrics.
         online: the episodes collected so far.
+        features: what frozen image backbones say of both, kept in files.
         convergence: of the critic, in its warm-up.
 
     Args:
@@ -112,6 +114,8 @@ class Run:
             known = self.data.fingerprints
             require_same_data(folder, self.data.store, known, self.online.store)
             self._restore()
+            self.features = FrozenFeatures(self.learner.policy.encoder, config, progress)
+            self.features.show_in(self.data.everything, config.data.cache_folder)
         except BaseException:
             self.files.close()
             raise
@@ -338,9 +342,11 @@ class Run:
     def mixture(self, round_index: int) -> MixtureSampler:
         """Batches of the offline data and of what the rounds so far have collected."""
         stage = self.config.online_rl
+        online = self.online.data((round_index + 1) * stage.episodes_per_round)
+        self.features.show_in(online)
         return MixtureSampler(
             self.data.offline,
-            self.online.data((round_index + 1) * stage.episodes_per_round),
+            online,
             stage.batch_size,
             stage.mixture,
             self.config.seed,

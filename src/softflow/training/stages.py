@@ -20,7 +20,7 @@ def imitation(run: Run) -> None:
     sampler = run.data.sampler("imitation", run.data.demonstrations, stage.batch_size)
     with run.batches("imitation", sampler, stage.num_updates) as batches:
         for update in run.updates("imitation", stage, 0, stage.num_updates):
-            batch = run.learner.prepared(batches.batch(update), with_next=False)
+            batch = run.learner.prepared(batches.batch(update))
             run.log(run.learner.imitation_update(batch))
 
 

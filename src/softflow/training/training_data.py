@@ -65,8 +65,14 @@ class TrainingData:
         read = config.model.encoder.keys_among(spec.observation_shapes)
         self.image_keys = [key for key in read if key in spec.image_keys]
         _require_memory_for_frames(config, [spec.observation_shapes[k] for k in self.image_keys])
-        self._everything = ChunkDataset(self.store, config.model.chunk, image_keys=self.image_keys)
-        require_live_cameras(self._everything, self.image_keys)
+        folder = config.data.cache_folder
+        self._everything = ChunkDataset(
+            self.store,
+            config.model.chunk,
+            image_keys=self.image_keys,
+            cache_folder=Path(folder) if folder else None,
+        )
+        require_live_cameras(self.everything, self.image_keys)
         self.fingerprints = fingerprints(self.store, range(len(self.store)))
 
     def require(self, stages: Sequence[StageName]) -> None:
@@ -103,6 +109,11 @@ class TrainingData:
             )
         return support_from_returns(low, high, critic.num_bins)
 
+    @property
+    def everything(self) -> ChunkDataset:
+        """Windows of all episodes, held-out ones included; the others are subsets of it."""
+        return self._everything
+
     @cached_property
     def demonstrations(self) -> ChunkDataset:
         """Windows of the successful episodes, without the held-out ones.
@@ -131,7 +142,8 @@ class TrainingData:
             DataError: every source that this stage learns from has weight 0.
         """
         weights = self.weights(stage, data)
-        return ChunkSampler(data, batch_size, self.config.seed, stage, weights)
+        follows = stage != "imitation"  # which does not look at what happened next
+        return ChunkSampler(data, batch_size, self.config.seed, stage, weights, with_next=follows)
 
     def weights(self, stage: StageName, data: ChunkDataset) -> SourceWeights | None:
         """How often a stage draws from each source of its offline data; None: all windows alike.

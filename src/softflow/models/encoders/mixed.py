@@ -175,9 +175,15 @@ class MixedEncoder(KeyEncoder):
         """Features in place of the frames that a frozen backbone reads."""
         seen = dict(observation)
         for number, camera in enumerate(self.cameras):
-            if self.backbone(number).is_frozen:
+            if camera in self.frozen_cameras:
                 seen[camera] = self._features(number, observation[camera])
         return seen
+
+    @property
+    def frozen_cameras(self) -> dict[str, ImageBackbone]:
+        """All cameras, if the configuration says frozen."""
+        eyes = {camera: self.backbone(number) for number, camera in enumerate(self.cameras)}
+        return {camera: backbone for camera, backbone in eyes.items() if backbone.is_frozen}
 
     def forward(
         self, observation: dict[str, Shaped[Tensor, "B history ..."]]

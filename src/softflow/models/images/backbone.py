@@ -10,9 +10,10 @@ alone: the policy's in imitation, the critic's in its warm-up (training/updates/
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -141,6 +142,26 @@ class ImageBackbone(nn.Module, ABC):
         """Pretrained weights by the network's names and where they come from, if there are any."""
         path = self.config.weights_file
         return (read_weights(path), f"'{path}'") if path else None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides the features of a frame, as JSON: settings, and a hash of the weights.
+
+        The code is not in it.
+        """
+        weights = hashlib.sha256()
+        for name, value in sorted(self.network.state_dict().items()):
+            weights.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            weights.update(value.detach().cpu().contiguous().numpy().data)
+        settings = asdict(self.config)
+        for name in ("weights", "finetune"):  # where they came from, and what became of them
+            del settings[name]
+        return {
+            "backbone": self.config.kind,
+            "settings": settings,
+            "pixels": self.pixel_statistics(),
+            "weights": weights.hexdigest(),
+        }
 
     # ---- what all share ----------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from softflow.errors import ConfigError
 
-MAX_SHIFT = 256
+MAX_SHIFT, MAX_VIEWS = 256, 256
 _GREY = (0.299, 0.587, 0.114)
 """How bright red, green and blue look (ITU-R BT.601)."""
 
@@ -48,6 +48,23 @@ class AugmentationConfig:
     def is_off(self) -> bool:
         """Whether frames stay as they are."""
         return self.shift == 0 and self.colour_jitter == 0
+
+    def require_views(self, views: int | None) -> None:
+        """Raise ConfigError for a number of cached views that makes no sense with it."""
+        if views is None:
+            return
+        if not 0 <= views <= MAX_VIEWS:
+            raise ConfigError(f"data.cached_views is {views}; it must lie in [0, {MAX_VIEWS}]")
+        if views == 1 and not self.is_off:
+            raise ConfigError(
+                "data.cached_views is 1, frames as they are, so data.augmentation would never be "
+                "seen; give more views, or 0 to augment anew in every update"
+            )
+        if views > 1 and self.is_off:
+            raise ConfigError(
+                f"data.cached_views is {views}, and without data.augmentation they are all alike; "
+                "give 1, or choose an augmentation"
+            )
 
 
 def augmented(
