@@ -19,6 +19,7 @@ import torch
 import tyro
 from torch import Tensor
 
+from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.statistics import compute_statistics
@@ -45,6 +46,8 @@ class Options:
     """Episode store with cameras."""
     counts: tuple[int, ...] = (50, 100, 200, 400)
     """Imitation updates after which every fold is measured, ascending."""
+    chunk_length: int = 15
+    """Actions of a chunk; a longer one tells more of what is meant."""
     dropout: float = 0.3
     """Of the policy's heads: recordings are few."""
     noise_std: float = 0.05
@@ -81,8 +84,9 @@ def main(options: Options) -> None:
     store = EpisodeStore.open(options.store)
     pixels = preset("small-image")
     image = EfficientNetLite0Config(resize=options.resize)
+    chunk = ChunkSpec(options.chunk_length, options.chunk_length)
     encoder = replace(pixels.model.encoder, image=image, token_dim=options.token_dim)
-    pixels = replace(pixels, model=replace(pixels.model, encoder=encoder))
+    pixels = replace(pixels, model=replace(pixels.model, encoder=encoder, chunk=chunk))
     pixels = replace(pixels, seed=options.seed, noise_std=options.noise_std)
     blind = replace(encoder, cameras=())
     settings = {
