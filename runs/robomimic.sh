@@ -5,8 +5,7 @@
 #     runs/robomimic.sh                  everything that is missing; two runs at a time, one thread each
 #     SEEDS=0 runs/robomimic.sh          other seeds than 0 1 2
 #
-# A killed script continues where it was (runs/four_stages.sh). With Mesa a run from state takes about {}
-# of a core, from pixels {}.
+# A killed script continues where it was (runs/four_stages.sh).
 set -euo pipefail
 here=$(dirname "${BASH_SOURCE[0]}")
 export SEEDS=${SEEDS:-0 1 2}
