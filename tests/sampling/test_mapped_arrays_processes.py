@@ -76,7 +76,7 @@ def test_two_processes_build_at_once(tmp_path: Path, episodes: tuple[str, str]) 
 
 @pytest.mark.slow
 def test_kill_9_while_building(tmp_path: Path) -> None:
-    store = filled_store(tmp_path / "store", [6] * 60)
+    store = filled_store(tmp_path / "store", [6] * 400)
     cache = store.path / "cache"
     delays, torn = random.Random(0), 0
     for _ in range(4):
