@@ -34,8 +34,8 @@ from softflow.pages.html import (
     write_html,
 )
 from softflow.pages.run_charts import Figure, percent
-from softflow.pages.svg import png_bytes
 from softflow.utils.intervals import wilson_interval
+from softflow.utils.png import png_bytes
 from softflow.utils.progress import ProgressReporter
 
 _HISTOGRAMS_SHOWN = 16
