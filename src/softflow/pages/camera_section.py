@@ -14,11 +14,11 @@ _LOOKS_NOTE = (
     "place, the more the answer changes when the average picture of the data hides it; of the "
     "policy its chunks, of the critic the value of the demonstrated chunk. What never changes in "
     "the data stays dark, and nothing here says that it is right to look there. All cameras of a "
-    "network share one scale."
+    "network share one scale; changes far below 0.1 % of the range stay dark."
 )
 _MOVED = {
-    "policy": "hiding the brightest place moves the actions by {} of their range",
-    "critic": "hiding the brightest place moves the value by {} of its range",
+    "policy": "Hiding the brightest place moves the actions by {} of their range",
+    "critic": "Hiding the brightest place moves the value by {} of its range",
 }
 
 
@@ -51,7 +51,7 @@ def films_html(record: RunRecord) -> str:
         return ""
     shown = "".join(map(_film, record.films))
     note = "The first successful and the first failed evaluation episode of each stage."
-    films = f'<p class="note">{note}</p><div class="grid four">{shown}</div>'
+    films = f'<p class="note lead">{note}</p><div class="grid four">{shown}</div>'
     return details_html("What the cameras saw", f"{len(record.films)} films", films)
 
 
