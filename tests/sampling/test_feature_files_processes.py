@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 import warnings
 from pathlib import Path
 
 import pytest
+from building_processes import let_go, start_builder
 from frame_features import Corners, assert_right, camera_store
-
-from softflow.data.episode_store import EpisodeStore
 
 BUILD = """
 import sys
@@ -28,30 +25,11 @@ print(sum(frames for frames in network.calls if frames > 1), flush=True)
 """
 
 
-def start_builder(store: EpisodeStore, delay_s: float) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", BUILD, str(store.path), str(delay_s)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
-def let_go(builder: subprocess.Popen[str]) -> None:
-    assert builder.stdin is not None
-    builder.stdin.write("\n")
-    builder.stdin.flush()
-
-
 @pytest.mark.slow
 def test_two_processes_share_the_work(tmp_path: Path) -> None:
     """Each frame is computed by one of them."""
     store = camera_store(tmp_path / "store", [6] * 30)
-    builders = [start_builder(store, 0.005) for _ in range(2)]
+    builders = [start_builder(BUILD, store, 0.005) for _ in range(2)]
     for builder in builders:
         let_go(builder)
     computed = [int(builder.communicate(timeout=60)[0]) for builder in builders]
@@ -69,7 +47,7 @@ def test_kill_9_while_computing(tmp_path: Path) -> None:
     folder = Corners().files(store).folder
     delays, torn = random.Random(0), 0
     for _ in range(3):
-        builder = start_builder(store, 0.01)
+        builder = start_builder(BUILD, store, 0.01)
         let_go(builder)
         there = len(list(folder.glob("[0-9a-f]*.npy")))
         deadline = time.monotonic() + 30

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from building_processes import let_go, start_builder
 from flat_stores import (
     STATE,
     assert_same,
@@ -41,30 +42,12 @@ print("built", dataset.gather(range(dataset.num_windows)).batch_size, flush=True
 """
 
 
-def start_builder(store: EpisodeStore, episodes: str = "None") -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", BUILD, str(store.path), episodes],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
-def let_go(builder: subprocess.Popen[str]) -> None:
-    assert builder.stdin is not None
-    builder.stdin.write("\n")
-    builder.stdin.flush()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("episodes", [("None", "None"), ("None", "range(19, -1, -1)")])
 def test_two_processes_build_at_once(tmp_path: Path, episodes: tuple[str, str]) -> None:
     """The same arrays, written once, or others, which the second one writes in place of them."""
     store = filled_store(tmp_path / "store", [6] * 20)
-    builders = [start_builder(store, chosen) for chosen in episodes]
+    builders = [start_builder(BUILD, store, chosen) for chosen in episodes]
     for builder in builders:
         let_go(builder)
     for builder in builders:
@@ -80,7 +63,7 @@ def test_kill_9_while_building(tmp_path: Path) -> None:
     cache = store.path / "cache"
     delays, torn = random.Random(0), 0
     for _ in range(4):
-        builder = start_builder(store)
+        builder = start_builder(BUILD, store, None)
         let_go(builder)
         deadline = time.monotonic() + 30
         while not list(cache.glob(".*.tmp/action.npy")) and time.monotonic() < deadline:

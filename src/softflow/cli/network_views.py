@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from softflow.data.data_spec import is_image_key
 from softflow.data.episode_store import EpisodeStore
-from softflow.errors import ConfigError, DataError
-from softflow.models.images.backbone import ImageConfig
+from softflow.errors import ConfigError
+from softflow.models.images.backbone import ImageConfig, resized
+from softflow.pages.data_page import require_episodes_to_plot
 from softflow.pages.network_views import NetworkView
 from softflow.presets import preset
 from softflow.training.updates.augmentation import AugmentationConfig, augmented
@@ -42,8 +42,7 @@ def network_views(
     how = AugmentationConfig(shift, colour_jitter)
     how = config.data.augmentation if how.is_off else how
     keys = [key for key in encoder.keys_among(store.spec.observation_shapes) if is_image_key(key)]
-    if not len(store):
-        raise DataError(f"'{store.path}' holds no episodes to plot")
+    require_episodes_to_plot(store)
     episode = store.episode(0)
     middle = episode.length // 2
     return [
@@ -70,10 +69,7 @@ def _view(
 
 
 def _resized(frame: torch.Tensor, image: ImageConfig) -> torch.Tensor:
-    if image.resize is None or tuple(frame.shape[:2]) == tuple(image.resize):
-        return frame
-    pixels = frame.movedim(-1, 0)[None].float()
-    pixels = F.interpolate(pixels, image.resize, mode="bilinear", antialias=True)
+    pixels = resized(frame.movedim(-1, 0)[None].float(), image.resize)
     return pixels[0].movedim(0, -1).round().clamp(0, 255).to(torch.uint8)
 
 

@@ -135,6 +135,12 @@ def require_family(family: str, known: Iterable[str]) -> None:
         raise ConfigError(f"unknown family {family!r}; known: {', '.join(names)}")
 
 
+def require_no_task(family: str, task: int | None) -> None:
+    """Raise ConfigError if one is named: the family is a single task."""
+    if task is not None:
+        raise ConfigError(f"{family} has no tasks to choose from; leave out -task{task}")
+
+
 def _checked_action(action: np.ndarray, size: int, step_number: int) -> np.ndarray:
     array = np.asarray(action, dtype=np.float32)
     if array.shape != (size,):

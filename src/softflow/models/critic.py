@@ -1,4 +1,4 @@
-"""The value of action chunks (paper IV-C): Q(o, a[0:E]), an ensemble; a histogram over returns.
+"""The value of action chunks (paper IV-C): Q(o, a[0:E]) by an ensemble, as histogram or number.
 
 It reads the E actions that are executed before the next decision. That decision replaces the rest
 of a chunk: in recordings the rest comes from later decisions, which saw more and tell how it ends.

@@ -6,7 +6,6 @@ says so.
 
 from __future__ import annotations
 
-import base64
 import time
 from html import escape
 from pathlib import Path
@@ -30,11 +29,11 @@ from softflow.pages.html import (
     duration,
     figure_html,
     number,
+    picture_html,
     table_html,
     write_html,
 )
 from softflow.pages.run_charts import Figure, percent
-from softflow.pages.svg import png_bytes
 from softflow.utils.intervals import wilson_interval
 from softflow.utils.progress import ProgressReporter
 
@@ -61,8 +60,7 @@ def write_page(
         DataError: the store is empty, or `lags` is out of range.
         StoreError: an episode cannot be read, or the page not written.
     """
-    if not len(store):
-        raise DataError(f"'{store.path}' holds no episodes to plot")
+    require_episodes_to_plot(store)
     if not 1 <= lags <= 1000:
         raise DataError(f"lags is {lags}; give 1 to 1000 control steps")
     record = gather(store, lags, progress)
@@ -70,6 +68,12 @@ def write_page(
     body = "\n".join(filter(None, (*sections, _cameras(record), network_section, _numbers(record))))
     write_html(out, f"{record.path.resolve().name} · softflow data", body)
     return out
+
+
+def require_episodes_to_plot(store: EpisodeStore) -> None:
+    """Raise DataError if there is nothing to plot."""
+    if not len(store):
+        raise DataError(f"'{store.path}' holds no episodes to plot")
 
 
 def _header(record: DataRecord) -> str:
@@ -176,8 +180,7 @@ def _strip(thumbnails: Thumbnails, key: str, *, many: bool) -> str:
     camera = f" · {key.rpartition('.')[2]}" if many else ""
     css, outcome = thumbnails.outcome, OUTCOMES[thumbnails.outcome]
     images = "".join(
-        f'<img src="data:image/png;base64,{base64.b64encode(png_bytes(frame)).decode()}" '
-        f'alt="episode {thumbnails.index}, observation {step}">'
+        picture_html(frame, f"episode {thumbnails.index}, observation {step}")
         for frame, step in zip(thumbnails.frames[key], thumbnails.steps, strict=True)
     )
     return (

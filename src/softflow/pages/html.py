@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -10,7 +11,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import numpy as np
+
 from softflow.pages.run_charts import Figure
+from softflow.pages.svg import png_bytes
 from softflow.utils.console import plain
 from softflow.utils.files import write_bytes
 
@@ -24,6 +28,13 @@ def write_html(path: Path, title: str, body: str) -> None:
     template = resources.files("softflow.pages").joinpath("page.html").read_text(encoding="utf-8")
     page = Template(template).substitute(title=escape(title), body=body)
     write_bytes(path, plain(page).encode())
+
+
+def picture_html(frame: np.ndarray, alt: str, title: str = "") -> str:
+    """A frame uint8 [H, W, 3] within the page."""
+    data = base64.b64encode(png_bytes(frame)).decode()
+    shown = f' title="{escape(title)}"' if title else ""
+    return f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}"{shown}>'
 
 
 def figure_html(figure: Figure, *, note_below: bool = False) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 
-from softflow.pages.svg import png_bytes
+from softflow.pages.html import picture_html
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,13 @@ def section_of(views: Sequence[NetworkView], preset: str) -> str:
 
 
 def _figure(view: NetworkView) -> str:
-    name = escape(view.camera.rpartition(".")[2])
+    name = view.camera.rpartition(".")[2]
     images = "".join(
-        f'<img src="data:image/png;base64,{base64.b64encode(png_bytes(frame)).decode()}" '
-        f'alt="{name}, {escape(caption)}" '
-        f'title="{escape(caption)}, {frame.shape[1]}x{frame.shape[0]}">'
+        picture_html(frame, f"{name}, {caption}", f"{caption}, {frame.shape[1]}x{frame.shape[0]}")
         for caption, frame in view.frames.items()
     )
     captions = ", ".join(
         f"{escape(caption)} ({frame.shape[1]}×{frame.shape[0]})"
         for caption, frame in view.frames.items()
     )
-    return f"<figure><figcaption><b>{name}</b> {captions}</figcaption>{images}</figure>"
+    return f"<figure><figcaption><b>{escape(name)}</b> {captions}</figcaption>{images}</figure>"

@@ -26,7 +26,7 @@ def require_live_cameras(data: ChunkDataset, keys: Sequence[str]) -> None:
     if not keys or data.num_windows == 0:
         return
     windows = np.unique(np.linspace(0, data.num_windows - 1, MOMENTS).astype(np.int64))
-    frames = data.gather(windows).observation
+    frames = data.gather(windows, with_next=False).observation
     for key in keys:
         seen = frames[key][:, -1]
         if seen.max() <= DARK:

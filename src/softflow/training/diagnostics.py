@@ -22,7 +22,7 @@ from softflow.training.returns import monte_carlo_returns
 from softflow.training.run import Run
 from softflow.training.training_data import successful_episodes
 from softflow.training.updates.convergence import SPAN_UPDATES
-from softflow.training.updates.next_chunks import TOKENS_AT_ONCE
+from softflow.training.updates.next_chunks import windows_at_once
 from softflow.utils.files import read_object, write_json
 from softflow.utils.video import write_video
 
@@ -94,15 +94,10 @@ def measure(run: Run, label: StageName) -> dict[str, Any]:
     return result
 
 
-def _most_windows(run: Run) -> int:
-    """Fewer where observations are many tokens, which cost memory in every layer."""
-    return min(MAX_WINDOWS, max(1, TOKENS_AT_ONCE // run.learner.policy.encoder.num_tokens))
-
-
 def _windows(run: Run, dataset: ChunkDataset) -> ChunkBatch:
     """Whole chunks if there are any, so that likelihoods compare; the same at every stage."""
     rng = np.random.default_rng(run.config.seed)
-    count = min(_most_windows(run), dataset.num_windows)
+    count = min(windows_at_once(run.learner.policy, MAX_WINDOWS), dataset.num_windows)
     chosen = rng.choice(dataset.num_windows, count, replace=False)
     whole = dataset.gather(chosen).step_valid.all(dim=1).numpy()
     return dataset.gather(chosen[whole] if whole.any() else chosen).to(run.config.device)
@@ -163,7 +158,7 @@ def _values_against_returns(run: Run, store: EpisodeStore) -> dict[str, list[flo
     ]
     windows = np.concatenate(decisions)
     realised = np.concatenate(returns)[windows]
-    if len(windows) > (most := _most_windows(run)):
+    if len(windows) > (most := windows_at_once(run.learner.policy, MAX_WINDOWS)):
         chosen = np.random.default_rng(0).choice(len(windows), most, replace=False)
         windows, realised = windows[chosen], realised[chosen]
     batch = dataset.gather(windows).to(run.config.device)

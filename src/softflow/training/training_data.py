@@ -37,6 +37,7 @@ class TrainingData:
 
     Attributes:
         store: the episodes; image_keys: the cameras that batches hold, those the encoder reads.
+        everything: windows of all episodes, held-out ones included; the others are subsets of it.
         fingerprints: of the episodes as they were loaded, labels included.
 
     Args:
@@ -66,7 +67,7 @@ class TrainingData:
         self.image_keys = [key for key in read if key in spec.image_keys]
         _require_memory_for_frames(config, [spec.observation_shapes[k] for k in self.image_keys])
         folder = config.data.cache_folder
-        self._everything = ChunkDataset(
+        self.everything = ChunkDataset(
             self.store,
             config.model.chunk,
             image_keys=self.image_keys,
@@ -90,14 +91,14 @@ class TrainingData:
         model = self.config.model
         window = model.chunk.prefix_length + model.chunk.chunk_length
         statistics = compute_statistics(
-            self._everything, seen_actions=model.actions.seen_actions(window)
+            self.everything, seen_actions=model.actions.seen_actions(window)
         )
         return model_inputs(model, self.store.spec, statistics)
 
     @cached_property
     def value_support(self) -> ValueSupport:
         """The values that the critic's histograms span: `value_range`, unless configured."""
-        data, critic = self._everything, self.config.model.critic
+        data, critic = self.everything, self.config.model.critic
         rewards = [data.episode(index).rewards for index in range(len(data))]
         low, high = value_range(rewards, self.config.discount)
         low = low if critic.value_low is None else critic.value_low
@@ -109,11 +110,6 @@ class TrainingData:
             )
         return support_from_returns(low, high, critic.num_bins)
 
-    @property
-    def everything(self) -> ChunkDataset:
-        """Windows of all episodes, held-out ones included; the others are subsets of it."""
-        return self._everything
-
     @cached_property
     def demonstrations(self) -> ChunkDataset:
         """Windows of the successful episodes, without the held-out ones.
@@ -122,18 +118,18 @@ class TrainingData:
             DataError: no episode succeeded.
         """
         held = set(held_out_episodes(self.store))
-        return self._everything.subset([i for i in require_successes(self.store) if i not in held])
+        return self.everything.subset([i for i in require_successes(self.store) if i not in held])
 
     @cached_property
     def held_out(self) -> ChunkDataset:
         """Windows of the demonstrations that no stage learns from (fewer than 21: none)."""
-        return self._everything.subset(held_out_episodes(self.store))
+        return self.everything.subset(held_out_episodes(self.store))
 
     @cached_property
     def offline(self) -> ChunkDataset:
         """Windows of all episodes, failures included, without the held-out ones."""
         held = set(held_out_episodes(self.store))
-        return self._everything.subset([i for i in range(len(self.store)) if i not in held])
+        return self.everything.subset([i for i in range(len(self.store)) if i not in held])
 
     def sampler(self, stage: StageName, data: ChunkDataset, batch_size: int) -> ChunkSampler:
         """Windows that a stage learns from, weighted by source if asked.

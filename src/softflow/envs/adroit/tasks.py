@@ -36,7 +36,7 @@ import numpy as np
 from softflow.data.task_profile import Measure, TaskEvent, TaskProfile
 from softflow.envs.contract import Observation
 from softflow.envs.mujoco_loading import load_mujoco
-from softflow.envs.mujoco_task import MujocoTask, Pictures, require_family
+from softflow.envs.mujoco_task import MujocoTask, Pictures, require_family, require_no_task
 from softflow.errors import ConfigError
 
 CAMERA = "vil_camera"
@@ -108,8 +108,7 @@ class AdroitHand(MujocoTask):
         render_size: tuple[int, int] = (360, 480),
     ) -> None:
         require_family(family, _FAMILIES)
-        if task is not None:
-            raise ConfigError(f"{family} has no tasks to choose from; leave out -task{task}")
+        require_no_task(family, task)
         pictures = Pictures({"front": CAMERA}, CAMERA, image_size, render_size)
         self._family = _FAMILIES[family]
         simulator = _build_simulator(self._family)

@@ -30,14 +30,13 @@ import numpy as np
 
 from softflow.data.data_spec import STATE_KEY
 from softflow.envs.contract import Observation
-from softflow.envs.mujoco_task import MujocoTask, Pictures, require_family
+from softflow.envs.mujoco_task import MujocoTask, Pictures, require_family, require_no_task
 from softflow.envs.robomimic.simulator import (
     CONTROL_HZ,
     FAMILIES,
     STATE_PARTS,
     RobosuiteSimulator,
 )
-from softflow.errors import ConfigError
 
 ACTION_DIM = 7
 MAX_EPISODE_STEPS = 400
@@ -70,8 +69,7 @@ class RobomimicTask(MujocoTask):
         render_size: tuple[int, int] = (360, 480),
     ) -> None:
         require_family(family, FAMILIES)
-        if task is not None:
-            raise ConfigError(f"{family} has no tasks to choose from; leave out -task{task}")
+        require_no_task(family, task)
         cameras = {name: name for name in CAMERAS}
         pictures = Pictures(cameras, "agentview", image_size, render_size, hidden_group=0)
         simulator = RobosuiteSimulator(family)

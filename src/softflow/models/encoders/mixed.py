@@ -173,11 +173,11 @@ class MixedEncoder(KeyEncoder):
         self, observation: dict[str, Shaped[Tensor, "B history ..."]]
     ) -> dict[str, Shaped[Tensor, "B history ..."]]:
         """Features in place of the frames that a frozen backbone reads."""
-        seen = dict(observation)
-        for number, camera in enumerate(self.cameras):
-            if camera in self.frozen_cameras:
-                seen[camera] = self._features(number, observation[camera])
-        return seen
+        return observation | {
+            camera: self._features(number, observation[camera])
+            for number, camera in enumerate(self.cameras)
+            if self.backbone(number).is_frozen
+        }
 
     @property
     def frozen_cameras(self) -> dict[str, ImageBackbone]:

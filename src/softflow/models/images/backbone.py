@@ -219,9 +219,7 @@ class ImageBackbone(nn.Module, ABC):
 
     def _images(self, frames: Tensor) -> Tensor:
         images = frames.movedim(-1, 1).to(self.mean.dtype) / 255
-        if self.config.resize is not None and tuple(images.shape[2:]) != self.config.resize:
-            images = F.interpolate(images, self.config.resize, mode="bilinear", antialias=True)
-        return (images - self.mean) / self.std
+        return (resized(images, self.config.resize) - self.mean) / self.std
 
     def _sides(self, frame_shape: tuple[int, ...]) -> tuple[int, int]:
         height, width, _ = frame_shape
@@ -236,6 +234,15 @@ class ImageBackbone(nn.Module, ABC):
         chosen = trained[self.config.finetune]
         for parameter in self.network.parameters():
             parameter.requires_grad_(id(parameter) in chosen)
+
+
+def resized(
+    images: Float[Tensor, "K 3 H W"], size: tuple[int, int] | None
+) -> Float[Tensor, "K 3 height width"]:
+    """Images brought to a size (height, width); None, or the size they have, changes nothing."""
+    if size is None or tuple(images.shape[2:]) == size:
+        return images
+    return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
 BACKBONES = Kinds[ImageBackbone](

@@ -23,6 +23,11 @@ TOKENS_AT_ONCE = 32_768
 _SEED = 0x6E657874
 
 
+def windows_at_once(policy: ChunkPolicy, most: int) -> int:
+    """Up to `most` windows; fewer where observations are many tokens."""
+    return max(1, min(most, TOKENS_AT_ONCE // policy.encoder.num_tokens))
+
+
 class NextChunks:
     """A few next chunks for every window of a dataset, drawn at once.
 
@@ -75,7 +80,7 @@ class NextChunks:
         generator = torch.Generator(device).manual_seed(self._seed ^ _SEED)
         self._progress.begin("next chunks", total, 0)
         parts = []
-        at_once = max(1, min(WINDOWS_AT_ONCE, TOKENS_AT_ONCE // policy.encoder.num_tokens))
+        at_once = windows_at_once(policy, WINDOWS_AT_ONCE)
         for start in range(0, total, at_once):
             rows = torch.arange(start, min(start + at_once, total))
             parts.append(self._of_windows(rows, device, generator))
