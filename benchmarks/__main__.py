@@ -24,6 +24,7 @@ from benchmarks import (
     data_import,
     data_memory,
     data_throughput,
+    deployed_decision,
     image_training,
     render_speed,
     rollout_latency,
@@ -47,6 +48,7 @@ Name = Literal[
     "data_import",
     "images",
     "rollout",
+    "deployed",
     "render",
 ]
 
@@ -92,6 +94,7 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "data_import": lambda: data_import.run(turns),
         "images": lambda: image_training.run(preset("small-image"), turns, device),
         "rollout": lambda: rollout_latency.run("small", small, turns),
+        "deployed": lambda: deployed_decision.run("small", small, turns),
         "render": lambda: render_speed.run(turns),
     }
 

@@ -38,7 +38,7 @@ from softflow.curation.validation import source_rates, validate_source
 from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import outcome_known, vouch
-from softflow.envs.registry import ROBOMIMIC_FAMILIES
+from softflow.envs.robomimic import ROBOMIMIC_FAMILIES
 from softflow.errors import ConfigError, DataError
 from softflow.formats.source import Source
 from softflow.jobs.targets import require_outside_stores, require_store_folder
