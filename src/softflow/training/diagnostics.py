@@ -16,6 +16,7 @@ from softflow.models.normalizers import perturb
 from softflow.models.policy import Condition
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.sampling.chunk_dataset import ChunkDataset
+from softflow.training.cameras.stage_pictures import draw_saliency, film_cameras
 from softflow.training.config import StageName
 from softflow.training.evaluation import episode_seeds, episode_tasks
 from softflow.training.returns import monte_carlo_returns
@@ -35,12 +36,15 @@ VIDEO_EVERY = 2
 
 
 def diagnose(run: Run, label: StageName) -> None:
-    """Write diagnostics/LABEL.json and videos/LABEL.mp4, unless they are there already."""
+    """Write diagnostics/LABEL.json, its pictures and films, unless they are there already."""
     path = run.folder / "diagnostics" / f"{label}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(run.config.seed)
-        write_json(path, measure(run, label))
+        numbers = measure(run, label)
+        if looks := draw_saliency(run, label):
+            numbers["saliency"] = looks
+        write_json(path, numbers)
     numbers = read_object(path)
     bits = numbers.get("held_out_bits_per_dim")
     if isinstance(bits, float):
@@ -51,6 +55,7 @@ def diagnose(run: Run, label: StageName) -> None:
     run.record({name: value for name, value in numbers.items() if isinstance(value, float)})
     if run.config.eval_episodes and not (run.folder / "videos" / f"{label}.mp4").exists():
         _film(run, label)
+    film_cameras(run, label)
 
 
 def _convergence_in_words(run: Run, drift: float) -> str:

@@ -1,0 +1,1 @@
+"""What cameras saw and where networks look, as pictures for people."""

@@ -1,0 +1,118 @@
+"""Where in a picture a network looks: what changes when a place of it is hidden.
+
+A place is hidden behind the average picture of the data; then the policy's chunks move, for the
+same latents, or the critic's value of the same chunk does. That shows on which places the decision
+depends. It does not show what never changes in the data, such as a table, for that hides nothing;
+nor whether it is right to look there; and two places that tell the same cover for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from softflow.models.critic import CriticEnsemble
+from softflow.models.encoder import ObservationEncoder
+from softflow.models.policy import ChunkPolicy, Observation
+
+GRID = 7
+"""Places along each side of a picture; each fades into its neighbours."""
+_PIXELS_AT_ONCE = 2**22
+_TOKENS_AT_ONCE = 32_768
+
+Respond = Callable[[Observation], Float[Tensor, "n K"]]
+"""n observations -> what a network makes of each, in shares of the range that this can have."""
+
+
+def chunks_of(
+    policy: ChunkPolicy, prefix: Float[Tensor, "1 P A"], latents: Float[Tensor, "1 N ..."]
+) -> Respond:
+    """The policy's chunks for these latents, in shares of the range of the data's actions."""
+
+    def respond(observation: Observation) -> Tensor:
+        num = _rows(observation)
+        condition = policy.condition(observation, prefix.expand(num, -1, -1))
+        chunks = policy.to_chunks(latents.expand(num, *latents.shape[1:]), condition)
+        return chunks.flatten(1) / (2 * policy.action_limit)
+
+    return respond
+
+
+def value_of(
+    critic: CriticEnsemble, prefix: Float[Tensor, "1 P A"], actions: Float[Tensor, "1 H A"]
+) -> Respond:
+    """The critic's value of a normalised chunk, in shares of the range of its values."""
+    support = critic.output.support
+
+    def respond(observation: Observation) -> Tensor:
+        num = _rows(observation)
+        tokens = critic.encoder(observation, prefix.expand(num, -1, -1))
+        value = critic.value(tokens, actions.expand(num, -1, -1)[:, None])
+        return value / (support.high - support.low)
+
+    return respond
+
+
+@torch.no_grad()
+def saliency(
+    respond: Respond,
+    encoder: ObservationEncoder,
+    observation: Observation,
+    averages: Mapping[str, Float[Tensor, "H W 3"]],
+) -> dict[str, Float[Tensor, "GRID GRID"]]:
+    """How much every place of every camera matters to a network in one observation.
+
+    Deterministic. What is hidden is hidden in all frames of the history.
+
+    Args:
+        respond: the network's answer.
+        encoder: the network's own; what it computes of other cameras is shared where it is frozen.
+        observation: key -> [1, history, ...], raw.
+        averages: camera -> its average frame in the data, 0 to 255.
+
+    Returns:
+        Camera -> [GRID, GRID], mean absolute change of the answer, in shares of its range.
+    """
+    seen = encoder.with_frozen_features(observation)
+    answer = respond(seen)
+    maps: dict[str, Tensor] = {}
+    for camera, average in averages.items():
+        frames = observation[camera][0]
+        pixels = frames[..., 0].numel()
+        at_once = max(1, min(_PIXELS_AT_ONCE // pixels, _TOKENS_AT_ONCE // encoder.num_tokens))
+        changes: list[Tensor] = []
+        for masks in place_masks(average).split(at_once):
+            rows = {key: v.expand(len(masks), *v.shape[1:]) for key, v in seen.items()}
+            rows[camera] = hidden(frames, average, masks)
+            changes.append((respond(rows) - answer).abs().mean(dim=1))
+        maps[camera] = torch.cat(changes).view(GRID, GRID)
+    return maps
+
+
+def place_masks(frame: Float[Tensor, "H W 3"]) -> Float[Tensor, "places H W"]:
+    """What belongs to each place, row by row: 1 in its middle, 0 in its neighbours'; all sum to 1.
+
+    Soft borders, because a network would see hard ones.
+    """
+    height, width, _ = frame.shape
+    places = torch.eye(GRID**2, dtype=frame.dtype, device=frame.device).view(-1, 1, GRID, GRID)
+    return F.interpolate(places, (height, width), mode="bilinear", align_corners=False)[:, 0]
+
+
+def hidden(
+    frames: UInt8[Tensor, "history H W 3"],
+    average: Float[Tensor, "H W 3"],
+    masks: Float[Tensor, "n H W"],
+) -> UInt8[Tensor, "n history H W 3"]:
+    """The frames once for every mask, the average in place of what it covers."""
+    cover = masks[:, None, :, :, None]
+    mixed = frames + (average - frames) * cover
+    return mixed.round().to(torch.uint8)
+
+
+def _rows(observation: Observation) -> int:
+    return len(next(iter(observation.values())))

@@ -1,0 +1,169 @@
+"""Pictures of a stage: what cameras saw in evaluation, and where policy and critic looked.
+
+RUN/videos/cameras/LABEL.json       of which episodes and cameras there are films, MP4 beside it
+RUN/diagnostics/LABEL.policy.0.png  the first camera's frames, and where the policy looked
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from softflow.data.episode_store import EpisodeStore
+from softflow.sampling.chunk_batch import ChunkBatch
+from softflow.sampling.chunk_dataset import ChunkDataset
+from softflow.training.cameras.drawing import sheet, shrunk
+from softflow.training.cameras.saliency import Respond, chunks_of, saliency, value_of
+from softflow.training.config import StageName
+from softflow.training.run import Run
+from softflow.utils.files import write_bytes, write_json
+from softflow.utils.png import png_bytes
+from softflow.utils.video import write_video
+
+MAX_CAMERAS = 4
+FRAMES_SHOWN = 3
+SHEET_SIDE = 128
+"""Longest side of a frame on a sheet: a sheet has at most 0.3 MB."""
+FILM_SIDE, FILM_FRAMES = 224, 150
+AVERAGED_WINDOWS = 64
+LATENTS = 4
+"""Chunks a place is tried on."""
+LEAST_CHANGE = 1e-3
+"""Where nothing changes by more, nothing is drawn: a tenth of a percent of the range."""
+_NETWORKS: dict[StageName, tuple[str, ...]] = {
+    "imitation": ("policy",),
+    "critic_warmup": ("critic",),  # the policy stands still
+    "offline_rl": ("policy", "critic"),
+    "online_rl": ("policy", "critic"),
+}
+
+
+def cameras_of(run: Run) -> list[str]:
+    """The cameras that pictures are made of: the first few that the encoder reads."""
+    return list(run.data.image_keys[:MAX_CAMERAS])
+
+
+# ---- where it looks ------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def draw_saliency(run: Run, label: StageName) -> list[dict[str, Any]]:
+    """Write a sheet for every network of the stage and every camera, and tell what is on it.
+
+    The frames are the same at every stage: of a held-out demonstration, if there is one. All sheets
+    of a network share one scale, so that cameras compare.
+
+    Returns:
+        What diagnostics/LABEL.json says of each: network, camera, file, and largest_change, the
+        share of the range by which hiding the brightest place moves the answer.
+    """
+    cameras = cameras_of(run)
+    if not cameras:
+        return []
+    run.learner.policy.eval()
+    run.learner.critic.eval()
+    told: list[dict[str, Any]] = []
+    windows, averages = _shown(run), _averages(run, cameras)
+    for network in _NETWORKS[label]:
+        maps = _maps(run, network, windows, averages)
+        brightest = max(LEAST_CHANGE, *(float(found.max()) for found in maps.values()))
+        for number, camera in enumerate(cameras):
+            frames = shrunk(windows.observation[camera][:, -1], SHEET_SIDE)
+            name = f"{label}.{network}.{number}.png"
+            picture = sheet(frames, maps[camera], brightest)
+            write_bytes(run.folder / "diagnostics" / name, png_bytes(picture))
+            largest = float(maps[camera].max())
+            told.append(
+                {"network": network, "camera": camera, "file": name, "largest_change": largest}
+            )
+    return told
+
+
+def _maps(
+    run: Run, network: str, windows: ChunkBatch, averages: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Camera -> [K, GRID, GRID] of K windows."""
+    policy, critic = run.learner.policy, run.learner.critic
+    encoder = policy.encoder if network == "policy" else critic.encoder
+    latents = policy.draw_latents(1, LATENTS, run.config.sampling_std)
+    actions = policy.normalize_actions(windows.actions, windows.observation)
+    prefix = policy.normalize_actions(windows.prefix_actions, windows.observation)
+    found: dict[str, list[Tensor]] = {camera: [] for camera in averages}
+    for row in range(windows.batch_size):
+        one = slice(row, row + 1)
+        respond: Respond = value_of(critic, prefix[one], actions[one])
+        if network == "policy":
+            respond = chunks_of(policy, prefix[one], latents)
+        observation = {key: value[one] for key, value in windows.observation.items()}
+        for camera, places in saliency(respond, encoder, observation, averages).items():
+            found[camera].append(places)
+    return {camera: torch.stack(places) for camera, places in found.items()}
+
+
+def _demonstrations(run: Run) -> ChunkDataset:
+    """What frames are taken from."""
+    if run.data.held_out.num_windows:
+        return run.data.held_out
+    any_success = any(summary.success for summary in run.data.store.summaries())
+    return run.data.demonstrations if any_success else run.data.offline
+
+
+def _shown(run: Run) -> ChunkBatch:
+    """Early, in the middle and late in an episode."""
+    dataset = _demonstrations(run)
+    places = (2 * np.arange(FRAMES_SHOWN) + 1) * dataset.episode_windows[0] // (2 * FRAMES_SHOWN)
+    return dataset.gather(places).to(run.config.device)
+
+
+def _averages(run: Run, cameras: list[str]) -> dict[str, Tensor]:
+    """Camera -> its average frame [H, W, 3], 0 to 255, of evenly chosen windows."""
+    dataset = run.data.offline
+    count = min(AVERAGED_WINDOWS, dataset.num_windows)
+    chosen = np.linspace(0, dataset.num_windows - 1, count).astype(np.int64)
+    seen = dataset.gather(chosen).observation
+    return {
+        camera: seen[camera][:, -1].float().mean(dim=0).to(run.config.device) for camera in cameras
+    }
+
+
+# ---- what cameras saw ----------------------------------------------------------------------------
+
+
+def film_cameras(run: Run, label: StageName) -> None:
+    """Films of the first successful and the first failed evaluation episode, one a camera.
+
+    They play in real time; of a long episode every so many frames are left out.
+    """
+    cameras, played = cameras_of(run), run.folder / "evaluations" / label
+    list_path = run.folder / "videos" / "cameras" / f"{label}.json"
+    if not cameras or list_path.exists() or not played.exists():
+        return
+    store = EpisodeStore.open(played)
+    outcomes = [summary.success for summary in store.summaries()]
+    told: list[dict[str, Any]] = []
+    for success in (True, False):
+        if success in outcomes:
+            index = outcomes.index(success)
+            told += _film_episode(store, index, cameras, list_path.with_suffix(""))
+    write_json(list_path, {"films": told})
+
+
+def _film_episode(
+    store: EpisodeStore, index: int, cameras: list[str], path: Path
+) -> list[dict[str, Any]]:
+    episode = store.episode(index)
+    every = -(-len(episode.observations[cameras[0]]) // FILM_FRAMES)
+    outcome = "success" if episode.success else "failure"
+    told: list[dict[str, Any]] = []
+    for number, camera in enumerate(cameras):
+        frames = torch.from_numpy(episode.observations[camera][::every].copy())
+        file = path.with_name(f"{path.name}.{outcome}.{number}.mp4")
+        write_video(file, shrunk(frames, FILM_SIDE).numpy(), store.spec.control_hz / every)
+        facts = {"success": episode.success, "length": episode.length}
+        seed = episode.metadata.get("seed")
+        told.append({"camera": camera, "file": file.name, "seed": seed} | facts)
+    return told
