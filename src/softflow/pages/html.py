@@ -18,6 +18,8 @@ from softflow.pages.svg import png_bytes
 from softflow.utils.console import plain
 from softflow.utils.files import write_bytes
 
+_ITEMS_SHOWN = 8
+
 
 def write_html(path: Path, title: str, body: str) -> None:
     """Write a self-contained page; `body` is HTML, and no control character gets into it.
@@ -72,7 +74,7 @@ def tree_html(title: str, tree: dict[str, Any]) -> str:
         if isinstance(value, dict):
             groups[key] = list(_leaves(value))
         else:
-            groups[""].append((key, _text(value)))
+            groups[""].append((key, _text(key, value)))
     count = sum(map(len, groups.values()))
     if not count:
         return ""
@@ -93,12 +95,15 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", _text(value)
+            yield f"{prefix}{key}", _text(f"{prefix}{key}", value)
 
 
-def _text(value: Any) -> str:
+def _text(name: str, value: Any) -> str:
+    """A value for people: 84 × 84 × 3 of a shape, the first few of a long list."""
     if isinstance(value, list):
-        return ", ".join(map(_text, value))
+        between = " × " if "shape" in name or name.endswith(("size", "resize")) else ", "
+        more = f", … ({len(value):,} values)" if len(value) > _ITEMS_SHOWN else ""
+        return between.join(_text("", item) for item in value[:_ITEMS_SHOWN]) + more
     return "–" if value is None else str(value)
 
 

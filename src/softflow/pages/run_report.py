@@ -15,6 +15,7 @@ from html import escape
 from pathlib import Path
 
 from softflow.data.task_profile import Measure
+from softflow.pages.camera_section import films_html, looks_html
 from softflow.pages.html import (
     details_html,
     duration,
@@ -61,7 +62,8 @@ def write_report(run_dir: str | Path) -> Path:
     sections = (
         _header(record),
         _results(record),
-        _videos(record),
+        _videos(record) + films_html(record),
+        looks_html(record),
         _curves(record),
         _robot_curves(record),
         _diagnostics(record),

@@ -1,0 +1,68 @@
+"""The part of the report that shows cameras: what they saw, and where networks looked."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+
+from softflow.pages.camera_record import CameraFilm, Look
+from softflow.pages.html import details_html
+from softflow.pages.run_record import STAGES, RunRecord
+
+_LOOKS_NOTE = (
+    "Above: what the camera saw in a demonstration, the same at every stage. Below: the brighter a "
+    "place, the more the answer changes when the average picture of the data hides it; of the "
+    "policy its chunks, of the critic the value of the demonstrated chunk. What never changes in "
+    "the data stays dark, and nothing here says that it is right to look there. All cameras of a "
+    "network share one scale."
+)
+_MOVED = {
+    "policy": "hiding the brightest place moves the actions by {} of their range",
+    "critic": "hiding the brightest place moves the value by {} of its range",
+}
+
+
+def looks_html(record: RunRecord) -> str:
+    """Where networks looked, stage by stage; nothing for a run without cameras."""
+    if not record.looks:
+        return ""
+    sheets = "".join(map(_look, record.looks))
+    return (
+        f'<h2>Where it looks</h2><p class="note lead">{escape(_LOOKS_NOTE)}</p>'
+        f'<div class="cameras">{sheets}</div>'
+    )
+
+
+def _look(look: Look) -> str:
+    stage = STAGES[look.stage]
+    moved = _MOVED[look.network].format(f"{100 * look.largest_change:.2g} %")
+    payload = base64.b64encode(look.path.read_bytes()).decode()
+    alt = f"{look.camera} after {stage}: frames, and where the {look.network} looks; {moved}"
+    return (
+        f'<figure class="{look.stage}"><img src="data:image/png;base64,{payload}" '
+        f'alt="{escape(alt)}"><figcaption><b>{escape(stage)}</b> · {look.network} · '
+        f"{escape(look.camera)}<br>{escape(moved)}</figcaption></figure>"
+    )
+
+
+def films_html(record: RunRecord) -> str:
+    """What cameras saw, stage by stage, opened by a click; nothing for a run without cameras."""
+    if not record.films:
+        return ""
+    shown = "".join(map(_film, record.films))
+    note = "The first successful and the first failed evaluation episode of each stage."
+    films = f'<p class="note">{note}</p><div class="grid four">{shown}</div>'
+    return details_html("What the cameras saw", f"{len(record.films)} films", films)
+
+
+def _film(film: CameraFilm) -> str:
+    stage, payload = STAGES[film.stage], base64.b64encode(film.path.read_bytes()).decode()
+    outcome = "✓ success" if film.success else "✗ failure"
+    seed = "" if film.seed is None else f" · seed {film.seed}"
+    label = f"What {film.camera} saw after {stage}: {outcome[2:]}"
+    return (
+        f'<figure class="{film.stage}"><video src="data:video/mp4;base64,{payload}" controls muted '
+        f'loop playsinline preload="metadata" aria-label="{escape(label)}"></video>'
+        f"<figcaption><b>{escape(stage)}</b> · {escape(film.camera)}<br>"
+        f'<span class="outcome">{outcome}, {film.length:,} steps</span>{seed}</figcaption></figure>'
+    )
