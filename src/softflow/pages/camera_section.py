@@ -6,7 +6,7 @@ import base64
 from html import escape
 
 from softflow.pages.camera_record import CameraFilm, Look
-from softflow.pages.html import details_html
+from softflow.pages.html import details_html, number, png_html
 from softflow.pages.run_record import STAGES, RunRecord
 
 _LOOKS_NOTE = (
@@ -35,13 +35,12 @@ def looks_html(record: RunRecord) -> str:
 
 def _look(look: Look) -> str:
     stage = STAGES[look.stage]
-    moved = _MOVED[look.network].format(f"{100 * look.largest_change:.2g} %")
-    payload = base64.b64encode(look.path.read_bytes()).decode()
+    moved = _MOVED[look.network].format(f"{number(float(f'{100 * look.largest_change:.2g}'))} %")
     alt = f"{look.camera} after {stage}: frames, and where the {look.network} looks; {moved}"
     return (
-        f'<figure class="{look.stage}"><img src="data:image/png;base64,{payload}" '
-        f'alt="{escape(alt)}"><figcaption><b>{escape(stage)}</b> · {look.network} · '
-        f"{escape(look.camera)}<br>{escape(moved)}</figcaption></figure>"
+        f'<figure class="{look.stage}">{png_html(look.path.read_bytes(), alt)}'
+        f"<figcaption><b>{escape(stage)}</b> · {look.network} · {escape(look.camera)}<br>"
+        f"{escape(moved)}</figcaption></figure>"
     )
 
 
@@ -49,20 +48,23 @@ def films_html(record: RunRecord) -> str:
     """What cameras saw, stage by stage, opened by a click; nothing for a run without cameras."""
     if not record.films:
         return ""
-    shown = "".join(map(_film, record.films))
-    note = "The first successful and the first failed evaluation episode of each stage."
+    judged = record.judges_success()
+    shown = "".join(_film(film, judged) for film in record.films)
+    which = "first successful and the first failed" if judged else "first"
+    note = f"The {which} evaluation episode of each stage."
     films = f'<p class="note">{note}</p><div class="grid four">{shown}</div>'
     return details_html("What the cameras saw", f"{len(record.films)} films", films)
 
 
-def _film(film: CameraFilm) -> str:
+def _film(film: CameraFilm, judged: bool) -> str:
     stage, payload = STAGES[film.stage], base64.b64encode(film.path.read_bytes()).decode()
-    outcome = "✓ success" if film.success else "✗ failure"
+    word, mark = ("success", "✓") if film.success else ("failure", "✗")
+    outcome = f"{mark} {word}, " if judged else ""
     seed = "" if film.seed is None else f" · seed {film.seed}"
-    label = f"What {film.camera} saw after {stage}: {outcome[2:]}"
+    label = f"What {film.camera} saw after {stage}" + (f": {word}" if judged else "")
     return (
         f'<figure class="{film.stage}"><video src="data:video/mp4;base64,{payload}" controls muted '
         f'loop playsinline preload="metadata" aria-label="{escape(label)}"></video>'
         f"<figcaption><b>{escape(stage)}</b> · {escape(film.camera)}<br>"
-        f'<span class="outcome">{outcome}, {film.length:,} steps</span>{seed}</figcaption></figure>'
+        f'<span class="outcome">{outcome}{film.length:,} steps</span>{seed}</figcaption></figure>'
     )

@@ -35,7 +35,6 @@ from softflow.pages.html import (
 )
 from softflow.pages.run_charts import Figure, percent
 from softflow.utils.intervals import wilson_interval
-from softflow.utils.png import png_bytes
 from softflow.utils.progress import ProgressReporter
 
 _HISTOGRAMS_SHOWN = 16

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from softflow.pages.run_charts import Figure
-from softflow.pages.svg import png_bytes
 from softflow.utils.console import plain
 from softflow.utils.files import write_bytes
+from softflow.utils.png import png_bytes
 
 _ITEMS_SHOWN = 8
 
@@ -34,7 +34,12 @@ def write_html(path: Path, title: str, body: str) -> None:
 
 def picture_html(frame: np.ndarray, alt: str, title: str = "") -> str:
     """A frame uint8 [H, W, 3] within the page."""
-    data = base64.b64encode(png_bytes(frame)).decode()
+    return png_html(png_bytes(frame), alt, title)
+
+
+def png_html(payload: bytes, alt: str, title: str = "") -> str:
+    """A PNG file within the page."""
+    data = base64.b64encode(payload).decode()
     shown = f' title="{escape(title)}"' if title else ""
     return f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}"{shown}>'
 

@@ -141,6 +141,11 @@ class RunRecord:
         found = {m.measure.name: m.measure for e in reversed(self.evaluations) for m in e.measures}
         return list(found.values())
 
+    def judges_success(self) -> bool:
+        """Whether success is among what this task measures; of a count it says nothing."""
+        rates = any(measure.kind == "success_rate" for measure in self.measures())
+        return rates or not self.evaluations
+
     def planned_stages(self) -> list[str]:
         """The stages this run was asked for (`stages` in its configuration; else all four)."""
         planned = find_key(self.config, "stages")

@@ -1,1 +1,1 @@
-"""What cameras saw and where networks look, as pictures for people."""
+"""What cameras saw: whether it is anything, and where in it networks look."""

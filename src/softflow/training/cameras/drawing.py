@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from softflow.models.images.backbone import resized
+
 _HEAT = (255.0, 96.0, 0.0)
 _STRONGEST = 0.8
 """How much of a pixel the brightest heat covers."""
@@ -21,8 +23,15 @@ def shrunk(frames: UInt8[Tensor, "K H W 3"], side: int) -> UInt8[Tensor, "K h w 
     if scale >= 1:
         return frames
     size = (max(2, round(height * scale)), max(2, round(width * scale)))
-    images = F.interpolate(frames.movedim(-1, 1).float(), size, mode="area")
-    return images.round().to(torch.uint8).movedim(1, -1)
+    return resized_frames(frames, size)
+
+
+def resized_frames(
+    frames: UInt8[Tensor, "K H W 3"], size: tuple[int, int] | None
+) -> UInt8[Tensor, "K h w 3"]:
+    """Frames at a size (height, width), as image backbones see them; None changes nothing."""
+    images = resized(frames.movedim(-1, 1).float(), size)
+    return images.round().clamp(0, 255).to(torch.uint8).movedim(1, -1)
 
 
 def sheet(

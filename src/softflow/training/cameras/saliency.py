@@ -18,11 +18,11 @@ from torch import Tensor
 from softflow.models.critic import CriticEnsemble
 from softflow.models.encoder import ObservationEncoder
 from softflow.models.policy import ChunkPolicy, Observation
+from softflow.training.updates.next_chunks import windows_at_once
 
 GRID = 7
 """Places along each side of a picture; each fades into its neighbours."""
 _PIXELS_AT_ONCE = 2**22
-_TOKENS_AT_ONCE = 32_768
 
 Respond = Callable[[Observation], Float[Tensor, "n K"]]
 """n observations -> what a network makes of each, in shares of the range that this can have."""
@@ -83,7 +83,7 @@ def saliency(
     for camera, average in averages.items():
         frames = observation[camera][0]
         pixels = frames[..., 0].numel()
-        at_once = max(1, min(_PIXELS_AT_ONCE // pixels, _TOKENS_AT_ONCE // encoder.num_tokens))
+        at_once = windows_at_once(encoder, _PIXELS_AT_ONCE // pixels)
         changes: list[Tensor] = []
         for masks in place_masks(average).split(at_once):
             rows = {key: v.expand(len(masks), *v.shape[1:]) for key, v in seen.items()}

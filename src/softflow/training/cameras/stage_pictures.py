@@ -104,19 +104,12 @@ def _maps(
     return {camera: torch.stack(places) for camera, places in found.items()}
 
 
-def _demonstrations(run: Run) -> ChunkDataset:
-    """What frames are taken from."""
-    if run.data.held_out.num_windows:
-        return run.data.held_out
-    any_success = any(summary.success for summary in run.data.store.summaries())
-    return run.data.demonstrations if any_success else run.data.offline
-
-
 def _shown(run: Run) -> ChunkBatch:
-    """Early, in the middle and late in an episode."""
-    dataset = _demonstrations(run)
+    """Early, in the middle and late in an episode, as frames."""
+    data = run.data
+    dataset = data.held_out if data.held_out.num_windows else data.examples
     places = (2 * np.arange(FRAMES_SHOWN) + 1) * dataset.episode_windows[0] // (2 * FRAMES_SHOWN)
-    return dataset.gather(places).to(run.config.device)
+    return _frames(dataset, places).to(run.config.device)
 
 
 def _averages(run: Run, cameras: list[str]) -> dict[str, Tensor]:
@@ -124,10 +117,14 @@ def _averages(run: Run, cameras: list[str]) -> dict[str, Tensor]:
     dataset = run.data.offline
     count = min(AVERAGED_WINDOWS, dataset.num_windows)
     chosen = np.linspace(0, dataset.num_windows - 1, count).astype(np.int64)
-    seen = dataset.gather(chosen).observation
-    return {
-        camera: seen[camera][:, -1].float().mean(dim=0).to(run.config.device) for camera in cameras
-    }
+    seen = _frames(dataset, chosen).observation
+    newest = {camera: seen[camera][:, -1].to(run.config.device) for camera in cameras}
+    return {camera: frames.mean(dim=0, dtype=torch.float32) for camera, frames in newest.items()}
+
+
+def _frames(dataset: ChunkDataset, windows: np.ndarray) -> ChunkBatch:
+    """What is hidden is hidden in frames, also where training reads features of them."""
+    return dataset.showing_frames().gather(windows, with_next=False)
 
 
 # ---- what cameras saw ----------------------------------------------------------------------------
