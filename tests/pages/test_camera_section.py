@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from report_run import Page, make_run, moving_block
 
+from softflow.data.measures import Measured
+from softflow.data.task_profile import Measure
 from softflow.pages.camera_record import LARGEST_PICTURE_BYTES
 from softflow.pages.html import tree_html
 from softflow.pages.run_report import write_report
@@ -68,6 +70,26 @@ def test_pictures_stand_beside_their_stage_with_words(run: Path) -> None:
     assert [video["aria-label"] for video in page.all("video")] == [
         "What front saw after Offline RL: failure"
     ]
+
+
+def test_a_task_that_counts_has_no_failures(run: Path) -> None:
+    counted = Measured(Measure("count", "turned", "turns", "turns"), 3.0, 2.0, 4.0, 100).to_json()
+    for file in (run / "evaluations").glob("*.json"):
+        write_json(file, read_object(file) | {"measures": [counted]})
+    page = page_of(run)
+    assert "The first evaluation episode of each stage." in page.text
+    assert "Offline RL · front1,234 steps · seed 8" in page.text
+    assert [video["aria-label"] for video in page.all("video")] == [
+        "What front saw after Offline RL"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"), [(0.0, "0 %"), (0.00042, "0.042 %"), (0.997, "100 %")]
+)
+def test_shares_are_said_in_two_digits(run: Path, change: float, shown: str) -> None:
+    tell(run, [look(largest_change=change)])
+    assert f"moves the actions by {shown} of their range" in page_of(run).text
 
 
 def test_a_run_without_cameras_says_nothing_of_them(whole: Path) -> None:

@@ -20,11 +20,13 @@ from report_run import Page
 
 from softflow.data.data_spec import IMAGE_PREFIX, STATE_KEY
 from softflow.data.episode_store import EpisodeStore
+from softflow.models.images.efficientnet_lite0 import EfficientNetLite0Config
 from softflow.pages.run_report import write_report
 from softflow.training.cameras import stage_pictures
 from softflow.training.cameras.drawing import sheet, shrunk
 from softflow.training.cameras.saliency import GRID, hidden, place_masks
 from softflow.training.cameras.stage_pictures import draw_saliency, film_cameras
+from softflow.training.config import DataConfig, StageName
 from softflow.training.diagnostics import diagnose
 from softflow.training.run import Run
 
@@ -54,13 +56,22 @@ def looking_run(make_run: RunMaker, noisy: Path) -> Run:
     config = tiny_config(eval_episodes=0)
     model = replace(config.model, encoder=PlaceConfig(16))
     run = make_run(replace(config, model=model), dataset=noisy)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for network in (run.learner.policy, run.learner.critic):
-            for parameter in network.parameters():
-                parameter.normal_(0, 0.3)
-            network.encoder.observation.get_parameter("colour.weight").normal_(0, 3)
+    make_all_matter(run, "colour", 3)
     return run
+
+
+@torch.no_grad()
+def make_all_matter(run: Run, eye: str, std: float) -> None:
+    """Random weights, but for frozen ones: behind the zeros of fresh heads nothing is seen.
+
+    `eye`: the encoder's layer behind pixels or features, whose weights get this `std`.
+    """
+    torch.manual_seed(0)
+    for network in (run.learner.policy, run.learner.critic):
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(0, 0.3)
+        network.encoder.observation.get_parameter(f"{eye}.weight").normal_(0, std)
 
 
 def test_the_map_is_brightest_where_the_network_looks_and_dark_elsewhere(
@@ -112,6 +123,29 @@ def test_the_sheets_show_it(looking_run: Run) -> None:
     torch.manual_seed(7)
     diagnose(looking_run, "imitation")
     assert {path.name: path.read_bytes() for path in folder.glob("*.png")} == before
+
+
+@pytest.mark.parametrize(
+    ("label", "networks"), [("imitation", ["policy"]), ("offline_rl", ["policy", "critic"])]
+)
+def test_frozen_encoders_are_tried_on_frames_where_updates_read_features(
+    make_run: RunMaker, tmp_path: Path, label: StageName, networks: list[str]
+) -> None:
+    """The same maps and sheets with the cache as without it."""
+    data = write_filmed(tmp_path / "filmed", [True, True, False])
+    config, found = filmed_config(EfficientNetLite0Config(), eval_episodes=0), []
+    for views, dtype in ((0, torch.uint8), (1, torch.float32)):
+        changed = replace(config, data=DataConfig(cached_views=views))
+        run = make_run(changed, folder=f"run_{views}", dataset=data)
+        assert run.data.everything.gather(np.arange(1)).observation[CAMERA].dtype == dtype
+        make_all_matter(run, "projections.0", 1)
+        (run.folder / "diagnostics").mkdir()
+        told = draw_saliency(run, label)
+        assert told[0]["largest_change"] > 1e-3, "it looks"
+        assert [entry["network"] for entry in told] == networks
+        found.append((told, [(run.folder / "diagnostics" / t["file"]).read_bytes() for t in told]))
+        assert run.data.everything.gather(np.arange(1)).observation[CAMERA].dtype == dtype
+    assert found[0] == found[1]
 
 
 def test_places_share_a_frame_and_hide_the_average() -> None:
