@@ -14,7 +14,7 @@ _LOOKS_NOTE = (
     "place, the more the answer changes when the average picture of the data hides it; of the "
     "policy its chunks, of the critic the value of the demonstrated chunk. What never changes in "
     "the data stays dark, and nothing here says that it is right to look there. All cameras of a "
-    "network share one scale."
+    "network share one scale, and what moves its answer by far less than 0.1 % of its range is dark."
 )
 _MOVED = {
     "policy": "hiding the brightest place moves the actions by {} of their range",
@@ -29,7 +29,7 @@ def looks_html(record: RunRecord) -> str:
     sheets = "".join(map(_look, record.looks))
     return (
         f'<h2>Where it looks</h2><p class="note lead">{escape(_LOOKS_NOTE)}</p>'
-        f'<div class="cameras">{sheets}</div>'
+        f'<div class="cameras looks">{sheets}</div>'
     )
 
 
