@@ -15,6 +15,8 @@ from softflow.errors import DataError
 CONTROL_HZ = 20.0
 STATE_PARTS = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos", "object")
 """What RoboMimic's policies see of a state, in this order."""
+OWN_PARTS = STATE_PARTS[:3]
+"""What of it the robot knows of itself: the state of policies that look through cameras."""
 CUBE_HALF_M = (0.020, 0.022)
 """Half the cube's edges are drawn from this range, one by one, as robosuite does."""
 
