@@ -10,11 +10,12 @@ from softflow.pages.html import details_html, number, png_html
 from softflow.pages.run_record import STAGES, RunRecord
 
 _LOOKS_NOTE = (
-    "Above: what the camera saw in a demonstration, the same moments at every stage. Below: the "
-    "brighter a place, the more it changes the policy's chunks, or the critic's value of the "
-    "demonstrated chunk, to hide that place behind the average picture of the data. All cameras of "
-    "a network share one scale. Dark is what never changes in the data, and what moves the answer "
-    "by far less than 0.1 % of its range. Nothing here says that it is right to look there."
+    "Above: what the camera saw early, halfway and late in a demonstration, the same at every "
+    "stage. Below: the brighter a place, the more it changes the policy's chunks, or the critic's "
+    "value of the demonstrated chunk, to hide that place behind the average picture of the data. "
+    "All cameras of a network share one scale. Dark is what never changes in the data, and what "
+    "moves the answer by far less than 0.1 % of its range. Nothing here says that it is right to "
+    "look there."
 )
 _MOVED = {
     "policy": "hiding the brightest place moves the actions by {} of their range",

@@ -8,7 +8,7 @@ nor whether it is right to look there; and two places that tell the same cover f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -59,38 +59,45 @@ def value_of(
 
 @torch.no_grad()
 def saliency(
-    respond: Respond,
+    networks: Mapping[str, Respond],
     encoder: ObservationEncoder,
     observation: Observation,
     averages: Mapping[str, Float[Tensor, "H W 3"]],
-) -> dict[str, Float[Tensor, "GRID GRID"]]:
-    """How much every place of every camera matters to a network in one observation.
+) -> dict[str, dict[str, Float[Tensor, "GRID GRID"]]]:
+    """How much every place of every camera matters to some networks in one observation.
 
     Deterministic. What is hidden is hidden in all frames of the history.
 
     Args:
-        respond: the network's answer.
-        encoder: the network's own; what it computes of other cameras is shared where it is frozen.
-        observation: key -> [1, history, ...], raw.
+        networks: name -> a network's answer.
+        encoder: of any of them: what its frozen parts say of frames is computed once for all.
+        observation: key -> [1, history, ...], raw: frames, not features.
         averages: camera -> its average frame in the data, 0 to 255.
 
     Returns:
-        Camera -> [GRID, GRID], mean absolute change of the answer, in shares of its range.
+        Name -> camera -> [GRID, GRID], mean absolute change of the answer, in shares of its range.
     """
     seen = encoder.with_frozen_features(observation)
-    answer = respond(seen)
-    maps: dict[str, Tensor] = {}
+    answers = {name: respond(seen) for name, respond in networks.items()}
+    maps: dict[str, dict[str, Tensor]] = {name: {} for name in networks}
     for camera, average in averages.items():
-        frames = observation[camera][0]
-        pixels = frames[..., 0].numel()
-        at_once = windows_at_once(encoder, _PIXELS_AT_ONCE // pixels)
-        changes: list[Tensor] = []
-        for masks in place_masks(average).split(at_once):
-            rows = {key: v.expand(len(masks), *v.shape[1:]) for key, v in seen.items()}
-            rows[camera] = hidden(frames, average, masks)
-            changes.append((respond(rows) - answer).abs().mean(dim=1))
-        maps[camera] = torch.cat(changes).view(GRID, GRID)
+        changes: dict[str, list[Tensor]] = {name: [] for name in networks}
+        for rows in _with_places_hidden(encoder, seen, camera, observation[camera][0], average):
+            for name, respond in networks.items():
+                changes[name].append((respond(rows) - answers[name]).abs().mean(dim=1))
+        for name, found in changes.items():
+            maps[name][camera] = torch.cat(found).view(GRID, GRID)
     return maps
+
+
+def _with_places_hidden(
+    encoder: ObservationEncoder, seen: Observation, camera: str, frames: Tensor, average: Tensor
+) -> Iterator[Observation]:
+    """`seen` once for every place of a camera that is hidden, some rows at a time."""
+    pixels = frames[..., 0].numel()
+    for masks in place_masks(average).split(windows_at_once(encoder, _PIXELS_AT_ONCE // pixels)):
+        rows = {key: value.expand(len(masks), *value.shape[1:]) for key, value in seen.items()}
+        yield encoder.with_frozen_features(rows | {camera: hidden(frames, average, masks)})
 
 
 def place_masks(frame: Float[Tensor, "H W 3"]) -> Float[Tensor, "places H W"]:

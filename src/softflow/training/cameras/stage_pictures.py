@@ -6,6 +6,8 @@ RUN/diagnostics/LABEL.policy.0.png  the first camera's frames, and where the pol
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +70,7 @@ def draw_saliency(run: Run, label: StageName) -> list[dict[str, Any]]:
     run.learner.critic.eval()
     told: list[dict[str, Any]] = []
     windows, averages = _shown(run), _averages(run, cameras)
-    for network in _NETWORKS[label]:
-        maps = _maps(run, network, windows, averages)
+    for network, maps in _maps(run, _NETWORKS[label], windows, averages).items():
         brightest = max(LEAST_CHANGE, *(float(found.max()) for found in maps.values()))
         for number, camera in enumerate(cameras):
             frames = shrunk(windows.observation[camera][:, -1], SHEET_SIDE)
@@ -84,24 +85,36 @@ def draw_saliency(run: Run, label: StageName) -> list[dict[str, Any]]:
 
 
 def _maps(
-    run: Run, network: str, windows: ChunkBatch, averages: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """Camera -> [K, GRID, GRID] of K windows."""
-    policy, critic = run.learner.policy, run.learner.critic
-    encoder = policy.encoder if network == "policy" else critic.encoder
+    run: Run, networks: Sequence[str], windows: ChunkBatch, averages: Mapping[str, Tensor]
+) -> dict[str, dict[str, Tensor]]:
+    """Network -> camera -> [K, GRID, GRID] of K windows."""
+    policy = run.learner.policy
     latents = policy.draw_latents(1, LATENTS, run.config.sampling_std)
-    actions = policy.normalize_actions(windows.actions, windows.observation)
-    prefix = policy.normalize_actions(windows.prefix_actions, windows.observation)
-    found: dict[str, list[Tensor]] = {camera: [] for camera in averages}
+    found: dict[tuple[str, str], list[Tensor]] = defaultdict(list)
+    run.progress.begin("where it looks", windows.batch_size)
     for row in range(windows.batch_size):
-        one = slice(row, row + 1)
-        respond: Respond = value_of(critic, prefix[one], actions[one])
-        if network == "policy":
-            respond = chunks_of(policy, prefix[one], latents)
-        observation = {key: value[one] for key, value in windows.observation.items()}
-        for camera, places in saliency(respond, encoder, observation, averages).items():
-            found[camera].append(places)
-    return {camera: torch.stack(places) for camera, places in found.items()}
+        observation = {key: value[row : row + 1] for key, value in windows.observation.items()}
+        known = _responses(run, windows, slice(row, row + 1), latents)
+        asked = {network: known[network] for network in networks}
+        for network, maps in saliency(asked, policy.encoder, observation, averages).items():
+            for camera, places in maps.items():
+                found[network, camera].append(places)
+        run.progress.advance(row + 1)
+    return {
+        network: {camera: torch.stack(found[network, camera]) for camera in averages}
+        for network in networks
+    }
+
+
+def _responses(run: Run, windows: ChunkBatch, one: slice, latents: Tensor) -> dict[str, Respond]:
+    """How each network answers to what may be seen in a window."""
+    policy, critic = run.learner.policy, run.learner.critic
+    actions = policy.normalize_actions(windows.actions, windows.observation)[one]
+    prefix = policy.normalize_actions(windows.prefix_actions, windows.observation)[one]
+    return {
+        "policy": chunks_of(policy, prefix, latents),
+        "critic": value_of(critic, prefix, actions),
+    }
 
 
 def _shown(run: Run) -> ChunkBatch:
