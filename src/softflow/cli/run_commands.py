@@ -31,8 +31,8 @@ from softflow.models.policy import POLICIES
 from softflow.pages.run_report import write_report
 from softflow.presets import preset
 from softflow.training.config import STAGES, TrainingConfig
+from softflow.training.devices import acting_device
 from softflow.training.evaluation import EvaluationPlan, evaluate
-from softflow.training.learner import usable_device
 from softflow.training.persistence import read_run_facts
 from softflow.training.provenance import (
     identity_of,
@@ -44,23 +44,35 @@ from softflow.training.rollouts import RolloutPool
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
 from softflow.training.training_data import HELD_OUT_EVERY, successful_episodes
+from softflow.training.updates.ranks import Ranks, launched_processes
 from softflow.utils.console import say
 from softflow.utils.files import real_path
 from softflow.utils.imports import trust
-from softflow.utils.progress import ConsoleProgress
+from softflow.utils.progress import ConsoleProgress, SilentProgress
 
 
 def run(name: str, words: list[str]) -> None:
-    """Parse the words after a command's name and do it."""
+    """Parse the words after a command's name and do it.
+
+    Raises:
+        ConfigError: a launcher has started several processes of a command that is one.
+    """
+    if name != "train" and (count := launched_processes()) > 1:
+        raise ConfigError(
+            f"`softflow {name}` was started as {count} processes; only `softflow train` shares its "
+            "work, start the others by themselves"
+        )
     if name == "demo":
         demo(tyro.cli(Demo, args=words, prog="softflow demo", registry=OPTION_TYPES))
     elif name == "collect":
         collect(tyro.cli(Collect, args=words, prog="softflow collect", registry=OPTION_TYPES))
     elif name == "train":
         options = _parse_train(words)
-        train(options)
-        say(f"policy: {options.run / 'checkpoints' / 'last'}")
-        say(f"report: {options.run / 'report.html'}")
+        with Ranks.joined(options.config.device) as ranks:
+            train(options, ranks)
+        if ranks.is_first:
+            say(f"policy: {options.run / 'checkpoints' / 'last'}")
+            say(f"report: {options.run / 'report.html'}")
     elif name == "evaluate":
         evaluate_checkpoint(
             tyro.cli(Evaluate, args=words, prog="softflow evaluate", registry=OPTION_TYPES)
@@ -184,10 +196,15 @@ def _tally_line(tally: OperatorTally) -> str:
     )
 
 
-def train(options: Train) -> None:
-    """Run the stages, then write the report; also after an error or Ctrl-C, with what there is."""
+def train(options: Train, ranks: Ranks | None = None) -> None:
+    """Run the stages, then write the report; also after an error or Ctrl-C, with what there is.
+
+    Args:
+        options: of the command.
+        ranks: the processes that do it together; the first one acts, writes and talks.
+    """
+    ranks = ranks or Ranks()
     options.config.require_memory()
-    usable_device(options.config.device)
     require_run_folder(options.run, options.dataset)
     dataset = EpisodeStore.open(options.dataset)
     options.config.model.actions.require_fit(dataset.spec)
@@ -198,6 +215,8 @@ def train(options: Train) -> None:
     if acts:
         require_trusted_env(dataset.spec.env_id)
     identity = identity_of(options.dataset, dataset, options.stages, options.config)
+    if not ranks.is_first:
+        return _follow(options, ranks)
     require_continues(options.run, identity, dataset)
     with ConsoleProgress() as progress, RolloutPool(options.config.num_workers) as pool:
         if acts:
@@ -205,9 +224,8 @@ def train(options: Train) -> None:
             theirs = pool.environment_spec(spec.env_id, spec.image_size)
             require_same_spec(spec, theirs, f"the dataset '{options.dataset}'", "the environment")
         # Until here nothing is written; from here on the run is locked.
-        run = Run(
-            options.run, options.config, options.dataset, pool, progress, stages=options.stages
-        )
+        how = {"stages": options.stages, "ranks": ranks}
+        run = Run(options.run, options.config, options.dataset, pool, progress, **how)
         try:
             require_continues(options.run, identity, dataset)
             write_identity(options.run, identity)
@@ -217,6 +235,16 @@ def train(options: Train) -> None:
                 run.close()
             finally:
                 write_report(options.run)
+
+
+def _follow(options: Train, ranks: Ranks) -> None:
+    """What the processes after the first one do of `train`: their part of every update."""
+    how = {"stages": options.stages, "ranks": ranks}
+    run = Run(options.run, options.config, options.dataset, None, SilentProgress(), **how)
+    try:
+        run_stages(run, options.stages)
+    finally:
+        run.close()
 
 
 def _without_environment(options: Train, num_successes: int) -> Train:
@@ -265,6 +293,8 @@ def evaluate_checkpoint(options: Evaluate) -> None:
     candidates = options.candidates or config.candidates_after(stage)
     folder = options.out or checkpoint.parent.parent / "evaluations" / "extra"
     require_outside_stores(folder, "--out")
+    read = config.model.encoder.keys_among(spec.observation_shapes)
+    device = acting_device(options.device, any(key in spec.image_keys for key in read))
     name = f"{checkpoint.name}-{weights_identity(checkpoint)[:8]}"
     with ConsoleProgress() as progress, RolloutPool(options.workers) as pool:
         theirs = pool.environment_spec(spec.env_id, spec.image_size)
@@ -280,6 +310,7 @@ def evaluate_checkpoint(options: Evaluate) -> None:
             update_step=position["update_step"],
             online_episodes=position["online_episodes"],
             robot_steps=position["robot_steps"],
+            device=device,
         )
         folder.mkdir(parents=True, exist_ok=True)
         evaluate(pool, folder, plan, progress)

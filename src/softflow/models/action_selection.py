@@ -149,12 +149,17 @@ class ChunkSelector:
         """Choose chunks.
 
         Args:
-            observation: raw tensors [B, history, ...].
+            observation: raw tensors [B, history, ...], on any device.
             prefix_actions: [B, P, A] committed actions in the robot's units.
+            generator: of the candidates; of any device.
 
         Returns:
-            [B, H, A] actions in the robot's units, inside the range of the data.
+            [B, H, A] actions in the robot's units, inside the range of the data; on the device of
+            the prefix.
         """
+        asked_from, device = prefix_actions.device, self.policy.action_minimum.device
+        observation = {key: value.to(device) for key, value in observation.items()}
+        prefix_actions = prefix_actions.to(device)
         prefix = self.policy.normalize_actions(prefix_actions, observation)
         if self._shares_frozen:
             observation = self.policy.encoder.with_frozen_features(observation)
@@ -167,4 +172,4 @@ class ChunkSelector:
             chosen = select_by_value(
                 self.policy, condition, self.critic, tokens, num, std, generator=generator
             ).actions
-        return self.policy.denormalize_actions(chosen, observation)
+        return self.policy.denormalize_actions(chosen, observation).to(asked_from)

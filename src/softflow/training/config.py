@@ -24,6 +24,7 @@ from softflow.models.policies.coupling import FlowConfig
 from softflow.models.policy import PolicyConfig
 from softflow.sampling.mixing import BySize, FixedRatio, Mixing
 from softflow.sampling.source_weights import SourceWeights
+from softflow.training.devices import memory_of, usable_device
 from softflow.training.updates.augmentation import AugmentationConfig
 
 StageName = Literal["imitation", "critic_warmup", "offline_rl", "online_rl"]
@@ -319,7 +320,12 @@ class TrainingConfig:
         round_eval_episodes: episodes of the evaluation after every online round; 0 skips it.
         seed: of weights, batches, noise and episodes.
         num_workers: simulator processes; the result does not depend on it.
-        device: torch device of the learner.
+        device: torch device of the learner; "auto" is a GPU if there is one, else the CPU.
+        rollout_device: where policies act in simulation; "auto" is the CPU for those that read
+            states alone, and as `device` for those that look through cameras.
+        precision: "float32", or "bf16": matrix products of updates in bfloat16, all that is summed
+            up (likelihoods, returns, losses) in float32. For GPUs; most CPUs are slower with it.
+        compile: compile the couplings and critics that gain by it, which takes minutes at first.
         checkpoint_interval_s: longest training time a kill can cost, beside the time that writing
             a checkpoint takes.
     """
@@ -342,7 +348,10 @@ class TrainingConfig:
     round_eval_episodes: int = 0
     seed: int = 0
     num_workers: int = 2
-    device: str = "cpu"
+    device: str = "auto"
+    rollout_device: str = "auto"
+    precision: Literal["float32", "bf16"] = "float32"
+    compile: bool = False
     checkpoint_interval_s: float = 60.0
 
     def __post_init__(self) -> None:
@@ -365,32 +374,32 @@ class TrainingConfig:
             if value is not None:
                 _require_within(name, value, 1, MAX_CANDIDATES)
         _require_within("num_workers", self.num_workers, 1, MAX_WORKERS)
+        _require(
+            self.precision in ("float32", "bf16"),
+            f'precision is "{self.precision}"; must be float32 or bf16',
+        )
 
     def require_memory(self) -> None:
-        """Raise if networks or batches need more memory than this machine has, whatever the data.
+        """Raise if networks or batches need more memory than the device has, whatever the data.
 
         Raises:
-            ConfigError: says how much is needed, and which numbers to lower.
+            ConfigError: says how much is needed, and which numbers to lower, or: no such device.
         """
-        if self.device != "cpu":
-            return
-        model = self.model
+        model, there = self.model, memory_of(usable_device(self.device))
         networks = (model.policy, model.critic, model.encoder)
-        require_memory_for_networks(*networks, copies=COPIES_IN_TRAINING)
+        require_memory_for_networks(*networks, copies=COPIES_IN_TRAINING, there=there)
         for stage in (self.imitation, self.critic_warmup, self.offline_rl, self.online_rl):
             chunks = stage.batch_size * stage.most_candidates
-            what = (
-                f"{type(stage).__name__}: {stage.batch_size} x {stage.most_candidates} candidates"
-            )
-            self._require_memory_for_chunks(chunks, what)
+            counts = f"{stage.batch_size} x {stage.most_candidates} candidates"
+            self._require_memory_for_chunks(chunks, f"{type(stage).__name__}: {counts}", there)
         most = max(self.execution_candidates, self.rl_execution_candidates or 1)
-        self._require_memory_for_chunks(most, f"execution_candidates {most}")
+        self._require_memory_for_chunks(most, f"execution_candidates {most}", there)
 
-    def _require_memory_for_chunks(self, count: int, what: str) -> None:
+    def _require_memory_for_chunks(self, count: int, what: str, there: int) -> None:
         """An action of a chunk is a token, at least."""
         length, width = self.model.chunk.chunk_length, self.model.encoder.token_dim
         sizes = f"chunks of {length} actions, tokens of {width}"
-        require_memory(count * length * width * BYTES, f"{what} ({sizes})")
+        require_memory(count * length * width * BYTES, f"{what} ({sizes})", there)
 
     def candidates_after(self, stage: StageName) -> int:
         """Candidates of a decision with the policy of a stage."""
