@@ -130,8 +130,8 @@ class Evaluate:
     workers: int = 2
     """Simulator processes."""
     device: str = "auto"
-    """Where the policy decides: auto is the CPU for one that reads states alone, and a GPU, if there
-    is one, for one that looks through cameras."""
+    """Where the policy decides: auto is the CPU for one that reads states alone, and a GPU, if
+    there is one, for one that looks through cameras."""
     out: Path | None = None
     """Folder for the result; by default RUN/evaluations/extra."""
     env: str = ""

@@ -86,7 +86,8 @@ class Ranks:
             if size % self.count:
                 raise ConfigError(
                     f"{stage}.batch_size is {size}, which {self.count} processes cannot share "
-                    f"evenly; choose a multiple of {self.count}, or start another number of processes"
+                    f"evenly; choose a multiple of {self.count}, or start as many processes as "
+                    "divide it"
                 )
 
     def require_same(self, **facts: Any) -> None:
