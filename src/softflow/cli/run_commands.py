@@ -48,7 +48,7 @@ from softflow.training.updates.ranks import Ranks, launched_processes
 from softflow.utils.console import say
 from softflow.utils.files import real_path
 from softflow.utils.imports import trust
-from softflow.utils.progress import ConsoleProgress, SilentProgress
+from softflow.utils.progress import ConsoleProgress, ProgressReporter, SilentProgress
 
 
 def run(name: str, words: list[str]) -> None:
@@ -224,8 +224,7 @@ def train(options: Train, ranks: Ranks | None = None) -> None:
             theirs = pool.environment_spec(spec.env_id, spec.image_size)
             require_same_spec(spec, theirs, f"the dataset '{options.dataset}'", "the environment")
         # Until here nothing is written; from here on the run is locked.
-        how = {"stages": options.stages, "ranks": ranks}
-        run = Run(options.run, options.config, options.dataset, pool, progress, **how)
+        run = _opened(options, pool, progress, ranks)
         try:
             require_continues(options.run, identity, dataset)
             write_identity(options.run, identity)
@@ -239,12 +238,18 @@ def train(options: Train, ranks: Ranks | None = None) -> None:
 
 def _follow(options: Train, ranks: Ranks) -> None:
     """What the processes after the first one do of `train`: their part of every update."""
-    how = {"stages": options.stages, "ranks": ranks}
-    run = Run(options.run, options.config, options.dataset, None, SilentProgress(), **how)
+    run = _opened(options, None, SilentProgress(), ranks)
     try:
         run_stages(run, options.stages)
     finally:
         run.close()
+
+
+def _opened(
+    options: Train, pool: RolloutPool | None, progress: ProgressReporter, ranks: Ranks
+) -> Run:
+    config, stages = options.config, options.stages
+    return Run(options.run, config, options.dataset, pool, progress, stages=stages, ranks=ranks)
 
 
 def _without_environment(options: Train, num_successes: int) -> Train:
