@@ -141,6 +141,9 @@ NOT_OF_THE_PAPER = {
     "seed",
     "num_workers",
     "device",
+    "rollout_device",
+    "precision",
+    "compile",
     "checkpoint_interval_s",
 }
 

@@ -12,6 +12,8 @@ import torch
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.sampling.prefetch import Prefetcher, Sampler
 
+ALL_ROWS = slice(0, None, 1)
+
 
 class OwnRows:
     """A sampler of some rows of another one's batches, all of them if there is one process.
@@ -35,21 +37,21 @@ class OwnRows:
     def batch(self, update_step: int) -> ChunkBatch:
         """This process's rows of the batch of a gradient step."""
         batch = self._sampler.batch(update_step)
-        if self._rows != slice(0, None, 1):
+        if self._rows != ALL_ROWS:
             batch = batch.rows(self._rows)
         return batch.pinned() if self._pinned else batch
 
     @contextmanager
     def ahead(
         self, first: int, stop: int, num_workers: int, device: torch.device
-    ) -> Iterator[OwnRows | Prefetcher[ChunkBatch]]:
+    ) -> Iterator[Sampler[ChunkBatch] | Prefetcher[ChunkBatch]]:
         """Inside, the batches from `first` up to `stop` are prepared by threads, if there are any.
 
         For a GPU they wait in pinned memory. The threads are gone at the end of the block, however
         that is left.
         """
         if num_workers == 0:
-            yield self
+            yield self._sampler if self._rows == ALL_ROWS else self
             return
         own = OwnRows(self._sampler, self._rows, pinned=device.type == "cuda")
         with Prefetcher(
