@@ -31,8 +31,9 @@ from softflow.models.policy import POLICIES
 from softflow.pages.run_report import write_report
 from softflow.presets import preset
 from softflow.training.config import STAGES, TrainingConfig
-from softflow.training.devices import acting_device
 from softflow.training.evaluation import EvaluationPlan, evaluate
+from softflow.training.hardware.devices import acting_device
+from softflow.training.hardware.ranks import Ranks, launched_processes
 from softflow.training.persistence import read_run_facts
 from softflow.training.provenance import (
     identity_of,
@@ -44,7 +45,6 @@ from softflow.training.rollouts import RolloutPool
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
 from softflow.training.training_data import HELD_OUT_EVERY, successful_episodes
-from softflow.training.updates.ranks import Ranks, launched_processes
 from softflow.utils.console import say
 from softflow.utils.files import real_path
 from softflow.utils.imports import trust

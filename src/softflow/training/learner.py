@@ -24,7 +24,8 @@ from softflow.training.config import (
     StageConfig,
     TrainingConfig,
 )
-from softflow.training.devices import compile_networks, mixed_precision, usable_device
+from softflow.training.hardware.devices import compile_networks, mixed_precision, usable_device
+from softflow.training.hardware.ranks import Ranks, gradients
 from softflow.training.losses import (
     Metrics,
     actor_loss,
@@ -41,7 +42,6 @@ from softflow.training.updates.modes import (
     training_mode,
 )
 from softflow.training.updates.next_chunks import NextChunks
-from softflow.training.updates.ranks import Ranks, gradients
 
 
 def build_policy(config: ModelConfig, inputs: ModelInputs) -> ChunkPolicy:

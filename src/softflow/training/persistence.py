@@ -36,7 +36,7 @@ from softflow.models.memory import require_memory_for_networks
 from softflow.models.policy import POLICIES, PolicyConfig
 from softflow.models.value_distribution import ValueSupport
 from softflow.training.config import ModelConfig, StageName, TrainingConfig
-from softflow.training.devices import memory_of, usable_device
+from softflow.training.hardware.devices import memory_of, usable_device
 from softflow.training.learner import Learner, build_critic, build_policy
 from softflow.utils.documents import checked
 

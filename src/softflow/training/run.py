@@ -37,8 +37,10 @@ from softflow.training.config import (
     StageName,
     TrainingConfig,
 )
-from softflow.training.devices import acting_device, machine, moved
 from softflow.training.evaluation import EvaluationPlan, evaluate, reported
+from softflow.training.hardware.devices import acting_device, machine, moved
+from softflow.training.hardware.own_rows import OwnRows, update_seed
+from softflow.training.hardware.ranks import Ranks
 from softflow.training.learner import Learner
 from softflow.training.provenance import (
     OFFLINE,
@@ -52,8 +54,6 @@ from softflow.training.training_data import TrainingData
 from softflow.training.updates.convergence import Convergence
 from softflow.training.updates.frozen_features import FrozenFeatures
 from softflow.training.updates.next_chunks import NextChunks
-from softflow.training.updates.own_rows import OwnRows, update_seed
-from softflow.training.updates.ranks import Ranks
 from softflow.utils.progress import ProgressReporter
 
 LOG_EVERY_UPDATES = 25
@@ -184,11 +184,6 @@ class Run:
         return self._pool
 
     # ---- updates ----------------------------------------------------------------------------
-
-    def explain_gaps(self, stages: Sequence[StageName]) -> None:
-        """Say which of `stages` will not run again, and which start from untrained networks."""
-        for line in self.position.gaps(stages):
-            self.progress.say(line)
 
     @contextmanager
     def batches(

@@ -21,7 +21,7 @@ from softflow.errors import ConfigError
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.policy import normal_like
 from softflow.training import learner as learners
-from softflow.training.devices import acting_device, machine, moved, usable_device
+from softflow.training.hardware.devices import acting_device, machine, moved, usable_device
 from softflow.training.learner import Learner
 from softflow.training.persistence import load_selector
 from softflow.training.updates.finite_watch import FiniteWatch

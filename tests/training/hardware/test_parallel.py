@@ -21,9 +21,9 @@ from training_processes import SCRIPT, words_of_train
 from softflow.cli.main import main
 from softflow.errors import ConfigError
 from softflow.training.config import TrainingConfig
+from softflow.training.hardware.own_rows import OwnRows, update_seed
+from softflow.training.hardware.ranks import Ranks
 from softflow.training.updates.modes import running_statistics, training_mode
-from softflow.training.updates.own_rows import OwnRows, update_seed
-from softflow.training.updates.ranks import Ranks
 
 TOLERANCE = 1e-4
 """Of a weight after all four stages: sums of rows are rounded otherwise, AdamW divides by them."""
