@@ -12,14 +12,8 @@ from softflow.cli.option_types import require_image_size
 from softflow.errors import ConfigError
 from softflow.presets import demo as demo_preset
 from softflow.presets import softflow_plus
-from softflow.training.config import (
-    MAX_CANDIDATES,
-    MAX_EPISODES,
-    MAX_WORKERS,
-    STAGES,
-    StageName,
-    TrainingConfig,
-)
+from softflow.training.config import STAGES, StageName, TrainingConfig
+from softflow.training.config.limits import MAX_CANDIDATES, MAX_EPISODES, MAX_WORKERS
 
 MAX_SEED = 2**63 - 1
 
