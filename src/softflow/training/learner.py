@@ -177,7 +177,8 @@ class Learner:
             condition = policy.condition(batch.observation, prefix)
             cost = policy.imitation_cost(condition, actions, batch.step_valid, noise_std)
         said = batch.step_valid.any(dim=1).to(actions.dtype)
-        loss, metrics = imitation_loss(cost, said, policy.cost_name, self._total(said))
+        total = self._divisor(self.ranks.total(said))
+        loss, metrics = imitation_loss(cost, said, policy.cost_name, total)
         return metrics | self._step(loss, self.policy, self.policy_optimizer)
 
     def critic_update(
@@ -226,12 +227,13 @@ class Learner:
         with self._mixed():
             condition = policy.condition(batch.observation, prefix)
             cost = self._imitation_cost(condition, actions, batch.step_valid, rows)
-        total = self._total(weight)
+        counted = self.ranks.total(weight)
+        total = self._divisor(counted)
         if stage.value_coef == 0:
             loss, metrics = imitation_loss(cost, weight, name, total)
             if len(rows) == 0:  # a batch of failures teaches imitation nothing
                 return metrics
-            idle = self.ranks.total(weight) == 0
+            idle = counted == 0
             return metrics | self._step(bc_coef * loss, policy, self.policy_optimizer, idle=idle)
         policy.eval()
         with frozen(self.critic):
@@ -266,9 +268,9 @@ class Learner:
         rows = rows.to(self.device, non_blocking=True)
         return rows, torch.full((len(rows),), weight, device=self.device)
 
-    def _total(self, weight: Tensor) -> Tensor:
-        """What this process divides the sum of its weighted costs by."""
-        return self.ranks.total(weight).clamp_min(1 / self.ranks.count)
+    def _divisor(self, counted: Tensor) -> Tensor:
+        """What this process divides the sum of its weighted costs by: at least one row in all."""
+        return counted.clamp_min(1 / self.ranks.count)
 
     def _normalized(self, batch: ChunkBatch) -> tuple[Tensor, Tensor]:
         normalize = self.policy.normalize_actions

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import filmed_world
+import numpy as np
 import pytest
 import torch
 from learner_updates import CONFIG, BatchMaker, LearnerMaker, Update, actor, critic, imitation
-from point_world import tiny_config
+from point_world import point_spec, tiny_config
 from torch import nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
@@ -18,16 +20,25 @@ from torch._subclasses.fake_tensor import (
 )
 
 from softflow.errors import ConfigError
-from softflow.models.action_selection import SelectionConfig
+from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.models.policy import normal_like
 from softflow.training import learner as learners
+from softflow.training.config import DataConfig
 from softflow.training.hardware.devices import acting_device, machine, moved, usable_device
 from softflow.training.learner import Learner
-from softflow.training.persistence import load_selector
+from softflow.training.persistence import learner_parts, load_selector, restore_learner
+from softflow.training.training_data import TrainingData
+from softflow.training.updates.augmentation import AugmentationConfig
 from softflow.training.updates.finite_watch import FiniteWatch
 
 UPDATES = [imitation, critic, actor]
 GPU = torch.device("cuda", 0)
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "filmed"
+    return filmed_world.write_filmed(path, [True, True, False, True])
 
 
 def move_to_a_gpu_that_is_not_there(learner: Learner) -> None:
@@ -77,6 +88,56 @@ def test_an_update_on_a_gpu_mixes_no_devices_and_asks_for_nothing(
         assert {value.device for value in metrics.values()} == {GPU}
         with pytest.raises(DataDependentOutputException):
             metrics["policy_grad_norm" if update is not critic else "q_data"].item()
+
+
+def test_frames_are_prepared_on_a_gpu_without_asking_it(filmed: Path) -> None:
+    """Moved, coloured, and through the frozen backbone."""
+    how = AugmentationConfig(shift=4, colour_jitter=0.3)
+    image = replace(filmed_world.DRAWN, finetune="frozen")
+    config = filmed_world.filmed_config(image, data=DataConfig(augmentation=how))
+    data = TrainingData(filmed, config)
+    learner = Learner(config, data.inputs, data.value_support)
+    batch = data.everything.gather(np.arange(4))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        move_to_a_gpu_that_is_not_there(learner)
+        ready = learner.prepared(batch)
+        for seen in (ready.observation, ready.next_observation):
+            assert {value.device for value in seen.values()} == {GPU}
+            assert seen[filmed_world.CAMERA].is_floating_point(), "these are features"
+
+
+def test_a_run_of_a_cpu_goes_on_on_a_gpu(
+    make_learner: LearnerMaker, make_batch: BatchMaker
+) -> None:
+    """Weights, moments and step counts of a checkpoint land where the networks are."""
+    trained, other = make_learner(), make_learner()
+    for update in UPDATES:
+        update(trained, make_batch())
+    parts = learner_parts(trained, point_spec(), {"stage": "offline_rl", "update_step": 1})
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        move_to_a_gpu_that_is_not_there(other)
+        restore_learner(other, parts, "here")
+        for network in (other.policy, other.critic, other.target_critic):
+            assert {value.device for value in network.state_dict().values()} == {GPU}
+        for optimizer in (other.policy_optimizer, other.critic_optimizer):
+            slots = [slot for slots in optimizer.state.values() for slot in slots.values()]
+            assert slots
+            assert {slot.device for slot in slots} == {GPU}
+
+
+@pytest.mark.parametrize("rule", ["likelihood", "value"])
+def test_a_decision_on_a_gpu_mixes_no_devices(
+    make_learner: LearnerMaker, make_batch: BatchMaker, rule: Literal["likelihood", "value"]
+) -> None:
+    """Asked from the CPU, with a generator of the CPU, as workers do."""
+    learner, batch, how = make_learner(), make_batch(), SelectionConfig(4, 0.7, rule)
+    selector = ChunkSelector(learner.policy.eval(), learner.critic.eval(), how)
+    decide = ChunkSelector.__call__.__wrapped__  # without inference_mode, which has no fake tensors
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        move_to_a_gpu_that_is_not_there(learner)
+        generator = torch.Generator().manual_seed(0)
+        chosen = decide(selector, batch.observation, batch.prefix_actions, generator)
+        assert chosen.device.type == "cpu"
 
 
 @pytest.mark.parametrize("update", UPDATES)

@@ -129,6 +129,15 @@ def two_launched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("two_launched")
+def test_one_gpu_for_all_is_refused() -> None:
+    with (
+        pytest.raises(ConfigError, match=r"cuda:1 is one device for all 2 processes"),
+        Ranks.joined("cuda:1"),
+    ):
+        pass
+
+
+@pytest.mark.usefixtures("two_launched")
 def test_other_commands_are_for_one_process(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,11 +59,17 @@ class Ranks:
             device: "cpu" connects through gloo, else each process takes the GPU of its number.
 
         Raises:
-            ConfigError: Accelerate is not installed, or the processes do not find each other.
+            ConfigError: Accelerate is not installed, the processes do not find each other, or the
+                device is one for all of them.
         """
         if launched_processes() == 1:
             yield cls()
             return
+        if ":" in device:
+            raise ConfigError(
+                f'--device {device} is one device for all {launched_processes()} processes; "cuda" '
+                "gives each the GPU of its number"
+            )
         state = _connected(on_cpu=device == "cpu" or not torch.cuda.is_available())
         try:
             yield cls(state)
