@@ -25,6 +25,7 @@ from benchmarks import (
     data_memory,
     data_throughput,
     image_training,
+    paper_images,
     render_speed,
     rollout_latency,
     update_beside_peers,
@@ -46,6 +47,8 @@ Name = Literal[
     "data_append",
     "data_import",
     "images",
+    "paper_images_84",
+    "paper_images_224",
     "rollout",
     "render",
 ]
@@ -65,6 +68,8 @@ class Options:
     """Timed turns of every comparison; the median and the quartiles are reported."""
     paper_batch: int = 48
     """Batch size of every update at `scissors` size (App. C2: 48 in the RL stages)."""
+    frames_batch: int = 4
+    """Batch size of updates from frames at the paper's sizes; 0: the presets' own, for GPUs."""
     json: Path | None = None
     """File for the numbers."""
 
@@ -74,6 +79,10 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
     small, decision, robot = preset("small"), preset("robomimic-state"), preset("scissors")
     robot = replace(robot, model=replace(robot.model, encoder=decision.model.encoder))
     turns, device = options.turns, options.device
+    sim, real = (
+        paper_images.Case(name, preset(name), cameras, pixels, options.frames_batch or None)
+        for name, cameras, pixels in (("robomimic-image", 2, 84), ("scissors", 3, 224))
+    )
     size = action_selection.DecisionSize(decision.model)
     return {
         "action_selection": lambda: action_selection.run(size, turns, device),
@@ -91,6 +100,8 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "data_append": lambda: data_append.run(turns),
         "data_import": lambda: data_import.run(turns),
         "images": lambda: image_training.run(preset("small-image"), turns, device),
+        "paper_images_84": lambda: paper_images.run(sim, turns, device),
+        "paper_images_224": lambda: paper_images.run(real, turns, device),
         "rollout": lambda: rollout_latency.run("small", small, turns),
         "render": lambda: render_speed.run(turns),
     }

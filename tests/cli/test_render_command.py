@@ -114,6 +114,28 @@ def test_importing_what_an_older_robosuite_called_object(
     assert "softflow data render" in said
 
 
+def test_a_file_of_another_controller_is_refused_by_import_and_render(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(shutil.copy(ROBOMIMIC, tmp_path / "absolute.hdf5"))
+    with edited(file) as data:
+        told = json.loads(str(data.attrs["env_args"]))
+        arm = told["env_kwargs"]["controller_configs"]["body_parts"]["right"]
+        arm["input_type"] = "absolute"
+        data.attrs["env_args"] = json.dumps(told)
+    importing = ["data", "import", "robomimic", str(file), "--out", str(tmp_path / "out")]
+    assert main([*importing, "--env-id", "lift"]) == 2
+    assert "another environment than 'lift': controller's is_delta False, not True" in (
+        capsys.readouterr().err
+    )
+    assert render(file, tmp_path / "out", "--env-id", "lift") == 2
+    assert "controller's is_delta False" in capsys.readouterr().err
+    assert render(ROBOMIMIC, tmp_path / "out", "--env-id", "can") == 2
+    assert "task Lift, not PickPlaceCan" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main(importing) == 0, "without an environment actions are what they are"
+
+
 def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert render(ROBOMIMIC, tmp_path / "out") == 2
     assert "name the environment that was recorded" in capsys.readouterr().err

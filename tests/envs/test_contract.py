@@ -57,6 +57,20 @@ class Walk(RobotEnv):
 SOLUTION = (5, np.tile(UP, (11, 1)))
 
 
+class _FeelsItsGripper(Walk):
+    def __init__(self) -> None:
+        super().__init__()
+        gripper = {"observation.gripper": spaces.Box(0.0, 1.0, (2,), np.float32)}
+        self.observation_space = spaces.Dict(self.parts | gripper)
+
+    def observe(self) -> dict[str, np.ndarray]:
+        return super().observe() | {"observation.gripper": np.zeros(2, np.float32)}
+
+
+def test_any_observation_may_have_a_name_of_its_own() -> None:
+    check_env(_FeelsItsGripper(), solution=SOLUTION)
+
+
 def test_good_environment_passes() -> None:
     check_env(Walk(), solution=SOLUTION)
 

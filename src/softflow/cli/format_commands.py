@@ -199,21 +199,24 @@ def _robomimic(options: ImportRobomimic, _: ConsoleProgress) -> Source:
         control_hz=options.control_hz,
         end_at_success=not options.whole,
     )
-    _require_same_object(source, options)
+    if options.env_id in ROBOMIMIC_FAMILIES:
+        _require_fits(source, options)
     return source
 
 
-def _require_same_object(source: RobomimicSource, options: ImportRobomimic) -> None:
-    """Refuse observations that the named environment gives in another order, under one name.
+def _require_fits(source: RobomimicSource, options: ImportRobomimic) -> None:
+    """Refuse actions and observations that the named environment has otherwise, under one name.
 
     Raises:
+        DataError: another task, robot or controller was recorded.
         ConfigError: robosuite has another version there, and `object` other components.
     """
-    version = source.environment_version
+    from softflow.envs.robomimic.recorded_states import require_same_environment
+
+    require_same_environment(source, options.env_id)
+    version = source.environment.version
     of_object = any(name.startswith("object.") for name in source.spec.names.get(STATE_KEY, ()))
-    if options.env_id not in ROBOMIMIC_FAMILIES or not of_object or not version:
-        return
-    if not version.startswith(("1.5", "1.6")):
+    if of_object and version and not version.startswith(("1.5", "1.6")):
         raise ConfigError(
             f"{options.path} was recorded with robosuite {version}, whose observation 'object' has "
             f"another order than that of {options.env_id!r} here; `softflow data render "

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from softflow.data.data_spec import IMAGE_PREFIX, STATE_KEY
+from softflow.data.data_spec import IMAGE_PREFIX, OBSERVATION_PREFIX, STATE_KEY, is_image_key
 from softflow.envs.answers import (
     broken,
     checked_picture,
@@ -59,20 +59,20 @@ def _check_spaces(env: gymnasium.Env[Any, Any]) -> None:
 
 
 def _check_observation_space(key: str, space: spaces.Space[Any]) -> None:
-    if key == STATE_KEY:
-        if not (isinstance(space, spaces.Box) and space.dtype == np.float32):
-            raise broken(f"{key} has space {space!r}; make it a float32 Box [D]")
-        if len(space.shape) != 1:
-            raise broken(f"{key} has shape {space.shape}; make it one-dimensional, [D]")
-    elif key.startswith(IMAGE_PREFIX) and len(key) > len(IMAGE_PREFIX):
+    if is_image_key(key) and key != IMAGE_PREFIX:
         if not (isinstance(space, spaces.Box) and space.dtype == np.uint8):
             raise broken(f"{key} has space {space!r}; make it a uint8 Box [H, W, 3]")
         if len(space.shape) != 3 or space.shape[-1] != 3:
             raise broken(f"{key} has shape {space.shape}; make it [H, W, 3], channels last")
+    elif key.startswith(OBSERVATION_PREFIX) and key not in (OBSERVATION_PREFIX, IMAGE_PREFIX):
+        if not (isinstance(space, spaces.Box) and space.dtype == np.float32):
+            raise broken(f"{key} has space {space!r}; make it a float32 Box [D]")
+        if len(space.shape) != 1:
+            raise broken(f"{key} has shape {space.shape}; make it one-dimensional, [D]")
     else:
         raise broken(
-            f"observation key {key!r} is not one a store knows; call it {STATE_KEY!r} or "
-            f"{IMAGE_PREFIX + '<camera>'!r}"
+            f"observation key {key!r} is not one a store knows; call it {STATE_KEY!r} (or another "
+            f"name behind {OBSERVATION_PREFIX!r}), and cameras {IMAGE_PREFIX + '<camera>'!r}"
         )
 
 

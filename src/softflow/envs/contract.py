@@ -2,8 +2,8 @@
 
 Every environment:
 
-* observations are a Dict with the keys they get on disk: `observation.state` float32 [D] and/or
-  `observation.images.<camera>` uint8 [H, W, 3];
+* observations are a Dict with the keys they get on disk: `observation.state` (or any other
+  `observation.<name>`) float32 [D] and/or `observation.images.<camera>` uint8 [H, W, 3];
 * actions are a float32 Box [A] with finite bounds, in the environment's own units;
 * the time limit is counted inside the environment: step number `max_episode_steps` is
   `truncated`, unless it is a step that terminates;

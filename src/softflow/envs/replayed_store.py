@@ -22,7 +22,8 @@ class ReplayedStore:
     """The episodes of a store, as an environment sees them; a `formats.source.Source`.
 
     An environment gives the same states for the same seed and actions, so nothing else need have
-    been recorded. That the recorded states come again proves it.
+    been recorded. That the recorded states come again proves it; of a state that holds less with
+    cameras, the components that both name are compared.
 
     Args:
         path: the store.
@@ -43,6 +44,7 @@ class ReplayedStore:
                 f"'{path}' is of the environment {self._store.spec.env_id or 'nobody named'!r}, "
                 f"not of {env_id!r}; only there can it be played again"
             )
+        self._compared = _in_common(self._store.spec, self.spec)
         self.largest_errors: dict[str, float] = {}
         """Key -> how much it differed at most, over all that was read so far."""
 
@@ -80,8 +82,8 @@ class ReplayedStore:
         return replace(recorded, observations=arrays)
 
     def _compare(self, recorded: Episode, seen: Observation, step: int, where: str) -> None:
-        for key, values in recorded.observations.items():
-            error = float(np.abs(seen[key] - values[step]).max())
+        for key, (there, here) in self._compared.items():
+            error = float(np.abs(seen[key][here] - recorded.observations[key][step][there]).max())
             self.largest_errors[key] = max(error, self.largest_errors.get(key, 0.0))
             if error > self._tolerance:
                 raise DataError(
@@ -89,3 +91,26 @@ class ReplayedStore:
                     f"(--tolerance allows {self._tolerance:g}); another version of the simulator "
                     "or another kind of processor recorded it"
                 )
+
+
+def _in_common(recorded: DataSpec, seen: DataSpec) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Low-dimensional key -> which components of it, there and here, are the same thing.
+
+    Raises:
+        DataError: none is, so nothing could be proven.
+    """
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for key in sorted({*recorded.state_keys} & {*seen.state_keys}):
+        theirs, ours = (spec.names.get(key, ()) for spec in (recorded, seen))
+        if recorded.observation_shapes[key] == seen.observation_shapes[key]:
+            found[key] = (all_of := np.arange(seen.observation_shapes[key][0]), all_of)
+        elif shared := [name for name in ours if name in theirs]:
+            there, here = ([names.index(name) for name in shared] for names in (theirs, ours))
+            found[key] = np.array(there), np.array(here)
+    if not found:
+        raise DataError(
+            f"nothing of what was recorded ({', '.join(recorded.state_keys) or 'cameras alone'}) "
+            f"is seen by {seen.env_id!r} now ({', '.join(seen.state_keys)}), so it could not be "
+            "proven that the same states come again; render what this version collected"
+        )
+    return found

@@ -20,7 +20,7 @@ from softflow.envs.check_env import check_env
 from softflow.envs.contract import data_spec
 from softflow.envs.registry import make_env
 from softflow.envs.robomimic.demonstrators import EXPERT, demonstrate
-from softflow.envs.robomimic.simulator import FAMILIES, STATE_PARTS
+from softflow.envs.robomimic.simulator import FAMILIES, OWN_PARTS, STATE_PARTS
 from softflow.envs.robomimic.tasks import RobomimicTask
 from softflow.errors import ConfigError, DataError
 from softflow.formats.robomimic.reading import RobomimicSource
@@ -64,10 +64,20 @@ def test_a_robomimic_file_imported_as_documented_has_the_same_state(task: TaskOf
 
 
 def test_a_robomimic_file_imported_with_its_camera_fits_but_for_the_other_camera() -> None:
-    imported = RobomimicSource(ROBOMIMIC, state_keys=STATE_PARTS).spec
+    imported = RobomimicSource(ROBOMIMIC, state_keys=OWN_PARTS).spec
     ours = data_spec(make_env("lift", image_size=(16, 16)), "lift")
     (missing,) = imported.differences(ours)
     assert "observation.images.robot0_eye_in_hand" in missing
+
+
+def test_who_has_cameras_is_not_told_where_the_object_is(task: TaskOf) -> None:
+    blind, seeing = task("lift"), make_env("lift", image_size=(16, 16))
+    told, seen = blind.reset(seed=4)[0][STATE_KEY], seeing.reset(seed=4)[0][STATE_KEY]
+    assert (len(told), len(seen)) == (19, 9)
+    assert np.array_equal(told[:9], seen)
+    names = data_spec(seeing, "lift").names[STATE_KEY]
+    assert names == data_spec(blind, "lift").names[STATE_KEY][:9]
+    assert not any("object" in name for name in names)
 
 
 def test_pictures_are_upright_as_in_robomimics_files() -> None:

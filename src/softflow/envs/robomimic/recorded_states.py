@@ -18,7 +18,7 @@ import numpy as np
 from softflow.data.data_spec import STATE_KEY, DataSpec
 from softflow.data.episode import Episode
 from softflow.envs.contract import data_spec
-from softflow.envs.robomimic.simulator import STATE_PARTS
+from softflow.envs.robomimic.simulator import FAMILIES, OSC_POSE, ROBOT, STATE_PARTS
 from softflow.envs.robomimic.tasks import RobomimicTask
 from softflow.errors import DataError
 from softflow.formats.hdf5 import as_text, attribute, member_array, member_group, opened, values_of
@@ -68,6 +68,7 @@ class RecordedStates:
         self._end_at_success = end_at_success
         self._source, self._recorded = _source(path, filter_key)
         self.spec: DataSpec = data_spec(env, env_id)
+        require_same_environment(self._source, env.family)
         if self._source.spec.control_hz != self.spec.control_hz:
             raise DataError(
                 f"{path} was recorded at {self._source.spec.control_hz:g} Hz, {env_id} runs at "
@@ -188,6 +189,23 @@ class RecordedStates:
                     "states and observations do not belong together"
                 )
         return errors
+
+
+def require_same_environment(source: RobomimicSource, family: str) -> None:
+    """Refuse a file whose actions mean something else than those of a family here.
+
+    Raises:
+        DataError: it says that it was recorded with another task, robot or controller.
+    """
+    task = FAMILIES[family].robosuite_name
+    if not (lines := source.environment.differences(task, ROBOT, OSC_POSE)):
+        return
+    raise DataError(
+        f"{source.path} was recorded with another environment than '{family}': {'; '.join(lines)}. "
+        "Its actions mean something else here: name the environment that was recorded, or convert "
+        "the actions; `softflow data import robomimic` without --env-id takes them as they are, "
+        "for imitation without an environment"
+    )
 
 
 def _source(path: Path, filter_key: str | None) -> tuple[RobomimicSource, bool]:

@@ -13,8 +13,11 @@ from softflow.envs.seeding import seeded_global_numpy
 from softflow.errors import DataError
 
 CONTROL_HZ = 20.0
+ROBOT = "Panda"
 STATE_PARTS = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos", "object")
 """What RoboMimic's policies see of a state, in this order."""
+OWN_PARTS = STATE_PARTS[:3]
+"""What of it the robot knows of itself: the state of policies that look through cameras."""
 CUBE_HALF_M = (0.020, 0.022)
 """Half the cube's edges are drawn from this range, one by one, as robosuite does."""
 
@@ -76,7 +79,7 @@ class RobosuiteSimulator:
         with seeded_global_numpy(0):
             self.robosuite = load_robosuite().make(
                 self.family.robosuite_name,
-                robots="Panda",
+                robots=ROBOT,
                 controller_configs=OSC_POSE,
                 control_freq=CONTROL_HZ,
                 has_renderer=False,

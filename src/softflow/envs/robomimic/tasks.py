@@ -11,7 +11,8 @@ As in RoboMimic: 20 Hz, 400 control steps, operational-space control of the grip
 leaves the fingers alone). The state is RoboMimic's usual choice, `robot0_eef_pos` (3),
 `robot0_eef_quat` (4, x y z w), `robot0_gripper_qpos` (2) and `object` (10 for lift, 14 for the
 others), in robosuite 1.5's order. `image_size` adds `observation.images.agentview` and
-`observation.images.robot0_eye_in_hand`, upright as in RoboMimic's files.
+`observation.images.robot0_eye_in_hand`, upright as in RoboMimic's files, and takes `object` out of
+the state: who has cameras is to look for it, as on a robot and in the paper (V-A).
 
 What differs from RoboMimic's own evaluation, measured against robosuite 1.5.1:
 
@@ -34,6 +35,7 @@ from softflow.envs.mujoco_task import MujocoTask, Pictures, require_family, requ
 from softflow.envs.robomimic.simulator import (
     CONTROL_HZ,
     FAMILIES,
+    OWN_PARTS,
     STATE_PARTS,
     RobosuiteSimulator,
 )
@@ -49,7 +51,8 @@ class RobomimicTask(MujocoTask):
     Args:
         family: lift, can or square.
         task: there is none to choose.
-        image_size: (height, width) of the two cameras' pictures; None without them.
+        image_size: (height, width) of the two cameras' pictures; None without them. With them the
+            state holds what the robot knows of itself, [9].
         render_size: (height, width) of pictures for people.
 
     Raises:
@@ -75,8 +78,9 @@ class RobomimicTask(MujocoTask):
         simulator = RobosuiteSimulator(family)
         self.family = family
         self.neutral_action = np.zeros(ACTION_DIM, np.float32)
+        self._parts = STATE_PARTS if image_size is None else OWN_PARTS
         sizes = {name: len(part) for name, part in simulator.observed().items()}
-        names = tuple(f"{name}.{i}" for name in STATE_PARTS for i in range(sizes[name]))
+        names = tuple(f"{name}.{i}" for name in self._parts for i in range(sizes[name]))
         self.component_names = {STATE_KEY: names}
         self._build(simulator, ACTION_DIM, len(names), pictures)
 
@@ -103,4 +107,5 @@ class RobomimicTask(MujocoTask):
 
     def observe(self) -> Observation:
         """What is seen of the simulator's present state."""
-        return self._observation(np.concatenate(list(self.simulator.observed().values())))
+        seen = self.simulator.observed()
+        return self._observation(np.concatenate([seen[name] for name in self._parts]))

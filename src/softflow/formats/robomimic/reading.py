@@ -48,6 +48,7 @@ from softflow.formats.robomimic.record import (
     FileRecord,
     foreign_attributes,
 )
+from softflow.formats.robomimic.recorded_environment import RecordedEnvironment
 from softflow.formats.source import require_equal_lengths
 
 ROBOSUITE_HZ = 20.0
@@ -110,9 +111,8 @@ class RobomimicSource:
             )
             environment = self._environment(data)
             named = as_text(attribute(data, "env")) if "env" in data.attrs else ""
-            self.environment_version = str(environment.get("env_version") or "")
-            """Of robosuite, say; empty where the file does not tell."""
-            self._environment_name = str(environment.get("env_name") or named)
+            self.environment = RecordedEnvironment.from_settings(environment, named)
+            """Where it was recorded, as far as the file tells."""
             self._has_success_reward = environment.get("type") != GYM_TYPE
             rate = self._control_rate(environment, control_hz)
             actions = usable(self._names, lambda name: self._actions(file, name))
@@ -187,8 +187,8 @@ class RobomimicSource:
 
     def _metadata(self, group: h5py.Group, name: str) -> dict[str, Any]:
         metadata: dict[str, Any] = {"source": str(self.path)}
-        if self._environment_name:
-            metadata["environment"] = self._environment_name
+        if self.environment.name:
+            metadata["environment"] = self.environment.name
         if keys := [key for key, names in self._masks.items() if name in names]:
             metadata["filter_keys"] = keys
         if not self._observations.has_next(group):
@@ -258,7 +258,7 @@ class RobomimicSource:
             return float(rate)
         if self._has_success_reward:
             return ROBOSUITE_HZ
-        return control_rate(None, self._environment_name, str(self.path))
+        return control_rate(None, self.environment.name, str(self.path))
 
     # ---- arrays -----------------------------------------------------------------------------
 
