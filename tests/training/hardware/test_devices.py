@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import filmed_world
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -173,7 +175,16 @@ def test_critic_logits_are_float32_under_autocast(
     assert logits.dtype == torch.float32
 
 
+@pytest.fixture
+def unchecked_shapes() -> Iterator[None]:
+    """Networks as users have them: a compiler need not read the checks of the tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_compiled_networks_do_the_same_update(
     make_learner: LearnerMaker, make_batch: BatchMaker
 ) -> None:
