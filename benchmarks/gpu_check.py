@@ -1,4 +1,4 @@
-"""What a GPU does with this package, in under 4 minutes: `python -m benchmarks.gpu_check`.
+"""What a GPU does with this package: `python -m benchmarks.gpu_check`.
 
 Update time and decision latency at the paper's size, the gap of bfloat16 to float32, and how often
 an update waits for the GPU (0 is right). It needs a GPU, and no data.
@@ -16,6 +16,7 @@ from dataclasses import replace
 import torch
 
 from benchmarks.action_selection import DecisionSize, Networks
+from benchmarks.measuring import synchronize
 from benchmarks.synthetic import chunk_batch, model_inputs
 from benchmarks.update_time import updates
 from softflow.models.value_distribution import ValueSupport
@@ -26,23 +27,26 @@ from softflow.training.learner import Learner
 
 TURNS = 10
 BATCH = 64
+CANDIDATES = (24, 64, 128)
 
 
-def milliseconds(action: Callable[[], object]) -> float:
+def milliseconds(action: Callable[[], object], device: str) -> float:
     """Median of a few turns, after two to warm up."""
     times = []
     for turn in range(TURNS + 2):
-        torch.cuda.synchronize()
+        synchronize(device)
         start_s = time.perf_counter()
         action()
-        torch.cuda.synchronize()
+        synchronize(device)
         if turn >= 2:
             times.append(1e3 * (time.perf_counter() - start_s))
     return statistics.median(times)
 
 
-def waits(update: Callable[[], object]) -> list[str]:
-    """What of an update waits for the GPU, as PyTorch's own watch tells."""
+def waits(update: Callable[[], object], device: str) -> list[str]:
+    """Lines of an update that wait for the GPU, as PyTorch's own watch tells; none on a CPU."""
+    if torch.device(device).type != "cuda":
+        return []
     update()
     torch.cuda.set_sync_debug_mode("warn")
     try:
@@ -52,6 +56,19 @@ def waits(update: Callable[[], object]) -> list[str]:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     return [f"{w.filename}:{w.lineno}" for w in found if "synchroniz" in str(w.message)]
+
+
+def check_updates(config: TrainingConfig) -> int:
+    """Print the time of every update; how often they wait in all."""
+    total = 0
+    for name, update in updates(config, BATCH).items():
+        found = waits(update, config.device)
+        total += len(found)
+        took_ms = milliseconds(update, config.device)
+        print(f"{config.precision}: {name}: {took_ms:.1f} ms, waits {len(found)} times")
+        for place in sorted(set(found)):
+            print(f"    {place}")
+    return total
 
 
 def imitation_losses(config: TrainingConfig) -> tuple[float, float]:
@@ -66,35 +83,36 @@ def imitation_losses(config: TrainingConfig) -> tuple[float, float]:
     return losses[0], losses[1]
 
 
-def robot_from_state() -> TrainingConfig:
+def check(config: TrainingConfig) -> int:
+    """Print everything about the configured device; how often updates wait for it."""
+    total = 0
+    for precision in ("float32", "bf16"):
+        total += check_updates(replace(config, precision=precision))
+        if torch.device(config.device).type == "cuda":
+            print(f"{precision}: peak memory {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
+            torch.cuda.reset_peak_memory_stats()
+    exact, mixed = imitation_losses(config)
+    print(f"imitation loss: float32 {exact:.4f}, bf16 {mixed:.4f} ({mixed - exact:+.4f} nats)")
+    for candidates in CANDIDATES:
+        size = DecisionSize(config.model, num_candidates=candidates)
+        took_ms = milliseconds(Networks(size, config.device).decide, config.device)
+        print(f"decision among {candidates}: {took_ms:.1f} ms")
+    return total
+
+
+def robot_from_state(device: str) -> TrainingConfig:
     """The paper's sizes on the robot, but from states: no data are needed."""
     robot, encoder = preset("scissors"), preset("robomimic-state").model.encoder
-    return replace(robot, model=replace(robot.model, encoder=encoder))
+    return replace(robot, model=replace(robot.model, encoder=encoder), device=device)
 
 
 def main() -> int:
-    """Print all of it; the exit status is 1 where an update waits, 2 where there is no GPU."""
+    """Check the GPU; the exit status is 1 where an update waits, 2 where there is no GPU."""
     if not torch.cuda.is_available():
         print("no GPU that PyTorch can use: nothing to check")
         return 2
-    device = str(usable_device("auto"))
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
-    config, waiting = replace(robot_from_state(), device=device), False
-    for precision in ("float32", "bf16"):
-        for name, update in updates(replace(config, precision=precision), BATCH).items():
-            found = waits(update)
-            waiting |= bool(found)
-            print(f"{precision}: {name}: {milliseconds(update):.1f} ms, waits {len(found)} times")
-            for place in sorted(set(found)):
-                print(f"    {place}")
-        print(f"{precision}: peak memory {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
-        torch.cuda.reset_peak_memory_stats()
-    exact, mixed = imitation_losses(config)
-    print(f"imitation loss: float32 {exact:.4f}, bf16 {mixed:.4f} ({mixed - exact:+.4f} nats)")
-    for candidates in (24, 64, 128):
-        networks = Networks(DecisionSize(config.model, num_candidates=candidates), device)
-        print(f"decision among {candidates}: {milliseconds(networks.decide):.1f} ms")
-    return int(waiting)
+    return int(check(robot_from_state(str(usable_device("auto")))) > 0)
 
 
 if __name__ == "__main__":

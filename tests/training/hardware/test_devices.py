@@ -24,9 +24,12 @@ from torch._subclasses.fake_tensor import (
 from softflow.errors import ConfigError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.models.policy import normal_like
+from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training import learner as learners
 from softflow.training.config import DataConfig
 from softflow.training.hardware.devices import acting_device, machine, moved, usable_device
+from softflow.training.hardware.own_rows import OwnRows
+from softflow.training.hardware.ranks import Ranks
 from softflow.training.learner import Learner
 from softflow.training.persistence import learner_parts, load_selector, restore_learner
 from softflow.training.training_data import TrainingData
@@ -241,3 +244,36 @@ def test_a_run_that_moves_says_so() -> None:
     assert moved(machine(GPU, 1), here) == (
         "so far this run was on 1 x cuda, now on 2 x cpu: same batches, other random numbers"
     )
+
+
+# ---- a real GPU ----------------------------------------------------------------------------------
+
+needs_gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a GPU that PyTorch can use"
+)
+
+
+@needs_gpu
+def test_an_update_of_a_gpu_is_that_of_a_cpu(
+    make_learner: LearnerMaker, make_batch: BatchMaker
+) -> None:
+    """Nothing is random in it."""
+    stage, taught = replace(CONFIG.imitation, dropout=0.0), []
+    for device in ("cpu", "cuda"):
+        learner = make_learner(tiny_config(device=device, noise_std=0.0))
+        learner.set_up(stage)
+        taught.append(learner.imitation_update(make_batch()))
+    for name, value in taught[0].items():
+        torch.testing.assert_close(taught[1][name].cpu(), value, rtol=1e-3, atol=1e-4)
+
+
+@needs_gpu
+def test_what_is_prepared_ahead_for_a_gpu_is_pinned(make_batch: BatchMaker) -> None:
+    class Same:
+        data_version = 0
+
+        def batch(self, update_step: int) -> ChunkBatch:
+            return make_batch()
+
+    with OwnRows(Same(), Ranks().rows).ahead(0, 2, 1, GPU) as batches:
+        assert batches.batch(0).actions.is_pinned()
