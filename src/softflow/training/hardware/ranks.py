@@ -32,8 +32,17 @@ PATIENCE = timedelta(days=7)
 
 def launched_processes() -> int:
     """How many processes a launcher started for this command; 1 without."""
-    said = os.environ.get("WORLD_SIZE", "1")
-    return int(said) if said.isascii() and said.isdigit() else 1
+    return _told("WORLD_SIZE", 1)
+
+
+def launched_rank() -> int:
+    """Which of them this process is, from 0."""
+    return _told("RANK", 0) if launched_processes() > 1 else 0
+
+
+def _told(name: str, otherwise: int) -> int:
+    said = os.environ.get(name, "")
+    return int(said) if said.isascii() and said.isdigit() else otherwise
 
 
 class Ranks:
