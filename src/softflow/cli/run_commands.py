@@ -47,7 +47,15 @@ def run(name: str, words: list[str]) -> None:
         collect(tyro.cli(Collect, args=words, prog="softflow collect", registry=OPTION_TYPES))
     elif name == "train":
         options = _parse_train(words)
-        train(options.dataset, options.run, options.config, stages=options.stages, env=options.env)
+        train(
+            options.dataset,
+            options.run,
+            options.config,
+            stages=options.stages,
+            env=options.env,
+            start=options.start,
+            start_critic=options.from_critic,
+        )
         if launched_rank() == 0:
             say(f"policy: {options.run / 'checkpoints' / 'last'}")
             say(f"report: {options.run / 'report.html'}")
@@ -138,9 +146,9 @@ def demo(options: Demo) -> None:
 
 
 def _require_same_demonstrations(options: Demo) -> None:
-    """Refuse before anything is collected: a store never shrinks, so it could not be undone."""
+    """Refuse fewer demonstrations than the run has learned from; more are welcome."""
     there = learned_from(options.run).get("dataset_episodes", options.demonstrations)
-    if there != options.demonstrations:
+    if there > options.demonstrations:
         raise ConfigError(
             f"{options.run} has learned from {there} demonstrations, not {options.demonstrations}; "
             f"continue it with --demonstrations {there}, or choose another --run folder"

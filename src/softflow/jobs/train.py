@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from softflow.data.data_spec import require_same_spec
+from softflow.data.data_spec import DataSpec, require_same_spec
 from softflow.data.episode_store import EpisodeStore
+from softflow.deployment.saved_policy import find_checkpoint
 from softflow.envs.registry import require_trusted_env
 from softflow.errors import ConfigError
 from softflow.jobs.consent import trust_environment
@@ -17,8 +19,21 @@ from softflow.models.checkpoint import last_checkpoint
 from softflow.pages.run_report import write_report
 from softflow.presets import preset
 from softflow.training.config import STAGES, StageName, TrainingConfig
+from softflow.training.continuing.learned_data import changed_data
+from softflow.training.continuing.starting import (
+    Start,
+    read_start,
+    require_same_start,
+    require_start_fits,
+)
+from softflow.training.continuing.stating import state_changes, state_start
 from softflow.training.hardware.ranks import Ranks
-from softflow.training.provenance import identity_of, require_continues, write_identity
+from softflow.training.provenance import (
+    identity_of,
+    learned_from,
+    require_continues,
+    write_identity,
+)
 from softflow.training.rollouts import RolloutPool
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
@@ -34,6 +49,8 @@ def train(
     *,
     stages: Sequence[StageName] = STAGES,
     env: str = "",
+    start: str | os.PathLike[str] = "",
+    start_critic: bool = True,
 ) -> Path | None:
     """Run the stages, then write the report; also after an error or Ctrl-C, with what there is.
 
@@ -42,11 +59,15 @@ def train(
 
     Args:
         dataset: episode store with the demonstrations (failures included).
-        run: folder of the run; if it holds a run already, that run continues.
+        run: folder of the run; if it holds a run already, that run continues, with other numbers for
+            what is still to come if the configuration says so, which its history keeps.
         config: everything else that decides the result, or the name of a preset.
         stages: which to run; their order is the paper's.
         env: the environment that the data names, if that is an import path (module:function): it
             runs code, so it is imported only if you name it here.
+        start: another run, or a checkpoint, whose networks a new run starts from; sizes and keys
+            must be the same, and its normalisation is kept.
+        start_critic: take its critic along, where that has learned.
 
     Returns:
         The newest checkpoint; None if nothing was trained.
@@ -65,14 +86,15 @@ def train(
     trust_environment(store.spec, env, f"'{dataset}'")
     if not store.spec.env_id:
         config = _without_environment(config, store, stages)
+    begin = _starting_from(os.fspath(start), run, config, store.spec, start_critic)
     acts = bool(config.eval_episodes) or "online_rl" in stages
     if acts:
         require_trusted_env(store.spec.env_id)
     with Ranks.joined(config.device) as ranks:
         if ranks.is_first:
-            _train(store, run, config, stages, acts, ranks)
+            _train(store, run, config, stages, acts, ranks, begin)
         else:
-            _follow(store, run, config, stages, ranks)
+            _follow(store, run, config, stages, ranks, begin)
     return last_checkpoint(run / "checkpoints")
 
 
@@ -83,6 +105,7 @@ def _train(
     stages: Sequence[StageName],
     acts: bool,
     ranks: Ranks,
+    start: Start | None,
 ) -> None:
     """The run itself; `acts`: it will need the environment."""
     dataset = store.path
@@ -94,10 +117,13 @@ def _train(
             theirs = pool.environment_spec(spec.env_id, spec.image_size)
             require_same_spec(spec, theirs, f"the dataset '{dataset}'", "the environment")
         # Until here nothing is written; from here on the run is locked.
-        run = Run(folder, config, dataset, pool, progress, stages=stages, ranks=ranks)
+        run = Run(folder, config, dataset, pool, progress, stages=stages, ranks=ranks, start=start)
         try:
             require_continues(folder, identity, store)
+            _state(run, identity, start)
             write_identity(folder, identity)
+            if start:
+                run.save()  # from here on the other run is not needed
             run_stages(run, stages)
         finally:
             try:
@@ -106,19 +132,50 @@ def _train(
                 write_report(folder)
 
 
+def _state(run: Run, identity: Mapping[str, Any], start: Start | None) -> None:
+    """Keep in the run's history, and say, what it starts from or goes on otherwise with."""
+    folder, data = run.folder, run.data
+    there = learned_from(folder)
+    if there:
+        changed = changed_data(folder, data.store, run.online.store, data.fingerprints)
+        lines = state_changes(folder, there, identity, changed, data.outside)
+    else:
+        lines = state_start(folder, start, run.spec, data.outside() if start else [])
+    for line in lines:
+        run.progress.say(line)
+
+
 def _follow(
     store: EpisodeStore,
     folder: Path,
     config: TrainingConfig,
     stages: Sequence[StageName],
     ranks: Ranks,
+    start: Start | None,
 ) -> None:
     """What the processes after the first one do: their part of every update."""
-    run = Run(folder, config, store.path, None, SilentProgress(), stages=stages, ranks=ranks)
+    silent = SilentProgress()
+    run = Run(folder, config, store.path, None, silent, stages=stages, ranks=ranks, start=start)
     try:
         run_stages(run, stages)
     finally:
         run.close()
+
+
+def _starting_from(
+    given: str, run: Path, config: TrainingConfig, spec: DataSpec, with_critic: bool
+) -> Start | None:
+    """The networks that a new run starts from; None where it starts anew, or has started already.
+
+    Raises:
+        ConfigError: they do not fit, or the run started from others.
+        CheckpointError: there are none, or they are damaged.
+    """
+    if not given or require_same_start(run, given):
+        return None
+    start = read_start(given, find_checkpoint(Path(given)), with_critic=with_critic)
+    require_start_fits(start, config, spec)
+    return start
 
 
 def _require_stages(stages: Sequence[StageName]) -> None:

@@ -83,7 +83,7 @@ def run_stages(run: Run, stages: Sequence[StageName] = STAGES) -> None:
     Raises:
         NumericalError: a NaN or infinity appeared; the message says where and how to replay it.
     """
-    for gap in run.position.gaps(stages):
+    for gap in run.position.gaps(stages, run.began_after):
         run.progress.say(gap)
     for stage in STAGES:
         if stage in stages and not run.position.is_past(stage):
@@ -92,6 +92,7 @@ def run_stages(run: Run, stages: Sequence[StageName] = STAGES) -> None:
             except NumericalError as error:
                 raise run.dump(error) from error
             run.position.enter(stage)
+            run.forget_earlier_end(stage)
             run.evaluate(stage, stage, run.config.eval_episodes)
             diagnose(run, stage)
             run.save()
