@@ -59,8 +59,8 @@ def train(
 
     Args:
         dataset: episode store with the demonstrations (failures included).
-        run: folder of the run; if it holds a run already, that run continues, with other numbers for
-            what is still to come if the configuration says so, which its history keeps.
+        run: folder of the run; if it holds a run already, that run continues, also with other
+            numbers for what is still to come; its history keeps what changed.
         config: everything else that decides the result, or the name of a preset.
         stages: which to run; their order is the paper's.
         env: the environment that the data names, if that is an import path (module:function): it

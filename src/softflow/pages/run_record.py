@@ -23,6 +23,7 @@ from softflow.data.measures import (
 from softflow.data.task_profile import Measure
 from softflow.errors import SoftflowError, StoreError
 from softflow.pages.camera_record import CameraFilm, Look, read_films, read_looks
+from softflow.pages.history.record import RunHistory, read_run_history
 from softflow.pages.run_files import is_own, read_all, read_own_object
 from softflow.utils.documents import misfit
 from softflow.utils.files import entries_of
@@ -126,6 +127,7 @@ class RunRecord:
     rollouts: Rollouts | None
     looks: list[Look] = field(default_factory=list)
     films: list[CameraFilm] = field(default_factory=list)
+    history: RunHistory = field(default_factory=RunHistory)
     problems: list[str] = field(default_factory=list)
 
     def final(self, stage: str) -> Evaluation | None:
@@ -215,6 +217,7 @@ def read_run(run_dir: str | Path) -> RunRecord:
         rollouts=_read_rollouts(path / "online", problems),
         looks=read_looks(path, tuple(STAGES), problems),
         films=read_films(path, tuple(STAGES), problems),
+        history=read_run_history(path, problems),
         problems=list(dict.fromkeys(problems)),
     )
 
@@ -336,6 +339,8 @@ def _diagnostics(label: str, value: dict[str, Any]) -> Diagnostics:
     numbers: dict[str, float] = {}
     arrays: dict[str, np.ndarray] = {}
     for name, entry in value.items():
+        if name == "update_step":
+            continue
         if _is_number(entry):
             numbers[name] = float(entry)
         elif isinstance(entry, list) and all(map(_is_number, entry)):

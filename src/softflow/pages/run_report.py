@@ -16,6 +16,7 @@ from pathlib import Path
 
 from softflow.data.task_profile import Measure
 from softflow.pages.camera_section import films_html, looks_html
+from softflow.pages.history.section import history_html
 from softflow.pages.html import (
     details_html,
     duration,
@@ -68,6 +69,7 @@ def write_report(run_dir: str | Path) -> Path:
         _robot_curves(record),
         _diagnostics(record),
         _episodes(record),
+        history_html(record.history, STAGES),
         _reproduce(record),
     )
     path = record.path / "report.html"

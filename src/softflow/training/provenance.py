@@ -27,6 +27,7 @@ from softflow.training.continuing.changes import (
     flattened,
     in_words,
 )
+from softflow.training.continuing.history import read_history
 from softflow.training.continuing.learned_data import (
     OFFLINE,
     RESTORE,
@@ -123,6 +124,8 @@ def require_continues(run: Path, now: Mapping[str, Any], dataset: EpisodeStore) 
     there = learned_from(run)
     if there and is_there(run / "config.json"):
         _require_known_settings(run / "config.json")
+    if there:
+        read_history(run)
     online = EpisodeStore.open(run / "online") if is_there(run / "online") else None
     changed = changed_data(run, dataset, online)
     refused = _refused(run, there, _with_earlier_weights(now, there), changed)
