@@ -107,7 +107,7 @@ def test_a_pretrained_model_alone_is_enough(trainer: Trainer) -> None:
     assert files_of(run)[weights] != files_of(first)[weights]
 
 
-# ---- refused --------------------------------------------------------------------------------------
+# ---- refused -------------------------------------------------------------------------------------
 
 
 def changed(**model: Any) -> TrainingConfig:
@@ -151,7 +151,7 @@ def test_data_with_other_keys_or_actions(trainer: Trainer) -> None:
             state = episode.observations[STATE_KEY][:, :3].copy()
             store.append(replace(episode, observations={STATE_KEY: state}))
     with pytest.raises(ConfigError, match=r"observation.state: there \[4\], now \[3\]"):
-        trainer.run("new", data=path, start=str(first))
+        trainer.run("new", data=path, start=str(first), env="")
     assert not (trainer.folder / "new").exists()
 
 
@@ -169,7 +169,7 @@ def test_what_starts_differently_is_told(
     """Wider bounds and another rate do not keep networks from starting, but a user should know."""
     first = trainer.run("first")
     wide = replace(point_spec(), action_low=(-2.0, -2.0), action_high=(2.0, 2.0), env_id="")
-    trainer.run("new", data=other_data(trainer, wide), start=str(first))
+    trainer.run("new", data=other_data(trainer, wide), start=str(first), env="")
     assert "there and here, action_low" in capsys.readouterr().out
 
 
