@@ -52,14 +52,8 @@ class Trainer:
     ) -> Path:
         """Train; the run's folder."""
         folder = self.folder / name
-        job.train(
-            data or self.data,
-            folder,
-            config or short_config(),
-            stages=stages,
-            env=ENV_ID,
-            **options,
-        )
+        where, config = data or self.data, config or short_config()
+        job.train(where, folder, config, stages=stages, **{"env": ENV_ID, **options})
         return folder
 
 

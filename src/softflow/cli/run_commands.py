@@ -151,7 +151,7 @@ def _require_same_demonstrations(options: Demo) -> None:
     if there > options.demonstrations:
         raise ConfigError(
             f"{options.run} has learned from {there} demonstrations, not {options.demonstrations}; "
-            f"continue it with {there} or more (--demonstrations {there}), or choose another --run folder"
+            f"continue it with --demonstrations {there} or more, or choose another --run folder"
         )
 
 

@@ -32,6 +32,7 @@ from softflow.training.provenance import (
     identity_of,
     learned_from,
     require_continues,
+    with_earlier_weights,
     write_identity,
 )
 from softflow.training.rollouts import RolloutPool
@@ -138,7 +139,8 @@ def _state(run: Run, identity: Mapping[str, Any], start: Start | None) -> None:
     there = learned_from(folder)
     if there:
         changed = changed_data(folder, data.store, run.online.store, data.fingerprints)
-        lines = state_changes(folder, there, identity, changed, data.outside)
+        now = with_earlier_weights(identity, there)
+        lines = state_changes(folder, there, now, changed, data.outside)
     else:
         lines = state_start(folder, start, run.spec, data.outside() if start else [])
     for line in lines:

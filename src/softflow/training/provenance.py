@@ -101,7 +101,7 @@ def _image_weights(config: TrainingConfig) -> dict[str, Any]:
     return {}
 
 
-def _with_earlier_weights(now: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
+def with_earlier_weights(now: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
     """What a run is, with the hash that it remembers where the file of weights is gone."""
     return {**{name: there[name] for name in (IMAGE_WEIGHTS,) if name in there}, **now}
 
@@ -128,7 +128,7 @@ def require_continues(run: Path, now: Mapping[str, Any], dataset: EpisodeStore) 
         read_history(run)
     online = EpisodeStore.open(run / "online") if is_there(run / "online") else None
     changed = changed_data(run, dataset, online)
-    refused = _refused(run, there, _with_earlier_weights(now, there), changed)
+    refused = _refused(run, there, with_earlier_weights(now, there), changed)
     if online is not None:
         refused += [f"online episodes: {d}" for d in online.spec.differences(dataset.spec)]
     if refused or changed.lost:
@@ -163,7 +163,7 @@ def write_identity(run: Path, now: Mapping[str, Any]) -> None:
         StoreError: the disk refuses.
     """
     there = learned_from(run)
-    write_json(run / "config.json", _with_earlier_weights(now, there))
+    write_json(run / "config.json", with_earlier_weights(now, there))
     _write_versions(run / "versions.json", keep=bool(there))
 
 

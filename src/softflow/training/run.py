@@ -105,7 +105,7 @@ class Run:
     ) -> None:
         self.config, self.progress, self._pool = config, progress, pool
         self.ranks = ranks or Ranks()
-        kept = start.kept if start else kept_by(folder)
+        kept = kept_by(folder) or (start.kept if start else None)
         self.data = data = TrainingData(offline_path, config, progress.say, kept)
         self.rollout_device = acting_device(config.rollout_device, bool(data.image_keys))
         self.source = source or (SimulatedExperience(pool, self.rollout_device) if pool else None)
