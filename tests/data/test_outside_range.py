@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 from point_world import demonstration, point_spec
 
 from softflow.data.data_spec import STATE_KEY
@@ -46,8 +45,8 @@ def test_share_worst_value_and_range_of_each_component(tmp_path: Path) -> None:
     assert outside_range(known, statistics) == []
     found = outside_range(other, statistics)
     assert found == [
-        Outside(STATE_KEY, (0,), pytest.approx(2 / 3), 4.0, 0.0, 1.0),
-        Outside(STATE_KEY, (1,), pytest.approx(1 / 3), -1.0, 0.0, 2.0),
+        Outside(STATE_KEY, (0,), 2 / 3, 4.0, 0.0, 1.0),
+        Outside(STATE_KEY, (1,), 1 / 3, -1.0, 0.0, 2.0),
         Outside("action", (0,), 0.5, 0.75, -0.5, 0.5),
     ]
     assert [item.excess for item in found] == [3.0, 0.5, 0.25]

@@ -48,12 +48,13 @@ class Trainer:
         config: TrainingConfig | None = None,
         stages: Sequence[StageName] = ("imitation",),
         data: Path | None = None,
+        env: str = ENV_ID,
         **options: Any,
     ) -> Path:
         """Train; the run's folder."""
         folder = self.folder / name
         where, config = data or self.data, config or short_config()
-        job.train(where, folder, config, stages=stages, **{"env": ENV_ID, **options})
+        job.train(where, folder, config, stages=stages, env=env, **options)
         return folder
 
 

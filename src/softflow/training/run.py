@@ -139,7 +139,7 @@ class Run:
         chunk, cameras = self.config.model.chunk, data.image_keys
         self.online = OnlineExperience(folder / "online", self.spec, chunk, cameras)
         require_same_recordings(folder, data.store, data.fingerprints, self.online.store)
-        self.began_after = restore(self, start)
+        self.began_after: StageName | None = restore(self, start)
         warming_up = self.position.stage == "critic_warmup"
         past = self.files.logged("critic_warmup", DATA_VALUE) if warming_up else ()
         support = self.data.value_support

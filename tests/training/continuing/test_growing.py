@@ -16,6 +16,7 @@ from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
 from softflow.errors import ConfigError, StoreError
+from softflow.models.policies.coupling import FlowConfig
 from softflow.pages.run_report import write_report
 from softflow.training.config import StageName, TrainingConfig
 from softflow.training.continuing.history import History, read_history
@@ -179,7 +180,8 @@ def test_what_cannot_mean_anything_is_refused(trainer: Trainer) -> None:
     config = short_config()
     trainer.run("run", config)
     model = config.model
-    wider = replace(model, policy=replace(model.policy, dim=32))  # type: ignore[call-arg]
+    wide = FlowConfig(num_layers=2, dim=32, num_heads=2, mlp_dim=16, head_hidden_dim=16)
+    wider = replace(model, policy=wide)
     refused(trainer, replace(config, model=wider), r"model.policy.dim: there 16, now 32 \(the netw")
     chunk = replace(model.chunk, chunk_length=5)
     said = refused(

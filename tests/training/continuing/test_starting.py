@@ -16,6 +16,8 @@ from softflow.data.data_spec import STATE_KEY, DataSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import CheckpointError, ConfigError
 from softflow.models.checkpoint import read_checkpoint
+from softflow.models.encoders.state_mlp import StateMlpConfig
+from softflow.models.policies.coupling import FlowConfig
 from softflow.training.config import TrainingConfig
 from softflow.training.continuing.history import read_history
 from softflow.training.files.progress import read_progress
@@ -118,7 +120,9 @@ def changed(**model: Any) -> TrainingConfig:
 MODEL = short_config().model
 OTHER: dict[str, tuple[TrainingConfig, str]] = {
     "size": (
-        changed(policy=replace(MODEL.policy, dim=32)),  # type: ignore[call-arg]
+        changed(
+            policy=FlowConfig(num_layers=2, dim=32, num_heads=2, mlp_dim=16, head_hidden_dim=16)
+        ),
         "model.policy.dim: there 16, now 32",
     ),
     "chunk": (
@@ -126,7 +130,7 @@ OTHER: dict[str, tuple[TrainingConfig, str]] = {
         "model.chunk.chunk_length: there 4, now 5",
     ),
     "encoder": (
-        changed(encoder=replace(MODEL.encoder, state_tokens=3)),  # type: ignore[call-arg]
+        changed(encoder=StateMlpConfig(token_dim=16, hidden_dim=16, state_tokens=3)),
         "model.encoder.state_tokens: there 2, now 3",
     ),
 }
