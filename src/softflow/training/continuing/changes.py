@@ -84,10 +84,9 @@ def cannot_mean_anything(change: Change, position: Position, knows_data: bool) -
     top = change.what.partition(".")[0]
     if top in STATED or (change.what in OF_DATA and knows_data):
         return ""
-    stage = next((name for name in STAGES if name == top), None)
-    if stage:
-        if position.is_past(stage):
-            return f"{stage} is behind this run, which is in {position.stage}"
+    if top in STAGES:
+        if top in (stage for stage in STAGES if position.is_past(stage)):
+            return f"{top} is behind this run, which is in {position.stage}"
         begun = position.stage == "online_rl" and position.update_step > 0
         return "its rounds are counted by it" if change.what in COUNT_ROUNDS and begun else ""
     return {
