@@ -47,14 +47,22 @@ class CollectionOrder:
 
 @runtime_checkable
 class ExperienceSource(Protocol):
-    """Fills the online store. It may take its time, and may be asked again after a crash."""
+    """Fills the online store. It may take its time, and may be asked again after a crash.
+
+    Attributes:
+        continuous: it is asked in every round, may bring more than was ordered, and the round
+            learns from all that is there. Without, a round learns from the episodes ordered, and
+            nobody is asked while there are enough.
+    """
+
+    continuous: bool = False
 
     def collect(self, order: CollectionOrder, progress: ProgressReporter) -> None:
         """Return when the store holds the episodes ordered; those already there are kept."""
         ...
 
 
-class SimulatedExperience:
+class SimulatedExperience(ExperienceSource):
     """Episodes from simulator processes, each a function of the policy and its number."""
 
     def __init__(self, pool: RolloutPool) -> None:

@@ -322,9 +322,10 @@ class Run:
         """
         stage = self.config.online_rl
         wanted = (round_index + 1) * stage.episodes_per_round
-        if len(self.online) >= wanted:
+        begins = self.position == Position("online_rl", round_index * stage.num_updates)
+        if len(self.online) >= wanted and not (begins and self._is_continuous):
             return
-        if self.position != Position("online_rl", round_index * stage.num_updates):
+        if not begins:
             self.online.require(wanted)
         if self.source is None:
             raise ConfigError("this run has nowhere to act: no simulator, no other source")
@@ -339,10 +340,15 @@ class Run:
         )
         self.online.gather(self.source, order, self.progress)
 
+    @property
+    def _is_continuous(self) -> bool:
+        return self.source is not None and self.source.continuous
+
     def mixture(self, round_index: int) -> MixtureSampler:
         """Batches of the offline data and of what the rounds so far have collected."""
         stage = self.config.online_rl
-        online = self.online.data((round_index + 1) * stage.episodes_per_round)
+        ordered = (round_index + 1) * stage.episodes_per_round
+        online = self.online.data(len(self.online) if self._is_continuous else ordered)
         self.features.show_in(online)
         return MixtureSampler(
             self.data.offline,
