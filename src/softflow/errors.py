@@ -70,6 +70,7 @@ _EXTRAS = {
     ),
     "formats": ("h5py", "pyarrow", "rosbags", "yaml"),
     "images": ("timm",),
+    "robot": ("websockets", "msgpack"),
 }
 """Extra of softflow -> modules that it brings."""
 

@@ -1,4 +1,4 @@
-"""The command line: `softflow demo | collect | train | evaluate | report | data`."""
+"""The command line: `softflow demo | collect | train | learn | evaluate | report | …`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ softflow — make a robot policy better with little robot time.
                                            robomimic-state, robomimic-image, scissors
   softflow evaluate runs/cube/checkpoints/last --episodes 200
   softflow report runs/cube                write RUN/report.html
+  softflow learn runs/cube --exchange /mnt/exchange
+                                           go on with a run on episodes that robots send
+  softflow exchange show /mnt/exchange     what that folder holds; stop robots, label episodes
   softflow data import lerobot PATH --out data/mine
                                            other people's data in (and out: softflow data export)
   softflow data validate data/cube         look into, check, merge, filter, label and plot episodes
@@ -33,7 +36,7 @@ softflow — make a robot policy better with little robot time.
 `softflow COMMAND --help` explains each.
 """
 
-COMMANDS = ("demo", "collect", "train", "evaluate", "report", "data")
+COMMANDS = ("demo", "collect", "train", "evaluate", "report", "data", "learn", "exchange")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,6 +102,10 @@ def _run(name: str, words: list[str]) -> int:
         from softflow.cli import data_commands
 
         return data_commands.run(words)
+    if name == "exchange":
+        from softflow.cli import exchange_commands
+
+        return exchange_commands.run(words)
     from softflow.cli import run_commands
 
     run_commands.run(name, words)

@@ -1,4 +1,4 @@
-"""What demo, collect, train, evaluate and report do."""
+"""What demo, collect, train, learn, evaluate and report do."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 import tyro
 
-from softflow.cli.option_types import OPTION_TYPES
+from softflow.cli.exchange_options import Learn
+from softflow.cli.option_types import OPTION_TYPES, parsed
 from softflow.cli.run_options import Collect, Demo, Evaluate, Report, Train
 from softflow.envs.demonstrations import OperatorTally, collect_demonstrations
 from softflow.errors import ConfigError
 from softflow.jobs.evaluate import evaluate
+from softflow.jobs.learn import learn
 from softflow.jobs.targets import require_outside_stores, require_store_folder
 from softflow.jobs.train import train
 from softflow.models.critic import CRITICS
@@ -40,6 +42,11 @@ def run(name: str, words: list[str]) -> None:
         train(options.dataset, options.run, options.config, stages=options.stages, env=options.env)
         say(f"policy: {options.run / 'checkpoints' / 'last'}")
         say(f"report: {options.run / 'report.html'}")
+    elif name == "learn":
+        given = parsed(Learn, "softflow learn", words)
+        options = {item.name: getattr(given, item.name) for item in fields(given)}
+        last = learn(networks={name: options.pop(name) for name in (*KINDS, IMAGE)}, **options)
+        say(f"policy: {last}")
     elif name == "evaluate":
         given = tyro.cli(Evaluate, args=words, prog="softflow evaluate", registry=OPTION_TYPES)
         options = {item.name: getattr(given, item.name) for item in fields(given)}

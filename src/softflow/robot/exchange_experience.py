@@ -15,11 +15,9 @@ from softflow.robot.exchange.claiming import Claim
 from softflow.robot.exchange.commands import Command, CommandFolder
 from softflow.robot.exchange.inbox import Arrival, EpisodeInbox
 from softflow.robot.exchange.order import MAX_LISTED, Order, write_order
-from softflow.robot.exchange.policy_manifest import Selection
 from softflow.robot.exchange.policy_publishing import publish
 from softflow.robot.exchange.told_once import ToldOnce
 from softflow.training.collecting import CollectionOrder, ExperienceSource
-from softflow.training.config import StageName
 from softflow.utils.progress import ProgressReporter
 
 POLL_S = 1.0
@@ -73,33 +71,38 @@ class ExchangeExperience(ExperienceSource):
         """
         taken = taken_keys(EpisodeStore.open(order.store))
         missing = order.num_episodes - len(taken)
+        wanted = None if self.continuous else order.num_episodes
         title = f"round {order.round_index + 1}: wait for episodes"
         progress.begin(title, order.num_episodes, min(len(taken), order.num_episodes))
         while True:
-            self.publish(order.checkpoint, "online_rl", _selection(order))
+            self.publish(order.checkpoint)
             seen = self._look(taken)
             progress.advance(min(len(taken) + len(seen.usable), order.num_episodes))
             if len(seen.usable) >= missing:
                 break
-            self._tell_robots(order, len(taken), seen)
+            self._tell_robots(order.checkpoint, wanted, len(taken), seen)
             self._sleep(POLL_S)
         chosen = seen.usable if self.continuous else seen.usable[: max(missing, 0)]
         self._take(order, seen, chosen)
-        self._tell_robots(order, len(taken) + len(chosen), seen)
+        self._tell_robots(order.checkpoint, wanted, len(taken) + len(chosen), seen)
 
-    def finish(self, order: CollectionOrder) -> None:
-        """The run is over: publish its last policy; robots are asked for no more episodes."""
-        self.publish(order.checkpoint, "online_rl", _selection(order))
-        taken = taken_keys(EpisodeStore.open(order.store))
-        self.continuous = False
-        self._tell_robots(replace(order, num_episodes=len(taken)), len(taken), self._look(taken))
+    def finish(self, checkpoint: Path, store: Path) -> None:
+        """The run is over: publish its last policy, and ask robots for no more episodes.
 
-    def publish(self, checkpoint: Path, stage: StageName, selection: Selection) -> bool:
+        Args:
+            checkpoint: the last one.
+            store: of the online episodes.
+        """
+        self.publish(checkpoint)
+        taken = taken_keys(EpisodeStore.open(store))
+        self._tell_robots(checkpoint, len(taken), len(taken), self._look(taken))
+
+    def publish(self, checkpoint: Path) -> bool:
         """Publish a policy if it is not there; False, told once, if the exchange refuses."""
         claim = self._claim
         try:
             claim.require()
-            publish(claim.folder, claim.identity, checkpoint, stage, selection)
+            publish(claim.folder, claim.identity, checkpoint)
         except StoreError as error:
             self._told("publish", f"policy {checkpoint.name} is not published yet: {error}")
             return False
@@ -148,12 +151,14 @@ class ExchangeExperience(ExperienceSource):
                 facts = {"source": "online", "round": order.round_index, EPISODE_KEY: key}
                 store.append(replace(episode, metadata=episode.metadata | facts))
 
-    def _tell_robots(self, order: CollectionOrder, num_taken: int, seen: _Seen) -> None:
+    def _tell_robots(
+        self, checkpoint: Path, wanted: int | None, num_taken: int, seen: _Seen
+    ) -> None:
         """Replace order.json, if something changed."""
         refused = self._inbox.refused
         document = Order(
-            policy=order.checkpoint.name,
-            wanted=None if self.continuous else order.num_episodes,
+            policy=checkpoint.name,
+            wanted=wanted,
             taken=num_taken,
             lost=len(refused) + len(seen.discarded),
             waiting=[arrival.name.key for arrival in seen.waiting[:MAX_LISTED]],
@@ -190,8 +195,3 @@ def taken_keys(store: EpisodeStore) -> list[str]:
 def _key(store: EpisodeStore, index: int) -> str:
     where = f"episode {index} of '{store.path}'"
     return metadata_value(store.summary(index).metadata, EPISODE_KEY, str, "", where)
-
-
-def _selection(order: CollectionOrder) -> Selection:
-    chosen = order.selection
-    return Selection(chosen.num_candidates, chosen.sampling_std, chosen.rule)

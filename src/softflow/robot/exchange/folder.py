@@ -94,7 +94,7 @@ def known_version(value: dict[str, Any], path: Path) -> dict[str, Any]:
             f"'{path}' has format_version {version}, this softflow reads up to {FORMAT_VERSION}; "
             "upgrade it (pip install --upgrade softflow)"
         )
-    if version != FORMAT_VERSION:
+    if type(version) is not int or version != FORMAT_VERSION:
         raise StoreError(f"'{path}' is damaged: its format_version is {version!r:.60}")
     return value
 

@@ -61,7 +61,8 @@ class EpisodeInbox:
 
     Args:
         folder: the exchange.
-        copies: a folder of the learner's own; what it holds is thrown away.
+        copies: a folder of the learner's own; what an earlier process left there is thrown away
+            at the first look, by when the run is locked.
         spec: what episodes must hold.
         say: where faults are told, each once.
     """
@@ -73,8 +74,8 @@ class EpisodeInbox:
         self._told = ToldOnce(say)
         self._arrived: dict[str, Arrival] = {}
         self._torn: dict[str, _Torn] = {}
+        self._is_new = True
         self.refused: dict[str, str] = {}
-        shutil.rmtree(copies, ignore_errors=True)
 
     def arrivals(self, taken: Iterable[str]) -> list[Arrival]:
         """Whole episodes, in the order in which they were seen first.
@@ -83,6 +84,9 @@ class EpisodeInbox:
             taken: keys of those that need not come again; another copy of the same bytes, whatever
                 its name, is a duplicate and ignored.
         """
+        if self._is_new:
+            shutil.rmtree(self._copies, ignore_errors=True)
+            self._is_new = False
         done = {key.rpartition("-")[2] for key in taken}
         for digest in done & self._arrived.keys():
             self._arrived.pop(digest).path.unlink(missing_ok=True)

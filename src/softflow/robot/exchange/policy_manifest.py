@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
@@ -26,20 +26,6 @@ _FILE = r"\A([a-z_]{1,60}/)?[A-Za-z_]{1,60}\.(json|safetensors)\Z"
 _VERSION = r"\A\d{1,4}\.\d{1,4}\.\d{1,6}\Z"
 
 
-class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a chunk is chosen, as `SelectionConfig` of the learner has it.
-
-    Attributes:
-        num_candidates: chunks sampled a decision.
-        sampling_std: of the latents.
-        rule: by critic (Alg. 2) or by likelihood.
-    """
-
-    num_candidates: Annotated[int, msgspec.Meta(ge=1, le=2**16)]
-    sampling_std: Annotated[float, msgspec.Meta(ge=0, le=1e3)]
-    rule: Literal["value", "likelihood"]
-
-
 class FileFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file of a checkpoint: its bytes, and their SHA-256."""
 
@@ -58,7 +44,6 @@ class PolicyManifest:
         requires: the oldest softflow that can act with it.
         spec: what its observations and actions are.
         chunk: lengths of its decisions.
-        selection: how it is deployed.
         files: by path inside the folder.
     """
 
@@ -68,7 +53,6 @@ class PolicyManifest:
     requires: str
     spec: DataSpec
     chunk: ChunkSpec
-    selection: Selection
     files: dict[str, FileFacts]
 
     def write(self, folder: Path) -> None:
@@ -87,7 +71,6 @@ class PolicyManifest:
                 "requires": self.requires,
                 "spec": self.spec.to_json(),
                 "chunk": asdict(self.chunk),
-                "selection": msgspec.to_builtins(self.selection),
                 "files": msgspec.to_builtins(self.files),
             },
         )
@@ -97,6 +80,18 @@ def progress_of(name: str) -> tuple[int, int] | None:
     """How far a run had come at a checkpoint: (stage, update); None for other names."""
     match = _NAME.fullmatch(name)
     return (int(match.group(1)), int(match.group(3))) if match else None
+
+
+def stage_of(name: str) -> str:
+    """The stage in the name of a checkpoint.
+
+    Raises:
+        StoreError: it is not called as checkpoints of runs are.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise StoreError(f"'{name}' is not called as checkpoints of runs are; do not rename them")
+    return match.group(2)
 
 
 def read_manifest(folder: Path) -> PolicyManifest:
@@ -130,7 +125,6 @@ def read_manifest(folder: Path) -> PolicyManifest:
         document.requires,
         spec,
         chunk,
-        document.selection,
         document.files,
     )
 
@@ -151,7 +145,6 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     requires: Annotated[str, msgspec.Meta(pattern=_VERSION)]
     spec: dict[str, Any]
     chunk: dict[str, Any]
-    selection: Selection
     files: Annotated[
         dict[Annotated[str, msgspec.Meta(pattern=_FILE)], FileFacts],
         msgspec.Meta(min_length=1, max_length=MAX_FILES),

@@ -15,11 +15,11 @@ from softflow.robot.exchange.policy_manifest import (
     REQUIRES,
     FileFacts,
     PolicyManifest,
-    Selection,
     progress_of,
     read_manifest,
+    stage_of,
 )
-from softflow.utils.files import sync_to_disk
+from softflow.utils.files import is_there, sync_to_disk
 
 KEEP_POLICIES = 3
 """A robot that copies one, slowly, while newer ones come still finds it whole."""
@@ -28,9 +28,7 @@ TO_CHOOSE = ("algorithm/critic.safetensors", "algorithm/value_support.json")
 _TEMP, _OLD = ".tmp-", ".old-"
 
 
-def publish(
-    folder: ExchangeFolder, identity: Identity, checkpoint: Path, stage: str, selection: Selection
-) -> Path:
+def publish(folder: ExchangeFolder, identity: Identity, checkpoint: Path) -> Path:
     """Publish a checkpoint, unless it is there whole already; older ones but `KEEP_POLICIES` go.
 
     What continues training (optimisers) stays with the learner.
@@ -39,15 +37,14 @@ def publish(
         folder: the exchange, which belongs to this run.
         identity: of the run.
         checkpoint: on the learner's disk; it is never overwritten afterwards.
-        stage: that it comes from.
-        selection: how it is deployed.
+
+    Returns:
+        Its folder in the exchange.
 
     Raises:
         StoreError: the exchange is away or full; nothing of it is seen by a robot.
     """
-    final = folder.policies / checkpoint.name
-    if progress_of(checkpoint.name) is None:
-        raise StoreError(f"'{checkpoint}' is not called as checkpoints of runs are")
+    stage, final = stage_of(checkpoint.name), folder.policies / checkpoint.name
     if not _is_whole(final, identity.run):
         _sweep(folder.policies)  # what a killed learner left may be what fills the disk
         temp = folder.policies / f"{_TEMP}{checkpoint.name}-{secrets.token_hex(4)}"
@@ -60,7 +57,6 @@ def publish(
                 REQUIRES,
                 identity.spec,
                 identity.chunk,
-                selection,
                 files,
             )
             manifest.write(temp)
@@ -100,12 +96,13 @@ def _is_whole(policy: Path, run: str) -> bool:
 
 
 def _put_in_place(temp: Path, final: Path) -> None:
-    if final.is_symlink():
-        final.unlink()
-    if final.exists():
-        final.rename(final.with_name(f"{_OLD}{final.name}-{secrets.token_hex(4)}"))
+    """Give a finished folder its name, in place of a torn one."""
+    torn = final.with_name(f"{_OLD}{final.name}-{secrets.token_hex(4)}")
+    if is_there(final):
+        final.rename(torn)
     temp.rename(final)
     sync_to_disk(final.parent)
+    _remove(torn)
 
 
 def _sweep(policies: Path) -> None:

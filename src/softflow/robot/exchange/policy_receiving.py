@@ -110,12 +110,8 @@ class PolicyReceiver:
             manifest = read_manifest(self._folder.policies / name)
             self._require_fit(manifest)
             checkpoint = self._copy(manifest)
-        except StoreError as error:
-            keeps = f"{self.current.manifest.name} stays" if self.current else "none is taken"
-            self._told(name, f"policy {name} is not taken, {keeps}: {error}")
-            return None
-        except OSError as error:
-            self._told(name, f"policy {name} is not taken: {error}")
+        except (StoreError, OSError) as error:
+            self._told(name, f"policy {name} is not taken, the present one stays: {error}")
             return None
         return ReceivedPolicy(checkpoint, manifest)
 
