@@ -1,4 +1,4 @@
-"""The options of learn and exchange: the docstrings are the text of --help."""
+"""The options of learn, serve and exchange: the docstrings are the text of --help."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from softflow.cli.words import InPath
+from softflow.errors import ConfigError
 
 FolderPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
 """The exchange of a learner and its robots."""
@@ -45,6 +46,41 @@ class Learn:
     """Its encoder, in the same way."""
     image: str = ""
     """The image backbone of that encoder, in the same way."""
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Answer robots on other machines with the decisions of a policy, until Ctrl-C.
+
+    Robots ask through softflow.robot.policy_client, which needs no PyTorch.
+    """
+
+    checkpoint: InPath
+    """Checkpoint folder, for example RUN/checkpoints/last; or a run, for its newest one."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Any but this machine's own needs --token-file."""
+    port: int = 8765
+    """Port to listen on; 0 takes a free one."""
+    token_file: Path | None = None
+    """File with the token that robots must know; only its owner may read it (chmod 600). It
+    travels as it is: in a network that is not yours, use a tunnel (ssh -L)."""
+    seed: int = 0
+    """Of what is random in decisions."""
+    device: str = "cpu"
+    """Torch device of the networks."""
+    policy: str = ""
+    """The checkpoint's policy, if it is one of your own (package.module:Class): it runs code, so it
+    is imported only if you name it here."""
+    critic: str = ""
+    """Its critic, in the same way."""
+    encoder: str = ""
+    """Its encoder, in the same way."""
+    image: str = ""
+    """The image backbone of that encoder, in the same way."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port < 2**16:
+            raise ConfigError(f"--port is {self.port}; it must lie in [0, {2**16})")
 
 
 @dataclass(frozen=True)

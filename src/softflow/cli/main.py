@@ -28,6 +28,7 @@ softflow — make a robot policy better with little robot time.
   softflow report runs/cube                write RUN/report.html
   softflow learn runs/cube --exchange /mnt/exchange
                                            go on with a run on episodes that robots send
+  softflow serve runs/cube                 decisions for robots on other machines
   softflow exchange show /mnt/exchange     what that folder holds; stop robots, label episodes
   softflow data import lerobot PATH --out data/mine
                                            other people's data in (and out: softflow data export)
@@ -36,7 +37,7 @@ softflow — make a robot policy better with little robot time.
 `softflow COMMAND --help` explains each.
 """
 
-COMMANDS = ("demo", "collect", "train", "evaluate", "report", "data", "learn", "exchange")
+COMMANDS = ("demo", "collect", "train", "evaluate", "report", "data", "learn", "serve", "exchange")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What demo, collect, train, learn, evaluate and report do."""
+"""What demo, collect, train, learn, serve, evaluate and report do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import tyro
 
-from softflow.cli.exchange_options import Learn
+from softflow.cli.exchange_options import Learn, Serve
 from softflow.cli.option_types import OPTION_TYPES, parsed
 from softflow.cli.run_options import Collect, Demo, Evaluate, Report, Train
 from softflow.envs.demonstrations import OperatorTally, collect_demonstrations
@@ -43,17 +43,23 @@ def run(name: str, words: list[str]) -> None:
         say(f"policy: {options.run / 'checkpoints' / 'last'}")
         say(f"report: {options.run / 'report.html'}")
     elif name == "learn":
-        given = parsed(Learn, "softflow learn", words)
-        options = {item.name: getattr(given, item.name) for item in fields(given)}
-        last = learn(networks={name: options.pop(name) for name in (*KINDS, IMAGE)}, **options)
-        say(f"policy: {last}")
+        say(f"policy: {learn(**_with_networks(parsed(Learn, 'softflow learn', words)))}")
+    elif name == "serve":
+        from softflow.jobs.serve import serve  # needs the extra robot
+
+        serve(**_with_networks(parsed(Serve, "softflow serve", words)))
     elif name == "evaluate":
-        given = tyro.cli(Evaluate, args=words, prog="softflow evaluate", registry=OPTION_TYPES)
-        options = {item.name: getattr(given, item.name) for item in fields(given)}
-        evaluate(networks={name: options.pop(name) for name in (*KINDS, IMAGE)}, **options)
+        evaluate(**_with_networks(parsed(Evaluate, "softflow evaluate", words)))
     else:
         folder = tyro.cli(Report, args=words, prog="softflow report", registry=OPTION_TYPES).run
         say(f"report: {write_report(folder)}")
+
+
+def _with_networks(given: Any) -> dict[str, Any]:
+    """Options by name, those that name networks together as one argument."""
+    options = {item.name: getattr(given, item.name) for item in fields(given)}
+    networks = {name: options.pop(name) for name in (*KINDS, IMAGE)}
+    return {**options, "networks": networks}
 
 
 def _parse_train(words: list[str]) -> Train:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from softflow import __version__
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec
 from softflow.errors import StoreError
@@ -20,6 +19,7 @@ from softflow.robot.exchange.policy_manifest import (
     read_manifest,
 )
 from softflow.robot.exchange.told_once import ToldOnce
+from softflow.utils.machine import softflow_version
 
 KEEP_COPIES = 2
 _TEMP = ".tmp-"
@@ -124,10 +124,10 @@ class PolicyReceiver:
         """
         if self.current and manifest.run != self.current.manifest.run:
             raise StoreError("it belongs to another run; start the robot anew to follow that one")
-        if is_older(__version__, manifest.requires):
+        if is_older(softflow_version(), manifest.requires):
             raise StoreError(
-                f"it needs softflow {manifest.requires}, this is {__version__}; upgrade it here "
-                "(pip install --upgrade softflow)"
+                f"it needs softflow {manifest.requires}, this is {softflow_version()}; upgrade it "
+                "here (pip install --upgrade softflow)"
             )
         lines = manifest.spec.differences(self._spec)
         if self._chunk is not None and manifest.chunk != self._chunk:
