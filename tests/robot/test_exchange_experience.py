@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from softflow.robot.exchange.commands import CommandFolder
 from softflow.robot.exchange.folder import ExchangeFolder
 from softflow.robot.exchange.order import read_order
 from softflow.robot.exchange.robot_side import Next, RobotSide
+from softflow.robot.exchange.stop_listening import StopListener
 from softflow.robot.exchange_experience import ExchangeExperience, taken_keys
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
@@ -268,6 +270,28 @@ def test_a_stop_stands_until_a_start(bench: Bench) -> None:
     bench.people().give("start", "bert")
     assert side.next() is fresh.side.next() is Next.EPISODE
     assert side.stopped() == ""
+
+
+def test_a_stop_reaches_a_loop_that_never_touches_the_folder(bench: Bench) -> None:
+    with StopListener(ExchangeFolder(bench.folder), bench.lines.append, poll_s=0.01) as listener:
+        assert listener.stopped == ""
+        bench.people().give("stop", "anna")
+        wait_until(lambda: listener.stopped.startswith("anna"))
+        bench.folder.rename(bench.place / "away")
+        time.sleep(0.05)
+        assert listener.stopped, "a folder that goes takes no stop back"
+        (bench.place / "away").rename(bench.folder)
+        bench.people().give("start", "anna")
+        wait_until(lambda: listener.stopped == "")
+    assert not listener._thread.is_alive()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("nothing happened")
 
 
 def test_a_damaged_order_lets_robots_go_on(bench: Bench) -> None:

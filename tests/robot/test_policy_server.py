@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -24,7 +25,7 @@ import pytest
 import websockets.sync.client as plain_client
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policy_serving import CAMERA, CHUNK, READS, SPEC, question, served, serving, telling
+from policy_serving import CAMERA, CHUNK, READS, SPEC, question, served, serving, spec_with, telling
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from softflow.data.chunk_spec import ChunkSpec
@@ -241,6 +242,18 @@ def test_without_the_token_nobody_comes_in(given_token: str) -> None:
         assert_serves(port, token=TOKEN)
 
 
+def test_a_token_of_other_bytes_is_no_fault_of_the_server() -> None:
+    with serving(PolicyServer(served(), token=TOKEN)) as port:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(
+                b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+                b"Authorization: Bearer \xff\xfe\x80\r\n\r\n"
+            )
+            assert connection.recv(100).startswith((b"HTTP/1.1 401", b"HTTP/1.1 400"))
+        assert_serves(port, token=TOKEN)
+
+
 def test_a_page_in_a_browser_is_no_client() -> None:
     with serving(PolicyServer(served())) as port:
         with pytest.raises(InvalidStatus):
@@ -422,10 +435,10 @@ def test_headers_without_end_are_cut_off() -> None:
 # ---- a server that dies -----------------------------------------------------------------------
 
 
-def start_process(port: int) -> tuple[subprocess.Popen[str], int]:
+def start_process(port: int, side: int = 8) -> tuple[subprocess.Popen[str], int]:
     script = str(Path(__file__).parents[1] / "support" / "policy_serving.py")
     process = subprocess.Popen(
-        [sys.executable, script, str(port)],
+        [sys.executable, script, str(port), str(side)],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": ":".join(sys.path)},
@@ -455,6 +468,34 @@ def test_a_client_outlives_its_server_and_says_when_it_gives_up() -> None:
         assert time.monotonic() - started_s < 3
     finally:
         process.kill()
+
+
+def test_a_server_that_stands_still_costs_the_deadline_and_no_more() -> None:
+    """Also for pictures larger than what the system buffers."""
+    side = 2048
+    process, port = start_process(0, side)
+    try:
+        asker = PolicyClient(url(port), spec_with(side), CHUNK, deadline_s=20.0)
+        assert asker.decide(*question(1, side)).shape == (4, 2)
+        asker.close()
+        asker = PolicyClient(url(port), spec_with(side), CHUNK, deadline_s=1.0)
+        process.send_signal(signal.SIGSTOP)
+        started_s = time.monotonic()
+        with pytest.raises(PolicyServerError, match="no answer within"):
+            asker.decide(*question(2, side))
+        assert time.monotonic() - started_s < 10
+    finally:
+        process.kill()
+
+
+def test_robots_need_no_torch() -> None:
+    script = (
+        "import sys; sys.modules['torch'] = sys.modules['torchvision'] = None\n"
+        "import softflow.robot.policy_client, softflow.robot.exchange.robot_side\n"
+        "import softflow.robot.exchange.stop_listening, softflow.cli.exchange_commands\n"
+    )
+    environment = os.environ | {"PYTHONPATH": ":".join(sys.path)}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
 
 
 def test_an_answer_that_comes_too_late_answers_no_later_question() -> None:

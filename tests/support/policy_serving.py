@@ -18,13 +18,15 @@ from softflow.data.data_spec import STATE_KEY, DataSpec
 from softflow.robot.policy_server import PolicyServer, ServedPolicy
 
 CAMERA = "observation.images.front"
-SPEC = DataSpec(
-    {STATE_KEY: (3,), CAMERA: (8, 8, 3), "observation.unread": (50,)},
-    2,
-    (-1.0, -1.0),
-    (1.0, 1.0),
-    20.0,
-)
+
+
+def spec_with(side: int) -> DataSpec:
+    """A robot whose camera has so many pixels a side."""
+    shapes = {STATE_KEY: (3,), CAMERA: (side, side, 3), "observation.unread": (50,)}
+    return DataSpec(shapes, 2, (-1.0, -1.0), (1.0, 1.0), 20.0)
+
+
+SPEC = spec_with(8)
 CHUNK = ChunkSpec(4, 3, 1, 2)
 READS = (CAMERA, STATE_KEY)
 Decide = Callable[[dict[str, np.ndarray], np.ndarray], np.ndarray]
@@ -37,20 +39,20 @@ def telling(observations: dict[str, np.ndarray], prefix: np.ndarray) -> np.ndarr
     return np.stack([prefix[0], np.array(sums, np.float32), prefix[0], prefix[0]])
 
 
-def question(seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def question(seed: int = 0, side: int = 8) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Observations and prefix of one decision."""
     rng = np.random.default_rng(seed)
     observations = {
         STATE_KEY: rng.normal(size=(2, 3)).astype(np.float32),
-        CAMERA: rng.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8),
+        CAMERA: rng.integers(0, 256, (2, side, side, 3), dtype=np.uint8),
         "observation.unread": np.zeros((2, 50), np.float32),
     }
     return observations, rng.uniform(-1, 1, (1, 2)).astype(np.float32)
 
 
-def served(decide: Decide = telling, chunk: ChunkSpec = CHUNK) -> ServedPolicy:
-    """A policy of `SPEC`."""
-    return ServedPolicy("3_online_rl_00000500", SPEC, chunk, READS, decide)
+def served(decide: Decide = telling, side: int = 8) -> ServedPolicy:
+    """A policy of such a robot."""
+    return ServedPolicy("3_online_rl_00000500", spec_with(side), CHUNK, READS, decide)
 
 
 @contextmanager
@@ -80,11 +82,11 @@ def serving(server: PolicyServer, port: int = 0) -> Iterator[int]:
         thread.join(10)
 
 
-async def _serve_for_ever(port: int) -> None:
-    listening = await PolicyServer(served()).start(port=port)
+async def _serve_for_ever(port: int, side: int) -> None:
+    listening = await PolicyServer(served(side=side)).start(port=port)
     print(listening.sockets[0].getsockname()[1], flush=True)
     await listening.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve_for_ever(int(sys.argv[1])))
+    asyncio.run(_serve_for_ever(int(sys.argv[1]), int(sys.argv[2])))

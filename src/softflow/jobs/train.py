@@ -108,9 +108,10 @@ def _require_stages(stages: Sequence[StageName]) -> None:
     names = ", ".join(STAGES)
     if not stages:
         raise ConfigError(f"stages names no stage; choose among {names}")
-    if isinstance(stages, str) or (unknown := [stage for stage in stages if stage not in STAGES]):
-        shown = stages if isinstance(stages, str) else unknown[0]
-        raise ConfigError(f"stages has {shown!r}; give a list of stages, among {names}")
+    if isinstance(stages, str):
+        raise ConfigError(f"stages is {stages!r}; give a list of stages, among {names}")
+    if unknown := [stage for stage in stages if stage not in STAGES]:
+        raise ConfigError(f"stages has {unknown[0]!r}; choose among {names}")
 
 
 def _without_environment(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
+from socket import IPPROTO_TCP, TCP_USER_TIMEOUT
 
 import msgspec
 import numpy as np
@@ -150,6 +151,9 @@ class PolicyClient:
                 proxy=None,
             )
             connection = self._open.enter_context(connecting)
+            # A server that stands still takes no bytes, and sending has no timeout of its own.
+            longest_ms = max(1, int(1000 * self._deadline_s))
+            connection.socket.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, longest_ms)
         except (InvalidURI, ValueError) as error:
             raise ConfigError(f"{self._url!r} is no address, such as ws://gpu:8765") from error
         self._connection = connection

@@ -133,7 +133,9 @@ class PolicyServer:
     def _knows_token(self, request: Request) -> bool:
         given = request.headers.get_all("Authorization")
         wanted = f"Bearer {self._token}".encode()
-        return len(given) == 1 and hmac.compare_digest(given[0].encode(), wanted)
+        return len(given) == 1 and hmac.compare_digest(
+            given[0].encode(errors="surrogateescape"), wanted
+        )
 
     def _health(self) -> dict[str, object]:
         began_s = self._began_s

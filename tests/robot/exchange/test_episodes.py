@@ -121,6 +121,7 @@ def test_any_order_any_pieces_any_duplicates(
             target.unlink(missing_ok=True)
             learner.keys(*taken)
         target.write_bytes(content)
+        os.utime(target, (clock := order.choice((0, 10**9, 2**33)), clock))  # of another machine
         if order.random() < 0.2:
             alias = path.name.replace("arm-", "arm_copy-").replace("leg-", "leg_copy-")
             (near.folder.episodes / alias).write_bytes(content)
@@ -213,6 +214,10 @@ def out_of_bounds(place: Path) -> None:
     write_episode_file(place, replace(episode, actions=episode.actions * 100))
 
 
+def with_long_metadata(place: Path) -> None:
+    write_episode_file(place, recorded(0, note="x" * (8 * 2**20 - 1000)))
+
+
 def of_another_robot(place: Path) -> None:
     wide = {STATE_KEY: np.zeros((7, 4), np.float32)}
     write_episode_file(place, replace(recorded(0), observations=wide))
@@ -234,7 +239,8 @@ def endless(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [with_nan, out_of_bounds, of_another_robot, no_episode, bomb, endless]
+    "make",
+    [with_nan, out_of_bounds, with_long_metadata, of_another_robot, no_episode, bomb, endless],
 )
 def test_what_can_never_be_learned_from_is_refused_once_and_the_rest_goes_on(
     robot: Robot, learner: Learner, claim: Claim, tmp_path: Path, make: object
@@ -303,6 +309,20 @@ def test_a_full_exchange_costs_no_episode(tmp_path: Path) -> None:
         filler.unlink()
         assert robot.send() == 0
         assert learner.seeds() == list(range(8))
+
+
+def test_a_flood_is_taken_in_parts(
+    robot: Robot, learner: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "MAX_ARRIVED", 3)
+    robot.record(*range(8))
+    robot.send()
+    taken: list[str] = []
+    for count in (3, 3, 2, 0):
+        keys = learner.keys(*taken)
+        assert len(keys) == count
+        taken += keys
+    assert sorted(taken) == sorted(p.name[:-9] for p in robot.outbox._folder.episodes.iterdir())
 
 
 SENDER = """

@@ -75,6 +75,10 @@ def test_only_newer_ones_are_taken_and_old_ones_are_removed(
     assert robot.newer() == "3_online_rl_00000500"
     published(claim, tmp_path, 400)
     assert robot.newer() is None, "older"
+    shutil.rmtree(claim.folder.policies / "3_online_rl_00000500")
+    assert robot.newer() is robot.newer() is None
+    assert len(robot.lines) == 1
+    assert "is older than 3_online_rl_00000500" in robot.lines[0]
     for update in (600, 700, 800, 900):
         published(claim, tmp_path, update)
     names = sorted(path.name for path in claim.folder.policies.iterdir())
@@ -289,6 +293,17 @@ def test_publishing_again_changes_nothing_and_repairs_what_is_torn(
     published(claim, tmp_path, 500)
     assert robot.newer() == "3_online_rl_00000500"
     assert [path.name for path in claim.folder.policies.iterdir()] == ["3_online_rl_00000500"]
+
+
+def test_another_checkpoint_of_the_same_name_takes_its_place(
+    claim: Claim, robot: Robot, tmp_path: Path
+) -> None:
+    """A run that lost its last minutes may come to the same update on another way."""
+    published(claim, tmp_path, 500)
+    again = toy_checkpoint(tmp_path / "again", 500, seed=1)
+    policy = publish(claim.folder, claim.identity, again)
+    assert (policy / "MANIFEST.json").read_bytes() == (again / "MANIFEST.json").read_bytes()
+    assert robot.newer() == "3_online_rl_00000500"
 
 
 def publish_many(claim: Claim, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from, it never will be: that is told once. Nothing in the exchange is changed or
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
+from softflow.data.files import limits
 from softflow.data.files.episode_file import EpisodeSummary, read_episode_file, read_summary
 from softflow.data.files.limits import episode_bytes
 from softflow.errors import DataError, StoreError
@@ -30,6 +32,11 @@ from softflow.robot.exchange.told_once import ToldOnce
 
 LOOK_AGAIN_S = 30.0
 """A torn file is hashed anew when its size changes, and after so long, by this machine's clock."""
+
+MAX_ARRIVED = 1000
+"""Episodes copied and not taken yet; what floods the exchange shall not fill the learner's disk."""
+MAX_METADATA_BYTES = limits.MAX_METADATA_BYTES - 2**20
+"""The learner adds a little, a label too, and what it writes must be readable."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,8 @@ class EpisodeInbox:
             return list(self._arrived.values())
         self._told.over("folder", f"'{self._folder.episodes}' can be read again")
         for name in filter(None, map(parse_file_name, names)):
+            if len(self._arrived) >= MAX_ARRIVED:
+                break  # the rest is looked at when these are taken
             known = name.digest in done or name.digest in self._arrived
             if not known and name.key not in self.refused:
                 self._look_at(name)
@@ -141,6 +150,7 @@ class EpisodeInbox:
         key = arrival.name.key
         try:
             summary = read_summary(arrival.path, 0)
+            _require_short(summary, key)
             self.episode(arrival)
         except (StoreError, DataError) as error:
             self.refused[key] = str(error)
@@ -154,3 +164,9 @@ class EpisodeInbox:
         if torn is None or torn.size != size:
             return True
         return time.monotonic() - torn.since_s > LOOK_AGAIN_S
+
+
+def _require_short(summary: EpisodeSummary, key: str) -> None:
+    """Raise DataError for metadata to which nothing could be added."""
+    if (size := len(json.dumps(summary.metadata))) > MAX_METADATA_BYTES:
+        raise DataError(f"{key} has {size:,} bytes of metadata, at most {MAX_METADATA_BYTES:,}")

@@ -17,6 +17,8 @@ from softflow.utils.documents import checked
 from softflow.utils.sealed_json import read_sealed, write_sealed
 
 POLICY = "POLICY.json"
+MANIFEST = "MANIFEST.json"
+"""Of the checkpoint itself, as the learner wrote it."""
 REQUIRES = "0.1.0"
 """The oldest softflow that acts with checkpoints of this one."""
 MAX_POLICY_BYTES = 32 * 2**30
@@ -108,8 +110,8 @@ def read_manifest(folder: Path) -> PolicyManifest:
     document = checked(known_version(value, path), _Document, f"'{path}'", fix)
     if document.name != folder.name:
         raise StoreError(f"'{path}' belongs to {document.name!r:.80}, not to this folder; {fix}")
-    if "MANIFEST.json" not in document.files:
-        raise StoreError(f"'{path}' names no MANIFEST.json, without which no checkpoint is read")
+    if MANIFEST not in document.files:
+        raise StoreError(f"'{path}' names no {MANIFEST}, without which no checkpoint is read")
     total = sum(facts.bytes for facts in document.files.values())
     if total > MAX_POLICY_BYTES:
         raise StoreError(f"'{path}' declares {total:,} bytes, beyond {MAX_POLICY_BYTES:,}")

@@ -11,6 +11,7 @@ from softflow.errors import StoreError
 from softflow.robot.exchange.folder import ExchangeFolder, Identity
 from softflow.robot.exchange.outside_files import copied, names_in, size_of
 from softflow.robot.exchange.policy_manifest import (
+    MANIFEST,
     MAX_POLICY_BYTES,
     REQUIRES,
     FileFacts,
@@ -19,11 +20,11 @@ from softflow.robot.exchange.policy_manifest import (
     read_manifest,
     stage_of,
 )
-from softflow.utils.files import is_there, sync_to_disk
+from softflow.utils.files import is_there, sha256_of, sync_to_disk
 
 KEEP_POLICIES = 3
 """A robot that copies one, slowly, while newer ones come still finds it whole."""
-TO_ACT = ("MANIFEST.json", "pretrained_model/*.json", "pretrained_model/*.safetensors")
+TO_ACT = (MANIFEST, "pretrained_model/*.json", "pretrained_model/*.safetensors")
 TO_CHOOSE = ("algorithm/critic.safetensors", "algorithm/value_support.json")
 _TEMP, _OLD = ".tmp-", ".old-"
 
@@ -45,7 +46,7 @@ def publish(folder: ExchangeFolder, identity: Identity, checkpoint: Path) -> Pat
         StoreError: the exchange is away or full; nothing of it is seen by a robot.
     """
     stage, final = stage_of(checkpoint.name), folder.policies / checkpoint.name
-    if not _is_whole(final, identity.run):
+    if not _is_there(final, identity.run, checkpoint):
         _sweep(folder.policies)  # what a killed learner left may be what fills the disk
         temp = folder.policies / f"{_TEMP}{checkpoint.name}-{secrets.token_hex(4)}"
         try:
@@ -83,16 +84,19 @@ def _copy_files(checkpoint: Path, temp: Path) -> dict[str, FileFacts]:
     return files
 
 
-def _is_whole(policy: Path, run: str) -> bool:
-    """Whether a policy is there with all its bytes; hashes are for those who copy it."""
+def _is_there(policy: Path, run: str, checkpoint: Path) -> bool:
+    """Whether a checkpoint is published with all its bytes; hashes are for those who copy it.
+
+    Its MANIFEST.json has the hash of every other file, so one of the same name that a run made
+    after it had lost a few minutes is told apart.
+    """
     try:
         manifest = read_manifest(policy)
     except StoreError:
         return False
-    sizes = {name: size_of(policy / name) for name in manifest.files}
-    return manifest.run == run and all(
-        sizes[name] == facts.bytes for name, facts in manifest.files.items()
-    )
+    if (manifest.run, manifest.files[MANIFEST].sha256) != (run, sha256_of(checkpoint / MANIFEST)):
+        return False
+    return all(size_of(policy / name) == facts.bytes for name, facts in manifest.files.items())
 
 
 def _put_in_place(temp: Path, final: Path) -> None:

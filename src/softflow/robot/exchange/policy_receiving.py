@@ -81,7 +81,9 @@ class PolicyReceiver:
             self._told("folder", f"{error}; the policy stays as it is")
             return None
         self._told.over("folder")
-        for name in sorted(filter(progress_of, names), key=_progress, reverse=True):
+        there = sorted(filter(progress_of, names), key=_progress, reverse=True)
+        self._tell_older(there)
+        for name in there:
             if self.current and _progress(name) <= _progress(self.current.manifest.name):
                 break
             if name not in self._rejected and (received := self._received(name)):
@@ -89,6 +91,14 @@ class PolicyReceiver:
                 self._prune()
                 return received
         return None
+
+    def _tell_older(self, there: list[str]) -> None:
+        """A learner that lost its newest checkpoints begins behind the robot."""
+        if self.current is None or not there:
+            return
+        own = self.current.manifest.name
+        if _progress(there[0]) < _progress(own):
+            self._told("older", f"the newest policy there, {there[0]}, is older than {own}")
 
     def reject(self, why: str) -> ReceivedPolicy | None:
         """The current policy cannot act after all: go back to the one before it, and stay there.

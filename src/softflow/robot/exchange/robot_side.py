@@ -1,7 +1,8 @@
 """All that a robot does with an exchange, in calls that never stop it.
 
-Between two episodes: `newer_policy`, `send`, `may_go_on`. Whatever is wrong with the folder is told
-once, and the robot goes on with what it has.
+Between two episodes: `newer_policy`, `send`, `next`. Whatever is wrong with the folder is told
+once, and the robot goes on with what it has. A call takes as long as the folder does, so it is
+nothing for the control loop: during an episode a `StopListener` listens.
 """
 
 from __future__ import annotations
