@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from softflow.cli.exchange_options import Learn, Serve
 from softflow.cli.main import COMMANDS, main
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
@@ -144,6 +145,9 @@ OPTIONS = {
         "--out",
     ],
     "report": ["PATH"],
+    "learn": ["PATH", *option_names(Learn(Path(), Path()), "--")[1:]],
+    "serve": ["PATH", *option_names(Serve(Path()), "--")[1:]],
+    "exchange": [],  # its commands are in test_exchange_commands
     "data": [],  # its commands are in test_data_commands
 }
 

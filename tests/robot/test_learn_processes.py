@@ -12,9 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from point_world import tiny_config
-from runs_compared import as_overrides
-from training_processes import words_of_train
+from training_processes import begun_run
 from warm_python import warm_python
 
 from softflow.data.episode_store import EpisodeStore
@@ -46,18 +44,6 @@ def robot_at(folder: Path, store: Path) -> Iterator[subprocess.Popen[str]]:
     finally:
         robot.kill()
         robot.wait()
-
-
-def begun_run(demonstrations: Path, run: Path) -> None:
-    """A run that has imitated."""
-    sizes = as_overrides(tiny_config())
-    few = ["--imitation.num-updates", "3", "--critic-warmup.num-updates", "3"]
-    few += ["--offline-rl.num-updates", "3", "--online-rl.num-updates", "4"]
-    words = words_of_train(
-        demonstrations, run, *sizes, *few, "--stages", "imitation", "--eval-episodes", "0"
-    )
-    status, said = warm_python().run(words)
-    assert status == 0, said
 
 
 DEATHS = (

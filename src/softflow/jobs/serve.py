@@ -6,6 +6,7 @@ import asyncio
 import os
 import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -53,7 +54,8 @@ def serve(
     policy = load_policy(checkpoint, seed=seed, device=device)
     served = ServedPolicy(policy.path.name, policy.spec, policy.chunk, policy.reads, policy.plan)
     tell = ready or (lambda port: say(f"{served.name} answers at ws://{host}:{port}; Ctrl-C ends"))
-    asyncio.run(_serve(PolicyServer(served, token), host, port, tell))
+    with suppress(KeyboardInterrupt):  # which is how it is meant to end
+        asyncio.run(_serve(PolicyServer(served, token), host, port, tell))
 
 
 async def _serve(server: PolicyServer, host: str, port: int, tell: Callable[[int], None]) -> None:
