@@ -21,6 +21,7 @@ from benchmarks import (
     data_memory,
     data_throughput,
     deployed_decision,
+    gpu_check,
     image_training,
     paper_images,
     render_speed,
@@ -140,3 +141,17 @@ def test_variants_take_turns() -> None:
     order: list[str] = []
     measure({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2, loops={"b": 2})
     assert "".join(order) == "ab" + "abb" * 2
+
+
+def test_the_check_of_a_gpu_runs_without_one(
+    tiny: TrainingConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu_check, "TURNS", 1)
+    monkeypatch.setattr(gpu_check, "CANDIDATES", (2,))
+    assert gpu_check.check(replace(tiny, device="cpu")) == 0
+    said = capsys.readouterr().out
+    assert said.count(" ms, waits 0 times") == 8
+    assert "imitation loss: float32" in said
+    assert "decision among 2: " in said
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu_check.main() == 2

@@ -41,6 +41,10 @@ class EnvironmentFaultError(SoftflowError):
     """An environment or robot raised an error of its own; nothing acts on it any more."""
 
 
+class PeerLostError(SoftflowError):
+    """Another of the processes that train a run together has ended."""
+
+
 class NetworkContractError(SoftflowError):
     """A policy or critic breaks what `softflow.models.policy` or `critic` promise."""
 

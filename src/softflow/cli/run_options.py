@@ -14,13 +14,8 @@ from softflow.errors import ConfigError
 from softflow.jobs.evaluate import MAX_SEED
 from softflow.presets import demo as demo_preset
 from softflow.presets import softflow_plus
-from softflow.training.config import (
-    MAX_EPISODES,
-    MAX_WORKERS,
-    STAGES,
-    StageName,
-    TrainingConfig,
-)
+from softflow.training.config import STAGES, StageName, TrainingConfig
+from softflow.training.config.limits import MAX_EPISODES, MAX_WORKERS
 
 
 def _require_within(options: Any, name: str, least: int, most: int) -> None:
@@ -125,6 +120,9 @@ class Evaluate:
     """Chunks sampled a decision; 0 takes the configuration's number for its stage."""
     workers: int = 2
     """Simulator processes."""
+    device: str = "auto"
+    """Where the policy decides: auto is the CPU for one that reads states alone, and a GPU, if
+    there is one, for one that looks through cameras."""
     out: Path | None = None
     """Folder for the result; by default RUN/evaluations/extra."""
     env: str = ""

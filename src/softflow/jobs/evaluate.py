@@ -17,9 +17,11 @@ from softflow.jobs.targets import require_outside_stores
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import weights_identity
 from softflow.training import evaluation
-from softflow.training.config import MAX_CANDIDATES, MAX_EPISODES, MAX_WORKERS, TrainingConfig
+from softflow.training.config import TrainingConfig
+from softflow.training.config.limits import MAX_CANDIDATES, MAX_EPISODES, MAX_WORKERS
 from softflow.training.evaluation import EvaluationPlan, EvaluationResult
 from softflow.training.files.progress import Progress, read_progress
+from softflow.training.hardware.devices import acting_device
 from softflow.training.persistence import read_run_facts
 from softflow.training.rollouts import RolloutPool
 from softflow.utils.imports import trust
@@ -37,6 +39,7 @@ def evaluate(
     rule: Rule = "auto",
     candidates: int = 0,
     workers: int = 2,
+    device: str = "auto",
     out: str | os.PathLike[str] | None = None,
     env: str = "",
     networks: Mapping[str, str] = _NO_NETWORKS,
@@ -50,6 +53,8 @@ def evaluate(
         rule: how a chunk is chosen: by critic ("value"), by "likelihood", or as it is deployed.
         candidates: chunks sampled a decision; 0 takes the configuration's number for its stage.
         workers: simulator processes; the result does not depend on it.
+        device: where the policy decides; "auto" is the CPU for one that reads states alone, and a
+            GPU, if there is one, for one that looks through cameras.
         out: folder for the result; by default RUN/evaluations/extra.
         env: the environment that the checkpoint names, if that is an import path
             (module:function): it runs code, so it is imported only if you name it here.
@@ -89,8 +94,14 @@ def evaluate(
         update_step=progress.update_step,
         online_episodes=position["online_episodes"],
         robot_steps=position["robot_steps"],
+        device=acting_device(device, _reads_cameras(config, spec)),
     )
     return _measure(plan, folder, workers)
+
+
+def _reads_cameras(config: TrainingConfig, spec: DataSpec) -> bool:
+    read = config.model.encoder.keys_among(spec.observation_shapes)
+    return any(key in spec.image_keys for key in read)
 
 
 def _measure(plan: EvaluationPlan, folder: Path, workers: int) -> EvaluationResult:

@@ -20,7 +20,6 @@ from softflow.pages.run_report import write_report
 from softflow.robot.exchange.claiming import Claim
 from softflow.robot.exchange_experience import ExchangeExperience
 from softflow.training.config import STAGES, TrainingConfig
-from softflow.training.learner import usable_device
 from softflow.training.persistence import read_run_facts
 from softflow.training.provenance import (
     identity_of,
@@ -97,7 +96,6 @@ def _adapted(config: TrainingConfig, env_id: str, device: str) -> TrainingConfig
         config = replace(config, eval_episodes=0, round_eval_episodes=0)
     if device:
         config = replace(config, device=device)
-    usable_device(config.device)
     config.require_memory()
     return config
 

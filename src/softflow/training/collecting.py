@@ -63,10 +63,14 @@ class ExperienceSource(Protocol):
 
 
 class SimulatedExperience(ExperienceSource):
-    """Episodes from simulator processes, each a function of the policy and its number."""
+    """Episodes from simulator processes, each a function of the policy and its number.
 
-    def __init__(self, pool: RolloutPool) -> None:
-        self.pool = pool
+    Args:
+        pool: the processes; device: where the policy decides.
+    """
+
+    def __init__(self, pool: RolloutPool, device: str = "cpu") -> None:
+        self.pool, self.device = pool, device
 
     def collect(self, order: CollectionOrder, progress: ProgressReporter) -> None:
         """Play what is still missing; the store is locked meanwhile."""
@@ -76,7 +80,8 @@ class SimulatedExperience(ExperienceSource):
             "round": order.round_index,
         }
         seeds = episode_seeds(order.seed, "online", order.num_episodes)
-        tasks = episode_tasks(order.checkpoint, order.selection, order.spec, seeds, facts)
+        how = (order.checkpoint, order.selection, order.spec)
+        tasks = episode_tasks(*how, seeds, facts, self.device)
         title = f"round {order.round_index + 1}: collect"
         with EpisodeStore.open_or_create(order.store, order.spec) as store:
             run_into_store(self.pool, store, tasks, title, progress)
@@ -87,6 +92,7 @@ class OnlineExperience:
 
     Attributes:
         fingerprints: of the episodes that are learned from, as they were when they were loaded.
+        takes_all: a round learns from all episodes that are there, not from those ordered alone.
 
     Args:
         path: folder of the online store; made if it is not there.
@@ -108,6 +114,7 @@ class OnlineExperience:
             self.store, chunk, episodes=(), offline=False, image_keys=image_keys
         )
         self.fingerprints: list[str] = []
+        self.takes_all = False
 
     def __len__(self) -> int:
         return len(self.store)
@@ -138,15 +145,24 @@ class OnlineExperience:
             StoreError: the source returned before everything was there.
         """
         source.collect(order, progress)
+        self.see(order.num_episodes)
+
+    def see(self, num_episodes: int) -> None:
+        """See what was written meanwhile.
+
+        Raises:
+            StoreError: it is less than this.
+        """
         self.store.refresh()
-        if len(self) < order.num_episodes:
+        if len(self) < num_episodes:
             raise StoreError(
                 f"{self.store.path} holds {len(self)} episodes after collecting, not "
-                f"{order.num_episodes}; run the same command again to go on"
+                f"{num_episodes}; run the same command again to go on"
             )
 
     def data(self, num_episodes: int) -> ChunkDataset:
-        """Windows of the first `num_episodes` episodes; it grows with every round."""
+        """Windows of the first `num_episodes` episodes, or of all; it grows with every round."""
+        num_episodes = len(self) if self.takes_all else num_episodes
         self._data.add_episodes(range(self._data.num_episodes, num_episodes))
         new = range(len(self.fingerprints), num_episodes)
         self.fingerprints += fingerprints(self.store, new)
