@@ -75,9 +75,10 @@ def test_a_client_knows_the_policy_it_asks() -> None:
 )
 def test_another_robot_is_refused_at_the_handshake(options: dict[str, Any], said: str) -> None:
     with serving(PolicyServer(served())) as port:
+        given: dict[str, Any] = {"chunk": CHUNK, "deadline_s": 10.0, **options}
         started_s = time.monotonic()
         with pytest.raises(PolicyServerError, match=said):
-            PolicyClient(url(port), **{"chunk": CHUNK, "deadline_s": 10.0, **options})
+            PolicyClient(url(port), **given)
         assert time.monotonic() - started_s < 5, "asking again would not help"
         assert_serves(port)
 

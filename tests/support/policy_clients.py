@@ -27,7 +27,8 @@ def url(port: int) -> str:
 
 
 def client(port: int, **options: Any) -> PolicyClient:
-    return PolicyClient(url(port), SPEC, **{"chunk": CHUNK, "deadline_s": 10.0, **options})
+    given: dict[str, Any] = {"chunk": CHUNK, "deadline_s": 10.0, **options}
+    return PolicyClient(url(port), SPEC, **given)
 
 
 def raw(port: int, **options: Any) -> plain_client.ClientConnection:
@@ -46,14 +47,17 @@ def greeted(port: int) -> plain_client.ClientConnection:
 
 
 def hello(**changes: Any) -> Hello:
-    facts = {"protocol": PROTOCOL, "softflow": "0.1.0", "spec": SPEC.to_json()}
-    return Hello(**{**facts, "chunk": asdict(CHUNK), **changes})
+    facts: dict[str, Any] = {"protocol": PROTOCOL, "softflow": "0.1.0", "spec": SPEC.to_json()}
+    facts |= {"chunk": asdict(CHUNK), **changes}
+    return Hello(**facts)
 
 
 def asked(seed: int = 0, **changes: Any) -> Ask:
     observations, prefix = question(seed)
     seen = {key: Array.of(observations[key]) for key in READS}
-    return Ask(**{"id": 1, "observations": seen, "prefix": Array.of(prefix), **changes})
+    facts: dict[str, Any] = {"id": 1, "observations": seen, "prefix": Array.of(prefix)}
+    facts |= changes
+    return Ask(**facts)
 
 
 def assert_right(chunk: np.ndarray, seed: int) -> None:
