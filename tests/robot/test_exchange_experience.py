@@ -21,6 +21,7 @@ from softflow.robot.exchange.order import read_order
 from softflow.robot.exchange.robot_side import Next, RobotSide
 from softflow.robot.exchange.stop_listening import StopListener
 from softflow.robot.exchange_experience import ExchangeExperience, taken_keys
+from softflow.training.learner import Learner
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
 from softflow.utils.progress import SilentProgress
@@ -65,6 +66,7 @@ class Bench:
         self.demonstrations, self.place = demonstrations, place
         self.folder = place / "exchange"
         self.lines: list[str] = []
+        self.config = CONFIG
         self.claim = Claim(place / "run", self.folder, point_spec(), CONFIG.model.chunk)
         self.claim.require()
         self.robot = Robot(self.folder, place)
@@ -82,7 +84,9 @@ class Bench:
         )
 
     def run(self, source: ExchangeExperience) -> Run:
-        run = Run(self.place / "run", CONFIG, self.demonstrations, None, SilentProgress(), source)
+        run = Run(
+            self.place / "run", self.config, self.demonstrations, None, SilentProgress(), source
+        )
         try:
             run_stages(run, STAGES)
             source.finish(run.save(), run.online.store.path)
@@ -243,6 +247,31 @@ def test_a_learner_that_dies_while_it_takes_takes_none_twice(
     assert len(bench.online()) == 2
     bench.run(bench.source(lambda: None))
     assert sorted(taken_keys(bench.online())) == bench.robot.sent()
+
+
+@pytest.mark.slow
+def test_a_continuous_learner_that_dies_in_a_round_goes_on_in_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.robot.play(4)
+    original, calls = Learner.actor_update, iter(range(99))
+
+    def dying(learner: Learner, *arguments: Any) -> Any:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return original(learner, *arguments)
+
+    monkeypatch.setattr(bench, "config", replace(CONFIG, checkpoint_interval_s=0.0))
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "actor_update", dying)
+        with pytest.raises(KeyboardInterrupt):
+            bench.run(bench.source(lambda: None, continuous=True))
+    bench.robot.play(3)
+    run = bench.run(bench.source(lambda: None, continuous=True))
+    assert taken_keys(bench.online()) == bench.robot.sent()
+    assert [s.metadata["round"] for s in bench.online().summaries()] == [0] * 4 + [1] * 3
+    assert len(run.online.fingerprints) == 7
+    assert run.position.update_step == 4
 
 
 def test_an_exchange_has_one_run(bench: Bench, tmp_path: Path) -> None:

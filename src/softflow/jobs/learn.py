@@ -130,9 +130,8 @@ def _learn(
             require_same_spec(store.spec, theirs, f"the dataset '{store.path}'", "the environment")
         claim = Claim(folder, shared, store.spec, config.model.chunk)
         claim.require()
-        source = ExchangeExperience(
-            claim, folder / "arriving", progress.say, continuous=continuous, review=review
-        )
+        how = {"continuous": continuous, "review": review}
+        source = ExchangeExperience(claim, folder / "arriving", progress.say, **how)
         run = Run(folder, config, store.path, pool, progress, source, STAGES)
         try:
             require_continues(folder, identity, store)

@@ -248,10 +248,21 @@ def test_a_robot_that_starts_again_goes_on_with_its_copy(
     published(claim, tmp_path, 500)
     robot.newer()
     shutil.rmtree(claim.folder.path)
+    (tmp_path / "copies/.tmp-3_online_rl_00000600").mkdir()  # it was killed
     again = Robot(claim, tmp_path / "copies")
     assert again.policies.current is not None
     assert again.policies.current.checkpoint.name == "3_online_rl_00000500"
     assert again.newer() is None
+    assert [path.name for path in (tmp_path / "copies").iterdir()] == ["3_online_rl_00000500"]
+
+
+def test_a_manifest_beyond_its_bound_is_not_read(
+    claim: Claim, robot: Robot, tmp_path: Path
+) -> None:
+    policy = published(claim, tmp_path, 500)
+    rewritten(policy, lambda v: v.update(stage="x" * 5_000_000))
+    assert robot.newer() is None
+    assert "at most 4,194,304 are read" in robot.lines[0]
 
 
 def test_one_that_cannot_act_after_all_is_left_for_the_one_before(

@@ -22,11 +22,11 @@ import msgspec
 from softflow.data.labels import Label, label_from_json
 from softflow.errors import ConfigError, DataError, StoreError
 from softflow.robot.exchange.episode_names import parse_key
-from softflow.robot.exchange.folder import FORMAT_VERSION, known_version
-from softflow.robot.exchange.outside_files import names_in, size_of
+from softflow.robot.exchange.folder import FORMAT_VERSION, read_document
+from softflow.robot.exchange.outside_files import names_in
 from softflow.robot.exchange.told_once import ToldOnce
 from softflow.utils.documents import checked
-from softflow.utils.sealed_json import read_sealed, write_sealed
+from softflow.utils.sealed_json import write_sealed
 
 CommandKind = Literal["start", "stop", "discard", "accept", "label"]
 TO_ROBOTS = ("start", "stop")
@@ -147,14 +147,8 @@ class CommandFolder:
     def _read(self, name: str) -> None:
         path = self._folder / name
         try:
-            if (size := size_of(path)) > MAX_COMMAND_BYTES:
-                raise StoreError(f"it has {size:,} bytes, at most {MAX_COMMAND_BYTES:,} are read")
-            if size < 0:
-                raise StoreError("it is no file")
-            value, sealed = read_sealed(path)
-            if not sealed:
-                raise StoreError("it has no checksum; use `softflow exchange` to give commands")
-            command = checked(known_version(value, path), Command, "it", "give it again")
+            value = read_document(path, MAX_COMMAND_BYTES)
+            command = checked(value, Command, "it", "give it again")
             if name != f"{command.number:012d}-{command.id}.json":
                 raise StoreError("it is not called as it says it is")
             command.require_sense()

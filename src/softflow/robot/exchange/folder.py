@@ -22,11 +22,13 @@ import msgspec
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec
 from softflow.errors import ConfigError, DataError, StoreError
+from softflow.robot.exchange.outside_files import size_of
 from softflow.utils.documents import checked
 from softflow.utils.files import is_there
 from softflow.utils.sealed_json import read_sealed
 
 FORMAT_VERSION = 1
+MAX_DOCUMENT_BYTES = 4 * 2**20
 FOLDERS = ("policies", "episodes", "commands")
 RUN_NAME = r"\A[0-9a-f]{32}\Z"
 _FIX = "it is written by `softflow learn`; copy it again, or wait until it has arrived"
@@ -72,22 +74,34 @@ class ExchangeFolder:
                 f"'{self.path}' has no exchange.json: the folder is not mounted, or no "
                 "`softflow learn` has been there yet"
             )
-        value, _ = read_sealed(self.identity_file)
-        document = checked(known_version(value, self.identity_file), _Document, *_where(self))
+        where = f"'{self.identity_file}'"
+        document = checked(read_document(self.identity_file), _Document, where, _FIX)
         try:
             spec = DataSpec.from_json(document.spec)
             chunk = msgspec.convert(document.chunk, ChunkSpec)
         except (DataError, ConfigError, msgspec.ValidationError) as error:
-            raise StoreError(f"'{self.identity_file}' is damaged: {error}; {_FIX}") from error
+            raise StoreError(f"{where} is damaged: {error}; {_FIX}") from error
         return Identity(document.run, spec, chunk)
 
 
-def known_version(value: dict[str, Any], path: Path) -> dict[str, Any]:
-    """A document without its format version, if that is known.
+def read_document(path: Path, most: int = MAX_DOCUMENT_BYTES) -> dict[str, Any]:
+    """A sealed document of an exchange, without its seal and its format version.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
 
     Raises:
-        StoreError: it is of a newer softflow, or no document of an exchange.
+        StoreError: it is not there, no file, too long, damaged, unsealed, or of a newer softflow.
     """
+    size = size_of(path)
+    if size < 0:
+        raise StoreError(f"'{path}' is not there, or is no file")
+    if size > most:
+        raise StoreError(f"'{path}' has {size:,} bytes; at most {most:,} are read")
+    value, sealed = read_sealed(path)
+    if not sealed:
+        raise StoreError(f"'{path}' has no checksum; nothing in an exchange is written by hand")
     version = value.pop("format_version", None)
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise StoreError(
@@ -103,7 +117,3 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     run: Annotated[str, msgspec.Meta(pattern=RUN_NAME)]
     spec: dict[str, Any]
     chunk: dict[str, Any]
-
-
-def _where(folder: ExchangeFolder) -> tuple[str, str]:
-    return f"'{folder.identity_file}'", _FIX

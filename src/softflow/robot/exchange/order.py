@@ -6,11 +6,10 @@ from typing import Annotated
 
 import msgspec
 
-from softflow.errors import StoreError
-from softflow.robot.exchange.folder import FORMAT_VERSION, ExchangeFolder, known_version
+from softflow.robot.exchange.folder import FORMAT_VERSION, ExchangeFolder, read_document
 from softflow.utils.documents import checked
 from softflow.utils.files import is_there
-from softflow.utils.sealed_json import read_sealed, write_sealed
+from softflow.utils.sealed_json import write_sealed
 
 MAX_LISTED = 100
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
@@ -60,7 +59,4 @@ def read_order(folder: ExchangeFolder) -> Order | None:
     path = folder.order_file
     if not is_there(path):
         return None
-    value, sealed = read_sealed(path)
-    if not sealed:
-        raise StoreError(f"'{path}' is damaged: it has no checksum")
-    return checked(known_version(value, path), Order, f"'{path}'", "wait for the next one")
+    return checked(read_document(path), Order, f"'{path}'", "wait for the next one")

@@ -12,9 +12,9 @@ import msgspec
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec
 from softflow.errors import ConfigError, DataError, StoreError
-from softflow.robot.exchange.folder import FORMAT_VERSION, known_version
+from softflow.robot.exchange.folder import FORMAT_VERSION, read_document
 from softflow.utils.documents import checked
-from softflow.utils.sealed_json import read_sealed, write_sealed
+from softflow.utils.sealed_json import write_sealed
 
 POLICY = "POLICY.json"
 MANIFEST = "MANIFEST.json"
@@ -103,11 +103,8 @@ def read_manifest(folder: Path) -> PolicyManifest:
         StoreError: it has not arrived yet, is damaged, or of a newer softflow.
     """
     path = folder / POLICY
-    value, sealed = read_sealed(path)
     fix = "copy the policy again, or wait until it has arrived"
-    if not sealed:
-        raise StoreError(f"'{path}' is damaged: it has no checksum; {fix}")
-    document = checked(known_version(value, path), _Document, f"'{path}'", fix)
+    document = checked(read_document(path), _Document, f"'{path}'", fix)
     if document.name != folder.name:
         raise StoreError(f"'{path}' belongs to {document.name!r:.80}, not to this folder; {fix}")
     if MANIFEST not in document.files:
@@ -120,15 +117,8 @@ def read_manifest(folder: Path) -> PolicyManifest:
         chunk = msgspec.convert(document.chunk, ChunkSpec)
     except (DataError, ConfigError, msgspec.ValidationError) as error:
         raise StoreError(f"'{path}' is damaged: {error}; {fix}") from error
-    return PolicyManifest(
-        document.run,
-        document.name,
-        document.stage,
-        document.requires,
-        spec,
-        chunk,
-        document.files,
-    )
+    facts = msgspec.structs.asdict(document)
+    return PolicyManifest(**{**facts, "spec": spec, "chunk": chunk})
 
 
 def is_older(version: str, needed: str) -> bool:

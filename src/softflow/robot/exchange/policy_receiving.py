@@ -67,6 +67,7 @@ class PolicyReceiver:
         self._rejected: set[str] = set()
         self._before: ReceivedPolicy | None = None
         self.current: ReceivedPolicy | None = None
+        self._sweep()
         self.current = self._newest_copy()
 
     def newer(self) -> ReceivedPolicy | None:
@@ -173,6 +174,12 @@ class PolicyReceiver:
                 continue
             return ReceivedPolicy(self._copies / name, manifest)
         return None
+
+    def _sweep(self) -> None:
+        """Remove what a process of this robot was copying when it was killed."""
+        for name in names_in(self._copies):
+            if name.startswith(_TEMP):
+                shutil.rmtree(self._copies / name, ignore_errors=True)
 
     def _prune(self) -> None:
         """Of the robot's copies the newest stay."""
