@@ -16,7 +16,7 @@ from softflow.cli.targets import (
     require_run_folder,
     require_store_folder,
 )
-from softflow.data.data_spec import require_same_spec
+from softflow.data.action_space import require_fits_environment, require_may_act
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.demonstrations import OperatorTally, collect_demonstrations
 from softflow.envs.registry import require_trusted_env
@@ -203,7 +203,7 @@ def train(options: Train) -> None:
         if acts:
             spec = dataset.spec
             theirs = pool.environment_spec(spec.env_id, spec.image_size)
-            require_same_spec(spec, theirs, f"the dataset '{options.dataset}'", "the environment")
+            require_fits_environment(spec, theirs, options.dataset)
         # Until here nothing is written; from here on the run is locked.
         run = Run(
             options.run, options.config, options.dataset, pool, progress, stages=options.stages
@@ -268,7 +268,7 @@ def evaluate_checkpoint(options: Evaluate) -> None:
     name = f"{checkpoint.name}-{weights_identity(checkpoint)[:8]}"
     with ConsoleProgress() as progress, RolloutPool(options.workers) as pool:
         theirs = pool.environment_spec(spec.env_id, spec.image_size)
-        require_same_spec(spec, theirs, f"the checkpoint '{checkpoint}'", "the environment")
+        require_may_act(spec, theirs, checkpoint)
         plan = EvaluationPlan(
             label=f"{name}-{rule}-{candidates}-seed{options.seed}-n{options.episodes}",
             stage=stage,
