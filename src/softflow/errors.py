@@ -45,6 +45,10 @@ class NetworkContractError(SoftflowError):
     """A policy or critic breaks what `softflow.models.policy` or `critic` promise."""
 
 
+class SeedsFailedError(SoftflowError):
+    """Some seeds of a training failed; says why each did. The others are done."""
+
+
 class NumericalError(SoftflowError):
     """A NaN or infinity appeared in training; the message names the dump to replay."""
 

@@ -11,8 +11,10 @@ import tyro
 from softflow.cli.consent import require_named_kinds, trust_environment
 from softflow.cli.option_types import OPTION_TYPES
 from softflow.cli.run_options import Collect, Demo, Evaluate, Report, Train
+from softflow.cli.seed_runs import train_seeds
 from softflow.cli.targets import (
     require_outside_stores,
+    require_result_file,
     require_run_folder,
     require_store_folder,
 )
@@ -28,6 +30,8 @@ from softflow.models.encoder import ENCODERS
 from softflow.models.images.backbone import BACKBONES
 from softflow.models.kinds import Kinds
 from softflow.models.policy import POLICIES
+from softflow.pages.comparing.groups import runs_in
+from softflow.pages.comparing.page import default_place, write_comparison
 from softflow.pages.run_report import write_report
 from softflow.presets import preset
 from softflow.training.config import STAGES, TrainingConfig
@@ -58,6 +62,9 @@ def run(name: str, words: list[str]) -> None:
         collect(tyro.cli(Collect, args=words, prog="softflow collect", registry=OPTION_TYPES))
     elif name == "train":
         options = _parse_train(words)
+        if options.seeds > 1:
+            train_seeds(options, words)
+            return
         train(options)
         say(f"policy: {options.run / 'checkpoints' / 'last'}")
         say(f"report: {options.run / 'report.html'}")
@@ -66,8 +73,9 @@ def run(name: str, words: list[str]) -> None:
             tyro.cli(Evaluate, args=words, prog="softflow evaluate", registry=OPTION_TYPES)
         )
     else:
-        folder = tyro.cli(Report, args=words, prog="softflow report", registry=OPTION_TYPES).run
-        say(f"report: {write_report(folder)}")
+        # Behind a list of runs tyro's help would have nothing to say.
+        words = ["--help"] if {"-h", "--help"} & set(words) else words
+        report(tyro.cli(Report, args=words, prog="softflow report", registry=OPTION_TYPES))
 
 
 def _parse_train(words: list[str]) -> Train:
@@ -241,6 +249,19 @@ def _without_environment(options: Train, num_successes: int) -> Train:
     say(f"this data names no environment: no success rates; {held_out}")
     config = replace(options.config, eval_episodes=0, round_eval_episodes=0)
     return replace(options, config=config)
+
+
+def report(options: Report) -> None:
+    """Write the report of a run, or the page that compares several."""
+    runs = [run for folder in options.runs for run in runs_in(folder)]
+    if len(runs) == 1 and options.out is None:
+        say(f"report: {write_report(runs[0])}")
+        return
+    out = options.out or default_place(runs)
+    require_result_file(out, "--out", b"<!doctype html>")
+    for run in runs:
+        write_report(run)
+    say(f"comparison: {write_comparison(runs, out)}")
 
 
 def evaluate_checkpoint(options: Evaluate) -> None:

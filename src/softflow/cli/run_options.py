@@ -22,6 +22,7 @@ from softflow.training.config import (
 )
 
 MAX_SEED = 2**63 - 1
+MAX_SEEDS = 1000
 
 
 def _require_within(options: Any, name: str, least: int, most: int) -> None:
@@ -89,6 +90,12 @@ class Train:
     """Folder of the run; if it holds a run already, that run continues."""
     stages: tuple[StageName, ...] = STAGES
     """Stages to run, in the paper's order."""
+    seeds: int = 1
+    """Train so many seeds, from --seed on, each in a folder of its own: RUN/seed0, RUN/seed1, …
+    The same command goes on with what is missing. RUN/comparison.html shows them together."""
+    jobs: int = 0
+    """How many of these seeds train at a time, each in a process of one thread; 0: as many as this
+    machine has cores."""
     policy: str = ""
     """Another policy than the preset's: its name, or package.module:Class; its own numbers are then
     --model.policy.*."""
@@ -108,6 +115,8 @@ class Train:
     def __post_init__(self) -> None:
         if not self.stages:
             raise ConfigError(f"--stages names no stage; choose among {', '.join(STAGES)}")
+        _require_within(self, "seeds", 1, MAX_SEEDS)
+        _require_within(self, "jobs", 0, MAX_WORKERS)
 
 
 @dataclass(frozen=True)
@@ -152,7 +161,16 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Report:
-    """Write the self-contained HTML report of a run, also of one still running."""
+    """Write the self-contained HTML report of a run, also of one still running.
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """The run folder."""
+    Of several runs: one page that compares them. Runs that differ in their seed only are pooled.
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
+    """The run folder; several of them, or a folder of runs (those of --seeds), are compared."""
+    out: Path | None = None
+    """The page that compares runs; by default comparison.html beside them."""
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise ConfigError("name a run folder, or several to compare them")

@@ -70,7 +70,7 @@ def tree_html(title: str, tree: dict[str, Any]) -> str:
     groups: dict[str, list[tuple[str, str]]] = {"": []}
     for key, value in tree.items():
         if isinstance(value, dict):
-            groups[key] = list(_leaves(value))
+            groups[key] = list(leaves(value))
         else:
             groups[""].append((key, _text(value)))
     count = sum(map(len, groups.values()))
@@ -88,10 +88,11 @@ def _group(name: str, leaves: Sequence[tuple[str, str]]) -> str:
     return f"<section>{heading}<dl>{rows}</dl></section>"
 
 
-def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+def leaves(tree: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    """Nested dictionaries as (dotted name, value as text)."""
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", _text(value)
 
