@@ -33,7 +33,7 @@ from softflow.models.policy import POLICIES
 from softflow.pages.comparing.groups import runs_in
 from softflow.pages.comparing.page import default_place, write_comparison
 from softflow.pages.run_report import write_report
-from softflow.presets import preset
+from softflow.presets import PRESETS, preset, summary
 from softflow.training.config import STAGES, TrainingConfig
 from softflow.training.evaluation import EvaluationPlan, evaluate
 from softflow.training.learner import usable_device
@@ -87,7 +87,22 @@ def _parse_train(words: list[str]) -> Train:
     config = _of_other_kinds(preset(name), words)
     default = Train(dataset=tyro.MISSING, run=tyro.MISSING, config=config)
     return tyro.cli(
-        Train, args=words, default=default, prog=f"softflow train {name}", registry=OPTION_TYPES
+        Train,
+        args=words,
+        default=default,
+        prog=f"softflow train {name}",
+        description=_described(name),
+        registry=OPTION_TYPES,
+    )
+
+
+def _described(name: str) -> str:
+    """The presets there are, and what train does with the one that was named."""
+    width = max(map(len, PRESETS))
+    lines = [f"  {each:<{width}}  {summary(each)}" for each in PRESETS]
+    what = " ".join((Train.__doc__ or "").split())
+    return "\n".join(
+        ["Presets (softflow train PRESET …):", *lines, "", what, f"Below: the numbers of {name}."]
     )
 
 
