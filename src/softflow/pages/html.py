@@ -17,6 +17,7 @@ from softflow.pages.run_charts import Figure
 from softflow.pages.svg import png_bytes
 from softflow.utils.console import plain
 from softflow.utils.files import write_bytes
+from softflow.utils.job_time import duration as duration
 
 
 def write_html(path: Path, title: str, body: str) -> None:
@@ -106,11 +107,3 @@ def _text(value: Any) -> str:
 def number(value: float | None) -> str:
     """Four digits, or a dash for what is unknown."""
     return "–" if value is None or not math.isfinite(value) else f"{value:.4g}".replace("-", "−")
-
-
-def duration(seconds: float) -> str:
-    """A time span for people: 34 s, 21 min, 1 h 05 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

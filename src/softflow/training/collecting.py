@@ -19,6 +19,7 @@ from softflow.errors import StoreError, WriterBusyError
 from softflow.models.action_selection import SelectionConfig
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training.evaluation import episode_seeds, episode_tasks, run_into_store
+from softflow.training.planned_work import COLLECT
 from softflow.training.rollouts import RolloutPool
 from softflow.utils.files import is_there
 from softflow.utils.progress import ProgressReporter
@@ -71,9 +72,10 @@ class SimulatedExperience:
         }
         seeds = episode_seeds(order.seed, "online", order.num_episodes)
         tasks = episode_tasks(order.checkpoint, order.selection, order.spec, seeds, facts)
-        title = f"round {order.round_index + 1}: collect"
+        title = f"round {order.round_index + 1}: {COLLECT}"
         with EpisodeStore.open_or_create(order.store, order.spec) as store:
-            run_into_store(self.pool, store, tasks, title, progress)
+            earlier = order.num_episodes - order.num_episodes // (order.round_index + 1)
+            run_into_store(self.pool, store, tasks, title, progress, earlier)
 
 
 class OnlineExperience:

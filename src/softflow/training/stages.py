@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from softflow.errors import NumericalError
 from softflow.training.config import STAGES, StageName
 from softflow.training.diagnostics import diagnose
+from softflow.training.planned_work import planned_work
 from softflow.training.run import Run
 
 
@@ -84,6 +85,8 @@ def run_stages(run: Run, stages: Sequence[StageName] = STAGES) -> None:
         NumericalError: a NaN or infinity appeared; the message says where and how to replay it.
     """
     run.explain_gaps(stages)
+    work = planned_work(run.config, stages, run.position, len(run.online))
+    run.progress.expect(work)
     for stage in STAGES:
         if stage in stages and not run.position.is_past(stage):
             try:
