@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from itertools import pairwise
 from typing import Any
@@ -52,6 +53,7 @@ from softflow.utils.console import say
 from softflow.utils.files import real_path
 from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
+from softflow.utils.wandb_mirror import WandbMirror, require_wandb
 
 
 def run(name: str, words: list[str]) -> None:
@@ -62,10 +64,13 @@ def run(name: str, words: list[str]) -> None:
         collect(tyro.cli(Collect, args=words, prog="softflow collect", registry=OPTION_TYPES))
     elif name == "train":
         options = _parse_train(words)
+        if options.logger == "wandb":
+            require_wandb()
         if options.seeds > 1:
             train_seeds(options, words)
             return
-        train(options)
+        with WandbMirror(options.run) if options.logger == "wandb" else nullcontext():
+            train(options)
         say(f"policy: {options.run / 'checkpoints' / 'last'}")
         say(f"report: {options.run / 'report.html'}")
     elif name == "evaluate":

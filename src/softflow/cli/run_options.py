@@ -96,6 +96,9 @@ class Train:
     jobs: int = 0
     """How many of these seeds train at a time, each in a process of one thread; 0: as many as this
     machine has cores."""
+    logger: Literal["tensorboard", "wandb"] = "tensorboard"
+    """Where curves go beside metrics.csv: TensorBoard always, Weights & Biases too if asked (extra
+    wandb; its own variables say where to: WANDB_PROJECT, WANDB_MODE=offline)."""
     policy: str = ""
     """Another policy than the preset's: its name, or package.module:Class; its own numbers are then
     --model.policy.*."""
