@@ -29,7 +29,7 @@ def planned_work(
         position: how far it has come.
         online_episodes: how many it has collected.
     """
-    ahead = [stage for stage in STAGES if stage in stages and not position.is_past(stage)]
+    ahead: list[StageName] = [s for s in STAGES if s in stages and not position.is_past(s)]
     work = {EVALUATE: len(ahead) * config.eval_episodes}
     for stage in ahead:
         done = position.update_step if position.stage == stage else 0

@@ -108,8 +108,10 @@ class ConsoleProgress:
         self._time.begin(title, total, done)
         self._last_line_s = time.monotonic()
         if self._live:
-            bar = {"total": total, "completed": done, "status": "", "left": self._time.left()}
-            self._task = self._progress.add_task(title, **bar)
+            left = self._time.left()
+            self._task = self._progress.add_task(
+                title, total=total, completed=done, status="", left=left
+            )
 
     def advance(self, done: int, status: str = "") -> None:
         """Move the bar, or print a line if the last one is long ago."""

@@ -117,7 +117,7 @@ class WandbMirror:
     def _opened(self) -> Any:
         """The run at W&B."""
         if self._there is None:
-            import wandb
+            import wandb  # pyright: ignore[reportMissingImports]
 
             self._id = self._id or secrets.token_hex(4)
             config = self._run / "config.json"
