@@ -17,8 +17,6 @@ from softflow.data.action_space import (
 )
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
-from softflow.envs.contract import data_spec
-from softflow.envs.registry import make_env
 from softflow.errors import ConfigError, EnvironmentFaultError, SoftflowError, brief
 from softflow.utils.console import say
 from softflow.utils.imports import trust
@@ -39,6 +37,10 @@ def environment_spec(env_id: str) -> DataSpec:
     """
     trust(env_id)
     try:
+        # Imported here: other data needs no simulator, nor gymnasium.
+        from softflow.envs.contract import data_spec
+        from softflow.envs.registry import make_env
+
         env = make_env(env_id)
         try:
             return data_spec(env, env_id)

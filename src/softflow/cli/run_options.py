@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from softflow.cli.option_types import require_image_size
+from softflow.deployment.deployed_policy import Rule
 from softflow.errors import ConfigError
+from softflow.jobs.evaluate import MAX_SEED
 from softflow.presets import demo as demo_preset
 from softflow.presets import softflow_plus
 from softflow.training.config import (
-    MAX_CANDIDATES,
     MAX_EPISODES,
     MAX_WORKERS,
     STAGES,
@@ -21,7 +22,6 @@ from softflow.training.config import (
     TrainingConfig,
 )
 
-MAX_SEED = 2**63 - 1
 MAX_SEEDS = 1000
 
 
@@ -116,8 +116,6 @@ class Train:
     """The preset; override any number of it, as in --offline-rl.bc-coef 0.03."""
 
     def __post_init__(self) -> None:
-        if not self.stages:
-            raise ConfigError(f"--stages names no stage; choose among {', '.join(STAGES)}")
         _require_within(self, "seeds", 1, MAX_SEEDS)
         _require_within(self, "jobs", 0, MAX_WORKERS)
 
@@ -130,13 +128,14 @@ class Evaluate:
     """
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
-    """Checkpoint folder, for example RUN/checkpoints/last."""
+    """Checkpoint folder, for example RUN/checkpoints/last; or a run, for its newest one."""
     episodes: int = 100
     """Episodes to run."""
     seed: int = 0
     """Same seed, same episodes, same result."""
-    rule: Literal["auto", "value", "likelihood"] = "auto"
-    """How a chunk is chosen: by critic, by likelihood, or what the checkpoint's stage uses."""
+    rule: Rule = "auto"
+    """How a chunk is chosen: by critic, by likelihood, or as the policy is deployed: by critic once
+    it has learned."""
     candidates: int = 0
     """Chunks sampled a decision; 0 takes the configuration's number for its stage."""
     workers: int = 2
@@ -154,12 +153,6 @@ class Evaluate:
     """Its encoder, in the same way."""
     image: str = ""
     """The image backbone of that encoder, in the same way."""
-
-    def __post_init__(self) -> None:
-        _require_within(self, "episodes", 1, MAX_EPISODES)
-        _require_within(self, "workers", 1, MAX_WORKERS)
-        _require_within(self, "seed", 0, MAX_SEED)
-        _require_within(self, "candidates", 0, MAX_CANDIDATES)
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from pathlib import Path
 from types import FrameType
 
 from softflow.cli.run_options import Train
-from softflow.cli.targets import require_run_folder
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import ConfigError, SeedsFailedError
+from softflow.jobs.targets import require_run_folder
 from softflow.pages.comparing.page import NAME, write_comparison
 from softflow.utils.console import plain, say
 from softflow.utils.files import entries_of

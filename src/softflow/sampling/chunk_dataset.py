@@ -142,6 +142,12 @@ class ChunkDataset:
         self._features.clear()
         self._features.update(features)
 
+    def showing_frames(self) -> ChunkDataset:
+        """The same windows, whose batches hold frames whatever features those of this one hold."""
+        result = copy.copy(self)
+        result._features = {}
+        return result
+
     def episode(self, index: int, *, with_images: bool = False) -> Episode:
         """An episode as its windows have it: read-only views, without metadata.
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from softflow.errors import StoreError
-from softflow.pages.html import leaves
 from softflow.pages.run_record import PARTS, RunRecord, read_run
 from softflow.utils.files import entries_of
 
@@ -77,6 +78,15 @@ def runs_in(folder: Path) -> list[Path]:
     return sorted(found, key=_counting) or [folder]
 
 
+def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every option as (dotted name, value as text), in full: lists are compared to their end."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
+
+
 def _is_run(folder: Path) -> bool:
     return bool({entry.name for entry in entries_of(folder)} & PARTS)
 
@@ -99,7 +109,7 @@ def read_groups(folders: Sequence[Path]) -> list[RunGroup]:
     found: dict[frozenset[tuple[str, str]], list[tuple[RunRecord, dict[str, str]]]] = {}
     for folder in folders:
         record = read_run(folder)
-        options = dict(leaves(record.config))
+        options = dict(_leaves(record.config))
         ignored = BESIDE_THE_RESULT | {SEED}
         key = frozenset(item for item in options.items() if item[0] not in ignored)
         found.setdefault(key, []).append((record, options))
