@@ -143,7 +143,7 @@ OPTIONS = {
         "--workers",
         "--out",
     ],
-    "report": ["PATH"],
+    "report": ["RUN", "--out"],
     "data": [],  # its commands are in test_data_commands
 }
 
