@@ -22,12 +22,16 @@ BESIDE_THE_RESULT = frozenset(
         "unread_observations",
         "num_workers",
         "device",
+        "rollout_device",
+        "precision",
+        "compile",
         "checkpoint_interval_s",
         "eval_episodes",
         "round_eval_episodes",
         "data.prefetch_workers",
         "data.cache_folder",
         "model.encoder.image.weights",
+        "model.encoder.image.recompute",
     }
 )
 """Settings that may differ between seeds of one group: they do not change what is learned."""
