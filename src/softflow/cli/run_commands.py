@@ -32,6 +32,7 @@ from softflow.pages.run_report import write_report
 from softflow.presets import preset
 from softflow.training.config import STAGES, TrainingConfig
 from softflow.training.evaluation import EvaluationPlan, evaluate
+from softflow.training.held_out.split import held_out_episodes, in_words, successful_episodes
 from softflow.training.learner import usable_device
 from softflow.training.persistence import read_run_facts
 from softflow.training.provenance import (
@@ -43,7 +44,6 @@ from softflow.training.provenance import (
 from softflow.training.rollouts import RolloutPool
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
-from softflow.training.training_data import HELD_OUT_EVERY, successful_episodes
 from softflow.utils.console import say
 from softflow.utils.files import real_path
 from softflow.utils.imports import trust
@@ -193,7 +193,7 @@ def train(options: Train) -> None:
     options.config.model.actions.require_fit(dataset.spec)
     trust_environment(dataset.spec, options.env, f"'{options.dataset}'")
     if not dataset.spec.env_id:
-        options = _without_environment(options, len(successful_episodes(dataset)))
+        options = _without_environment(options, dataset)
     acts = options.config.eval_episodes or "online_rl" in options.stages
     if acts:
         require_trusted_env(dataset.spec.env_id)
@@ -219,7 +219,7 @@ def train(options: Train) -> None:
                 write_report(options.run)
 
 
-def _without_environment(options: Train, num_successes: int) -> Train:
+def _without_environment(options: Train, dataset: EpisodeStore) -> Train:
     """Training on data of which no simulator is known: nothing is evaluated.
 
     Raises:
@@ -232,13 +232,10 @@ def _without_environment(options: Train, num_successes: int) -> Train:
             f"train the other stages (--stages {offline}), or name the environment when importing "
             "(--env-id)"
         )
-    held_out = f"likelihood is measured on every {HELD_OUT_EVERY}th success, kept out of training"
-    if num_successes <= HELD_OUT_EVERY:
-        held_out = (
-            f"with {num_successes} successful episodes none is kept out to measure likelihood on "
-            f"(it takes {HELD_OUT_EVERY + 1})"
-        )
-    say(f"this data names no environment: no success rates; {held_out}")
+    share, seed = options.config.data.held_out, options.config.seed
+    held_out = held_out_episodes(dataset, share, seed)
+    split = in_words(len(successful_episodes(dataset)), len(held_out), share)
+    say(f"this data names no environment: no success rates; {split}")
     config = replace(options.config, eval_episodes=0, round_eval_episodes=0)
     return replace(options, config=config)
 

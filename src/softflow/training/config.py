@@ -24,6 +24,7 @@ from softflow.models.policies.coupling import FlowConfig
 from softflow.models.policy import PolicyConfig
 from softflow.sampling.mixing import BySize, FixedRatio, Mixing
 from softflow.sampling.source_weights import SourceWeights
+from softflow.training.held_out.split import require_share
 from softflow.training.updates.augmentation import AugmentationConfig
 
 StageName = Literal["imitation", "critic_warmup", "offline_rl", "online_rl"]
@@ -89,6 +90,8 @@ class DataConfig:
             update. None: 1 without augmentation, if batches hold more frames than there are;
             else 0.
         cache_folder: where such copies of the data are kept, if not beside the episodes.
+        held_out: share of the successes that no stage learns from, to measure the policy on, the
+            same ones whatever is added; 0: none. None: every 20th, from the 21st on.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -97,6 +100,7 @@ class DataConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     cached_views: int | None = None
     cache_folder: str = ""
+    held_out: float | None = None
 
     def __post_init__(self) -> None:
         numbers = {str(name): float(weight) for name, weight in self.weights.items()}
@@ -107,6 +111,7 @@ class DataConfig:
             f"data.prefetch_workers is {self.prefetch_workers}; must lie in "
             f"[0, {MAX_PREFETCH_WORKERS}]",
         )
+        require_share(self.held_out)
         self.augmentation.require_views(self.cached_views)
         _ = self.source_weights
 
@@ -348,13 +353,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _require(0 < self.discount <= 1, f"discount is {self.discount}; must lie in (0, 1]")
         _require(0 < self.tau <= 1, f"tau is {self.tau}; must lie in (0, 1]")
-        for name in (
-            "weight_decay",
-            "noise_std",
-            "critic_noise_std",
-            "sampling_std",
-            "checkpoint_interval_s",
-        ):
+        stds = ("noise_std", "critic_noise_std", "sampling_std")
+        for name in ("weight_decay", *stds, "checkpoint_interval_s"):
             value = getattr(self, name)
             _require(0 <= value < math.inf, f"{name} is {value}; must be >= 0 and finite")
         _require(0 <= self.seed < 2**63, f"seed is {self.seed}; must lie in [0, 2**63)")

@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ from softflow.training.config import (
     TrainingConfig,
 )
 from softflow.training.evaluation import EvaluationPlan, evaluate, reported
+from softflow.training.held_out.curve import HeldOutCurve
 from softflow.training.learner import Learner
 from softflow.training.provenance import (
     OFFLINE,
@@ -70,6 +72,7 @@ class Run:
         online: the episodes collected so far.
         features: what frozen image backbones say of both, kept in files.
         convergence: of the critic, in its warm-up.
+        held_out: imitation measured on demonstrations that it does not learn from.
 
     Args:
         folder: the run folder; if it holds a checkpoint the run continues from it.
@@ -116,6 +119,8 @@ class Run:
             self._restore()
             self.features = FrozenFeatures(self.learner.policy.encoder, config, progress)
             self.features.show_in(self.data.everything, config.data.cache_folder)
+            save = partial(self.save, wait=False)
+            self.held_out = HeldOutCurve(self.data, self.learner, self.files, save)
         except BaseException:
             self.files.close()
             raise
@@ -204,12 +209,14 @@ class Run:
         first: int,
         stop: int,
         until: Callable[[], bool] = lambda: False,
+        after: Callable[[int], None] = lambda update: None,
     ) -> Iterator[int]:
         """Yield the update numbers of a stage that are still to be done, and do the plumbing.
 
-        They end at `stop`, or before an update at which `until` holds. Each gets its own randomness
-        from (seed, stage, update). Checkpoints are written beside the updates, often enough that a
-        kill costs at most `checkpoint_interval_s` of training and what writing one takes.
+        They end at `stop`, or before an update at which `until` holds; `after` is told how many
+        are behind. Each gets its own randomness from (seed, stage, update). Checkpoints are written
+        beside the updates, often enough that a kill costs at most `checkpoint_interval_s` of
+        training and what writing one takes.
         """
         position = self.position
         if position.has_done(stage, stop):
@@ -224,6 +231,7 @@ class Run:
             torch.manual_seed(_update_seed(self.config.seed, stage, update))
             yield update
             position.update_step = update + 1
+            after(position.update_step)
             self.progress.advance(position.update_step, self._status)
             since_s = time.monotonic() - self._saved_s
             if since_s > self.config.checkpoint_interval_s and not self.files.writing:
