@@ -19,6 +19,8 @@ from softflow.utils.files import write_bytes
 from softflow.utils.png import png_bytes
 
 _ITEMS_SHOWN = 8
+_DIGITS = 6
+"""Of a number in a table of settings: a float32 of 0.3 is 0.3, not 0.30000001192092896."""
 
 
 def write_html(path: Path, title: str, body: str) -> None:
@@ -105,11 +107,13 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]
 
 def _text(name: str, value: Any) -> str:
     """A value for people: 84 × 84 × 3 of a shape, the first few of a long list."""
-    if isinstance(value, list):
+    if isinstance(value, list) and value:
         between = " × " if "shape" in name or name.endswith(("size", "resize")) else ", "
         more = f", … ({len(value):,} values)" if len(value) > _ITEMS_SHOWN else ""
         return between.join(_text("", item) for item in value[:_ITEMS_SHOWN]) + more
-    return "–" if value is None else str(value)
+    if isinstance(value, float):
+        return f"{value:.{_DIGITS}g}"
+    return "–" if value in (None, "", []) else str(value)
 
 
 def number(value: float | None) -> str:

@@ -18,6 +18,7 @@ from softflow.training.cameras.stage_pictures import draw_saliency, film_cameras
 from softflow.training.config import StageName
 from softflow.training.evaluation import episode_seeds, episode_tasks
 from softflow.training.held_out.measuring import log_likelihood, normalised
+from softflow.training.held_out.overlay import write_overlay
 from softflow.training.returns import monte_carlo_returns
 from softflow.training.run import Run
 from softflow.training.updates.convergence import SPAN_UPDATES
@@ -43,6 +44,7 @@ def diagnose(run: Run, label: StageName) -> None:
         if looks := draw_saliency(run, label):
             numbers["saliency"] = looks
         write_json(path, numbers)
+    write_overlay(run, label)
     numbers = read_object(path)
     bits = numbers.get("held_out_bits_per_dim")
     if isinstance(bits, float):
@@ -51,7 +53,7 @@ def diagnose(run: Run, label: StageName) -> None:
     if isinstance(drift, float):
         run.progress.say(_convergence_in_words(run, drift))
     run.record({name: value for name, value in numbers.items() if isinstance(value, float)})
-    if run.config.eval_episodes and not (run.folder / "videos" / f"{label}.mp4").exists():
+    if run.config.eval_episodes:
         _film(run, label)
     film_cameras(run, label)
 
@@ -159,16 +161,38 @@ def _values_against_returns(run: Run, store: EpisodeStore) -> dict[str, list[flo
 
 
 def _film(run: Run, label: StageName) -> None:
-    """A video of the first evaluation episode."""
-    seeds = episode_seeds(run.config.seed, "evaluation", 1)
+    """Videos of the first evaluation episode, LABEL.mp4, and of the first that ended otherwise.
+
+    That one is LABEL.failure.mp4 or LABEL.success.mp4; there is none where all ended alike.
+    """
+    outcomes, films = _outcomes(run, label), {str(label): 0}
+    if len(set(outcomes)) == 2:
+        other = "failure" if outcomes[0] else "success"
+        films[f"{label}.{other}"] = outcomes.index(not outcomes[0])
+    for name, index in films.items():
+        if not (run.folder / "videos" / f"{name}.mp4").exists():
+            _film_episode(run, label, name, index)
+
+
+def _outcomes(run: Run, label: StageName) -> list[bool]:
+    """Whether each evaluation episode succeeded, in the order of their seeds."""
+    path = run.folder / "evaluations" / f"{label}.json"
+    episodes = read_object(path)["episodes"] if path.exists() else []
+    found = {episode["seed"]: bool(episode["success"]) for episode in episodes}
+    seeds = episode_seeds(run.config.seed, "evaluation", len(found))
+    return [found[seed] for seed in seeds if seed in found]
+
+
+def _film_episode(run: Run, label: StageName, name: str, index: int) -> None:
+    seeds = episode_seeds(run.config.seed, "evaluation", index + 1)[index:]
     facts = {"source": "evaluation", "label": label}
     [task] = episode_tasks(run.save(), run.selection(label), run.spec, seeds, facts)
     [result] = run.pool.run([replace(task, render_every=VIDEO_EVERY)])
     if result.frames is not None:
-        path = run.folder / "videos" / f"{label}.mp4"
+        path = run.folder / "videos" / f"{name}.mp4"
         write_video(path, result.frames, run.spec.control_hz / VIDEO_EVERY)
         episode = result.episode
         shown = {"success": episode.success, "seed": task.seed, "length": episode.length}
         if EVENTS_KEY in episode.metadata:
             shown[EVENTS_KEY] = episode.metadata[EVENTS_KEY]
-        write_json(path.with_suffix(".json"), shown)
+        write_json(path.with_name(f"{name}.json"), shown)
