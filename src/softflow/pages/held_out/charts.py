@@ -94,7 +94,7 @@ def _overlay(overlays: StageOverlays, episode: Overlay, number: int, name: str) 
     values = np.concatenate([recorded, *(values for _, values in parts)])
     end_s = max(len(recorded), 2) / hz
     chart = Chart(Scale(0, end_s), _whole(values), Frame(330, 130))
-    chart.axis_y(chart.y.ticks(2))
+    chart.axis_y(chart.y.ticks(3))
     chart.axis_x(unit=lambda second: f"{compact(second)} s")
     chart.line((np.arange(len(recorded)) / hz).tolist(), recorded.tolist(), "recorded")
     for start, predicted in parts:

@@ -54,9 +54,8 @@ def _overlays_html(overlays: StageOverlays, *, is_last: bool) -> str:
     if not is_last:
         return details_html(f"Predicted chunks after {stage}", "", parts)
     note = (
-        "Broad line: the recorded actions. Colour: the chunk that the policy predicts from what was "
-        "observed there, the likeliest of its sample; a dot where it begins. The policy never "
-        "sees its own mistakes here."
+        "Broad line: the recorded actions. Thin: chunks that the policy predicts, the likeliest of "
+        "a sample, each from what was observed where its dot is; it never meets its own mistakes."
     )
     return f'<h2>Predicted chunks after {escape(stage)}</h2><p class="note lead">{note}</p>{parts}'
 
