@@ -92,9 +92,14 @@ def tree_html(title: str, tree: dict[str, Any]) -> str:
 def _group(name: str, leaves: Sequence[tuple[str, str]]) -> str:
     heading = f"<h3>{escape(name)}</h3>" if name else ""
     rows = "".join(
-        f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in leaves
+        f"<div><dt>{_breakable(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in leaves
     )
     return f"<section>{heading}<dl>{rows}</dl></section>"
+
+
+def _breakable(key: str) -> str:
+    """A name as HTML that a line may end in, behind its dots and underscores."""
+    return escape(key).replace(".", ".<wbr>").replace("_", "_<wbr>")
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -89,7 +89,7 @@ def by_stage(record: RunRecord, measure: Measure) -> Figure | None:
         return None
     scale, shown = _scale(measure, finals), demonstrators(record, measure)
     rows = len(finals) + (shown is not None)
-    chart = Chart(scale, Scale(0, rows), Frame(500, 48 * rows + 34, 122, 140, top=4, bottom=30))
+    chart = Chart(scale, Scale(0, rows), Frame(500, 48 * rows + 34, 130, 140, top=4, bottom=30))
     if measure.is_rate:
         chart.axis_x(_QUARTERS, lines=True, unit=percent)
     else:
@@ -100,7 +100,7 @@ def by_stage(record: RunRecord, measure: Measure) -> Figure | None:
     note = _stage_note(measure, finals)
     if shown is not None:
         said = f"{value_text(shown)} of the data's {shown.num_episodes} episodes succeed"
-        _row(chart, rows - 0.5, "Demonstrations", "data", shown, said)
+        _row(chart, rows - 0.5, "Demonstrations", "demonstrations", shown, said)
         note += f" Demonstrations: {said}; whoever kept only successes kept no failure to count."
     title = f"{measure.short_title.capitalize()} after each stage"
     return Figure(title, note, chart.svg("; ".join(map(describe, finals))))

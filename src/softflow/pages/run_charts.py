@@ -186,7 +186,7 @@ def diagnostic_trends(record: RunRecord) -> list[Figure]:
 def _trend(title: str, points: Sequence[tuple[Diagnostics, float]]) -> str:
     values = [value for _, value in points]
     wide = min(values) > 0 and max(values) / min(values) > 30
-    frame = Frame(270, 120, left=46, right=48, bottom=12)
+    frame = Frame(270, 120, left=52, right=56, bottom=12)
     chart = Chart(Scale(-0.5, len(points) - 0.5), scale_of(values, log=wide, margin=0.2), frame)
     chart.axis_y(chart.y.ticks(3))
     chart.line(list(range(len(points))), values, "joined")
