@@ -5,14 +5,16 @@ What depends on the observation is computed once and shared by all candidates.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softflow.errors import ConfigError
+from softflow.errors import ConfigError, NumericalError
 from softflow.models.critic import CriticEnsemble
 from softflow.models.images.sharing import shares_frozen
 from softflow.models.policy import ChunkPolicy, Condition, Observation, take_candidate
@@ -149,12 +151,17 @@ class ChunkSelector:
         """Choose chunks.
 
         Args:
-            observation: raw tensors [B, history, ...].
+            observation: raw tensors [B, history, ...], on any device.
             prefix_actions: [B, P, A] committed actions in the robot's units.
+            generator: of the candidates; of any device.
 
         Returns:
-            [B, H, A] actions in the robot's units, inside the range of the data.
+            [B, H, A] actions in the robot's units, inside the range of the data; on the device of
+            the prefix.
         """
+        asked_from, device = prefix_actions.device, self.policy.action_minimum.device
+        observation = {key: value.to(device) for key, value in observation.items()}
+        prefix_actions = prefix_actions.to(device)
         prefix = self.policy.normalize_actions(prefix_actions, observation)
         if self._shares_frozen:
             observation = self.policy.encoder.with_frozen_features(observation)
@@ -167,4 +174,55 @@ class ChunkSelector:
             chosen = select_by_value(
                 self.policy, condition, self.critic, tokens, num, std, generator=generator
             ).actions
-        return self.policy.denormalize_actions(chosen, observation)
+        return self.policy.denormalize_actions(chosen, observation).to(asked_from)
+
+
+Selector = Callable[[Observation, Tensor, torch.Generator], Tensor]
+"""Raw observation, prefix [1, P, A] and randomness -> a chunk [1, H, A] in the robot's units."""
+
+
+class EpisodeDecisions:
+    """The decisions of one episode: numpy in and out, inside the bounds of the actions.
+
+    Args:
+        selector: decides.
+        generator: all randomness of the candidates.
+        bounds: lowest and highest action, `[A]` each.
+        which: how errors call the episode.
+    """
+
+    def __init__(
+        self,
+        selector: Selector,
+        generator: torch.Generator,
+        bounds: tuple[np.ndarray, np.ndarray],
+        which: str,
+    ) -> None:
+        self._selector, self._generator, self._which = selector, generator, which
+        self._low, self._high = bounds
+
+    def __call__(
+        self, observation: Mapping[str, np.ndarray], prefix: np.ndarray, step: int
+    ) -> np.ndarray:
+        """The chunk `[H, A]` decided on at a control step.
+
+        Args:
+            observation: key -> `[history, ...]`; prefix: `[P, A]`; step: for errors.
+
+        Raises:
+            NumericalError: the policy chose an action that is not finite.
+        """
+        seen = {key: row_of(value) for key, value in observation.items()}
+        chunk = self._selector(seen, row_of(prefix), self._generator)[0].numpy()
+        if not np.isfinite(chunk).all():
+            raise NumericalError(
+                f"the policy chose a non-finite action at control step {step} of {self._which}; "
+                "the checkpoint is unusable, go back to an older one"
+            )
+        # The components of a decoded quaternion may leave the range of the data.
+        return np.clip(chunk, self._low, self._high)
+
+
+def row_of(value: np.ndarray) -> Tensor:
+    """An array `[...]` as the only row of a batch `[1, ...]`."""
+    return torch.from_numpy(value)[None]

@@ -274,6 +274,7 @@ class ChunkDataset:
             bootstrap_mask=torch.from_numpy((~stops).astype(np.float32)),
             is_offline=torch.full((len(windows),), self.offline, dtype=torch.bool),
             episode_success=torch.from_numpy(flat.success.take(places.episode)),
+            has_action=torch.from_numpy(in_chunk > 0),
             window=torch.from_numpy(windows),
         )
 

@@ -35,7 +35,12 @@ VIDEO_EVERY = 2
 
 
 def diagnose(run: Run, label: StageName) -> None:
-    """Write diagnostics/LABEL.json, its pictures and films, unless they are there already."""
+    """Write diagnostics/LABEL.json, its pictures and films, unless they are there already.
+
+    Of several processes the first does.
+    """
+    if not run.ranks.is_first:
+        return
     path = run.folder / "diagnostics" / f"{label}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +110,7 @@ def _windows(run: Run, dataset: ChunkDataset) -> ChunkBatch:
     count = min(windows_at_once(run.learner.policy.encoder, MAX_WINDOWS), dataset.num_windows)
     chosen = rng.choice(dataset.num_windows, count, replace=False)
     whole = dataset.gather(chosen).step_valid.all(dim=1).numpy()
-    return dataset.gather(chosen[whole] if whole.any() else chosen).to(run.config.device)
+    return dataset.gather(chosen[whole] if whole.any() else chosen).to(run.learner.device)
 
 
 def _is_whole(batch: ChunkBatch) -> bool:
@@ -153,7 +158,7 @@ def _values_against_returns(run: Run, store: EpisodeStore) -> dict[str, list[flo
     if len(windows) > (most := windows_at_once(run.learner.policy.encoder, MAX_WINDOWS)):
         chosen = np.random.default_rng(0).choice(len(windows), most, replace=False)
         windows, realised = windows[chosen], realised[chosen]
-    batch = dataset.gather(windows).to(run.config.device)
+    batch = dataset.gather(windows).to(run.learner.device)
     actions, prefix = normalised(run.learner.policy, batch)
     critic = run.learner.critic
     values = critic.value(critic.encoder(batch.observation, prefix), actions[:, None])
@@ -186,7 +191,8 @@ def _outcomes(run: Run, label: StageName) -> list[bool]:
 def _film_episode(run: Run, label: StageName, name: str, index: int) -> None:
     seeds = episode_seeds(run.config.seed, "evaluation", index + 1)[index:]
     facts = {"source": "evaluation", "label": label}
-    [task] = episode_tasks(run.save(), run.selection(label), run.spec, seeds, facts)
+    how = (run.save(), run.selection(label), run.spec)
+    [task] = episode_tasks(*how, seeds, facts, run.rollout_device)
     [result] = run.pool.run([replace(task, render_every=VIDEO_EVERY)])
     if result.frames is not None:
         path = run.folder / "videos" / f"{name}.mp4"

@@ -105,6 +105,7 @@ class EvaluationPlan:
         num_episodes: how many.
         seed: the episodes' seeds depend on it alone, so every stage meets the same initial states.
         update_step, online_episodes, robot_steps: how far the run had come.
+        device: where the policy decides.
     """
 
     label: str
@@ -117,6 +118,7 @@ class EvaluationPlan:
     update_step: int
     online_episodes: int
     robot_steps: int
+    device: str = "cpu"
 
     @property
     def policy_version(self) -> str:
@@ -155,11 +157,16 @@ def episode_tasks(
     spec: DataSpec,
     seeds: Sequence[int],
     facts: dict[str, Any],
+    device: str = "cpu",
 ) -> list[RolloutTask]:
-    """An episode for each seed, played by one checkpoint; `facts` are kept with every episode."""
+    """An episode for each seed, played by one checkpoint on a device.
+
+    `facts` are kept with every episode.
+    """
     path = str(checkpoint.resolve())
     return [
-        RolloutTask(path, selection, spec.env_id, seed, facts, spec.image_size) for seed in seeds
+        RolloutTask(path, selection, spec.env_id, seed, facts, spec.image_size, device=device)
+        for seed in seeds
     ]
 
 
@@ -204,7 +211,8 @@ def evaluate(
         "policy_sha256": identity,
     }
     seeds = episode_seeds(plan.seed, "evaluation", plan.num_episodes)
-    tasks = episode_tasks(plan.checkpoint, plan.selection, plan.spec, seeds, facts)
+    how = (plan.checkpoint, plan.selection, plan.spec)
+    tasks = episode_tasks(*how, seeds, facts, plan.device)
     with EpisodeStore.open_or_create(folder / plan.label, plan.spec) as store:
         run_into_store(pool, store, tasks, f"evaluate {plan.label}", progress)
         played = _played(store, seeds)

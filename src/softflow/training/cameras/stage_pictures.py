@@ -73,7 +73,7 @@ def draw_saliency(run: Run, label: StageName) -> list[dict[str, Any]]:
     for network, maps in _maps(run, _NETWORKS[label], windows, averages).items():
         brightest = max(LEAST_CHANGE, *(float(found.max()) for found in maps.values()))
         for number, camera in enumerate(cameras):
-            frames = shrunk(windows.observation[camera][:, -1], SHEET_SIDE)
+            frames = shrunk(windows.observation[camera][:, -1].cpu(), SHEET_SIDE)
             name = f"{label}.{network}.{number}.png"
             picture = sheet(frames, maps[camera], brightest)
             write_bytes(run.folder / "diagnostics" / name, png_bytes(picture))
@@ -98,7 +98,7 @@ def _maps(
         asked = {network: known[network] for network in networks}
         for network, maps in saliency(asked, policy.encoder, observation, averages).items():
             for camera, places in maps.items():
-                found[network, camera].append(places)
+                found[network, camera].append(places.cpu())
         run.progress.advance(row + 1)
     return {
         network: {camera: torch.stack(found[network, camera]) for camera in averages}
@@ -122,7 +122,7 @@ def _shown(run: Run) -> ChunkBatch:
     data = run.data
     dataset = data.held_out if data.held_out.num_windows else data.examples
     places = (2 * np.arange(FRAMES_SHOWN) + 1) * dataset.episode_windows[0] // (2 * FRAMES_SHOWN)
-    return _frames(dataset, places).to(run.config.device)
+    return _frames(dataset, places).to(run.learner.device)
 
 
 def _averages(run: Run, cameras: list[str]) -> dict[str, Tensor]:
@@ -131,7 +131,7 @@ def _averages(run: Run, cameras: list[str]) -> dict[str, Tensor]:
     count = min(AVERAGED_WINDOWS, dataset.num_windows)
     chosen = np.linspace(0, dataset.num_windows - 1, count).astype(np.int64)
     seen = _frames(dataset, chosen).observation
-    newest = {camera: seen[camera][:, -1].to(run.config.device) for camera in cameras}
+    newest = {camera: seen[camera][:, -1].to(run.learner.device) for camera in cameras}
     return {camera: frames.mean(dim=0, dtype=torch.float32) for camera, frames in newest.items()}
 
 

@@ -45,17 +45,18 @@ class HeldOutCurve:
 
     The best is of the highest held-out log-likelihood; of a policy without one, of the smallest
     median error, as a share of each component's range. Nothing random of training is touched: a
-    run learns the same with the curve and without.
+    run learns the same with the curve and without. Of several processes the first measures, and the
+    others wait for it at their next update.
 
     Attributes:
-        every: updates between two measurements; 0 where nothing is held out.
+        every: updates between two measurements; 0 where there are none.
         best: the update after which the policy fitted best so far; None before the first.
 
     Args:
         data: of the run.
         learner: the policy is measured where it stands.
         files: of the run, restored to where it goes on.
-        save: writes a checkpoint of this very moment.
+        save: writes a checkpoint of this very moment, `wait=False` beside the updates.
     """
 
     def __init__(
@@ -63,11 +64,11 @@ class HeldOutCurve:
         data: TrainingData,
         learner: Learner,
         files: RunFolder,
-        save: Callable[[], object],
+        save: Callable[..., object],
     ) -> None:
         self._data, self._learner, self._files, self._save = data, learner, files, save
         self._windows: ChunkBatch | None = None
-        self.every = self._spacing()
+        self.every = self._spacing() if learner.ranks.is_first else 0
         self.best: int | None = None
         self._best_score = -math.inf
         for update, values in self._measured_before():
@@ -81,7 +82,7 @@ class HeldOutCurve:
         values = as_metrics(self._fit())
         self._files.log(values, robot_steps=0)
         if self._note(update, values):
-            self._save()
+            self._save(wait=False)
         self._write()
 
     @property

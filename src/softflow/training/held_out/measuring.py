@@ -107,7 +107,7 @@ def measure_fit(
         noise_std, candidates, sampling_std: as in `log_likelihood` and `action_errors`.
         seed: of noise and latents.
     """
-    generator = torch.Generator(batch.actions.device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)  # on the CPU, whatever the device
     log_prob = None
     if policy.has_likelihood and bool(batch.step_valid.all()):
         log_prob = log_likelihood(policy, batch, noise_std, generator).mean().item()

@@ -89,9 +89,9 @@ def window_numbers(dataset: ChunkDataset, starts: np.ndarray) -> np.ndarray:
 
 def _chunks(run: Run, dataset: ChunkDataset, windows: np.ndarray) -> np.ndarray:
     """What the policy chooses by itself at some windows [B, H, A]."""
-    config, device = run.config, run.learner.device
-    batch = dataset.gather(windows, with_next=False).to(device)
-    generator = torch.Generator(device).manual_seed(config.seed)
+    config = run.config
+    batch = dataset.gather(windows, with_next=False).to(run.learner.device)
+    generator = torch.Generator().manual_seed(config.seed)
     candidates = min(MAX_CANDIDATES, config.execution_candidates)
     policy, std = run.learner.policy, config.sampling_std
     return chosen_chunks(policy, batch, candidates, std, generator).cpu().numpy()
