@@ -28,6 +28,12 @@ from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
 
 MAX_SEED = 2**63 - 1
+_BOUNDS = {
+    "episodes": (1, MAX_EPISODES),
+    "workers": (1, MAX_WORKERS),
+    "seed": (0, MAX_SEED),
+    "candidates": (0, MAX_CANDIDATES),
+}
 _NO_NETWORKS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -64,14 +70,7 @@ def evaluate(
     Raises:
         SoftflowError: of many kinds; nothing was measured.
     """
-    for name, number, least, most in (
-        ("episodes", episodes, 1, MAX_EPISODES),
-        ("workers", workers, 1, MAX_WORKERS),
-        ("seed", seed, 0, MAX_SEED),
-        ("candidates", candidates, 0, MAX_CANDIDATES),
-    ):
-        if not least <= number <= most:
-            raise ConfigError(f"{name} is {number:,}; it must be >= {least} and <= {most:,}")
+    _require_numbers(episodes=episodes, workers=workers, seed=seed, candidates=candidates)
     place = find_checkpoint(Path(checkpoint))  # `last` may move on while this runs
     trust(*filter(None, networks.values()))
     config, spec, position = read_run_facts(place)
@@ -102,6 +101,18 @@ def evaluate(
 def _reads_cameras(config: TrainingConfig, spec: DataSpec) -> bool:
     read = config.model.encoder.keys_among(spec.observation_shapes)
     return any(key in spec.image_keys for key in read)
+
+
+def _require_numbers(**given: int) -> None:
+    """Raise unless every number can be.
+
+    Raises:
+        ConfigError: names it, its value and its bounds.
+    """
+    for name, number in given.items():
+        least, most = _BOUNDS[name]
+        if not least <= number <= most:
+            raise ConfigError(f"{name} is {number:,}; it must be >= {least} and <= {most:,}")
 
 
 def _measure(plan: EvaluationPlan, folder: Path, workers: int) -> EvaluationResult:
