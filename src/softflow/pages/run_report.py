@@ -61,14 +61,16 @@ def write_report(run_dir: str | Path) -> Path:
         StoreError: if there is no such folder, or the page cannot be written.
     """
     record = read_run(run_dir)
+    measured = record.measures_success()
     sections = (
         _header(record),
         _results(record),
-        held_out_html(record),
+        "" if measured else held_out_html(record),
         _videos(record) + films_html(record),
         looks_html(record),
         _curves(record),
         _robot_curves(record),
+        held_out_html(record) if measured else "",
         _diagnostics(record),
         _episodes(record),
         _reproduce(record),

@@ -31,7 +31,7 @@ def _curve_html(curve: HeldOutCurve) -> str:
         f"Imitation on {on} that no stage learns from, over gradient updates. Errors are |a − â| "
         "in the data's own units, â of the likeliest"
         f"{f' of {curve.candidates}' if curve.candidates else ''} sampled chunks: line: median, "
-        "thin: 95 % quantile, green dot: the best update by likelihood."
+        "thin: 95 % quantile, green dot: the best update."
     )
     if curve.best_checkpoint:
         note += f" Its checkpoint is kept: checkpoints/{curve.best_checkpoint}."

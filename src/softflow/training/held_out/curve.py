@@ -141,12 +141,12 @@ class HeldOutCurve:
         return True
 
     def _score(self, values: Mapping[str, float]) -> float:
-        """Higher is better."""
-        if (nats := values.get(f"{PREFIX}nats_per_dim")) is not None:
-            return nats
+        """Higher is better; NaN, which is never the best, where it is not known."""
+        if self._learner.policy.has_likelihood:
+            return values.get(f"{PREFIX}nats_per_dim", math.nan)
         actions = self._data.inputs.statistics.action
         span = np.maximum(np.asarray(actions.maximum) - np.asarray(actions.minimum), 1e-9)
-        medians = [values[f"{PREFIX}median/{i}"] for i in range(len(span))]
+        medians = [values.get(f"{PREFIX}median/{i}", math.nan) for i in range(len(span))]
         return -float(np.mean(np.asarray(medians) / span))
 
     def _measured_before(self) -> list[tuple[int, dict[str, float]]]:
