@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_the_numbers_of_a_fit(
 
 def batch_of(batch: ChunkBatch, rows: np.ndarray) -> ChunkBatch:
     """Some rows of a batch."""
-    parts = {
+    parts: dict[str, Any] = {
         name: {key: part[rows] for key, part in value.items()}
         if isinstance(value, dict)
         else value[rows]
