@@ -22,8 +22,8 @@ from softflow.errors import ConfigError, DataError, StoreError
 from softflow.models.checkpoint import last_checkpoint
 from softflow.models.images.backbone import ImageConfig
 from softflow.training.config import StageName, TrainingConfig
+from softflow.training.held_out.split import held_out_episodes, successful_episodes
 from softflow.training.persistence import config_from_json, config_to_json, read_run_facts
-from softflow.training.training_data import successful_episodes
 from softflow.utils.console import say
 from softflow.utils.files import is_there, read_object, sha256_of, write_json
 
@@ -147,6 +147,7 @@ def identity_of(
         "dataset_episodes": len(dataset),
         "dataset_steps": sum(summary.length for summary in dataset.summaries()),
         "dataset_successes": len(successful_episodes(dataset)),
+        "held_out_episodes": held_out_episodes(dataset, config.data.held_out, config.seed),
         "stages": list(stages),
         "unread_observations": unread_observations(config, dataset.spec),
         **_image_weights(config),

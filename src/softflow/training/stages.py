@@ -20,7 +20,8 @@ def imitation(run: Run) -> None:
     stage = run.config.imitation
     sampler = run.data.sampler("imitation", run.data.demonstrations, stage.batch_size)
     with run.batches("imitation", sampler, stage.num_updates) as batches:
-        for update in run.updates("imitation", stage, 0, stage.num_updates):
+        measure = run.held_out.after
+        for update in run.updates("imitation", stage, 0, stage.num_updates, after=measure):
             batch = run.learner.prepared(batches.batch(update))
             run.log(run.learner.imitation_update(batch))
 
@@ -97,3 +98,5 @@ def run_stages(run: Run, stages: Sequence[StageName] = STAGES) -> None:
             run.evaluate(stage, stage, run.config.eval_episodes)
             diagnose(run, stage)
             run.save()
+    if found := run.held_out.in_words():
+        run.progress.say(found)
