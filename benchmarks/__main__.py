@@ -24,6 +24,7 @@ from benchmarks import (
     data_import,
     data_memory,
     data_throughput,
+    deployed_decision,
     image_training,
     paper_images,
     render_speed,
@@ -50,6 +51,7 @@ Name = Literal[
     "paper_images_84",
     "paper_images_224",
     "rollout",
+    "deployed",
     "render",
 ]
 
@@ -103,6 +105,7 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "paper_images_84": lambda: paper_images.run(sim, turns, device),
         "paper_images_224": lambda: paper_images.run(real, turns, device),
         "rollout": lambda: rollout_latency.run("small", small, turns),
+        "deployed": lambda: deployed_decision.run("small", small, turns),
         "render": lambda: render_speed.run(turns),
     }
 

@@ -20,6 +20,7 @@ from benchmarks import (
     data_import,
     data_memory,
     data_throughput,
+    deployed_decision,
     image_training,
     paper_images,
     render_speed,
@@ -84,12 +85,28 @@ def test_every_section_has_positive_times_and_ratios(
                 paper_images.Case("tiny", seeing, 1, 32, 2), turns, "cpu"
             ),
             "rollout": lambda: rollout_latency.run("tiny", tiny, turns),
+            "deployed": lambda: deployed_decision.run("tiny", tiny, turns),
             "render": lambda: render_speed.run(turns, ("lift",), 16),
         }
 
     monkeypatch.setattr(command, "benchmarks", toy_benchmarks)
     sections = command.main(command.Options(turns=2, json=tmp_path / "result.json"))
-    assert [len(section.rows) for section in sections] == [7, 12, 8, 3, 12, 8, 2, 4, 4, 10, 7, 3, 4]
+    assert [len(section.rows) for section in sections] == [
+        7,
+        12,
+        8,
+        3,
+        12,
+        8,
+        2,
+        4,
+        4,
+        10,
+        7,
+        3,
+        4,
+        4,
+    ]
     spreads = [s for section in sections for row in section.rows for s in (row.ms, row.ratio) if s]
     assert all(0 < spread.low <= spread.median <= spread.high for spread in spreads)
     assert "no compiler" in sections[0].rows[-1].note

@@ -23,9 +23,10 @@ from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.registry import make_env
 from softflow.errors import ConfigError
+from softflow.models.action_selection import Selector
 from softflow.models.policy import Observation
 from softflow.training.evaluation import episode_seed
-from softflow.training.rollouts import Selector, run_episode
+from softflow.training.rollouts import run_episode
 from softflow.utils.files import written_whole
 from softflow.utils.progress import ProgressReporter
 

@@ -45,8 +45,49 @@ class NetworkContractError(SoftflowError):
     """A policy or critic breaks what `softflow.models.policy` or `critic` promise."""
 
 
+class ObservationError(SoftflowError):
+    """An observation or action is not of the kind that the policy was trained on."""
+
+
 class NumericalError(SoftflowError):
     """A NaN or infinity appeared in training; the message names the dump to replay."""
+
+
+class MissingPackageError(SoftflowError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+
+_EXTRAS = {
+    "train": (
+        "torch",
+        "torchvision",
+        "safetensors",
+        "jaxtyping",
+        "dacite",
+        "gymnasium",
+        "av",
+        "PIL",
+    ),
+    "formats": ("h5py", "pyarrow", "rosbags", "yaml"),
+    "images": ("timm",),
+}
+"""Extra of softflow -> modules that it brings."""
+
+
+def with_extra(error: ModuleNotFoundError, what: str) -> ImportError:
+    """The error of an import that failed, with the extra that would mend it, if one would.
+
+    Args:
+        error: names the module; what: needs it, such as "softflow.train".
+    """
+    module = (error.name or "").partition(".")[0]
+    for extra, modules in _EXTRAS.items():
+        if module in modules:
+            return MissingPackageError(
+                f"{what} needs {module}, which is not installed: pip install 'softflow[{extra}]'",
+                name=error.name,
+            )
+    return error
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

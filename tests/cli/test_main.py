@@ -330,7 +330,7 @@ def test_two_learners_in_one_folder(imitate: Say, dataset: Path, tmp_path: Path)
 
 def test_evaluate_needs_a_checkpoint(softflow: Say, tmp_path: Path) -> None:
     answer = softflow("evaluate", tmp_path)
-    assert is_clear_refusal(answer, "is not a checkpoint", "RUN/checkpoints/last")
+    assert is_clear_refusal(answer, "nor a checkpoint", "RUN/checkpoints/last")
 
 
 @pytest.mark.slow

@@ -378,7 +378,9 @@ def test_no_pickle_is_written_or_read(tmp_path: Path, monkeypatch: pytest.Monkey
     folder = write_checkpoint(tmp_path, "000001", small_parts())
     read_checkpoint(folder)
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert sorted(str(p.relative_to(folder)) for p in files) == sorted([*FILES, MANIFEST])
+    assert sorted(str(p.relative_to(folder)) for p in files) == sorted(
+        [*FILES, MANIFEST, f"pretrained_model/{MANIFEST}"]
+    )
     for path in files:
         payload = path.read_bytes()
         if path.suffix == ".json":

@@ -12,8 +12,8 @@ from point_world import demonstration, point_spec, tiny_config, write_demonstrat
 from runs_compared import as_overrides
 
 from softflow.cli.main import main
-from softflow.cli.targets import WRITTEN_BY_A_RUN
 from softflow.data.episode_store import EpisodeStore
+from softflow.jobs.targets import WRITTEN_BY_A_RUN
 from softflow.training.run import Run
 from softflow.utils.progress import SilentProgress
 

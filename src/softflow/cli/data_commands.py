@@ -32,7 +32,6 @@ from softflow.cli.format_commands import (
     run_import,
 )
 from softflow.cli.option_types import parsed
-from softflow.cli.targets import require_result_file, require_store_folder
 from softflow.cli.words import (
     asks_for_help,
     first_line,
@@ -63,6 +62,7 @@ from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Label
 from softflow.errors import ConfigError
+from softflow.jobs.targets import require_result_file, require_store_folder
 from softflow.pages.data_tables import (
     episode_details,
     episode_numbers,

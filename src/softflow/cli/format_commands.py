@@ -24,7 +24,6 @@ from softflow.cli.format_options import (
     ImportRosbag,
 )
 from softflow.cli.option_types import parsed
-from softflow.cli.targets import require_outside_stores, require_store_folder
 from softflow.cli.words import (
     asks_for_help,
     first_line,
@@ -39,9 +38,10 @@ from softflow.curation.validation import source_rates, validate_source
 from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import outcome_known, vouch
-from softflow.envs.registry import ROBOMIMIC_FAMILIES
+from softflow.envs.robomimic import ROBOMIMIC_FAMILIES
 from softflow.errors import ConfigError, DataError
 from softflow.formats.source import Source
+from softflow.jobs.targets import require_outside_stores, require_store_folder
 from softflow.utils.console import say
 from softflow.utils.progress import ConsoleProgress
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 from softflow.cli.words import asks_for_help, require_command, require_readable
-from softflow.errors import SoftflowError
+from softflow.errors import SoftflowError, with_extra
 from softflow.utils.console import plain, say
 
 EXAMPLES = """\
@@ -48,6 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(words[0], words[1:])
     except SoftflowError as error:
         say(f"\nsoftflow: {error}", to_errors=True)
+        return 2
+    except ModuleNotFoundError as error:
+        known = with_extra(error, "this command")
+        if known is error:
+            raise
+        say(f"\nsoftflow: {known}", to_errors=True)
         return 2
     except KeyboardInterrupt:
         say("\nStopped. The same command continues from the last checkpoint.", to_errors=True)

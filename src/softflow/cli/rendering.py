@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from softflow.cli.data_options import Render
 from softflow.data.episode_store import EpisodeStore
-from softflow.envs.registry import ROBOMIMIC_FAMILIES, make_env, require_known_env
+from softflow.envs.registry import make_env, require_known_env
 from softflow.envs.replayed_store import ReplayedStore
+from softflow.envs.robomimic import ROBOMIMIC_FAMILIES
 from softflow.errors import ConfigError
 from softflow.utils.imports import trust
 

@@ -8,21 +8,13 @@ from typing import Any
 
 import tyro
 
-from softflow.cli.consent import require_named_kinds, trust_environment
 from softflow.cli.option_types import OPTION_TYPES
 from softflow.cli.run_options import Collect, Demo, Evaluate, Report, Train
-from softflow.cli.targets import (
-    require_outside_stores,
-    require_run_folder,
-    require_store_folder,
-)
-from softflow.data.data_spec import require_same_spec
-from softflow.data.episode_store import EpisodeStore
 from softflow.envs.demonstrations import OperatorTally, collect_demonstrations
-from softflow.envs.registry import require_trusted_env
 from softflow.errors import ConfigError
-from softflow.models.action_selection import SelectionConfig
-from softflow.models.checkpoint import weights_identity
+from softflow.jobs.evaluate import evaluate
+from softflow.jobs.targets import require_outside_stores, require_store_folder
+from softflow.jobs.train import train
 from softflow.models.critic import CRITICS
 from softflow.models.encoder import ENCODERS
 from softflow.models.images.backbone import BACKBONES
@@ -30,22 +22,9 @@ from softflow.models.kinds import Kinds
 from softflow.models.policy import POLICIES
 from softflow.pages.run_report import write_report
 from softflow.presets import preset
-from softflow.training.config import STAGES, TrainingConfig
-from softflow.training.evaluation import EvaluationPlan, evaluate
-from softflow.training.learner import usable_device
-from softflow.training.persistence import read_run_facts
-from softflow.training.provenance import (
-    identity_of,
-    learned_from,
-    require_continues,
-    write_identity,
-)
-from softflow.training.rollouts import RolloutPool
-from softflow.training.run import Run
-from softflow.training.stages import run_stages
-from softflow.training.training_data import HELD_OUT_EVERY, successful_episodes
+from softflow.training.config import TrainingConfig
+from softflow.training.provenance import learned_from
 from softflow.utils.console import say
-from softflow.utils.files import real_path
 from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
 
@@ -58,13 +37,13 @@ def run(name: str, words: list[str]) -> None:
         collect(tyro.cli(Collect, args=words, prog="softflow collect", registry=OPTION_TYPES))
     elif name == "train":
         options = _parse_train(words)
-        train(options)
+        train(options.dataset, options.run, options.config, stages=options.stages, env=options.env)
         say(f"policy: {options.run / 'checkpoints' / 'last'}")
         say(f"report: {options.run / 'report.html'}")
     elif name == "evaluate":
-        evaluate_checkpoint(
-            tyro.cli(Evaluate, args=words, prog="softflow evaluate", registry=OPTION_TYPES)
-        )
+        given = tyro.cli(Evaluate, args=words, prog="softflow evaluate", registry=OPTION_TYPES)
+        options = {item.name: getattr(given, item.name) for item in fields(given)}
+        evaluate(networks={name: options.pop(name) for name in (*KINDS, IMAGE)}, **options)
     else:
         folder = tyro.cli(Report, args=words, prog="softflow report", registry=OPTION_TYPES).run
         say(f"report: {write_report(folder)}")
@@ -143,7 +122,7 @@ def demo(options: Demo) -> None:
             options.config.num_workers,
         )
     )
-    train(Train(store, options.run, STAGES, config=options.config))
+    train(store, options.run, options.config)
     say(f"\nOpen the report in a browser: {(options.run / 'report.html').resolve()}")
 
 
@@ -182,104 +161,3 @@ def _tally_line(tally: OperatorTally) -> str:
         f"  operator {tally.operator:<10} {tally.successes}/{tally.episodes} succeed, "
         f"in {tally.mean_success_length:.0f} control steps on average"
     )
-
-
-def train(options: Train) -> None:
-    """Run the stages, then write the report; also after an error or Ctrl-C, with what there is."""
-    options.config.require_memory()
-    usable_device(options.config.device)
-    require_run_folder(options.run, options.dataset)
-    dataset = EpisodeStore.open(options.dataset)
-    options.config.model.actions.require_fit(dataset.spec)
-    trust_environment(dataset.spec, options.env, f"'{options.dataset}'")
-    if not dataset.spec.env_id:
-        options = _without_environment(options, len(successful_episodes(dataset)))
-    acts = options.config.eval_episodes or "online_rl" in options.stages
-    if acts:
-        require_trusted_env(dataset.spec.env_id)
-    identity = identity_of(options.dataset, dataset, options.stages, options.config)
-    require_continues(options.run, identity, dataset)
-    with ConsoleProgress() as progress, RolloutPool(options.config.num_workers) as pool:
-        if acts:
-            spec = dataset.spec
-            theirs = pool.environment_spec(spec.env_id, spec.image_size)
-            require_same_spec(spec, theirs, f"the dataset '{options.dataset}'", "the environment")
-        # Until here nothing is written; from here on the run is locked.
-        run = Run(
-            options.run, options.config, options.dataset, pool, progress, stages=options.stages
-        )
-        try:
-            require_continues(options.run, identity, dataset)
-            write_identity(options.run, identity)
-            run_stages(run, options.stages)
-        finally:
-            try:
-                run.close()
-            finally:
-                write_report(options.run)
-
-
-def _without_environment(options: Train, num_successes: int) -> Train:
-    """Training on data of which no simulator is known: nothing is evaluated.
-
-    Raises:
-        ConfigError: a stage needs robot episodes.
-    """
-    if "online_rl" in options.stages:
-        offline = " ".join(stage for stage in STAGES if stage != "online_rl")
-        raise ConfigError(
-            f"'{options.dataset}' names no environment, and online_rl collects episodes in one; "
-            f"train the other stages (--stages {offline}), or name the environment when importing "
-            "(--env-id)"
-        )
-    held_out = f"likelihood is measured on every {HELD_OUT_EVERY}th success, kept out of training"
-    if num_successes <= HELD_OUT_EVERY:
-        held_out = (
-            f"with {num_successes} successful episodes none is kept out to measure likelihood on "
-            f"(it takes {HELD_OUT_EVERY + 1})"
-        )
-    say(f"this data names no environment: no success rates; {held_out}")
-    config = replace(options.config, eval_episodes=0, round_eval_episodes=0)
-    return replace(options, config=config)
-
-
-def evaluate_checkpoint(options: Evaluate) -> None:
-    """Measure one checkpoint."""
-    checkpoint = real_path(options.checkpoint)  # `last` may move on while this runs
-    named = {name: getattr(options, name) for name in (*KINDS, IMAGE)}
-    trust(*filter(None, named.values()))
-    config, spec, position = read_run_facts(checkpoint)
-    require_named_kinds(config.model, named, checkpoint)
-    trust_environment(spec, options.env, f"'{checkpoint}'")
-    require_trusted_env(spec.env_id)
-    if not spec.env_id:
-        raise ConfigError(
-            f"'{checkpoint}' was trained on data that names no environment, so there is none to "
-            "measure success in; its report shows likelihoods, or name the environment when "
-            "importing the data (--env-id) and train again"
-        )
-    stage = position["stage"]
-    rule = options.rule
-    if rule == "auto":
-        rule = "likelihood" if stage == "imitation" else "value"
-    candidates = options.candidates or config.candidates_after(stage)
-    folder = options.out or checkpoint.parent.parent / "evaluations" / "extra"
-    require_outside_stores(folder, "--out")
-    name = f"{checkpoint.name}-{weights_identity(checkpoint)[:8]}"
-    with ConsoleProgress() as progress, RolloutPool(options.workers) as pool:
-        theirs = pool.environment_spec(spec.env_id, spec.image_size)
-        require_same_spec(spec, theirs, f"the checkpoint '{checkpoint}'", "the environment")
-        plan = EvaluationPlan(
-            label=f"{name}-{rule}-{candidates}-seed{options.seed}-n{options.episodes}",
-            stage=stage,
-            checkpoint=checkpoint,
-            selection=SelectionConfig(candidates, config.sampling_std, rule),
-            spec=spec,
-            num_episodes=options.episodes,
-            seed=options.seed,
-            update_step=position["update_step"],
-            online_episodes=position["online_episodes"],
-            robot_steps=position["robot_steps"],
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        evaluate(pool, folder, plan, progress)

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
 from softflow.cli.option_types import require_image_size
+from softflow.deployment.deployed_policy import Rule
 from softflow.errors import ConfigError
+from softflow.jobs.evaluate import MAX_SEED
 from softflow.presets import demo as demo_preset
 from softflow.presets import softflow_plus
 from softflow.training.config import (
-    MAX_CANDIDATES,
     MAX_EPISODES,
     MAX_WORKERS,
     STAGES,
     StageName,
     TrainingConfig,
 )
-
-MAX_SEED = 2**63 - 1
 
 
 def _require_within(options: Any, name: str, least: int, most: int) -> None:
@@ -105,10 +104,6 @@ class Train:
     config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=softflow_plus)
     """The preset; override any number of it, as in --offline-rl.bc-coef 0.03."""
 
-    def __post_init__(self) -> None:
-        if not self.stages:
-            raise ConfigError(f"--stages names no stage; choose among {', '.join(STAGES)}")
-
 
 @dataclass(frozen=True)
 class Evaluate:
@@ -118,13 +113,14 @@ class Evaluate:
     """
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
-    """Checkpoint folder, for example RUN/checkpoints/last."""
+    """Checkpoint folder, for example RUN/checkpoints/last; or a run, for its newest one."""
     episodes: int = 100
     """Episodes to run."""
     seed: int = 0
     """Same seed, same episodes, same result."""
-    rule: Literal["auto", "value", "likelihood"] = "auto"
-    """How a chunk is chosen: by critic, by likelihood, or what the checkpoint's stage uses."""
+    rule: Rule = "auto"
+    """How a chunk is chosen: by critic, by likelihood, or as the policy is deployed: by critic once
+    it has learned."""
     candidates: int = 0
     """Chunks sampled a decision; 0 takes the configuration's number for its stage."""
     workers: int = 2
@@ -142,12 +138,6 @@ class Evaluate:
     """Its encoder, in the same way."""
     image: str = ""
     """The image backbone of that encoder, in the same way."""
-
-    def __post_init__(self) -> None:
-        _require_within(self, "episodes", 1, MAX_EPISODES)
-        _require_within(self, "workers", 1, MAX_WORKERS)
-        _require_within(self, "seed", 0, MAX_SEED)
-        _require_within(self, "candidates", 0, MAX_CANDIDATES)
 
 
 @dataclass(frozen=True)

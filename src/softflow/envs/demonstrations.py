@@ -26,11 +26,11 @@ from softflow.envs.contract import RobotEnv, data_spec
 from softflow.envs.operators import AnyOperator, OperatorMixture
 from softflow.envs.registry import (
     OGBENCH_FAMILIES,
-    ROBOMIMIC_FAMILIES,
     family_of,
     make_env,
     require_known_env,
 )
+from softflow.envs.robomimic import ROBOMIMIC_FAMILIES
 from softflow.errors import ConfigError, DataError
 from softflow.utils.worker_pool import WorkerPool
 

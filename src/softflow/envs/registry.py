@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium
 
 from softflow.envs.contract import RobotEnv
+from softflow.envs.robomimic import ROBOMIMIC_FAMILIES
 from softflow.errors import ConfigError
 from softflow.utils.imports import follow, require_trusted
 
@@ -42,7 +43,6 @@ def _make_robomimic(family: str, task: int | None, image_size: tuple[int, int] |
 
 OGBENCH_FAMILIES = ("cube-single", "cube-double", "scene", "puzzle-3x3")
 _ADROIT_FAMILIES = ("adroit-door", "adroit-hammer", "adroit-pen", "adroit-relocate")
-ROBOMIMIC_FAMILIES = ("lift", "can", "square")
 _BUILT_IN: dict[str, EnvFactory] = {
     **dict.fromkeys(OGBENCH_FAMILIES, _make_ogbench),
     **dict.fromkeys(_ADROIT_FAMILIES, _make_adroit),

@@ -5,14 +5,16 @@ What depends on the observation is computed once and shared by all candidates.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softflow.errors import ConfigError
+from softflow.errors import ConfigError, NumericalError
 from softflow.models.critic import CriticEnsemble
 from softflow.models.images.sharing import shares_frozen
 from softflow.models.policy import ChunkPolicy, Condition, Observation, take_candidate
@@ -168,3 +170,55 @@ class ChunkSelector:
                 self.policy, condition, self.critic, tokens, num, std, generator=generator
             ).actions
         return self.policy.denormalize_actions(chosen, observation)
+
+
+Selector = Callable[[Observation, Tensor, torch.Generator], Tensor]
+"""Raw observation, prefix [1, P, A] and randomness -> a chunk [1, H, A] in the robot's units."""
+
+
+class EpisodeDecisions:
+    """The decisions of one episode: numpy in and out, inside the bounds of the actions.
+
+    Args:
+        selector: decides.
+        generator: all randomness of the candidates; networks run on its device.
+        bounds: lowest and highest action, `[A]` each.
+        which: how errors call the episode.
+    """
+
+    def __init__(
+        self,
+        selector: Selector,
+        generator: torch.Generator,
+        bounds: tuple[np.ndarray, np.ndarray],
+        which: str,
+    ) -> None:
+        self._selector, self._generator, self._which = selector, generator, which
+        self._low, self._high = bounds
+
+    def __call__(
+        self, observation: Mapping[str, np.ndarray], prefix: np.ndarray, step: int
+    ) -> np.ndarray:
+        """The chunk `[H, A]` decided on at a control step.
+
+        Args:
+            observation: key -> `[history, ...]`; prefix: `[P, A]`; step: for errors.
+
+        Raises:
+            NumericalError: the policy chose an action that is not finite.
+        """
+        device = self._generator.device
+        seen = {key: row_of(value, device) for key, value in observation.items()}
+        chunk = self._selector(seen, row_of(prefix, device), self._generator)[0].cpu().numpy()
+        if not np.isfinite(chunk).all():
+            raise NumericalError(
+                f"the policy chose a non-finite action at control step {step} of {self._which}; "
+                "the checkpoint is unusable, go back to an older one"
+            )
+        # The components of a decoded quaternion may leave the range of the data.
+        return np.clip(chunk, self._low, self._high)
+
+
+def row_of(value: np.ndarray, device: torch.device) -> Tensor:
+    """An array `[...]` as the only row of a batch `[1, ...]`."""
+    return torch.from_numpy(value)[None].to(device)

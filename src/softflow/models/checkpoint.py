@@ -2,7 +2,8 @@
 
 checkpoints/
   2_offline_rl_00000500/
-    pretrained_model/   model.safetensors + config.json + statistics.json: enough to act
+    pretrained_model/   model.safetensors, config.json, statistics.json …, and a MANIFEST.json of
+                        its own: enough to act, copied to wherever
     algorithm/          critic.safetensors, target_critic.safetensors
     training_state/     optimisers and position: enough to continue
     MANIFEST.json       format version and SHA-256 of every file
@@ -34,6 +35,8 @@ from softflow.utils.files import read_json, sha256_of, sync_to_disk, write_json
 
 FORMAT_VERSION = 2
 MANIFEST = "MANIFEST.json"
+PRETRAINED = "pretrained_model"
+"""The part of a checkpoint that stands alone."""
 LAST = "last"
 REPLACED = ".replaced"
 _FILE_NAME = re.compile(r"([a-z_]{1,60}/)?[a-z_]{1,60}\.(json|safetensors)")
@@ -102,8 +105,10 @@ def write_checkpoint(root: Path, name: str, parts: CheckpointParts) -> Path:
         root.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temp, ignore_errors=True)
         files = _write_files(temp, parts)
-        manifest = {"format_version": FORMAT_VERSION, "files": files, "sha256": _digest(files)}
-        write_json(temp / MANIFEST, manifest)
+        _write_manifest(temp, files)
+        within = f"{PRETRAINED}/"
+        if alone := {n.removeprefix(within): files[n] for n in files if n.startswith(within)}:
+            _write_manifest(temp / PRETRAINED, alone)
         _put_in_place(temp, final)
     except OSError as error:
         raise StoreError(
@@ -115,6 +120,11 @@ def write_checkpoint(root: Path, name: str, parts: CheckpointParts) -> Path:
     _point_last_to(root, name)
     _remove_leftovers(root)
     return final
+
+
+def _write_manifest(folder: Path, files: dict[str, str]) -> None:
+    manifest = {"format_version": FORMAT_VERSION, "files": files, "sha256": _digest(files)}
+    write_json(folder / MANIFEST, manifest)
 
 
 def _put_in_place(temp: Path, final: Path) -> None:
@@ -154,6 +164,20 @@ def read_checkpoint(folder: Path, only: tuple[str, ...] = ("",)) -> CheckpointPa
         except (SafetensorError, StoreError, ValueError, KeyError, MemoryError) as error:
             raise CheckpointError(_damaged(folder, f"{relative}: {brief(error)}")) from error
     return parts
+
+
+def read_pretrained(folder: Path) -> CheckpointParts:
+    """Read a `pretrained_model/` folder that stands alone, its parts named as in a checkpoint.
+
+    Raises:
+        CheckpointError: as `read_checkpoint`.
+    """
+    alone = read_checkpoint(folder)
+    return CheckpointParts(
+        {f"{PRETRAINED}/{name}": value for name, value in alone.tensors.items()},
+        {f"{PRETRAINED}/{name}": value for name, value in alone.documents.items()},
+        alone.where,
+    )
 
 
 def load_weights(

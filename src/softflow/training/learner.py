@@ -128,6 +128,11 @@ class Learner:
         self.critic_optimizer = self._adamw(self.critic)
         self.watch = FiniteWatch(self.device)
 
+    @property
+    def critic_is_trained(self) -> bool:
+        """Whether the critic had any update: before, its values say nothing."""
+        return bool(self.critic_optimizer.state)
+
     def _adamw(self, module: nn.Module) -> torch.optim.AdamW:
         """AdamW with the paper's betas and weight decay (App. C2)."""
         return torch.optim.AdamW(

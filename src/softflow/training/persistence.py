@@ -24,7 +24,12 @@ from softflow.errors import (
     brief,
 )
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
-from softflow.models.checkpoint import CheckpointParts, load_weights, read_checkpoint
+from softflow.models.checkpoint import (
+    PRETRAINED,
+    CheckpointParts,
+    load_weights,
+    read_checkpoint,
+)
 from softflow.models.critic import CRITICS, CriticConfig, CriticEnsemble
 from softflow.models.earlier_versions import upgraded_model
 from softflow.models.encoder import ENCODERS, EncoderConfig
@@ -47,6 +52,7 @@ POLICY, CRITIC = "pretrained_model/model", "algorithm/critic"
 TARGET_CRITIC = "algorithm/target_critic"
 CONFIG, STATISTICS = "pretrained_model/config", "pretrained_model/statistics"
 DATA_SPEC = "pretrained_model/data_spec"
+PROGRESS = "pretrained_model/progress"
 SUPPORT, POSITION = "algorithm/value_support", "training_state/position"
 OPTIMIZERS = {
     "policy": "training_state/policy_optimizer",
@@ -147,6 +153,11 @@ def learner_parts(learner: Learner, spec: DataSpec, position: dict[str, Any]) ->
             CONFIG: config_to_json(learner.config),
             STATISTICS: learner.inputs.statistics.to_json(),
             DATA_SPEC: spec.to_json(),
+            PROGRESS: {
+                "stage": position["stage"],
+                "update_step": position["update_step"],
+                "critic_is_trained": learner.critic_is_trained,
+            },
             SUPPORT: asdict(learner.critic.output.support),
             POSITION: position,
         },
@@ -159,7 +170,7 @@ def restore_learner(learner: Learner, parts: CheckpointParts, where: str) -> dic
     Raises:
         CheckpointError: the checkpoint was made for other dimensions.
     """
-    position = _position(parts, where)
+    position = position_of(parts)
     load_weights(learner.policy, parts.weights(POLICY), where)
     shared = frozen_names(learner.critic)
     load_weights(learner.critic, parts.weights(CRITIC), where, shared)
@@ -177,19 +188,42 @@ def load_selector(
     Raises:
         CheckpointError: the checkpoint is damaged or of another version.
     """
-    wanted = ("pretrained_model/", "algorithm/critic", "algorithm/value_support")
-    parts = read_checkpoint(checkpoint, wanted)
-    where = str(checkpoint)
+    by_value = selection.rule == "value"
+    critic = (CRITIC, SUPPORT) if by_value else ()
+    parts = read_checkpoint(checkpoint, (f"{PRETRAINED}/", *critic))
+    return selector_of(parts, selection, device)
+
+
+def selector_of(
+    parts: CheckpointParts, selection: SelectionConfig, device: str = "cpu"
+) -> tuple[ChunkSelector, ChunkSpec]:
+    """As `load_selector`, of parts that were read; rule "likelihood" needs no critic."""
+    config, spec, statistics = policy_facts(parts)
+    inputs = model_inputs(config.model, spec, statistics)
+    return build_selector(config.model, inputs, parts, selection, device)
+
+
+def policy_facts(parts: CheckpointParts) -> tuple[TrainingConfig, DataSpec, DatasetStatistics]:
+    """What a policy is and what it has seen, of parts that were read.
+
+    Raises:
+        CheckpointError: they are damaged or of another version.
+    """
+    where = parts.where
     config = config_from_json(TrainingConfig, parts.document(CONFIG), where)
     spec = _data_spec(parts, where)
-    inputs = model_inputs(config.model, spec, _statistics(parts, spec, where))
-    support = config_from_json(ValueSupport, parts.document(SUPPORT), where)
-    if support.num_bins != config.model.critic.num_bins:
+    return config, spec, _statistics(parts, spec, where)
+
+
+def _support(parts: CheckpointParts, model: ModelConfig) -> ValueSupport:
+    """What the critic's histograms span."""
+    support = config_from_json(ValueSupport, parts.document(SUPPORT), parts.where)
+    if support.num_bins != model.critic.num_bins:
         raise CheckpointError(
-            f"{where}: {SUPPORT}.json has {support.num_bins} bins, the critic "
-            f"{config.model.critic.num_bins}; {_OTHER}"
+            f"{parts.where}: {SUPPORT}.json has {support.num_bins} bins, the critic "
+            f"{model.critic.num_bins}; {_OTHER}"
         )
-    return build_selector(config.model, inputs, support, parts, selection, where, device)
+    return support
 
 
 def model_inputs(model: ModelConfig, spec: DataSpec, statistics: DatasetStatistics) -> ModelInputs:
@@ -205,7 +239,7 @@ def read_run_facts(checkpoint: Path) -> tuple[TrainingConfig, DataSpec, dict[str
     """
     parts, where = read_checkpoint(checkpoint, (CONFIG, DATA_SPEC, POSITION)), str(checkpoint)
     config = config_from_json(TrainingConfig, parts.document(CONFIG), where)
-    return config, _data_spec(parts, where), _position(parts, where)
+    return config, _data_spec(parts, where), position_of(parts)
 
 
 class _PositionDocument(msgspec.Struct, forbid_unknown_fields=True):
@@ -221,11 +255,25 @@ class _PositionDocument(msgspec.Struct, forbid_unknown_fields=True):
     online_data: list[str] | None = None
 
 
-def _position(parts: CheckpointParts, where: str) -> dict[str, Any]:
+def document_of(parts: CheckpointParts, name: str, kind: type[T]) -> T:
+    """A document of a checkpoint, held against its schema.
+
+    Raises:
+        CheckpointError: it is not there, or something in it is missing, unknown or of another type.
+    """
     try:
-        document = checked(parts.document(POSITION), _PositionDocument, f"{POSITION}.json", _OTHER)
+        return checked(parts.document(name), kind, f"{name}.json", _OTHER)
     except StoreError as error:
-        raise CheckpointError(f"{where}: {error}") from error
+        raise CheckpointError(f"{parts.where}: {error}") from error
+
+
+def position_of(parts: CheckpointParts) -> dict[str, Any]:
+    """Where the run was, and what it knows of its data; facts that are not there are left out.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    document = document_of(parts, POSITION, _PositionDocument)
     facts = msgspec.structs.asdict(document)
     return {name: value for name, value in facts.items() if value is not None}
 
@@ -250,24 +298,21 @@ def _statistics(parts: CheckpointParts, spec: DataSpec, where: str) -> DatasetSt
 def build_selector(
     model: ModelConfig,
     inputs: ModelInputs,
-    support: ValueSupport,
     parts: CheckpointParts,
     selection: SelectionConfig,
-    where: str,
     device: str,
 ) -> tuple[ChunkSelector, ChunkSpec]:
-    """Networks from checkpoint parts, in evaluation mode."""
+    """Networks from checkpoint parts, in evaluation mode; the critic only if it decides."""
     require_memory_for_networks(model.policy, model.critic, model.encoder)
     policy = build_policy(model, inputs)
-    load_weights(policy, parts.weights(POLICY), where)
-    critic = build_critic(model, inputs, support, policy)
-    load_weights(critic, parts.weights(CRITIC), where, frozen_names(critic))
-    selector = ChunkSelector(
-        policy.eval().requires_grad_(False).to(device),
-        critic.eval().requires_grad_(False).to(device),
-        selection,
-    )
-    return selector, model.chunk
+    load_weights(policy, parts.weights(POLICY), parts.where)
+    critic = None
+    if selection.rule == "value":
+        critic = build_critic(model, inputs, _support(parts, model), policy)
+        load_weights(critic, parts.weights(CRITIC), parts.where, frozen_names(critic))
+        critic.eval().requires_grad_(False).to(device)
+    policy.eval().requires_grad_(False).to(device)
+    return ChunkSelector(policy, critic, selection), model.chunk
 
 
 def _own_weights(critic: CriticEnsemble) -> dict[str, Tensor]:

@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from softflow.control.chunk_scheduler import ChunkScheduler
-from softflow.control.observation_history import ObservationHistory
+from softflow.control.acting import ActingEpisode
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
@@ -38,18 +37,18 @@ from softflow.envs.registry import make_env, registrations, restore_registration
 from softflow.errors import (
     EnvironmentContractError,
     EnvironmentFaultError,
-    NumericalError,
     SoftflowError,
     brief,
 )
-from softflow.models.action_selection import ChunkSelector, SelectionConfig
-from softflow.models.policy import Observation
+from softflow.models.action_selection import (
+    ChunkSelector,
+    EpisodeDecisions,
+    SelectionConfig,
+    Selector,
+)
 from softflow.training.persistence import load_selector
 from softflow.utils.imports import do_trusting, with_my_trust
 from softflow.utils.worker_pool import Item, Result, WorkerPool, at_end, raise_if_stopping
-
-Selector = Callable[[Observation, torch.Tensor, torch.Generator], torch.Tensor]
-"""Raw observation, prefix [1, P, A] and randomness -> a chunk [1, H, A] in the robot's units."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,6 @@ def run_episode(
             or ends otherwise than declared, or goes on past its time limit.
         NumericalError: the policy produced an action that is not finite.
     """
-    decide = _Decider(env, selector, seed)
     name = type(env.unwrapped).__name__
     which = f"the {metadata.get('source', '')} episode with seed {seed}".replace("  ", " ")
     require_neutral_action(env)
@@ -113,20 +111,24 @@ def run_episode(
         answer = env.reset(seed=seed)
     observation = reset_answer(env, answer, f"reset before {which}")
     recording = _Recording(env, observation, seed, render_every)
-    history = ObservationHistory(chunk.history_length, observation)
-    scheduler = ChunkScheduler(chunk, env.neutral_action)
+    acting = ActingEpisode(chunk, env.neutral_action, _decisions(env, selector, seed))
     while not recording.is_over:
         raise_if_stopping()
-        step = scheduler.control_step
-        if scheduler.decision_due:
-            scheduler.add(step, decide(history, scheduler.prefix(), step))
-        action = scheduler.next_action().action
+        step, action = acting.control_step, acting.act(observation)
         with _faults_told(name, f"in control step {step} of {which}"):
             answer = env.step(action.copy())
         told = step_answer(env, answer, f"control step {step} of {which}")
         recording.add(action, told)
-        history.add(told.observation)
+        observation = told.observation
     return recording.result(metadata)
+
+
+def _decisions(env: RobotEnv, selector: Selector, seed: int) -> EpisodeDecisions:
+    """A policy's decisions in one episode, inside the environment's action space."""
+    space = cast("spaces.Box", env.action_space)
+    generator = torch.Generator().manual_seed(seed)
+    which = f"the episode with seed {seed}"
+    return EpisodeDecisions(selector, generator, (space.low, space.high), which)
 
 
 @contextmanager
@@ -147,27 +149,6 @@ def _faults_told(env: str, when: str) -> Iterator[None]:
             f"({place.filename}, line {place.lineno}). It was closed, and nothing resets it again. "
             "Episodes that had ended are kept: mend the cause, then run the same command again."
         ) from error
-
-
-class _Decider:
-    """A policy's decisions in one episode, inside the environment's action space."""
-
-    def __init__(self, env: RobotEnv, selector: Selector, seed: int) -> None:
-        self._selector, self._seed = selector, seed
-        self._generator = torch.Generator().manual_seed(seed)
-        self._space = cast("spaces.Box", env.action_space)
-
-    def __call__(self, history: ObservationHistory, prefix: np.ndarray, step: int) -> np.ndarray:
-        """The chunk `[H, A]` decided on at a control step."""
-        seen = {key: torch.from_numpy(value)[None] for key, value in history.stacked().items()}
-        chunk = self._selector(seen, torch.from_numpy(prefix)[None], self._generator)[0].numpy()
-        if not np.isfinite(chunk).all():
-            raise NumericalError(
-                f"the policy chose a non-finite action at control step {step} of the episode with "
-                f"seed {self._seed}; the checkpoint is unusable, go back to an older one"
-            )
-        # The components of a decoded quaternion may leave the range of the data.
-        return np.clip(chunk, self._space.low, self._space.high)
 
 
 class _Recording:

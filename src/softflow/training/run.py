@@ -40,6 +40,7 @@ from softflow.training.config import (
     TrainingConfig,
 )
 from softflow.training.evaluation import EvaluationPlan, evaluate, reported
+from softflow.training.files.progress import Progress
 from softflow.training.learner import Learner
 from softflow.training.provenance import (
     OFFLINE,
@@ -306,12 +307,9 @@ class Run:
     # ---- episodes ---------------------------------------------------------------------------
 
     def selection(self, stage: StageName) -> SelectionConfig:
-        """The deployed rule after a stage: by likelihood until a critic exists, then Alg. 2."""
-        return SelectionConfig(
-            self.config.candidates_after(stage),
-            self.config.sampling_std,
-            "likelihood" if stage == "imitation" else "value",
-        )
+        """The deployed rule with the policy of this moment, as that of a stage."""
+        trained = self.learner.critic_is_trained
+        return Progress(stage, self.position.update_step, trained).deployed(self.config)
 
     def collect(self, round_index: int) -> None:
         """Let the policy of this moment act until the round's episodes are in the online store.

@@ -1,0 +1,137 @@
+"""Measure one checkpoint in its environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from softflow.data.data_spec import DataSpec, require_same_spec
+from softflow.deployment.deployed_policy import Rule
+from softflow.deployment.saved_policy import find_checkpoint
+from softflow.envs.registry import require_trusted_env
+from softflow.errors import ConfigError
+from softflow.jobs.consent import require_named_kinds, trust_environment
+from softflow.jobs.targets import require_outside_stores
+from softflow.models.action_selection import SelectionConfig
+from softflow.models.checkpoint import weights_identity
+from softflow.training import evaluation
+from softflow.training.config import MAX_CANDIDATES, MAX_EPISODES, MAX_WORKERS, TrainingConfig
+from softflow.training.evaluation import EvaluationPlan, EvaluationResult
+from softflow.training.files.progress import Progress, read_progress
+from softflow.training.persistence import read_run_facts
+from softflow.training.rollouts import RolloutPool
+from softflow.utils.imports import trust
+from softflow.utils.progress import ConsoleProgress
+
+MAX_SEED = 2**63 - 1
+_NO_NETWORKS: Mapping[str, str] = MappingProxyType({})
+
+
+def evaluate(
+    checkpoint: str | os.PathLike[str],
+    *,
+    episodes: int = 100,
+    seed: int = 0,
+    rule: Rule = "auto",
+    candidates: int = 0,
+    workers: int = 2,
+    out: str | os.PathLike[str] | None = None,
+    env: str = "",
+    networks: Mapping[str, str] = _NO_NETWORKS,
+) -> EvaluationResult:
+    """Success rate of a checkpoint, or what its task declares; every episode is kept.
+
+    Args:
+        checkpoint: a checkpoint, or a run folder: its newest one.
+        episodes: how many.
+        seed: same seed, same episodes, same result.
+        rule: how a chunk is chosen: by critic ("value"), by "likelihood", or as it is deployed.
+        candidates: chunks sampled a decision; 0 takes the configuration's number for its stage.
+        workers: simulator processes; the result does not depend on it.
+        out: folder for the result; by default RUN/evaluations/extra.
+        env: the environment that the checkpoint names, if that is an import path
+            (module:function): it runs code, so it is imported only if you name it here.
+        networks: networks of your own, in the same way: "policy", "critic", "encoder" or "image"
+            -> package.module:Class.
+
+    Raises:
+        SoftflowError: of many kinds; nothing was measured.
+    """
+    for name, number, least, most in (
+        ("episodes", episodes, 1, MAX_EPISODES),
+        ("workers", workers, 1, MAX_WORKERS),
+        ("seed", seed, 0, MAX_SEED),
+        ("candidates", candidates, 0, MAX_CANDIDATES),
+    ):
+        if not least <= number <= most:
+            raise ConfigError(f"{name} is {number:,}; it must be >= {least} and <= {most:,}")
+    place = find_checkpoint(Path(checkpoint))  # `last` may move on while this runs
+    trust(*filter(None, networks.values()))
+    config, spec, position = read_run_facts(place)
+    require_named_kinds(config.model, networks, place)
+    _require_environment(spec, env, place)
+    progress = read_progress(place)
+    selection = _selection(config, progress, rule, candidates, place)
+    folder = Path(out) if out is not None else place.parent.parent / "evaluations" / "extra"
+    require_outside_stores(folder, "--out")
+    name = f"{place.name}-{weights_identity(place)[:8]}"
+    label = f"{name}-{selection.rule}-{selection.num_candidates}-seed{seed}-n{episodes}"
+    plan = EvaluationPlan(
+        label=label,
+        stage=progress.stage,
+        checkpoint=place,
+        selection=selection,
+        spec=spec,
+        num_episodes=episodes,
+        seed=seed,
+        update_step=progress.update_step,
+        online_episodes=position["online_episodes"],
+        robot_steps=position["robot_steps"],
+    )
+    return _measure(plan, folder, workers)
+
+
+def _measure(plan: EvaluationPlan, folder: Path, workers: int) -> EvaluationResult:
+    spec = plan.spec
+    with ConsoleProgress() as progress, RolloutPool(workers) as pool:
+        theirs = pool.environment_spec(spec.env_id, spec.image_size)
+        require_same_spec(spec, theirs, f"the checkpoint '{plan.checkpoint}'", "the environment")
+        folder.mkdir(parents=True, exist_ok=True)
+        return evaluation.evaluate(pool, folder, plan, progress)
+
+
+def _require_environment(spec: DataSpec, env: str, checkpoint: Path) -> None:
+    """Raise unless the policy's environment is known, and the user lets it be imported.
+
+    Raises:
+        ConfigError: the data named none, or another one.
+        UntrustedImportError: only the checkpoint names it.
+    """
+    trust_environment(spec, env, f"'{checkpoint}'")
+    require_trusted_env(spec.env_id)
+    if not spec.env_id:
+        raise ConfigError(
+            f"'{checkpoint}' was trained on data that names no environment, so there is none to "
+            "measure success in; its report shows likelihoods, or name the environment when "
+            "importing the data (--env-id) and train again"
+        )
+
+
+def _selection(
+    config: TrainingConfig, progress: Progress, rule: Rule, candidates: int, checkpoint: Path
+) -> SelectionConfig:
+    """The deployed rule with what the user wants otherwise.
+
+    Raises:
+        ConfigError: rule "value", and the critic has learned nothing yet.
+    """
+    deployed = progress.deployed(config)
+    if rule == "value":
+        progress.require_critic(f"'{checkpoint}'")
+    return SelectionConfig(
+        candidates or deployed.num_candidates,
+        deployed.sampling_std,
+        deployed.rule if rule == "auto" else rule,
+    )

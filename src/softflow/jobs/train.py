@@ -1,0 +1,139 @@
+"""Train on an episode store: the run, its checks beforehand, its report afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from softflow.data.data_spec import require_same_spec
+from softflow.data.episode_store import EpisodeStore
+from softflow.envs.registry import require_trusted_env
+from softflow.errors import ConfigError
+from softflow.jobs.consent import trust_environment
+from softflow.jobs.targets import require_run_folder
+from softflow.models.checkpoint import last_checkpoint
+from softflow.pages.run_report import write_report
+from softflow.presets import preset
+from softflow.training.config import STAGES, StageName, TrainingConfig
+from softflow.training.learner import usable_device
+from softflow.training.provenance import identity_of, require_continues, write_identity
+from softflow.training.rollouts import RolloutPool
+from softflow.training.run import Run
+from softflow.training.stages import run_stages
+from softflow.training.training_data import HELD_OUT_EVERY, successful_episodes
+from softflow.utils.console import say
+from softflow.utils.progress import ConsoleProgress
+
+
+def train(
+    dataset: str | os.PathLike[str],
+    run: str | os.PathLike[str],
+    config: TrainingConfig | str = "softflow-plus",
+    *,
+    stages: Sequence[StageName] = STAGES,
+    env: str = "",
+) -> Path | None:
+    """Run the stages, then write the report; also after an error or Ctrl-C, with what there is.
+
+    Args:
+        dataset: episode store with the demonstrations (failures included).
+        run: folder of the run; if it holds a run already, that run continues.
+        config: everything else that decides the result, or the name of a preset.
+        stages: which to run; their order is the paper's.
+        env: the environment that the data names, if that is an import path (module:function): it
+            runs code, so it is imported only if you name it here.
+
+    Returns:
+        The newest checkpoint; None if nothing was trained.
+
+    Raises:
+        SoftflowError: of many kinds, before anything is written where that can be known before;
+            the message says what is wrong and how to mend it.
+    """
+    dataset, run = Path(dataset), Path(run)
+    config = preset(config) if isinstance(config, str) else config
+    _require_stages(stages)
+    config.require_memory()
+    usable_device(config.device)
+    require_run_folder(run, dataset)
+    store = EpisodeStore.open(dataset)
+    config.model.actions.require_fit(store.spec)
+    trust_environment(store.spec, env, f"'{dataset}'")
+    if not store.spec.env_id:
+        config = _without_environment(config, store, stages)
+    acts = bool(config.eval_episodes) or "online_rl" in stages
+    if acts:
+        require_trusted_env(store.spec.env_id)
+    _train(store, run, config, stages, acts)
+    return last_checkpoint(run / "checkpoints")
+
+
+def _train(
+    store: EpisodeStore,
+    folder: Path,
+    config: TrainingConfig,
+    stages: Sequence[StageName],
+    acts: bool,
+) -> None:
+    """The run itself; `acts`: it will need the environment."""
+    dataset = store.path
+    identity = identity_of(dataset, store, stages, config)
+    require_continues(folder, identity, store)
+    with ConsoleProgress() as progress, RolloutPool(config.num_workers) as pool:
+        if acts:
+            spec = store.spec
+            theirs = pool.environment_spec(spec.env_id, spec.image_size)
+            require_same_spec(spec, theirs, f"the dataset '{dataset}'", "the environment")
+        # Until here nothing is written; from here on the run is locked.
+        run = Run(folder, config, dataset, pool, progress, stages=stages)
+        try:
+            require_continues(folder, identity, store)
+            write_identity(folder, identity)
+            run_stages(run, stages)
+        finally:
+            try:
+                run.close()
+            finally:
+                write_report(folder)
+
+
+def _require_stages(stages: Sequence[StageName]) -> None:
+    """Raise unless these are stages.
+
+    Raises:
+        ConfigError: there is none, or one of another name.
+    """
+    names = ", ".join(STAGES)
+    if not stages:
+        raise ConfigError(f"stages names no stage; choose among {names}")
+    if isinstance(stages, str) or (unknown := [stage for stage in stages if stage not in STAGES]):
+        shown = stages if isinstance(stages, str) else unknown[0]
+        raise ConfigError(f"stages has {shown!r}; give a list of stages, among {names}")
+
+
+def _without_environment(
+    config: TrainingConfig, store: EpisodeStore, stages: Sequence[StageName]
+) -> TrainingConfig:
+    """Training on data of which no simulator is known: nothing is evaluated.
+
+    Raises:
+        ConfigError: a stage needs robot episodes.
+    """
+    if "online_rl" in stages:
+        offline = " ".join(stage for stage in STAGES if stage != "online_rl")
+        raise ConfigError(
+            f"'{store.path}' names no environment, and online_rl collects episodes in one; "
+            f"train the other stages (--stages {offline}), or name the environment when importing "
+            "(--env-id)"
+        )
+    num_successes = len(successful_episodes(store))
+    held_out = f"likelihood is measured on every {HELD_OUT_EVERY}th success, kept out of training"
+    if num_successes <= HELD_OUT_EVERY:
+        held_out = (
+            f"with {num_successes} successful episodes none is kept out to measure likelihood on "
+            f"(it takes {HELD_OUT_EVERY + 1})"
+        )
+    say(f"this data names no environment: no success rates; {held_out}")
+    return replace(config, eval_episodes=0, round_eval_episodes=0)

@@ -1,0 +1,1 @@
+"""Documents of a checkpoint that say what the networks are."""

@@ -1,0 +1,48 @@
+"""Runs of the point world that no test writes to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from point_world import LocalPool, tiny_config, write_demonstrations
+
+from softflow.training.config import RLConfig, StageConfig, TrainingConfig, WarmupConfig
+from softflow.training.run import Run
+from softflow.training.stages import run_stages
+from softflow.utils.progress import SilentProgress
+
+OUTCOMES = [True, True, False, True, True]
+
+
+def short_config() -> TrainingConfig:
+    """A few updates a stage, another number of candidates once there is a critic."""
+    return tiny_config(
+        imitation=StageConfig(num_updates=12, batch_size=8, learning_rate=3e-3, dropout=0.1),
+        critic_warmup=WarmupConfig(num_updates=6, batch_size=8, learning_rate=1e-3, dropout=0.1),
+        offline_rl=RLConfig(num_updates=4, batch_size=8, learning_rate=1e-3, dropout=0.1),
+        rl_execution_candidates=3,
+        eval_episodes=2,
+    )
+
+
+@pytest.fixture(scope="session")
+def imitated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that ended after imitation."""
+    return _run(tmp_path_factory.mktemp("imitated"), ["imitation"])
+
+
+@pytest.fixture(scope="session")
+def warmed_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that went on to the critic's warm-up: two evaluated checkpoints."""
+    return _run(tmp_path_factory.mktemp("warmed_up"), ["imitation", "critic_warmup"])
+
+
+def _run(folder: Path, stages: list[str]) -> Path:
+    store = write_demonstrations(folder / "demonstrations", OUTCOMES)
+    run = Run(folder / "run", short_config(), store, LocalPool(), SilentProgress())
+    try:
+        run_stages(run, stages)  # type: ignore[arg-type]
+    finally:
+        run.close()
+    return folder / "run"
