@@ -425,6 +425,12 @@ def test_collect_train_evaluate_report_on_cube_single(softflow: Say, tmp_path: P
     facts = json.loads(result.read_text())
     assert (facts["rule"], facts["num_episodes"], facts["online_episodes"]) == ("value", 1, 1)
 
+    late = ("--episodes", "1", "--workers", "1", "--latency-ms", "60", "110")
+    status, out, errors = softflow("evaluate", last, *late)
+    assert status == 0, errors
+    (result,) = (run / "evaluations/extra").glob("*-latency60-110ms.json")
+    assert json.loads(result.read_text())["latency_ms"] == [60, 110]
+
     (run / "report.html").unlink()
     status, out, errors = softflow("report", run)
     assert status == 0, errors

@@ -125,6 +125,10 @@ class Evaluate:
     """Chunks sampled a decision; 0 takes the configuration's number for its stage."""
     workers: int = 2
     """Simulator processes."""
+    latency_ms: tuple[float, ...] = (0.0,)
+    """How long after its observation a decision arrives, in milliseconds: one number, or the two
+    ends of a range that is drawn from for every decision. The world goes on meanwhile, as around a
+    robot; a decision is used from the next control step on."""
     out: Path | None = None
     """Folder for the result; by default RUN/evaluations/extra."""
     env: str = ""

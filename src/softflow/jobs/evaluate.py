@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from softflow.control.latency import Latency
 from softflow.data.data_spec import DataSpec, require_same_spec
 from softflow.deployment.deployed_policy import Rule
 from softflow.deployment.saved_policy import find_checkpoint
@@ -37,6 +38,7 @@ def evaluate(
     rule: Rule = "auto",
     candidates: int = 0,
     workers: int = 2,
+    latency_ms: Sequence[float] = (0.0,),
     out: str | os.PathLike[str] | None = None,
     env: str = "",
     networks: Mapping[str, str] = _NO_NETWORKS,
@@ -50,6 +52,8 @@ def evaluate(
         rule: how a chunk is chosen: by critic ("value"), by "likelihood", or as it is deployed.
         candidates: chunks sampled a decision; 0 takes the configuration's number for its stage.
         workers: simulator processes; the result does not depend on it.
+        latency_ms: how long after its observation a decision arrives, as on a robot: one number,
+            or the two ends of a range drawn from for each; rounded up to control steps.
         out: folder for the result; by default RUN/evaluations/extra.
         env: the environment that the checkpoint names, if that is an import path
             (module:function): it runs code, so it is imported only if you name it here.
@@ -67,6 +71,7 @@ def evaluate(
     ):
         if not least <= number <= most:
             raise ConfigError(f"{name} is {number:,}; it must be >= {least} and <= {most:,}")
+    latency = Latency(*_ends(latency_ms))
     place = find_checkpoint(Path(checkpoint))  # `last` may move on while this runs
     trust(*filter(None, networks.values()))
     config, spec, position = read_run_facts(place)
@@ -79,7 +84,7 @@ def evaluate(
     name = f"{place.name}-{weights_identity(place)[:8]}"
     label = f"{name}-{selection.rule}-{selection.num_candidates}-seed{seed}-n{episodes}"
     plan = EvaluationPlan(
-        label=label,
+        label=f"{label}-latency{latency}ms" if latency else label,
         stage=progress.stage,
         checkpoint=place,
         selection=selection,
@@ -89,8 +94,18 @@ def evaluate(
         update_step=progress.update_step,
         online_episodes=position["online_episodes"],
         robot_steps=position["robot_steps"],
+        latency=latency,
     )
     return _measure(plan, folder, workers)
+
+
+def _ends(latency_ms: Sequence[float]) -> tuple[float, float]:
+    """Both ends of the range that one or two numbers mean."""
+    if len(latency_ms) not in (1, 2):
+        raise ConfigError(
+            f"latency_ms has {len(latency_ms)} numbers; give one, or the two ends of a range"
+        )
+    return latency_ms[0], latency_ms[-1]
 
 
 def _measure(plan: EvaluationPlan, folder: Path, workers: int) -> EvaluationResult:

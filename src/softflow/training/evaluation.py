@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from softflow.control.latency import NO_LATENCY, Latency
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
@@ -67,7 +68,7 @@ class EvaluationResult:
     """What was measured of a policy, and its episodes (see evaluations/LABEL.json).
 
     The success rate and its Wilson interval are there for every task; `measures` is what the task
-    declares, the most important first.
+    declares, the most important first; `latency_ms` the delay of decisions it was measured with.
     """
 
     label: str
@@ -84,6 +85,7 @@ class EvaluationResult:
     wall_time_s: float
     episodes: tuple[EpisodeOutcome, ...]
     measures: tuple[Measured, ...]
+    latency_ms: tuple[float, float] = (0.0, 0.0)
 
     def to_json(self) -> dict[str, Any]:
         """The form on disk."""
@@ -105,6 +107,7 @@ class EvaluationPlan:
         num_episodes: how many.
         seed: the episodes' seeds depend on it alone, so every stage meets the same initial states.
         update_step, online_episodes, robot_steps: how far the run had come.
+        latency: after which decisions arrive.
     """
 
     label: str
@@ -117,6 +120,7 @@ class EvaluationPlan:
     update_step: int
     online_episodes: int
     robot_steps: int
+    latency: Latency = NO_LATENCY
 
     @property
     def policy_version(self) -> str:
@@ -155,11 +159,13 @@ def episode_tasks(
     spec: DataSpec,
     seeds: Sequence[int],
     facts: dict[str, Any],
+    latency: Latency = NO_LATENCY,
 ) -> list[RolloutTask]:
     """An episode for each seed, played by one checkpoint; `facts` are kept with every episode."""
-    path = str(checkpoint.resolve())
+    path, size = str(checkpoint.resolve()), spec.image_size
     return [
-        RolloutTask(path, selection, spec.env_id, seed, facts, spec.image_size) for seed in seeds
+        RolloutTask(path, selection, spec.env_id, seed, facts, size, latency=latency)
+        for seed in seeds
     ]
 
 
@@ -204,7 +210,7 @@ def evaluate(
         "policy_sha256": identity,
     }
     seeds = episode_seeds(plan.seed, "evaluation", plan.num_episodes)
-    tasks = episode_tasks(plan.checkpoint, plan.selection, plan.spec, seeds, facts)
+    tasks = episode_tasks(plan.checkpoint, plan.selection, plan.spec, seeds, facts, plan.latency)
     with EpisodeStore.open_or_create(folder / plan.label, plan.spec) as store:
         run_into_store(pool, store, tasks, f"evaluate {plan.label}", progress)
         played = _played(store, seeds)
@@ -281,6 +287,7 @@ def _result(
         wall_time_s=wall_time_s,
         episodes=tuple(outcome for _, outcome in played),
         measures=measure_episodes(profile, [facts for facts, _ in played], plan.spec.control_hz),
+        latency_ms=(plan.latency.low_ms, plan.latency.high_ms),
     )
 
 
