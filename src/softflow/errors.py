@@ -41,6 +41,14 @@ class EnvironmentFaultError(SoftflowError):
     """An environment or robot raised an error of its own; nothing acts on it any more."""
 
 
+class RobotStoppedError(SoftflowError):
+    """A robot was stopped: by a person, a watchdog or its limits; says what to do next."""
+
+
+class RobotBusyError(SoftflowError):
+    """Another process holds the robot: there is only one."""
+
+
 class NetworkContractError(SoftflowError):
     """A policy or critic breaks what `softflow.models.policy` or `critic` promise."""
 

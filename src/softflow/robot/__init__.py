@@ -1,0 +1,1 @@
+"""What runs beside a robot: loop, safety, recorder; the policy in a process beside. No torch."""
