@@ -114,7 +114,7 @@ def test_against_a_model_that_looks_everything_up(
                 arrivals.setdefault(step + max(delay, 1), []).append(step)
         assert scheduler.control_step == step
         if step in taken_over:
-            scheduler.taken_over(np.array([7, step], np.float32))
+            scheduler.overridden(np.array([7, step], np.float32))
             model.take_over([7, step])
             continue
         action, held = model.act(step)
@@ -227,7 +227,7 @@ def test_after_a_person_had_the_robot_older_decisions_are_void() -> None:
     chunk = ChunkSpec(4, 2)
     scheduler = ChunkScheduler(chunk, NEUTRAL)
     scheduler.ask()
-    scheduler.taken_over(np.array([5, 5], np.float32))
+    scheduler.overridden(np.array([5, 5], np.float32))
     assert scheduler.add(0, decision(0, chunk)) == (0, 0, "overtaken")
     assert scheduler.decision_due
     assert scheduler.ask().tolist() == []

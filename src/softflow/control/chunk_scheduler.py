@@ -15,8 +15,8 @@ robot run the same code, and how many actions of a chunk were used is counted, n
     twice            the second time it is ignored
     out of order     one older than the newest in use is ignored
     older policy     ignored after one of a newer policy
-    overtaken        taken before a person had the robot, or before the robot began to move with
-                     another one: it expected other actions than those that were executed; ignored
+    overtaken        taken before somebody else had the robot, or before it began to move with
+                     another one: it expected other actions than were executed; ignored
 """
 
 from __future__ import annotations
@@ -203,11 +203,16 @@ class ChunkScheduler:
         """
         self._last = np.asarray(action, np.float32)
 
-    def taken_over(self, action: np.ndarray) -> None:
-        """A person commands this control step: everything planned and asked for is void.
+    def lost(self) -> None:
+        """The decision that was asked for last will not come: another one is due at once."""
+        self._asked = None
+
+    def overridden(self, action: np.ndarray) -> None:
+        """Somebody else commands this control step: everything planned and asked for is void.
 
         Args:
-            action: `[A]`, what is commanded; the next call is for the next step.
+            action: `[A]`, what a person, or whoever holds the robot, commands; the next call is for
+                the next step.
         """
         self._step += 1
         self._last = np.asarray(action, np.float32)

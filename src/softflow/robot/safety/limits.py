@@ -165,8 +165,8 @@ class Watchdogs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Args:
         observation: age of the newest observation.
-        decision: time since an action was planned for the present; the first decision of an episode
-            has `first_decision_s` before the robot is stopped, as it stands still.
+        decision_s: how long the robot holds still, as nothing is planned, before it is stopped; for
+            the first decision of an episode `first_decision_s`, as it stands still anyway.
         heartbeat: of who is watched from outside (`--heartbeat-file`).
         frozen_s: how long an observation may stay the same to the last digit; 0 does not watch, as
             simulators and robots that stand still may do so.
@@ -174,7 +174,7 @@ class Watchdogs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     observation: Patience = Patience(0.2, 1.0)
-    decision: Patience = Patience(0.001, 2.0)
+    decision_s: float = 2.0
     first_decision_s: float = 30.0
     heartbeat: Patience = Patience(0.5, 2.0)
     frozen_s: float = 0.0
