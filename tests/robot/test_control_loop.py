@@ -16,7 +16,7 @@ from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import STATE_KEY
 from softflow.errors import RobotStoppedError
 from softflow.robot.control_loop import EpisodeEnd, LoopParts, run_episode
-from softflow.robot.operator_commands import Command
+from softflow.robot.person.operator_commands import Command
 from softflow.robot.protocol import Sensed
 from softflow.robot.safety.limits import ComponentLimit, Limits, Patience, Watchdogs
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_robot import FakeClock
 
-from softflow.robot.histograms import EDGES_MS, Histogram
-from softflow.robot.ticks import MonotonicClock, Ticker
+from softflow.robot.timing.histograms import EDGES_MS, Histogram
+from softflow.robot.timing.ticks import MonotonicClock, Ticker
 
 PERIOD_S = 0.05
 

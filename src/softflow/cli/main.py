@@ -1,4 +1,4 @@
-"""The command line: `softflow demo | collect | train | evaluate | report | data`."""
+"""The command line: `softflow demo | collect | train | evaluate | robot | report | data`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ softflow — make a robot policy better with little robot time.
                                            softflow-plus, small, small-image, demo,
                                            robomimic-state, robomimic-image, scissors
   softflow evaluate runs/cube/checkpoints/last --episodes 200
+  softflow robot runs/cube --env-id cube-single --out data/rehearsal
+                                           the policy in real time: on an environment, or your robot
   softflow report runs/cube                write RUN/report.html
   softflow data import lerobot PATH --out data/mine
                                            other people's data in (and out: softflow data export)
@@ -33,7 +35,7 @@ softflow — make a robot policy better with little robot time.
 `softflow COMMAND --help` explains each.
 """
 
-COMMANDS = ("demo", "collect", "train", "evaluate", "report", "data")
+COMMANDS = ("demo", "collect", "train", "evaluate", "robot", "report", "data")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,6 +101,11 @@ def _run(name: str, words: list[str]) -> int:
         from softflow.cli import data_commands
 
         return data_commands.run(words)
+    if name == "robot":
+        from softflow.cli import robot_commands
+
+        robot_commands.run(words)
+        return 0
     from softflow.cli import run_commands
 
     run_commands.run(name, words)

@@ -20,16 +20,16 @@ from softflow.control.observation_history import ObservationHistory
 from softflow.data.episode import Episode
 from softflow.errors import RobotStoppedError, SoftflowError, brief
 from softflow.robot.inference.deciding import Answer, DecisionSource, Question
-from softflow.robot.loop_statistics import LoopStatistics
-from softflow.robot.operator_commands import Command, Commands
+from softflow.robot.person.operator_commands import Command, Commands
+from softflow.robot.person.take_over import TakeOver, nobody
 from softflow.robot.protocol import Robot, Sensed
 from softflow.robot.recorder import Recorder
 from softflow.robot.safety.guards import Guards
 from softflow.robot.safety.interventions import Interventions
 from softflow.robot.safety.limits import Limits
 from softflow.robot.safety.safety_layer import SafetyLayer
-from softflow.robot.take_over import TakeOver, nobody
-from softflow.robot.ticks import Clock, MonotonicClock, Tick, Ticker
+from softflow.robot.timing.loop_statistics import LoopStatistics
+from softflow.robot.timing.ticks import Clock, MonotonicClock, Tick, Ticker
 
 Ending = Literal["terminated", "time limit", "success", "failure", "discarded", "stopped"]
 

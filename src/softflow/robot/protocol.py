@@ -6,9 +6,9 @@ None of the two may wait, as the control loop calls them within a tick.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -100,22 +100,28 @@ class Robot(Protocol):
 _PARTS = ("spec", "max_episode_steps", "reset", "observe", "act", "hold", "stop", "close")
 
 
-def make_robot(path: str) -> Robot:
-    """The robot that "module:function" makes; it runs that code, so the user must have named it.
+def robot_maker(path: str) -> Callable[[], Robot]:
+    """What makes the robot called "module:function": imported now, made when it is called.
+
+    It runs that code, so the user must have named it. Making raises ConfigError if what is made is
+    no robot.
 
     Raises:
         UntrustedImportError: only a file names it.
-        ConfigError: it cannot be imported, or what it makes is no robot.
+        ConfigError: it cannot be imported.
     """
     require_trusted(path, "the robot", "--robot")
     try:
-        make = follow(path)
+        function = follow(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"the robot {path!r} cannot be imported ({error}); give module:function, with the "
             "module installed or its folder in PYTHONPATH"
         ) from error
-    robot = make()
+    return lambda: _require_robot(function(), path)
+
+
+def _require_robot(robot: Any, path: str) -> Robot:
     missing = [name for name in _PARTS if not hasattr(robot, name)]
     if missing or not isinstance(robot.spec, DataSpec) or not isinstance(robot, Robot):
         lacks = f"has no {', '.join(missing)}" if missing else "has a spec that is no DataSpec"

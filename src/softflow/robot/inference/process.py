@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import time
 
 from softflow.data.chunk_spec import ChunkSpec
@@ -23,6 +21,7 @@ from softflow.robot.inference.messages import (
     send,
 )
 from softflow.robot.inference.serving import serve
+from softflow.robot.spawned import spawn
 from softflow.utils.imports import trusted
 
 LOADING_S = 300.0
@@ -45,18 +44,7 @@ class InferenceProcess:
     """
 
     def __init__(self, path: str, maker: str = CHECKPOINTS) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(
-            target=serve, args=(theirs, maker, trusted()), name="policy", daemon=True
-        )
-        # The new process inherits the mask: Ctrl-C while it starts is not its own.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
+        self._process, self._connection = spawn(serve, maker, trusted(), daemon=True)
         self._buffers: DecisionBuffers | None = None
         self._busy, self._problem = False, ""
         try:

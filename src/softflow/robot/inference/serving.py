@@ -64,7 +64,8 @@ class _Worker:
         self._connection, self._maker = connection, maker
         self._decider: Decider | None = None
         self._buffers: DecisionBuffers | None = None
-        self._episode, self._number = -1, 0
+        self._episode: int | None = None
+        self._number = 0
 
     def do(self, message: Load | Attach | Decide) -> None:
         if isinstance(message, Load):
@@ -79,7 +80,7 @@ class _Worker:
         decider = make(message.path)
         facts = replace(decider.facts, number=message.number)
         self._require_as_before(facts)
-        self._decider, self._number, self._episode = decider, message.number, -1
+        self._decider, self._number, self._episode = decider, message.number, None
         chunk = {name: int(value) for name, value in asdict(facts.chunk).items()}
         send(self._connection, Loaded(facts.spec.to_json(), chunk, facts.version, facts.number))
 

@@ -11,7 +11,7 @@ from softflow.errors import RobotStoppedError
 from softflow.robot.protocol import Sensed
 from softflow.robot.safety.limits import Watchdogs
 from softflow.robot.safety.watchdogs import FrozenWatch, Watchdog
-from softflow.robot.ticks import Tick
+from softflow.robot.timing.ticks import Tick
 
 
 class Guards:

@@ -1,4 +1,4 @@
-"""What a person tells a running loop: by key, by a file, by Ctrl-C."""
+"""What a person tells a running loop: by key, by Ctrl-C; by files in `watched_files.py`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import select
 import signal
 import sys
 import termios
-import threading
 import tty
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Literal
 
@@ -27,7 +25,6 @@ KEYS: dict[str, Command] = {
     "f": "failure",
     "d": "discard",
 }
-FILE_EVERY_S = 0.02
 
 
 def first_of(sources: Sequence[Commands]) -> Commands:
@@ -60,36 +57,6 @@ def signals() -> Iterator[Commands]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class FileCommands:
-    """The robot stops as soon as a file is there, made by anybody: `touch stop`.
-
-    A thread looks, as a network folder may take its time.
-
-    Args:
-        path: of the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._found, self._closed = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
-
-    def __call__(self) -> Command | None:
-        """Whether it is there."""
-        return "stop" if self._found.is_set() else None
-
-    def close(self) -> None:
-        """Look no longer."""
-        self._closed.set()
-
-    def _look(self) -> None:
-        while not self._closed.wait(FILE_EVERY_S):
-            if os.path.lexists(self._path):
-                self._found.set()
-                return
 
 
 class Keys:

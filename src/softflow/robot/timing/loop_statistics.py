@@ -6,8 +6,8 @@ from collections import Counter
 from typing import Any
 
 from softflow.control.chunk_scheduler import Arrival
-from softflow.robot.histograms import Histogram
-from softflow.robot.ticks import Tick
+from softflow.robot.timing.histograms import Histogram
+from softflow.robot.timing.ticks import Tick
 
 
 class LoopStatistics:

@@ -1,0 +1,140 @@
+"""What `softflow robot` does. No torch in here: the policy has a process of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+import tyro
+
+from softflow.cli.option_types import OPTION_TYPES
+from softflow.cli.robot_options import Robot
+from softflow.data.data_spec import DataSpec, require_same_spec
+from softflow.data.episode_store import EpisodeStore
+from softflow.envs.registry import make_env, require_known_env
+from softflow.errors import ConfigError, RobotStoppedError
+from softflow.robot import protocol
+from softflow.robot.control_loop import LoopParts
+from softflow.robot.death_watch import DeathWatch
+from softflow.robot.environment_robot import EnvironmentRobot
+from softflow.robot.inference.process import InferenceProcess
+from softflow.robot.person.operator_commands import Commands, first_of, keys, signals
+from softflow.robot.person.take_over import KeyPilot, TakeOver, nobody
+from softflow.robot.person.watched_files import HeartbeatFile, StopFile
+from softflow.robot.robot_lock import RobotLock
+from softflow.robot.safety.limits import Limits
+from softflow.robot.safety.limits_file import read_limits
+from softflow.robot.session import Listening, SessionPlan, run_session
+from softflow.utils.console import say
+from softflow.utils.imports import follow, trust
+
+KEYS = "keys"
+
+
+def run(words: list[str]) -> None:
+    """Parse the words after `softflow robot` and do it."""
+    options = tyro.cli(Robot, args=words, prog="softflow robot", registry=OPTION_TYPES)
+    try:
+        run_robot(options)
+    except KeyboardInterrupt as error:
+        raise RobotStoppedError(
+            f"interrupted; the robot was told to stop and given back. Episodes that ended are in "
+            f"'{options.out}'"
+        ) from error
+
+
+def run_robot(options: Robot) -> None:
+    """Load everything, then run the episodes; whatever was opened is closed at every end."""
+    named = (options.robot, options.env_id, options.take_over, options.on_death)
+    trust(*filter(_is_path, named), *options.networks)
+    limits = read_limits(options.limits) if options.limits else Limits()
+    make = _robot_maker(options)
+    _take_over(options, lambda: "")  # mistakes are told before a policy is loaded
+    with ExitStack() as stack:
+        if options.robot:
+            stack.enter_context(RobotLock(options.robot))
+        say("loading the policy in a process of its own")
+        source = stack.enter_context(InferenceProcess(str(options.checkpoint)))
+        if options.on_death:
+            stack.enter_context(DeathWatch(options.on_death))
+        robot = make(source.facts.spec)
+        closing = stack.enter_context(ExitStack())
+        closing.callback(robot.close)
+        what = f"the policy '{options.checkpoint}'"
+        require_same_spec(source.facts.spec, robot.spec, what, "the robot")
+        store = stack.enter_context(EpisodeStore.open_or_create(options.out, robot.spec))
+        parts = LoopParts(robot, source, limits)
+        listening = _listening(parts, options, stack)
+        closing.pop_all()  # the session closes it
+        run_session(parts, store, _plan(options), listening)
+    say(f"episodes: {options.out}")
+
+
+def _is_path(word: str) -> bool:
+    return ":" in word
+
+
+def _robot_maker(options: Robot) -> Callable[[DataSpec], protocol.Robot]:
+    """What makes the robot, or the environment in its place with the cameras of a policy's data."""
+    if options.robot:
+        make = protocol.robot_maker(options.robot)
+        return lambda _: make()
+    env_id = options.env_id
+    require_known_env(env_id)
+    return lambda spec: EnvironmentRobot(make_env(env_id, image_size=spec.image_size), env_id)
+
+
+def _plan(options: Robot) -> SessionPlan:
+    at_terminal = bool(options.robot) and sys.stdin.isatty()
+    return SessionPlan(
+        options.episodes,
+        options.seed,
+        options.pause_every,
+        asks_verdict=options.verdict == "always" or (options.verdict == "auto" and at_terminal),
+        annotator=options.annotator,
+    )
+
+
+def _listening(parts: LoopParts, options: Robot, stack: ExitStack) -> Listening:
+    """What the loop hears while an episode runs: signals and keys then, files all the time."""
+    files: list[Commands] = []
+    if options.stop_file:
+        if options.stop_file.exists():
+            raise ConfigError(f"--stop-file '{options.stop_file}' is there already; remove it")
+        stop_file = StopFile(options.stop_file)
+        stack.callback(stop_file.close)
+        files.append(stop_file)
+    if options.heartbeat_file:
+        heartbeat = HeartbeatFile(options.heartbeat_file)
+        stack.callback(heartbeat.close)
+        parts = replace(parts, heartbeat=heartbeat)
+
+    @contextmanager
+    def listening() -> Iterator[LoopParts]:
+        with signals() as told, keys() as pressed:
+            sources = [told, *files, *([pressed] if pressed else [])]
+            hook = _take_over(options, pressed.others if pressed else lambda: "")
+            yield replace(parts, commands=first_of(sources), take_over=hook)
+
+    return listening
+
+
+def _take_over(options: Robot, pressed: Callable[[], str]) -> TakeOver:
+    """Who acts in place of the policy.
+
+    Raises:
+        ConfigError: there is no such function.
+    """
+    if not options.take_over:
+        return nobody
+    if options.take_over == KEYS:
+        return KeyPilot(pressed)
+    try:
+        return follow(options.take_over)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"--take-over is {options.take_over!r}, which cannot be imported ({error}); give keys, "
+            "or module:function"
+        ) from error

@@ -1,0 +1,5 @@
+"""Runs that these tests read."""
+
+from short_runs import imitated
+
+__all__ = ["imitated"]
