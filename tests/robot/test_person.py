@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tty
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,8 +33,6 @@ def soon(found: Callable[[], object]) -> None:
 
 def test_keys_are_commands_or_the_pilots() -> None:
     ours, theirs = pty.openpty()
-    import tty
-
     tty.setcbreak(theirs)
     keys = Keys(theirs)
     assert keys() is None
@@ -62,8 +61,7 @@ def test_ctrl_c_stops_and_a_second_one_interrupts() -> None:
         soon(told)
         assert told() == "stop"
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(1)
+            signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
     with signals() as told:
         os.kill(os.getpid(), signal.SIGTERM)

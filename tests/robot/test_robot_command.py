@@ -104,7 +104,7 @@ def test_killed_in_the_middle_it_loses_the_running_episode_alone(
     status, _, _ = robot(*words(imitated, out), STUBBORN_NOTES=str(notes), STUBBORN_DIES_AT="12")
     assert status == -signal.SIGKILL
     assert len(EpisodeStore.open(out)) == 1
-    status, told, errors = robot(*words(imitated, out, "--episodes", 1), STUBBORN_NOTES=str(notes))
+    status, _, errors = robot(*words(imitated, out, "--episodes", 1), STUBBORN_NOTES=str(notes))
     assert status == 0, errors
     assert len(EpisodeStore.open(out)) == 2
 

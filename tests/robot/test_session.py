@@ -1,4 +1,4 @@
-"""Several episodes: what is kept, what a person is asked, and that the robot is closed at every end."""
+"""Several episodes: what is kept, what a person is asked; the robot is closed at every end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,6 @@ def play(
     clock = FakeClock()
     robot = ToyRobot(clock, 6)
     parts = LoopParts(robot, ToySource(clock, ChunkSpec(4, 3)), clock=clock)
-    robot.parts = parts  # type: ignore[attr-defined]
 
     @contextmanager
     def listening() -> Iterator[LoopParts]:
@@ -52,7 +51,7 @@ def play(
 
 
 def test_episodes_are_sealed_and_labelled_and_rounds_are_paused(tmp_path: Path) -> None:
-    person = Person("s", "", "what?", "f", "")
+    person = Person("s", "what?", "", "", "f")
     plan = SessionPlan(3, seed=4, pause_every=2, asks_verdict=True, annotator="anna")
     robot, store = play(tmp_path, plan, person)
     assert len(store) == 3
@@ -65,13 +64,8 @@ def test_episodes_are_sealed_and_labelled_and_rounds_are_paused(tmp_path: Path) 
     assert store.episode(2).terminated
     assert [summary.metadata["episode"] for summary in told] == [0, 1, 2]
     assert len({summary.metadata["seed"] for summary in told}) == 3
-    assert [question[:7] for question in person.questions] == [
-        "success",
-        "success",
-        "success",
-        "2 episo",
-        "success",
-    ] or "2 episodes are done" in " ".join(person.questions)
+    asked = [question.partition(" ")[0] for question in person.questions]
+    assert asked == ["success", "success", "success", "2", "success"]
 
 
 def test_going_on_in_a_store_draws_other_seeds(tmp_path: Path) -> None:
