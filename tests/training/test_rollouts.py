@@ -140,6 +140,19 @@ def test_a_longer_latency_skips_what_has_gone_by_but_not_while_standing_still() 
     assert metadata["held_steps"] == 5
 
 
+def test_late_actions_stay_relative_to_the_observation_they_were_decided_on() -> None:
+    """Decoded once: a chunk that starts late is not shifted to the state at its arrival."""
+
+    def relative(observation: dict[str, Tensor], prefix: Tensor, _: torch.Generator) -> Tensor:
+        ahead = torch.arange(4, dtype=torch.float32)
+        return observation[STATE_KEY][:, -1:, :] + 10 * ahead[None, :, None]
+
+    env = CountingWorld(limit=9)
+    selector, latency = cast("ChunkSelector", relative), Latency(200, 200)
+    run_episode(env, selector, ChunkSpec(4, 2), 7, {}, latency=latency)
+    assert env.executed == [NEUTRAL, NEUTRAL, 0, 10, 20, 30, 24, 34, 26]
+
+
 def test_a_random_latency_is_a_function_of_the_seed_and_zero_is_none() -> None:
     some = Latency(0, 900)
     episodes = [
