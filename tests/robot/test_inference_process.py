@@ -59,10 +59,10 @@ def test_questions_are_answered_one_at_a_time_and_policies_change_between_them()
             assert told.actions.tolist() == [[step, -step], [0.5, 0.25], [7 + episode, 0], [9, 0]]
             assert not process.is_busy
         process.ask(question(1))  # on its way while the next policy is loaded: dropped
-        assert process.load("version two")
+        assert process.load("version two") == ""
         assert (process.facts.version, process.facts.number) == ("two", 1)
-        for refused in ("torn yes", "length 5"):
-            assert not process.load(refused)
+        assert "that checkpoint is torn" in process.load("torn yes")
+        assert "of other dimensions than two, which goes on: chunk:" in process.load("length 5")
         assert (process.facts.version, process.problem) == ("two", "")
         process.ask(question(2))
         assert answer(process).policy == 1

@@ -17,7 +17,7 @@ import pytest
 
 from softflow.errors import ConfigError, RobotBusyError
 from softflow.robot.death_watch import DeathWatch
-from softflow.robot.person.operator_commands import Keys, first_of, signals
+from softflow.robot.person.operator_commands import Keys, endings_interrupt, first_of, signals
 from softflow.robot.person.take_over import KeyPilot
 from softflow.robot.person.watched_files import HeartbeatFile, StopFile
 from softflow.robot.robot_lock import RobotLock
@@ -66,6 +66,14 @@ def test_ctrl_c_stops_and_a_second_one_interrupts() -> None:
     with signals() as told:
         os.kill(os.getpid(), signal.SIGTERM)
         soon(told)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_between_episodes_a_wish_to_end_interrupts(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with endings_interrupt(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is before
 
 
 def test_a_stop_file_and_a_heartbeat_file(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace as changed
 from pathlib import Path
 
@@ -118,3 +118,21 @@ def test_a_policy_that_cannot_act_moves_nothing(tmp_path: Path) -> None:
                 run_session(parts, store, SessionPlan(1), listening)
             source.problem, source._due_s = "", None
     assert (robot.commands, robot.closes) == ([], 2)
+
+
+@pytest.mark.parametrize("raised", [OSError("no power"), KeyboardInterrupt()])
+def test_a_reset_that_fails_stops_and_closes_the_robot(
+    tmp_path: Path, raised: BaseException
+) -> None:
+    clock = FakeClock()
+
+    class Powerless(ToyRobot):
+        def reset(self, seed: int) -> None:
+            raise raised
+
+    robot = Powerless(clock)
+    parts = LoopParts(robot, ToySource(clock, ChunkSpec(4, 3)), clock=clock)
+    told = RobotStoppedError if isinstance(raised, OSError) else KeyboardInterrupt
+    with EpisodeStore.create(tmp_path, SPEC) as store, pytest.raises(told):
+        run_session(parts, store, SessionPlan(1), lambda: nullcontext(parts))
+    assert (robot.stops, robot.closes) == (1, 1)

@@ -20,7 +20,13 @@ from softflow.robot.control_loop import LoopParts
 from softflow.robot.death_watch import DeathWatch
 from softflow.robot.environment_robot import EnvironmentRobot
 from softflow.robot.inference.process import InferenceProcess
-from softflow.robot.person.operator_commands import Commands, first_of, keys, signals
+from softflow.robot.person.operator_commands import (
+    Commands,
+    endings_interrupt,
+    first_of,
+    keys,
+    signals,
+)
 from softflow.robot.person.take_over import KeyPilot, TakeOver, nobody
 from softflow.robot.person.watched_files import HeartbeatFile, StopFile
 from softflow.robot.robot_lock import RobotLock
@@ -37,7 +43,8 @@ def run(words: list[str]) -> None:
     """Parse the words after `softflow robot` and do it."""
     options = tyro.cli(Robot, args=words, prog="softflow robot", registry=OPTION_TYPES)
     try:
-        run_robot(options)
+        with endings_interrupt():
+            run_robot(options)
     except KeyboardInterrupt as error:
         raise RobotStoppedError(
             f"interrupted; the robot was told to stop and given back. Episodes that ended are in "

@@ -93,7 +93,7 @@ def run_episode(
     try:
         ending = loop.run()
     except Exception as error:
-        ending, fault = "stopped", _in_words(error)
+        ending, fault = "stopped", fault_in_words(error)
         loop.interventions.add(loop.recorder.steps, "stopped", fault)
     finally:
         parts.robot.stop()
@@ -104,7 +104,7 @@ def run_episode(
     return EpisodeEnd(loop.recorder.episode(facts), ending, fault)
 
 
-def _in_words(error: Exception) -> str:
+def fault_in_words(error: Exception) -> str:
     """Why the robot was stopped: softflow's own words, or what a driver raised, and where."""
     if isinstance(error, SoftflowError):
         return str(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
 from softflow.data.task_profile import EventKind
 from softflow.errors import RobotStoppedError
-from softflow.robot.control_loop import EpisodeEnd, LoopParts, run_episode
+from softflow.robot.control_loop import EpisodeEnd, LoopParts, fault_in_words, run_episode
 from softflow.robot.inference.deciding import Question
 from softflow.utils.console import say
 
@@ -71,7 +71,7 @@ def run_session(
             number = len(store)
             seed = _episode_seed(plan.seed, number)
             say(f"episode {index + 1} of {plan.episodes}: resetting the robot")
-            parts.robot.reset(seed)
+            _reset(parts, seed)
             if index == 0:
                 _warm_up(parts, seed)
             with listening() as parts_now:
@@ -82,8 +82,20 @@ def run_session(
             if plan.pause_every and (index + 1) % plan.pause_every == 0 < plan.episodes - index - 1:
                 done = f"{index + 1} episodes are done; label them if you like."
                 _answer(ask, f"{done} Enter goes on: ")
+    except BaseException:
+        with suppress(Exception):  # what came first is what must be told
+            parts.robot.stop()
+        raise
     finally:
         parts.robot.close()
+
+
+def _reset(parts: LoopParts, seed: int) -> None:
+    """Bring the robot to its start; what its driver raises is told as a reason to stop."""
+    try:
+        parts.robot.reset(seed)
+    except Exception as error:
+        raise RobotStoppedError(f"the robot was stopped: {fault_in_words(error)}") from error
 
 
 def _episode_seed(seed: int, number: int) -> int:

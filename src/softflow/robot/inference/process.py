@@ -76,19 +76,18 @@ class InferenceProcess:
             self._problem = _DIED
         return self._problem
 
-    def load(self, path: str) -> bool:
+    def load(self, path: str) -> str:
         """Take another policy, between episodes; waits until it is there.
 
         Returns:
-            Whether it is in use. One that is torn, or of other dimensions than the one in use, is
-            not: that goes on.
+            Why it is not in use, as one that is torn, or of other dimensions than the one that is:
+            that goes on. Empty if it is in use.
         """
         try:
-            facts = self._load(path, self.facts.number + 1)
-        except CheckpointError:
-            return False
-        self.facts = facts
-        return True
+            self.facts = self._load(path, self.facts.number + 1)
+        except CheckpointError as error:
+            return str(error)
+        return ""
 
     def ask(self, question: Question) -> None:
         """Send a question; does not wait.

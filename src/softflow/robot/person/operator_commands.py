@@ -59,6 +59,22 @@ def signals() -> Iterator[Commands]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def endings_interrupt() -> Iterator[None]:
+    """SIGTERM and a closed terminal are a KeyboardInterrupt here, so that the robot is closed."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    wanted = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class Keys:
     """Single keys of a terminal, without Enter.
 
