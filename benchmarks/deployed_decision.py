@@ -83,8 +83,10 @@ def _observation(spec: DataSpec) -> dict[str, np.ndarray]:
 def _in_rollout(env: RobotEnv, selector: ChunkSelector) -> Callable[[], None]:
     """The control steps of a decision as `training.rollouts` takes them, without the simulator."""
     spec, chunk = data_spec(env, ""), selector.policy.inputs.chunk
-    bounds = (np.float32(spec.action_low), np.float32(spec.action_high))
-    decide = EpisodeDecisions(selector, torch.Generator().manual_seed(0), bounds, "a benchmark")
+    low, high = (np.asarray(bound, np.float32) for bound in (spec.action_low, spec.action_high))
+    decide = EpisodeDecisions(
+        selector, torch.Generator().manual_seed(0), (low, high), "a benchmark"
+    )
     acting = ActingEpisode(chunk, env.neutral_action, decide)
     observation = _observation(spec)
 
@@ -98,7 +100,7 @@ def _in_rollout(env: RobotEnv, selector: ChunkSelector) -> Callable[[], None]:
 def _deployed(spec: DataSpec, selector: ChunkSelector) -> Callable[[], None]:
     inputs = selector.policy.inputs
     checks = ObservationChecks(spec, [STATE_KEY], inputs.statistics)
-    policy = DeployedPolicy(selector, spec, checks, Path(), 0, torch.device("cpu"))
+    policy = DeployedPolicy(selector, spec, checks, Path(), 0)
     policy.reset()
     observation = _observation(spec)
 

@@ -51,6 +51,7 @@ def chunk_batch(batch_size: int, chunk: ChunkSpec) -> ChunkBatch:
         bootstrap_mask=torch.ones(batch_size),
         is_offline=torch.ones(batch_size, dtype=torch.bool),
         episode_success=torch.ones(batch_size, dtype=torch.bool),
+        has_action=torch.ones(batch_size, dtype=torch.bool),
         window=torch.arange(batch_size),
     )
 

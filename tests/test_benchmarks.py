@@ -21,6 +21,7 @@ from benchmarks import (
     data_memory,
     data_throughput,
     deployed_decision,
+    gpu_check,
     image_training,
     paper_images,
     render_speed,
@@ -93,8 +94,8 @@ def test_every_section_has_positive_times_and_ratios(
 
     monkeypatch.setattr(command, "benchmarks", toy_benchmarks)
     sections = command.main(command.Options(turns=2, json=tmp_path / "result.json"))
-    rows = [7, 12, 8, 3, 12, 8, 2, 4, 4, 10, 7, 3, 4, 3, 4]
-    assert [len(section.rows) for section in sections] == rows
+    counts = [7, 12, 8, 3, 12, 8, 2, 4, 4, 10, 7, 3, 4, 3, 4]
+    assert [len(section.rows) for section in sections] == counts
     spreads = [s for section in sections for row in section.rows for s in (row.ms, row.ratio) if s]
     assert all(0 < spread.low <= spread.median <= spread.high for spread in spreads)
     assert "no compiler" in sections[0].rows[-1].note
@@ -142,3 +143,17 @@ def test_variants_take_turns() -> None:
     order: list[str] = []
     measure({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2, loops={"b": 2})
     assert "".join(order) == "ab" + "abb" * 2
+
+
+def test_the_check_of_a_gpu_runs_without_one(
+    tiny: TrainingConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu_check, "TURNS", 1)
+    monkeypatch.setattr(gpu_check, "CANDIDATES", (2,))
+    assert gpu_check.check(replace(tiny, device="cpu")) == 0
+    said = capsys.readouterr().out
+    assert said.count(" ms, waits 0 times") == 8
+    assert "imitation loss: float32" in said
+    assert "decision among 2: " in said
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu_check.main() == 2

@@ -131,6 +131,7 @@ NOT_OF_THE_PAPER = {
     "model.encoder.cameras",  # those of the data
     "model.encoder.image.weights",
     "model.encoder.image.resize",
+    "model.encoder.image.recompute",
     "critic_warmup.converged_within",  # 0: the paper counts updates
     "offline_rl.imitates",
     "online_rl.imitates",
@@ -141,6 +142,9 @@ NOT_OF_THE_PAPER = {
     "seed",
     "num_workers",
     "device",
+    "rollout_device",
+    "precision",
+    "compile",
     "checkpoint_interval_s",
 }
 

@@ -12,8 +12,15 @@ from softflow.errors import MissingPackageError, with_extra
 
 BARE = """
 import sys
-for name in ("torch", "torchvision", "h5py", "gymnasium", "safetensors", "jaxtyping", "dacite"):
-    sys.modules[name] = None  # as if it were not installed
+
+class NotInstalled:
+    NAMES = ("torch", "torchvision", "h5py", "gymnasium", "safetensors", "jaxtyping", "dacite")
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.NAMES:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NotInstalled())
 """
 
 

@@ -34,6 +34,7 @@ def batch() -> ChunkBatch:
         bootstrap_mask=torch.ones(2),
         is_offline=rows,
         episode_success=rows,
+        has_action=~rows,
         window=torch.arange(2),
     )
 

@@ -41,6 +41,10 @@ class EnvironmentFaultError(SoftflowError):
     """An environment or robot raised an error of its own; nothing acts on it any more."""
 
 
+class PeerLostError(SoftflowError):
+    """Another of the processes that train a run together has ended."""
+
+
 class RobotStoppedError(SoftflowError):
     """A robot was stopped: by a person, a watchdog or its limits; says what to do next."""
 

@@ -57,7 +57,7 @@ def test_what_cannot_be_is_refused(
 def test_stages_of_another_name_are_refused(imitated: Path, tmp_path: Path) -> None:
     store = shutil.copytree(imitated.parent / "demonstrations", tmp_path / "data")
     for stages, message in (
-        ("imitation", "stages has 'imitation'; give a list of stages"),
+        ("imitation", "stages is 'imitation'; give a list of stages"),
         (["imitate"], "stages has 'imitate'"),
         ([], "stages names no stage"),
     ):

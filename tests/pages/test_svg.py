@@ -1,12 +1,9 @@
-import io
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from softflow.pages.svg import Chart, Frame, Scale, binned, compact, png_bytes, scale_of
+from softflow.pages.svg import Chart, Frame, Scale, binned, compact, scale_of
 
 
 @pytest.mark.parametrize(
@@ -88,11 +85,3 @@ def test_a_box_covers_its_values() -> None:
     svg = chart.svg("a box")
     assert 'x="20.0" y="25.0" width="30.0" height="50.0" fill-opacity="0.50"' in svg
     assert "<title>a &lt; b</title>" in svg
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 3), (5, 3, 3), (84, 84, 3)])
-def test_a_png_is_read_back_to_the_pixel(shape: tuple[int, ...]) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    with Image.open(io.BytesIO(png_bytes(picture))) as image:
-        assert image.format == "PNG"
-        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), picture)

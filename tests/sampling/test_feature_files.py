@@ -152,6 +152,9 @@ def test_batches_hold_features_in_place_of_frames(store: EpisodeStore) -> None:
         np.testing.assert_array_equal(seen[CAMERA].numpy(), expected)
         np.testing.assert_array_equal(seen[STATE], frames[STATE])
     assert dataset.cached_image_bytes, "of the first batch"
+    raw = subset.showing_frames()
+    assert (raw.gather(rows).observation[CAMERA] == plain.observation[CAMERA]).all()
+    assert subset.gather(rows).observation[CAMERA].is_floating_point(), "raw is another"
     dataset.show_features({})
     assert subset.gather(rows).observation[CAMERA].dtype == plain.observation[CAMERA].dtype
 

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,8 +26,10 @@ from softflow.models.images.efficientnet_lite0 import EfficientNetLite0Config
 from softflow.models.images.resnet18 import ResNet18Config
 from softflow.models.value_distribution import ValueSupport
 from softflow.sampling.chunk_dataset import ChunkDataset
+from softflow.training import diagnostics
+from softflow.training.cameras.stage_pictures import draw_saliency
 from softflow.training.collecting import CollectionOrder, SimulatedExperience
-from softflow.training.config import DataConfig, TrainingConfig
+from softflow.training.config import DataConfig, StageName, TrainingConfig
 from softflow.training.learner import Learner
 from softflow.training.persistence import learner_parts, load_selector, model_inputs
 from softflow.training.rollouts import RolloutPool
@@ -144,7 +147,7 @@ def test_a_run_computes_each_frame_once(
 ) -> None:
     """Through all stages, for offline and online episodes, across a relabelling and a second run.
 
-    Acting sees frames, which are not counted.
+    Acting sees frames, and so do pictures of where it looks; those are not counted.
     """
     tiny = {"num_updates": 5, "batch_size": 8}
     config = replace(
@@ -158,6 +161,15 @@ def test_a_run_computes_each_frame_once(
         round_eval_episodes=0,
     )
     calls, told = encoded(monkeypatch), Told()
+
+    def uncounted(run: Run, label: StageName) -> list[dict[str, Any]]:
+        before = list(calls)
+        pictures = draw_saliency(run, label)
+        assert sum(calls) > sum(before), "places are hidden in frames"
+        calls[:] = before
+        return pictures
+
+    monkeypatch.setattr(diagnostics, "draw_saliency", uncounted)
 
     def frames_of(path: Path) -> int:
         return sum(one.length + 1 for one in EpisodeStore.open(path).summaries())

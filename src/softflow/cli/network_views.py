@@ -8,10 +8,11 @@ import torch
 from softflow.data.data_spec import is_image_key
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import ConfigError
-from softflow.models.images.backbone import ImageConfig, resized
+from softflow.models.images.backbone import ImageConfig
 from softflow.pages.data_page import require_episodes_to_plot
 from softflow.pages.network_views import NetworkView
 from softflow.presets import preset
+from softflow.training.cameras.drawing import resized_frames
 from softflow.training.updates.augmentation import AugmentationConfig, augmented
 
 SAMPLES = 4
@@ -57,20 +58,15 @@ def _view(
     """Recorded, augmented, brought to size, in the order in which training does it."""
     frames = {"as recorded": frame}
     if how.is_off:
-        frames["acting and training"] = _resized(frame, image)
+        frames["acting and training"] = resized_frames(frame[None], image.resize)[0]
         return NetworkView(key, _arrays(frames))
-    frames["acting"] = _resized(frame, image)
+    frames["acting"] = resized_frames(frame[None], image.resize)[0]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         stacked = frame.expand(SAMPLES, 1, *frame.shape)
         for number, sample in enumerate(augmented({key: stacked}, how)[key][:, 0], 1):
-            frames[f"training, {number}"] = _resized(sample, image)
+            frames[f"training, {number}"] = resized_frames(sample[None], image.resize)[0]
     return NetworkView(key, _arrays(frames))
-
-
-def _resized(frame: torch.Tensor, image: ImageConfig) -> torch.Tensor:
-    pixels = resized(frame.movedim(-1, 0)[None].float(), image.resize)
-    return pixels[0].movedim(0, -1).round().clamp(0, 255).to(torch.uint8)
 
 
 def _arrays(frames: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:

@@ -23,6 +23,7 @@ from softflow.models.policy import POLICIES
 from softflow.pages.run_report import write_report
 from softflow.presets import preset
 from softflow.training.config import TrainingConfig
+from softflow.training.hardware.ranks import launched_processes, launched_rank
 from softflow.training.provenance import learned_from
 from softflow.utils.console import say
 from softflow.utils.imports import trust
@@ -30,7 +31,16 @@ from softflow.utils.progress import ConsoleProgress
 
 
 def run(name: str, words: list[str]) -> None:
-    """Parse the words after a command's name and do it."""
+    """Parse the words after a command's name and do it.
+
+    Raises:
+        ConfigError: a launcher has started several processes of a command that is one.
+    """
+    if name != "train" and (count := launched_processes()) > 1:
+        raise ConfigError(
+            f"`softflow {name}` was started as {count} processes; only `softflow train` shares its "
+            "work, start the others by themselves"
+        )
     if name == "demo":
         demo(tyro.cli(Demo, args=words, prog="softflow demo", registry=OPTION_TYPES))
     elif name == "collect":
@@ -38,8 +48,9 @@ def run(name: str, words: list[str]) -> None:
     elif name == "train":
         options = _parse_train(words)
         train(options.dataset, options.run, options.config, stages=options.stages, env=options.env)
-        say(f"policy: {options.run / 'checkpoints' / 'last'}")
-        say(f"report: {options.run / 'report.html'}")
+        if launched_rank() == 0:
+            say(f"policy: {options.run / 'checkpoints' / 'last'}")
+            say(f"report: {options.run / 'report.html'}")
     elif name == "evaluate":
         given = tyro.cli(Evaluate, args=words, prog="softflow evaluate", registry=OPTION_TYPES)
         options = {item.name: getattr(given, item.name) for item in fields(given)}

@@ -14,13 +14,8 @@ from softflow.errors import ConfigError
 from softflow.jobs.evaluate import MAX_SEED
 from softflow.presets import demo as demo_preset
 from softflow.presets import softflow_plus
-from softflow.training.config import (
-    MAX_EPISODES,
-    MAX_WORKERS,
-    STAGES,
-    StageName,
-    TrainingConfig,
-)
+from softflow.training.config import STAGES, StageName, TrainingConfig
+from softflow.training.config.limits import MAX_EPISODES, MAX_WORKERS
 
 
 def _require_within(options: Any, name: str, least: int, most: int) -> None:
@@ -129,6 +124,9 @@ class Evaluate:
     """How long after its observation a decision arrives, in milliseconds: one number, or the two
     ends of a range that is drawn from for every decision. The world goes on meanwhile, as around a
     robot; a decision is used from the next control step on."""
+    device: str = "auto"
+    """Where the policy decides: auto is the CPU for one that reads states alone, and a GPU, if
+    there is one, for one that looks through cameras."""
     out: Path | None = None
     """Folder for the result; by default RUN/evaluations/extra."""
     env: str = ""

@@ -25,7 +25,7 @@ from softflow.models.action_selection import (
 from softflow.models.checkpoint import CheckpointParts
 from softflow.training.config import TrainingConfig
 from softflow.training.files.progress import Progress
-from softflow.training.learner import usable_device
+from softflow.training.hardware.devices import usable_device
 from softflow.training.persistence import CRITIC, policy_facts, selector_of
 
 Rule = Literal["auto", "value", "likelihood"]
@@ -53,14 +53,12 @@ class DeployedPolicy:
         checks: ObservationChecks,
         path: Path,
         seed: int,
-        device: torch.device,
     ) -> None:
         self.spec, self.path = spec, path
         self.chunk: ChunkSpec = selector.policy.inputs.chunk
         self.selection: SelectionConfig = selector.config
         self._selector, self._checks = selector, checks
-        self._acting_noise = torch.Generator(device)
-        self._planning_noise = torch.Generator(device)
+        self._acting_noise, self._planning_noise = torch.Generator(), torch.Generator()
         self._neutral = np.asarray(spec.held_still, np.float32)
         self._acting: ActingEpisode | None = None
         self._seed(seed)
@@ -139,10 +137,10 @@ class DeployedPolicy:
             raise ConfigError(f"{type(policy).__name__} has no likelihood; choose another policy")
         seen, committed = self._seen(observation, prefix)
         actions = self._checks.actions("chunk", chunk, self.chunk.chunk_length)
-        device = self._acting_noise.device
-        tensors = {key: row_of(value, device) for key, value in seen.items()}
+        device = policy.action_minimum.device
+        tensors = {key: row_of(value).to(device) for key, value in seen.items()}
         normalised = [
-            policy.normalize_actions(row_of(value, device), tensors)
+            policy.normalize_actions(row_of(value).to(device), tensors)
             for value in (committed, actions)
         ]
         return float(policy.log_prob(policy.condition(tensors, normalised[0]), normalised[1]))
@@ -187,7 +185,7 @@ def load_policy(
         seed: of what is random in its decisions; see `DeployedPolicy.reset`.
         refuse_far: raise where an observation is far outside the training data (degrees in place
             of radians), instead of a warning, once a component.
-        device: of the networks.
+        device: of the networks; the candidates are the same on each, but for rounding.
 
     Raises:
         CheckpointError: there is no checkpoint, or a damaged one, or of a newer version.
@@ -195,7 +193,7 @@ def load_policy(
         ConfigError: rule "value" without a trained critic, or a device that is not there.
     """
     where = find_checkpoint(Path(path), which)
-    usable = usable_device(device)
+    usable_device(device)  # before anything large is read
     parts, progress = read_saved(where)
     config, spec, statistics = policy_facts(parts)
     selection = _selection(config, parts, progress, rule)
@@ -204,7 +202,7 @@ def load_policy(
     if not config.model.actions.is_absolute:
         reads.add(STATE_KEY)
     checks = ObservationChecks(spec, reads, statistics, refuse_far=refuse_far)
-    return DeployedPolicy(selector, spec, checks, where, seed, usable)
+    return DeployedPolicy(selector, spec, checks, where, seed)
 
 
 def _selection(

@@ -18,15 +18,23 @@ from softflow.jobs.targets import require_outside_stores
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import weights_identity
 from softflow.training import evaluation
-from softflow.training.config import MAX_CANDIDATES, MAX_EPISODES, MAX_WORKERS, TrainingConfig
+from softflow.training.config import TrainingConfig
+from softflow.training.config.limits import MAX_CANDIDATES, MAX_EPISODES, MAX_WORKERS
 from softflow.training.evaluation import EvaluationPlan, EvaluationResult
 from softflow.training.files.progress import Progress, read_progress
+from softflow.training.hardware.devices import acting_device
 from softflow.training.persistence import read_run_facts
 from softflow.training.rollouts import RolloutPool
 from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
 
 MAX_SEED = 2**63 - 1
+_BOUNDS = {
+    "episodes": (1, MAX_EPISODES),
+    "workers": (1, MAX_WORKERS),
+    "seed": (0, MAX_SEED),
+    "candidates": (0, MAX_CANDIDATES),
+}
 _NO_NETWORKS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -39,6 +47,7 @@ def evaluate(
     candidates: int = 0,
     workers: int = 2,
     latency_ms: Sequence[float] = (0.0,),
+    device: str = "auto",
     out: str | os.PathLike[str] | None = None,
     env: str = "",
     networks: Mapping[str, str] = _NO_NETWORKS,
@@ -54,6 +63,8 @@ def evaluate(
         workers: simulator processes; the result does not depend on it.
         latency_ms: how long after its observation a decision arrives, as on a robot: one number,
             or the two ends of a range drawn from for each; rounded up to control steps.
+        device: where the policy decides; "auto" is the CPU for one that reads states alone, and a
+            GPU, if there is one, for one that looks through cameras.
         out: folder for the result; by default RUN/evaluations/extra.
         env: the environment that the checkpoint names, if that is an import path
             (module:function): it runs code, so it is imported only if you name it here.
@@ -63,14 +74,7 @@ def evaluate(
     Raises:
         SoftflowError: of many kinds; nothing was measured.
     """
-    for name, number, least, most in (
-        ("episodes", episodes, 1, MAX_EPISODES),
-        ("workers", workers, 1, MAX_WORKERS),
-        ("seed", seed, 0, MAX_SEED),
-        ("candidates", candidates, 0, MAX_CANDIDATES),
-    ):
-        if not least <= number <= most:
-            raise ConfigError(f"{name} is {number:,}; it must be >= {least} and <= {most:,}")
+    _require_numbers(episodes=episodes, workers=workers, seed=seed, candidates=candidates)
     latency = Latency(*_ends(latency_ms))
     place = find_checkpoint(Path(checkpoint))  # `last` may move on while this runs
     trust(*filter(None, networks.values()))
@@ -95,6 +99,7 @@ def evaluate(
         online_episodes=position["online_episodes"],
         robot_steps=position["robot_steps"],
         latency=latency,
+        device=acting_device(device, _reads_cameras(config, spec)),
     )
     return _measure(plan, folder, workers)
 
@@ -106,6 +111,23 @@ def _ends(latency_ms: Sequence[float]) -> tuple[float, float]:
             f"latency_ms has {len(latency_ms)} numbers; give one, or the two ends of a range"
         )
     return latency_ms[0], latency_ms[-1]
+
+
+def _reads_cameras(config: TrainingConfig, spec: DataSpec) -> bool:
+    read = config.model.encoder.keys_among(spec.observation_shapes)
+    return any(key in spec.image_keys for key in read)
+
+
+def _require_numbers(**given: int) -> None:
+    """Raise unless every number can be.
+
+    Raises:
+        ConfigError: names it, its value and its bounds.
+    """
+    for name, number in given.items():
+        least, most = _BOUNDS[name]
+        if not least <= number <= most:
+            raise ConfigError(f"{name} is {number:,}; it must be >= {least} and <= {most:,}")
 
 
 def _measure(plan: EvaluationPlan, folder: Path, workers: int) -> EvaluationResult:

@@ -17,14 +17,14 @@ from softflow.models.checkpoint import last_checkpoint
 from softflow.pages.run_report import write_report
 from softflow.presets import preset
 from softflow.training.config import STAGES, StageName, TrainingConfig
-from softflow.training.learner import usable_device
+from softflow.training.hardware.ranks import Ranks
 from softflow.training.provenance import identity_of, require_continues, write_identity
 from softflow.training.rollouts import RolloutPool
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
 from softflow.training.training_data import HELD_OUT_EVERY, successful_episodes
 from softflow.utils.console import say
-from softflow.utils.progress import ConsoleProgress
+from softflow.utils.progress import ConsoleProgress, SilentProgress
 
 
 def train(
@@ -36,6 +36,9 @@ def train(
     env: str = "",
 ) -> Path | None:
     """Run the stages, then write the report; also after an error or Ctrl-C, with what there is.
+
+    Of several processes that a launcher started (torchrun, `accelerate launch`) each takes its part
+    of every update; the first acts, writes and talks.
 
     Args:
         dataset: episode store with the demonstrations (failures included).
@@ -56,7 +59,6 @@ def train(
     config = preset(config) if isinstance(config, str) else config
     _require_stages(stages)
     config.require_memory()
-    usable_device(config.device)
     require_run_folder(run, dataset)
     store = EpisodeStore.open(dataset)
     config.model.actions.require_fit(store.spec)
@@ -66,7 +68,11 @@ def train(
     acts = bool(config.eval_episodes) or "online_rl" in stages
     if acts:
         require_trusted_env(store.spec.env_id)
-    _train(store, run, config, stages, acts)
+    with Ranks.joined(config.device) as ranks:
+        if ranks.is_first:
+            _train(store, run, config, stages, acts, ranks)
+        else:
+            _follow(store, run, config, stages, ranks)
     return last_checkpoint(run / "checkpoints")
 
 
@@ -76,6 +82,7 @@ def _train(
     config: TrainingConfig,
     stages: Sequence[StageName],
     acts: bool,
+    ranks: Ranks,
 ) -> None:
     """The run itself; `acts`: it will need the environment."""
     dataset = store.path
@@ -87,7 +94,7 @@ def _train(
             theirs = pool.environment_spec(spec.env_id, spec.image_size)
             require_same_spec(spec, theirs, f"the dataset '{dataset}'", "the environment")
         # Until here nothing is written; from here on the run is locked.
-        run = Run(folder, config, dataset, pool, progress, stages=stages)
+        run = Run(folder, config, dataset, pool, progress, stages=stages, ranks=ranks)
         try:
             require_continues(folder, identity, store)
             write_identity(folder, identity)
@@ -99,6 +106,21 @@ def _train(
                 write_report(folder)
 
 
+def _follow(
+    store: EpisodeStore,
+    folder: Path,
+    config: TrainingConfig,
+    stages: Sequence[StageName],
+    ranks: Ranks,
+) -> None:
+    """What the processes after the first one do: their part of every update."""
+    run = Run(folder, config, store.path, None, SilentProgress(), stages=stages, ranks=ranks)
+    try:
+        run_stages(run, stages)
+    finally:
+        run.close()
+
+
 def _require_stages(stages: Sequence[StageName]) -> None:
     """Raise unless these are stages.
 
@@ -108,9 +130,10 @@ def _require_stages(stages: Sequence[StageName]) -> None:
     names = ", ".join(STAGES)
     if not stages:
         raise ConfigError(f"stages names no stage; choose among {names}")
-    if isinstance(stages, str) or (unknown := [stage for stage in stages if stage not in STAGES]):
-        shown = stages if isinstance(stages, str) else unknown[0]
-        raise ConfigError(f"stages has {shown!r}; give a list of stages, among {names}")
+    if isinstance(stages, str):
+        raise ConfigError(f"stages is {stages!r}; give a list of stages, among {names}")
+    if unknown := [stage for stage in stages if stage not in STAGES]:
+        raise ConfigError(f"stages has {unknown[0]!r}; choose among {names}")
 
 
 def _without_environment(

@@ -151,12 +151,17 @@ class ChunkSelector:
         """Choose chunks.
 
         Args:
-            observation: raw tensors [B, history, ...].
+            observation: raw tensors [B, history, ...], on any device.
             prefix_actions: [B, P, A] committed actions in the robot's units.
+            generator: of the candidates; of any device.
 
         Returns:
-            [B, H, A] actions in the robot's units, inside the range of the data.
+            [B, H, A] actions in the robot's units, inside the range of the data; on the device of
+            the prefix.
         """
+        asked_from, device = prefix_actions.device, self.policy.action_minimum.device
+        observation = {key: value.to(device) for key, value in observation.items()}
+        prefix_actions = prefix_actions.to(device)
         prefix = self.policy.normalize_actions(prefix_actions, observation)
         if self._shares_frozen:
             observation = self.policy.encoder.with_frozen_features(observation)
@@ -169,7 +174,7 @@ class ChunkSelector:
             chosen = select_by_value(
                 self.policy, condition, self.critic, tokens, num, std, generator=generator
             ).actions
-        return self.policy.denormalize_actions(chosen, observation)
+        return self.policy.denormalize_actions(chosen, observation).to(asked_from)
 
 
 Selector = Callable[[Observation, Tensor, torch.Generator], Tensor]
@@ -181,7 +186,7 @@ class EpisodeDecisions:
 
     Args:
         selector: decides.
-        generator: all randomness of the candidates; networks run on its device.
+        generator: all randomness of the candidates.
         bounds: lowest and highest action, `[A]` each.
         which: how errors call the episode.
     """
@@ -207,9 +212,8 @@ class EpisodeDecisions:
         Raises:
             NumericalError: the policy chose an action that is not finite.
         """
-        device = self._generator.device
-        seen = {key: row_of(value, device) for key, value in observation.items()}
-        chunk = self._selector(seen, row_of(prefix, device), self._generator)[0].cpu().numpy()
+        seen = {key: row_of(value) for key, value in observation.items()}
+        chunk = self._selector(seen, row_of(prefix), self._generator)[0].numpy()
         if not np.isfinite(chunk).all():
             raise NumericalError(
                 f"the policy chose a non-finite action at control step {step} of {self._which}; "
@@ -219,6 +223,6 @@ class EpisodeDecisions:
         return np.clip(chunk, self._low, self._high)
 
 
-def row_of(value: np.ndarray, device: torch.device) -> Tensor:
+def row_of(value: np.ndarray) -> Tensor:
     """An array `[...]` as the only row of a batch `[1, ...]`."""
-    return torch.from_numpy(value)[None].to(device)
+    return torch.from_numpy(value)[None]

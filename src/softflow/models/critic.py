@@ -22,6 +22,7 @@ from softflow.errors import ConfigError
 from softflow.models.encoder import EncoderConfig, ObservationEncoder
 from softflow.models.inputs import ModelInputs
 from softflow.models.kinds import KindConfig, Kinds
+from softflow.models.normalizers import at_least_float32
 from softflow.models.value_distribution import (
     MIN_BINS,
     HLGauss,
@@ -223,8 +224,9 @@ class CriticEnsemble(nn.Module):
         if len(self.constant):
             actions = actions.index_fill(-1, self.constant, 0.0)
         if self.joint is not None:
-            return self.joint(obs_tokens, actions)
-        return torch.stack([member(obs_tokens, actions) for member in self.members])
+            return at_least_float32(self.joint(obs_tokens, actions))
+        logits = torch.stack([member(obs_tokens, actions) for member in self.members])
+        return at_least_float32(logits)  # bfloat16 tells 8 bits of a return apart
 
     def values(
         self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]

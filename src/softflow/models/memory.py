@@ -18,28 +18,33 @@ COPIES_IN_TRAINING = 4
 _GIB = 2**30
 
 
-def require_memory(needed_bytes: int, what: str) -> None:
-    """Raise if something needs more memory than this machine has.
+def require_memory(needed_bytes: int, what: str, there: int | None = None) -> None:
+    """Raise if something needs more memory than there is.
 
     Args:
         needed_bytes: at least so much.
         what: needs it, with the numbers to lower; the beginning of the message.
+        there: bytes of the device; None: of this machine.
 
     Raises:
         ConfigError: says how much is needed, and how much there is.
     """
-    there = memory_bytes()
+    there = memory_bytes() if there is None else there
     if needed_bytes > there:
         raise ConfigError(
             f"{what} would need more than {needed_bytes // _GIB:,} GiB of memory, and this machine "
-            f"has {there // _GIB:,} GiB; lower these numbers"
+            f"has {there // _GIB:,} GiB for them; lower these numbers"
         )
 
 
 def require_memory_for_networks(
-    policy: KindConfig, critic: KindConfig, encoder: EncoderConfig, copies: int = 1
+    policy: KindConfig,
+    critic: KindConfig,
+    encoder: EncoderConfig,
+    copies: int = 1,
+    there: int | None = None,
 ) -> None:
-    """Raise if a policy, a critic and its target need more memory than this machine has.
+    """Raise if a policy, a critic and its target need more memory than there is.
 
     Raises:
         ConfigError: says how much is needed, and how much there is.
@@ -55,4 +60,5 @@ def require_memory_for_networks(
     require_memory(
         BYTES * (copies * networks + critics + encoder.frozen_parameters),
         f"networks of {networks:,} weights (model.policy, model.critic, model.encoder)",
+        there,
     )

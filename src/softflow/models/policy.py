@@ -199,9 +199,14 @@ def take_candidate(
 def normal_like(
     module: nn.Module, shape: tuple[int, ...], generator: torch.Generator | None
 ) -> Tensor:
-    """N(0, 1) of this shape, of the dtype and on the device of a module's weights."""
+    """N(0, 1) of this shape, of the dtype and on the device of a module's weights.
+
+    Drawn where the generator is: with one of the CPU a GPU gets the same numbers.
+    """
     weight = next(module.parameters())
-    return torch.randn(shape, generator=generator, dtype=weight.dtype, device=weight.device)
+    place = weight.device if generator is None else generator.device
+    drawn = torch.randn(shape, generator=generator, dtype=weight.dtype, device=place)
+    return drawn.to(weight.device)
 
 
 POLICIES = Kinds[ChunkPolicy](

@@ -52,6 +52,15 @@ class ValueSupport:
                 f"not {self.num_bins} and {self.smoothing}"
             )
 
+    def clipping(self, fraction: float) -> str:
+        """What a user should know where this share of the critic's targets lies outside."""
+        return (
+            f"careful: {100 * fraction:.0f} % of the critic's targets lie outside {self.low:.3g} "
+            f"to {self.high:.3g}, the returns that it can tell apart; the policy cannot improve "
+            "beyond. Start a run with another --model.critic.value-low or "
+            "--model.critic.value-high"
+        )
+
 
 def support_from_returns(lowest: float, highest: float, num_bins: int = 101) -> ValueSupport:
     """A support that holds every target made of returns in [lowest, highest].

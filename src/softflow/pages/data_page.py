@@ -145,7 +145,7 @@ def _actions(record: DataRecord) -> str:
     shown, rest = figures[:_HISTOGRAMS_SHOWN], figures[_HISTOGRAMS_SHOWN:]
     more = details_html("More components", str(len(rest)), _grid("four", rest)) if rest else ""
     note = (
-        f'<p class="note" style="margin: -8px 0 22px">Shares of {len(record.actions):,} control '
+        f'<p class="note lead">Shares of {len(record.actions):,} control '
         "steps between the bounds; a bar that is cut off has its share above it.</p>"
     )
     similarity = [f for f in (self_similarity(record), similarity_map(record)) if f]
@@ -169,7 +169,7 @@ def _cameras(record: DataRecord) -> str:
     shown, of = len(record.thumbnails[0].frames), len(record.spec.image_keys)
     which = f" The first {shown} of {of} cameras." if shown < of else ""
     note = (
-        '<p class="note" style="margin: -8px 0 22px">First, middle and last frame of '
+        '<p class="note lead">First, middle and last frame of '
         f"{len(record.thumbnails)} of {len(record.summaries):,} episodes.{which}</p>"
     )
     return f'<h2>Cameras</h2>{note}<div class="cameras">{parts}</div>'

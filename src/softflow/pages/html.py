@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from softflow.pages.run_charts import Figure
-from softflow.pages.svg import png_bytes
 from softflow.utils.console import plain
 from softflow.utils.files import write_bytes
+from softflow.utils.png import png_bytes
+
+_ITEMS_SHOWN = 8
 
 
 def write_html(path: Path, title: str, body: str) -> None:
@@ -32,7 +34,12 @@ def write_html(path: Path, title: str, body: str) -> None:
 
 def picture_html(frame: np.ndarray, alt: str, title: str = "") -> str:
     """A frame uint8 [H, W, 3] within the page."""
-    data = base64.b64encode(png_bytes(frame)).decode()
+    return png_html(png_bytes(frame), alt, title)
+
+
+def png_html(payload: bytes, alt: str, title: str = "") -> str:
+    """A PNG file within the page."""
+    data = base64.b64encode(payload).decode()
     shown = f' title="{escape(title)}"' if title else ""
     return f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}"{shown}>'
 
@@ -72,7 +79,7 @@ def tree_html(title: str, tree: dict[str, Any]) -> str:
         if isinstance(value, dict):
             groups[key] = list(_leaves(value))
         else:
-            groups[""].append((key, _text(value)))
+            groups[""].append((key, _text(key, value)))
     count = sum(map(len, groups.values()))
     if not count:
         return ""
@@ -93,12 +100,15 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", _text(value)
+            yield f"{prefix}{key}", _text(f"{prefix}{key}", value)
 
 
-def _text(value: Any) -> str:
+def _text(name: str, value: Any) -> str:
+    """A value for people: 84 × 84 × 3 of a shape, the first few of a long list."""
     if isinstance(value, list):
-        return ", ".join(map(_text, value))
+        between = " × " if "shape" in name or name.endswith(("size", "resize")) else ", "
+        more = f", … ({len(value):,} values)" if len(value) > _ITEMS_SHOWN else ""
+        return between.join(_text("", item) for item in value[:_ITEMS_SHOWN]) + more
     return "–" if value is None else str(value)
 
 

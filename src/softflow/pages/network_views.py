@@ -30,7 +30,7 @@ def section_of(views: Sequence[NetworkView], preset: str) -> str:
         return ""
     parts = "".join(map(_figure, views))
     note = (
-        '<p class="note" style="margin: -8px 0 22px">The middle of episode 0, at the size that the '
+        '<p class="note lead">The middle of episode 0, at the size that the '
         "image backbone takes; training frames as augmentation may change them.</p>"
     )
     title = f"What the networks of {escape(preset)} see"

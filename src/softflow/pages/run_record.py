@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -23,8 +22,10 @@ from softflow.data.measures import (
 )
 from softflow.data.task_profile import Measure
 from softflow.errors import SoftflowError, StoreError
+from softflow.pages.camera_record import CameraFilm, Look, read_films, read_looks
+from softflow.pages.run_files import is_own, read_all, read_own_object
 from softflow.utils.documents import misfit
-from softflow.utils.files import entries_of, read_object, require_inside, require_regular
+from softflow.utils.files import entries_of
 from softflow.utils.intervals import wilson_interval
 from softflow.utils.metrics import MetricSeries, read_metrics
 
@@ -38,7 +39,6 @@ STAGES: dict[str, str] = {
 
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-_T = TypeVar("_T")
 _Staged = TypeVar("_Staged", "Evaluation", "Video")
 
 
@@ -124,6 +124,8 @@ class RunRecord:
     diagnostics: list[Diagnostics]
     videos: list[Video]
     rollouts: Rollouts | None
+    looks: list[Look] = field(default_factory=list)
+    films: list[CameraFilm] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def final(self, stage: str) -> Evaluation | None:
@@ -138,6 +140,11 @@ class RunRecord:
         """What this run's evaluations measure, the most important first; the newest one decides."""
         found = {m.measure.name: m.measure for e in reversed(self.evaluations) for m in e.measures}
         return list(found.values())
+
+    def judges_success(self) -> bool:
+        """Whether success is among what this task measures; of a count it says nothing."""
+        rates = any(measure.kind == "success_rate" for measure in self.measures())
+        return rates or not self.evaluations
 
     def planned_stages(self) -> list[str]:
         """The stages this run was asked for (`stages` in its configuration; else all four)."""
@@ -191,22 +198,24 @@ def read_run(run_dir: str | Path) -> RunRecord:
             "folder that `softflow train` or `softflow demo` printed"
         )
     problems: list[str] = []
-    evaluations = _read_all(path / "evaluations", _evaluation, problems)
+    evaluations = read_all(path / "evaluations", _evaluation, problems)
     steps = {e.label: (e.online_episodes, e.robot_steps, e.update_step) for e in evaluations}
-    films = [f for f in sorted((path / "videos").glob("*.mp4")) if _is_own(f, problems)]
+    films = [f for f in sorted((path / "videos").glob("*.mp4")) if is_own(f, problems)]
     videos = [_video(file, problems) for file in films]
     return RunRecord(
         path=path,
-        config=_read_object(path / "config.json", problems),
-        versions=_read_object(path / "versions.json", problems),
+        config=read_own_object(path / "config.json", problems),
+        versions=read_own_object(path / "versions.json", problems),
         metrics=_read_metrics(path, problems),
         evaluations=sorted(evaluations, key=lambda e: _order(e, steps)),
         diagnostics=sorted(
-            _read_all(path / "diagnostics", _diagnostics, problems), key=lambda d: _order(d, steps)
+            read_all(path / "diagnostics", _diagnostics, problems), key=lambda d: _order(d, steps)
         ),
         videos=sorted(videos, key=lambda v: _order(v, steps)),
         rollouts=_read_rollouts(path / "online", problems),
-        problems=problems,
+        looks=read_looks(path, tuple(STAGES), problems),
+        films=read_films(path, tuple(STAGES), problems),
+        problems=list(dict.fromkeys(problems)),
     )
 
 
@@ -237,43 +246,6 @@ def _order(
     position = list(STAGES).index(item.stage) if item.stage in STAGES else len(STAGES)
     is_final = item.label == item.stage
     return position, is_final, steps.get(item.label, (0, 0, 0)), item.label
-
-
-def _is_own(path: Path, problems: list[str]) -> bool:
-    """Whether a file lies where it says; a page must not show what a stranger's link leads to."""
-    try:
-        require_regular(path)
-        require_inside(path.parent, path)
-    except SoftflowError as error:
-        problems.append(str(error))
-        return False
-    return True
-
-
-def _read_object(path: Path, problems: list[str]) -> dict[str, Any]:
-    if not path.exists() or not _is_own(path, problems):
-        return {}
-    try:
-        return read_object(path)
-    except StoreError as error:
-        problems.append(str(error))
-        return {}
-
-
-def _read_all(
-    folder: Path, parse: Callable[[str, dict[str, Any]], _T], problems: list[str]
-) -> list[_T]:
-    items: list[_T] = []
-    for file in sorted(folder.glob("*.json")):
-        value = _read_object(file, problems)
-        try:
-            if value:
-                items.append(parse(file.stem, value))
-        except SoftflowError as error:
-            problems.append(f"'{file}' cannot be used: {error}; remove it")
-        except msgspec.ValidationError as error:
-            problems.append(f"'{file}' cannot be used: {misfit(error, value)}; remove it")
-    return items
 
 
 def _read_metrics(path: Path, problems: list[str]) -> list[MetricSeries]:
@@ -379,7 +351,7 @@ def _is_number(value: Any) -> bool:
 
 def _video(path: Path, problems: list[str]) -> Video:
     file = path.with_suffix(".json")
-    value = _read_object(file, problems)
+    value = read_own_object(file, problems)
     try:
         msgspec.convert(value, _VideoDocument)
     except msgspec.ValidationError as error:

@@ -15,6 +15,7 @@ from html import escape
 from pathlib import Path
 
 from softflow.data.task_profile import Measure
+from softflow.pages.camera_section import films_html, looks_html
 from softflow.pages.html import (
     details_html,
     duration,
@@ -61,7 +62,8 @@ def write_report(run_dir: str | Path) -> Path:
     sections = (
         _header(record),
         _results(record),
-        _videos(record),
+        _videos(record) + films_html(record),
+        looks_html(record),
         _curves(record),
         _robot_curves(record),
         _diagnostics(record),
@@ -153,7 +155,7 @@ def _evaluation_table(record: RunRecord, measures: Sequence[Measure]) -> str:
             row += [escape(value_text(found)), interval_text(found)] if found else ["–", "–"]
     columns: dict[str, Callable[[Evaluation], str]] = {
         "Episodes": lambda e: f"{e.num_episodes:,}",
-        **({"Mean steps to success": _mean_length} if _judges_success(record) else {}),
+        **({"Mean steps to success": _mean_length} if record.judges_success() else {}),
         "Online episodes": lambda e: f"{e.online_episodes:,}",
         "Robot steps": lambda e: f"{e.robot_steps:,}",
         "Updates": lambda e: f"{e.update_step:,}",
@@ -173,15 +175,8 @@ def _videos(record: RunRecord) -> str:
     videos = [v for stage in STAGES if (v := record.final_video(stage))]
     if not videos:
         return ""
-    shown = "".join(_video(video, _judges_success(record)) for video in videos)
+    shown = "".join(_video(video, record.judges_success()) for video in videos)
     return f'<h2>Rollouts</h2><div class="grid four">{shown}</div>'
-
-
-def _judges_success(record: RunRecord) -> bool:
-    """Whether success is among what this task measures; of a count it says nothing."""
-    return any(measure.kind == "success_rate" for measure in record.measures()) or not (
-        record.evaluations
-    )
 
 
 def _video(video: Video, judged: bool) -> str:
@@ -274,7 +269,7 @@ def _episodes(record: RunRecord) -> str:
     finals = [e for stage in STAGES if (e := record.final(stage)) and e.episodes]
     if not finals:
         return ""
-    judged = _judges_success(record)
+    judged = record.judges_success()
     by_seed = [{episode.seed: episode for episode in e.episodes} for e in finals]
     seeds = list(dict.fromkeys(seed for episodes in by_seed for seed in episodes))
     rows = [

@@ -7,8 +7,6 @@ looks like in light and in dark mode. One unit of a chart is one CSS pixel at it
 from __future__ import annotations
 
 import math
-import struct
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -250,18 +248,3 @@ def compact(value: float) -> str:
     if abs(value) < 1e-3:
         return f"{value:.1e}".replace(".0e", "e").replace("-", "−")
     return f"{value:.4g}".replace("-", "−")
-
-
-def png_bytes(picture: np.ndarray) -> bytes:
-    """A picture, uint8 `[height, width, 3]`, as a PNG file."""
-    height, width, _ = picture.shape
-    rows = picture.reshape(height, -1)
-    # A filter byte in front of each row; 0: none.
-    raw = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1).tobytes()
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(raw, 9)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_png_part(kind, data) for kind, data in parts)
-
-
-def _png_part(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -7,7 +7,7 @@ Eq. 7 with P = 0 and E = H).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from softflow.errors import DataError
+
+_ON_CPU = frozenset({"is_offline", "episode_success", "has_action"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,11 @@ class ChunkBatch:
         bootstrap_mask: `[B]` float32, 0 only if the episode terminated at t + num_steps.
         is_offline: `[B]` bool, the row comes from the offline data.
         episode_success: `[B]` bool, the row's episode succeeded.
+        has_action: `[B]` bool, some action of the chunk lies inside the episode.
         window: `[B]` int64, the row's number in the dataset it comes from.
+
+    `is_offline`, `episode_success` and `has_action` decide which rows a loss looks at, so they stay
+    on the CPU: to ask a GPU for them would wait for all that it has to do.
     """
 
     observation: dict[str, Shaped[Tensor, "B history ..."]]
@@ -51,6 +57,7 @@ class ChunkBatch:
     bootstrap_mask: Float[Tensor, " B"]
     is_offline: Bool[Tensor, " B"]
     episode_success: Bool[Tensor, " B"]
+    has_action: Bool[Tensor, " B"]
     window: Int[Tensor, " B"]
 
     @property
@@ -59,16 +66,37 @@ class ChunkBatch:
         return len(self.actions)
 
     def to(self, device: torch.device | str) -> ChunkBatch:
-        """The same batch on `device`."""
-        moved: dict[str, Any] = {}
+        """The same batch on `device`; to a GPU it is on its way there while this returns."""
+        device = torch.device(device)
+        beside = device.type == "cuda"
+        return self._changed(lambda tensor: tensor.to(device, non_blocking=beside), _ON_CPU)
+
+    def rows(self, which: slice) -> ChunkBatch:
+        """A batch of some of its rows."""
+        return self._changed(lambda tensor: tensor[which])
+
+    def pinned(self) -> ChunkBatch:
+        """The same batch in memory that a GPU copies from by itself.
+
+        Raises:
+            RuntimeError: there is no GPU.
+        """
+        return self._changed(lambda tensor: tensor.pin_memory())
+
+    def _changed(
+        self, change: Callable[[Tensor], Tensor], but: frozenset[str] = frozenset()
+    ) -> ChunkBatch:
+        changed: dict[str, Any] = {}
         for item in fields(self):
             value = getattr(self, item.name)
-            if isinstance(value, dict):
+            if item.name in but:
+                changed[item.name] = value
+            elif isinstance(value, dict):
                 tensors = cast("dict[str, Tensor]", value)
-                moved[item.name] = {key: tensor.to(device) for key, tensor in tensors.items()}
+                changed[item.name] = {key: change(tensor) for key, tensor in tensors.items()}
             else:
-                moved[item.name] = value.to(device)
-        return ChunkBatch(**moved)
+                changed[item.name] = change(value)
+        return ChunkBatch(**changed)
 
     @classmethod
     def concatenate(cls, batches: Sequence[ChunkBatch]) -> ChunkBatch:

@@ -142,6 +142,12 @@ class ChunkDataset:
         self._features.clear()
         self._features.update(features)
 
+    def showing_frames(self) -> ChunkDataset:
+        """The same windows, whose batches hold frames whatever features those of this one hold."""
+        result = copy.copy(self)
+        result._features = {}
+        return result
+
     def episode(self, index: int, *, with_images: bool = False) -> Episode:
         """An episode as its windows have it: read-only views, without metadata.
 
@@ -268,6 +274,7 @@ class ChunkDataset:
             bootstrap_mask=torch.from_numpy((~stops).astype(np.float32)),
             is_offline=torch.full((len(windows),), self.offline, dtype=torch.bool),
             episode_success=torch.from_numpy(flat.success.take(places.episode)),
+            has_action=torch.from_numpy(in_chunk > 0),
             window=torch.from_numpy(windows),
         )
 

@@ -55,10 +55,14 @@ class ExperienceSource(Protocol):
 
 
 class SimulatedExperience:
-    """Episodes from simulator processes, each a function of the policy and its number."""
+    """Episodes from simulator processes, each a function of the policy and its number.
 
-    def __init__(self, pool: RolloutPool) -> None:
-        self.pool = pool
+    Args:
+        pool: the processes; device: where the policy decides.
+    """
+
+    def __init__(self, pool: RolloutPool, device: str = "cpu") -> None:
+        self.pool, self.device = pool, device
 
     def collect(self, order: CollectionOrder, progress: ProgressReporter) -> None:
         """Play what is still missing; the store is locked meanwhile."""
@@ -68,7 +72,8 @@ class SimulatedExperience:
             "round": order.round_index,
         }
         seeds = episode_seeds(order.seed, "online", order.num_episodes)
-        tasks = episode_tasks(order.checkpoint, order.selection, order.spec, seeds, facts)
+        how = (order.checkpoint, order.selection, order.spec)
+        tasks = episode_tasks(*how, seeds, facts, self.device)
         title = f"round {order.round_index + 1}: collect"
         with EpisodeStore.open_or_create(order.store, order.spec) as store:
             run_into_store(self.pool, store, tasks, title, progress)
@@ -130,11 +135,19 @@ class OnlineExperience:
             StoreError: the source returned before everything was there.
         """
         source.collect(order, progress)
+        self.see(order.num_episodes)
+
+    def see(self, num_episodes: int) -> None:
+        """See what was written meanwhile.
+
+        Raises:
+            StoreError: it is less than this.
+        """
         self.store.refresh()
-        if len(self) < order.num_episodes:
+        if len(self) < num_episodes:
             raise StoreError(
                 f"{self.store.path} holds {len(self)} episodes after collecting, not "
-                f"{order.num_episodes}; run the same command again to go on"
+                f"{num_episodes}; run the same command again to go on"
             )
 
     def data(self, num_episodes: int) -> ChunkDataset:

@@ -16,11 +16,11 @@ from softflow.models.normalizers import perturb
 from softflow.models.policy import Condition
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.sampling.chunk_dataset import ChunkDataset
+from softflow.training.cameras.stage_pictures import draw_saliency, film_cameras
 from softflow.training.config import StageName
 from softflow.training.evaluation import episode_seeds, episode_tasks
 from softflow.training.returns import monte_carlo_returns
 from softflow.training.run import Run
-from softflow.training.training_data import successful_episodes
 from softflow.training.updates.convergence import SPAN_UPDATES
 from softflow.training.updates.next_chunks import windows_at_once
 from softflow.utils.files import read_object, write_json
@@ -35,12 +35,20 @@ VIDEO_EVERY = 2
 
 
 def diagnose(run: Run, label: StageName) -> None:
-    """Write diagnostics/LABEL.json and videos/LABEL.mp4, unless they are there already."""
+    """Write diagnostics/LABEL.json, its pictures and films, unless they are there already.
+
+    Of several processes the first does.
+    """
+    if not run.ranks.is_first:
+        return
     path = run.folder / "diagnostics" / f"{label}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(run.config.seed)
-        write_json(path, measure(run, label))
+        numbers = measure(run, label)
+        if looks := draw_saliency(run, label):
+            numbers["saliency"] = looks
+        write_json(path, numbers)
     numbers = read_object(path)
     bits = numbers.get("held_out_bits_per_dim")
     if isinstance(bits, float):
@@ -51,6 +59,7 @@ def diagnose(run: Run, label: StageName) -> None:
     run.record({name: value for name, value in numbers.items() if isinstance(value, float)})
     if run.config.eval_episodes and not (run.folder / "videos" / f"{label}.mp4").exists():
         _film(run, label)
+    film_cameras(run, label)
 
 
 def _convergence_in_words(run: Run, drift: float) -> str:
@@ -72,8 +81,7 @@ def measure(run: Run, label: StageName) -> dict[str, Any]:
     """The numbers of diagnostics/LABEL.json."""
     run.learner.policy.eval()
     run.learner.critic.eval()
-    any_success = bool(successful_episodes(run.data.store))
-    windows = _windows(run, run.data.demonstrations if any_success else run.data.offline)
+    windows = _windows(run, run.data.examples)
     condition, actions = _encoded(run, windows)
     result: dict[str, Any] = {}
     policy = run.learner.policy
@@ -97,10 +105,10 @@ def measure(run: Run, label: StageName) -> dict[str, Any]:
 def _windows(run: Run, dataset: ChunkDataset) -> ChunkBatch:
     """Whole chunks if there are any, so that likelihoods compare; the same at every stage."""
     rng = np.random.default_rng(run.config.seed)
-    count = min(windows_at_once(run.learner.policy, MAX_WINDOWS), dataset.num_windows)
+    count = min(windows_at_once(run.learner.policy.encoder, MAX_WINDOWS), dataset.num_windows)
     chosen = rng.choice(dataset.num_windows, count, replace=False)
     whole = dataset.gather(chosen).step_valid.all(dim=1).numpy()
-    return dataset.gather(chosen[whole] if whole.any() else chosen).to(run.config.device)
+    return dataset.gather(chosen[whole] if whole.any() else chosen).to(run.learner.device)
 
 
 def _normalized(run: Run, batch: ChunkBatch) -> tuple[Tensor, Tensor]:
@@ -158,10 +166,10 @@ def _values_against_returns(run: Run, store: EpisodeStore) -> dict[str, list[flo
     ]
     windows = np.concatenate(decisions)
     realised = np.concatenate(returns)[windows]
-    if len(windows) > (most := windows_at_once(run.learner.policy, MAX_WINDOWS)):
+    if len(windows) > (most := windows_at_once(run.learner.policy.encoder, MAX_WINDOWS)):
         chosen = np.random.default_rng(0).choice(len(windows), most, replace=False)
         windows, realised = windows[chosen], realised[chosen]
-    batch = dataset.gather(windows).to(run.config.device)
+    batch = dataset.gather(windows).to(run.learner.device)
     actions, prefix = _normalized(run, batch)
     critic = run.learner.critic
     values = critic.value(critic.encoder(batch.observation, prefix), actions[:, None])
@@ -172,7 +180,8 @@ def _film(run: Run, label: StageName) -> None:
     """A video of the first evaluation episode."""
     seeds = episode_seeds(run.config.seed, "evaluation", 1)
     facts = {"source": "evaluation", "label": label}
-    [task] = episode_tasks(run.save(), run.selection(label), run.spec, seeds, facts)
+    how = (run.save(), run.selection(label), run.spec)
+    [task] = episode_tasks(*how, seeds, facts, run.rollout_device)
     [result] = run.pool.run([replace(task, render_every=VIDEO_EVERY)])
     if result.frames is not None:
         path = run.folder / "videos" / f"{label}.mp4"

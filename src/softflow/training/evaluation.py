@@ -107,6 +107,7 @@ class EvaluationPlan:
         num_episodes: how many.
         seed: the episodes' seeds depend on it alone, so every stage meets the same initial states.
         update_step, online_episodes, robot_steps: how far the run had come.
+        device: where the policy decides.
         latency: after which decisions arrive.
     """
 
@@ -120,6 +121,7 @@ class EvaluationPlan:
     update_step: int
     online_episodes: int
     robot_steps: int
+    device: str = "cpu"
     latency: Latency = NO_LATENCY
 
     @property
@@ -159,12 +161,16 @@ def episode_tasks(
     spec: DataSpec,
     seeds: Sequence[int],
     facts: dict[str, Any],
+    device: str = "cpu",
     latency: Latency = NO_LATENCY,
 ) -> list[RolloutTask]:
-    """An episode for each seed, played by one checkpoint; `facts` are kept with every episode."""
-    path, size = str(checkpoint.resolve()), spec.image_size
+    """An episode for each seed, played by one checkpoint on a device.
+
+    `facts` are kept with every episode.
+    """
+    how = (str(checkpoint.resolve()), selection, spec.env_id)
     return [
-        RolloutTask(path, selection, spec.env_id, seed, facts, size, latency=latency)
+        RolloutTask(*how, seed, facts, spec.image_size, latency=latency, device=device)
         for seed in seeds
     ]
 
@@ -210,7 +216,8 @@ def evaluate(
         "policy_sha256": identity,
     }
     seeds = episode_seeds(plan.seed, "evaluation", plan.num_episodes)
-    tasks = episode_tasks(plan.checkpoint, plan.selection, plan.spec, seeds, facts, plan.latency)
+    how = (plan.checkpoint, plan.selection, plan.spec)
+    tasks = episode_tasks(*how, seeds, facts, plan.device, plan.latency)
     with EpisodeStore.open_or_create(folder / plan.label, plan.spec) as store:
         run_into_store(pool, store, tasks, f"evaluate {plan.label}", progress)
         played = _played(store, seeds)

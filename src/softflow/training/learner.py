@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from softflow.errors import ConfigError
 from softflow.models.action_selection import select_by_value
 from softflow.models.critic import CriticEnsemble
 from softflow.models.images.sharing import copy_but_frozen, frozen_backbones, share_frozen
@@ -18,12 +17,15 @@ from softflow.models.policy import POLICIES, ChunkPolicy, Condition
 from softflow.models.value_distribution import ValueSupport
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.config import (
+    STAGES,
     CriticStageConfig,
     ModelConfig,
     RLConfig,
     StageConfig,
     TrainingConfig,
 )
+from softflow.training.hardware.devices import compile_networks, mixed_precision, usable_device
+from softflow.training.hardware.ranks import Ranks, gradients
 from softflow.training.losses import (
     Metrics,
     actor_loss,
@@ -63,24 +65,9 @@ def build_critic(
     return critic
 
 
-def usable_device(name: str) -> torch.device:
-    """A torch device that works here.
-
-    Raises:
-        ConfigError: there is none of that name.
-    """
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f'device "{name}" cannot be used here ({reason}); use "cpu"') from error
-    return device
-
-
 def _imitated_rows(batch: ChunkBatch, stage: RLConfig) -> Tensor:
-    """[K] int64: where a batch says what the imitation term asks for."""
-    imitated = batch.episode_success & batch.step_valid.any(dim=1)
+    """[K] int64, on the CPU: where a batch says what the imitation term asks for."""
+    imitated = batch.episode_success & batch.has_action
     if stage.imitates == "demonstrations":
         imitated &= batch.is_offline
     return imitated.nonzero().squeeze(1)
@@ -97,6 +84,11 @@ class Learner:
         support: the values that the critic's histograms span.
         fresh: image backbones start from the pretrained weights that the configuration names; False
             where a checkpoint brings all weights.
+        ranks: the processes that share every batch; by default this one has it alone.
+
+    Attributes:
+        device: of the networks.
+        compiled: names of what was compiled.
 
     Raises:
         ConfigError: the networks do not fit the data, the memory, the device, or their files.
@@ -109,9 +101,11 @@ class Learner:
         support: ValueSupport,
         *,
         fresh: bool = True,
+        ranks: Ranks | None = None,
     ) -> None:
         config.require_memory()
-        self.config, self.inputs = config, inputs
+        self.config, self.inputs, self.ranks = config, inputs, ranks or Ranks()
+        self.ranks.require_even({stage: getattr(config, stage).batch_size for stage in STAGES})
         self.device = usable_device(config.device)
         torch.manual_seed(config.seed)
         policy = build_policy(config.model, inputs)
@@ -127,6 +121,11 @@ class Learner:
         self.policy_optimizer = self._adamw(self.policy)
         self.critic_optimizer = self._adamw(self.critic)
         self.watch = FiniteWatch(self.device)
+        networks = (self.policy, self.critic, self.target_critic)
+        self.compiled = compile_networks(self.device, *networks) if config.compile else []
+
+    def _mixed(self) -> torch.autocast:
+        return mixed_precision(self.device, self.config.precision)
 
     @property
     def critic_is_trained(self) -> bool:
@@ -166,22 +165,25 @@ class Learner:
         """
         batch = batch.to(self.device)
         encoder, how = self.policy.encoder, self.config.data.augmentation
-        now = encoder.with_frozen_features(augmented(batch.observation, how))
-        if not batch.next_observation:
-            return replace(batch, observation=now)
-        then = encoder.with_frozen_features(augmented(batch.next_observation, how))
+        with self._mixed():
+            now = encoder.with_frozen_features(augmented(batch.observation, how))
+            if not batch.next_observation:
+                return replace(batch, observation=now)
+            then = encoder.with_frozen_features(augmented(batch.next_observation, how))
         return replace(batch, observation=now, next_observation=then)
 
     def imitation_update(self, batch: ChunkBatch) -> Metrics:
         """One gradient step of Eq. 8."""
         batch = batch.to(self.device)
         actions, prefix = self._normalized(batch)
-        policy = self.policy
+        policy, noise_std = self.policy, self.config.noise_std
         training_mode(policy, learns_statistics=True)
-        condition = policy.condition(batch.observation, prefix)
-        cost = policy.imitation_cost(condition, actions, batch.step_valid, self.config.noise_std)
-        said = batch.step_valid.any(dim=1).to(cost.dtype)
-        loss, metrics = imitation_loss(cost, said, policy.cost_name)
+        with self._mixed():
+            condition = policy.condition(batch.observation, prefix)
+            cost = policy.imitation_cost(condition, actions, batch.step_valid, noise_std)
+        said = batch.step_valid.any(dim=1).to(actions.dtype)
+        total = self._divisor(self.ranks.total(said))
+        loss, metrics = imitation_loss(cost, said, policy.cost_name, total)
         return metrics | self._step(loss, self.policy, self.policy_optimizer)
 
     def critic_update(
@@ -198,10 +200,11 @@ class Learner:
         actions, prefix = self._normalized(batch)
         next_value = self._next_value(batch, stage.target_candidates, ahead)
         training_mode(self.critic, learns_statistics=not isinstance(stage, RLConfig))
-        tokens = self.critic.encoder(batch.observation, prefix)
         limit = self.policy.action_limit
         seen = perturb(actions, self.config.critic_noise_std).clamp(-limit, limit)
-        outputs = self.critic(tokens, seen[:, None]).squeeze(2)
+        with self._mixed():
+            tokens = self.critic.encoder(batch.observation, prefix)
+            outputs = self.critic(tokens, seen[:, None]).squeeze(2)
         loss, metrics = critic_loss(
             outputs,
             batch.rewards,
@@ -221,38 +224,58 @@ class Learner:
         The imitation term is Eq. 8's: successful demonstrations, hence offline rows only, unless
         the stage imitates its own successes too. Without `value_coef` it is all there is.
         """
-        rows = _imitated_rows(batch, stage).to(self.device)
+        rows, weight = self._imitated(batch, stage)
         batch = batch.to(self.device)
         actions, prefix = self._normalized(batch)
-        policy = self.policy
+        policy, name = self.policy, self.policy.cost_name
         training_mode(policy, learns_statistics=False)
-        condition = policy.condition(batch.observation, prefix)
-        cost = self._imitation_cost(condition, actions, batch.step_valid, rows)
+        with self._mixed():
+            condition = policy.condition(batch.observation, prefix)
+            cost = self._imitation_cost(condition, actions, batch.step_valid, rows)
+        counted = self.ranks.total(weight)
+        total = self._divisor(counted)
         if stage.value_coef == 0:
-            loss, metrics = imitation_loss(cost, torch.ones_like(cost), policy.cost_name)
+            loss, metrics = imitation_loss(cost, weight, name, total)
             if len(rows) == 0:  # a batch of failures teaches imitation nothing
                 return metrics
-            return metrics | self._step(bc_coef * loss, self.policy, self.policy_optimizer)
+            idle = counted == 0
+            return metrics | self._step(bc_coef * loss, policy, self.policy_optimizer, idle=idle)
         policy.eval()
         with frozen(self.critic):
-            tokens = self.critic.encoder(batch.observation, prefix)
-            selection = select_by_value(
-                policy,
-                condition,
-                self.critic,
-                tokens,
-                stage.actor_candidates,
-                self.config.sampling_std,
-                pathwise=True,
-            )
-            weight = torch.ones_like(cost)
+            with self._mixed():
+                tokens = self.critic.encoder(batch.observation, prefix)
+                selection = select_by_value(
+                    policy,
+                    condition,
+                    self.critic,
+                    tokens,
+                    stage.actor_candidates,
+                    self.config.sampling_std,
+                    pathwise=True,
+                )
             loss, metrics = actor_loss(
-                selection.value, cost, weight, bc_coef, stage.value_coef, policy.cost_name
+                selection.value, cost, weight, bc_coef, stage.value_coef, name, total
             )
             if stage.actor_candidates > 1:
                 spread = selection.candidate_values.std(dim=1, correction=0)
                 metrics["candidate_value_spread"] = spread.mean()
-            return metrics | self._step(loss, self.policy, self.policy_optimizer)
+            return metrics | self._step(loss, policy, self.policy_optimizer)
+
+    def _imitated(self, batch: ChunkBatch, stage: RLConfig) -> tuple[Tensor, Tensor]:
+        """The rows [K] that are imitated, and the weight [K] of each.
+
+        Where processes share a batch, one that has no such row looks at its first with weight 0:
+        all must meet in the same weights.
+        """
+        rows, weight = _imitated_rows(batch, stage), 1.0
+        if self.ranks.count > 1 and len(rows) == 0:
+            rows, weight = rows.new_zeros(1), 0.0
+        rows = rows.to(self.device, non_blocking=True)
+        return rows, torch.full((len(rows),), weight, device=self.device)
+
+    def _divisor(self, counted: Tensor) -> Tensor:
+        """What this process divides the sum of its weighted costs by: at least one row in all."""
+        return counted.clamp_min(1 / self.ranks.count)
 
     def _normalized(self, batch: ChunkBatch) -> tuple[Tensor, Tensor]:
         normalize = self.policy.normalize_actions
@@ -277,18 +300,19 @@ class Learner:
     ) -> Tensor:
         prefix = self.policy.normalize_actions(batch.next_prefix_actions, batch.next_observation)
         self.policy.eval()
-        tokens = self.target_critic.encoder(batch.next_observation, prefix)
-        if ahead is not None and (chunks := ahead.of(batch.window)) is not None:
-            return self.target_critic.value(tokens, chunks[:, None]).squeeze(1)
-        condition = self.policy.condition(batch.next_observation, prefix)
-        return bootstrap_value(
-            self.policy,
-            condition,
-            self.target_critic,
-            tokens,
-            num_candidates,
-            self.config.sampling_std,
-        )
+        with self._mixed():
+            tokens = self.target_critic.encoder(batch.next_observation, prefix)
+            if ahead is not None and (chunks := ahead.of(batch.window)) is not None:
+                return self.target_critic.value(tokens, chunks[:, None]).squeeze(1)
+            condition = self.policy.condition(batch.next_observation, prefix)
+            return bootstrap_value(
+                self.policy,
+                condition,
+                self.target_critic,
+                tokens,
+                num_candidates,
+                self.config.sampling_std,
+            )
 
     @torch.no_grad()
     def _polyak(self) -> None:
@@ -303,12 +327,21 @@ class Learner:
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         prefix: str = "policy_",
+        idle: Tensor | None = None,
     ) -> Metrics:
+        """One step of the optimiser; none where `idle`, a bool on the device, is true."""
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self._average(loss, module)
         norm = nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
         self.watch.note(prefix.rstrip("_"), loss, norm)
         # The fused kernel skips the step, moments and all, where this is 1.
-        optimizer.found_inf = self.watch.found  # type: ignore[attr-defined]
+        still = self.watch.found if idle is None else torch.maximum(self.watch.found, idle.float())
+        optimizer.found_inf = still  # type: ignore[attr-defined]
         optimizer.step()
         return {f"{prefix}grad_norm": norm}
+
+    def _average(self, loss: Tensor, module: nn.Module) -> None:
+        """Of all processes: the loss, its gradients, and what BatchNorm has just learned."""
+        statistics = running_statistics(module, learning_now=True)
+        self.ranks.average([loss.detach(), *gradients(module.parameters()), *statistics])

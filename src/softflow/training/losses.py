@@ -11,6 +11,7 @@ from torch import Tensor
 
 from softflow.models.action_selection import select_by_value
 from softflow.models.critic import CriticEnsemble
+from softflow.models.normalizers import at_least_float32
 from softflow.models.policy import ChunkPolicy, Condition
 from softflow.models.value_distribution import ValueOutput
 from softflow.training.returns import td_target
@@ -19,7 +20,10 @@ Metrics = dict[str, Tensor]
 
 
 def imitation_loss(
-    cost: Float[Tensor, " B"], weight: Float[Tensor, " B"], name: str = "nll"
+    cost: Float[Tensor, " B"],
+    weight: Float[Tensor, " B"],
+    name: str = "nll",
+    total: Float[Tensor, ""] | None = None,
 ) -> tuple[Float[Tensor, ""], Metrics]:
     """Eq. 8: mean cost of imitation over the rows that count.
 
@@ -27,8 +31,11 @@ def imitation_loss(
         cost: [B] of `ChunkPolicy.imitation_cost`: the flow's negative log-likelihood in nats.
         weight: [B], 1 for a row that is imitated, 0 for one that is not (IV-D, IV).
         name: of the metric.
+        total: what the sum is divided by; None: the sum of the weights. Processes that share a
+            batch divide by their part of its sum.
     """
-    loss = (cost * weight).sum() / weight.sum().clamp_min(1)
+    total = weight.sum().clamp_min(1) if total is None else total
+    loss = (at_least_float32(cost) * weight).sum() / total
     return loss, {name: loss.detach()}
 
 
@@ -87,6 +94,7 @@ def actor_loss(
     bc_coef: float,
     value_coef: float = 1.0,
     name: str = "nll",
+    total: Float[Tensor, ""] | None = None,
 ) -> tuple[Float[Tensor, ""], Metrics]:
     """-Q + lambda * imitation, the flow's NLL (IV-D, III; Alg. 3's sign of Q is a slip).
 
@@ -99,7 +107,8 @@ def actor_loss(
         bc_coef: lambda.
         value_coef: weight of Q, 1 in the paper.
         name: of the metric of imitation.
+        total: see `imitation_loss`.
     """
-    imitation, metrics = imitation_loss(cost, imitation_weight, name)
+    imitation, metrics = imitation_loss(cost, imitation_weight, name, total)
     loss = -value_coef * q_value.mean() + bc_coef * imitation
     return loss, metrics | {"q_actor": q_value.detach().mean(), "actor_loss": loss.detach()}

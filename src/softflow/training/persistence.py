@@ -41,6 +41,7 @@ from softflow.models.memory import require_memory_for_networks
 from softflow.models.policy import POLICIES, PolicyConfig
 from softflow.models.value_distribution import ValueSupport
 from softflow.training.config import ModelConfig, StageName, TrainingConfig
+from softflow.training.hardware.devices import memory_of, usable_device
 from softflow.training.learner import Learner, build_critic, build_policy
 from softflow.utils.documents import checked
 
@@ -183,9 +184,10 @@ def restore_learner(learner: Learner, parts: CheckpointParts, where: str) -> dic
 def load_selector(
     checkpoint: Path, selection: SelectionConfig, device: str = "cpu"
 ) -> tuple[ChunkSelector, ChunkSpec]:
-    """A policy ready to act, and the lengths of its decisions.
+    """A policy ready to act on a device, and the lengths of its decisions.
 
     Raises:
+        ConfigError: there is no such device, or the networks do not fit its memory.
         CheckpointError: the checkpoint is damaged or of another version.
     """
     by_value = selection.rule == "value"
@@ -253,6 +255,8 @@ class _PositionDocument(msgspec.Struct, forbid_unknown_fields=True):
     robot_steps: Count = 0
     offline_data: list[str] | None = None
     online_data: list[str] | None = None
+    device: str | None = None
+    processes: Count | None = None
 
 
 def document_of(parts: CheckpointParts, name: str, kind: type[T]) -> T:
@@ -303,15 +307,17 @@ def build_selector(
     device: str,
 ) -> tuple[ChunkSelector, ChunkSpec]:
     """Networks from checkpoint parts, in evaluation mode; the critic only if it decides."""
-    require_memory_for_networks(model.policy, model.critic, model.encoder)
+    place = usable_device(device)
+    networks = (model.policy, model.critic, model.encoder)
+    require_memory_for_networks(*networks, there=memory_of(place))
     policy = build_policy(model, inputs)
     load_weights(policy, parts.weights(POLICY), parts.where)
     critic = None
     if selection.rule == "value":
         critic = build_critic(model, inputs, _support(parts, model), policy)
         load_weights(critic, parts.weights(CRITIC), parts.where, frozen_names(critic))
-        critic.eval().requires_grad_(False).to(device)
-    policy.eval().requires_grad_(False).to(device)
+        critic.eval().requires_grad_(False).to(place)
+    policy.eval().requires_grad_(False).to(place)
     return ChunkSelector(policy, critic, selection), model.chunk
 
 

@@ -32,12 +32,16 @@ FREE_TO_CHANGE = frozenset(
         "unread_observations",
         "num_workers",
         "device",
+        "rollout_device",
+        "precision",
+        "compile",
         "checkpoint_interval_s",
         "eval_episodes",
         "round_eval_episodes",
         "data.prefetch_workers",
         "data.cache_folder",
         "model.encoder.image.weights",
+        "model.encoder.image.recompute",
     }
 )
 """Settings that may differ when a run is continued: they do not change what it learns."""

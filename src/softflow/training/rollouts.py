@@ -64,6 +64,7 @@ class RolloutTask:
         image_size: (height, width) of camera observations; None without cameras.
         render_every: keep a frame every so many control steps; 0 renders nothing.
         latency: how long the world goes on while a decision is being taken.
+        device: where the policy decides; the candidates are the same on each, but for rounding.
     """
 
     checkpoint: str
@@ -74,6 +75,7 @@ class RolloutTask:
     image_size: tuple[int, int] | None = None
     render_every: int = 0
     latency: Latency = NO_LATENCY
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -272,7 +274,7 @@ def _set_up_worker(families: dict[str, str]) -> None:
     restore_registrations(families)
 
 
-_worker_selector: dict[tuple[str, SelectionConfig], tuple[ChunkSelector, ChunkSpec]] = {}
+_worker_selector: dict[tuple[str, SelectionConfig, str], tuple[ChunkSelector, ChunkSpec]] = {}
 
 
 _worker_environments: dict[tuple[str, tuple[int, int] | None], RobotEnv] = {}
@@ -307,10 +309,10 @@ def _environment_profile(place: tuple[str, tuple[int, int] | None]) -> TaskProfi
 
 def _run_task(task: RolloutTask) -> RolloutResult:
     env = _environment(task.env_id, task.image_size)
-    key = (task.checkpoint, task.selection)
+    key = (task.checkpoint, task.selection, task.device)
     if key not in _worker_selector:
         _worker_selector.clear()
-        _worker_selector[key] = load_selector(Path(task.checkpoint), task.selection)
+        _worker_selector[key] = load_selector(Path(task.checkpoint), task.selection, task.device)
     selector, chunk = _worker_selector[key]
     try:
         return run_episode(

@@ -9,7 +9,6 @@ RUN/evaluations/, diagnostics/, videos/
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +32,6 @@ from softflow.training.collecting import (
     SimulatedExperience,
 )
 from softflow.training.config import (
-    STAGES,
     CriticStageConfig,
     StageConfig,
     StageName,
@@ -41,6 +39,9 @@ from softflow.training.config import (
 )
 from softflow.training.evaluation import EvaluationPlan, evaluate, reported
 from softflow.training.files.progress import Progress
+from softflow.training.hardware.devices import acting_device, machine, moved
+from softflow.training.hardware.own_rows import OwnRows, update_seed
+from softflow.training.hardware.ranks import Ranks
 from softflow.training.learner import Learner
 from softflow.training.provenance import (
     OFFLINE,
@@ -49,7 +50,7 @@ from softflow.training.provenance import (
     unread_observations,
 )
 from softflow.training.rollouts import RolloutPool
-from softflow.training.run_folder import Position, RunFolder
+from softflow.training.run_folder import FollowedFolder, Position, RunFolder
 from softflow.training.training_data import TrainingData
 from softflow.training.updates.convergence import Convergence
 from softflow.training.updates.frozen_features import FrozenFeatures
@@ -80,8 +81,11 @@ class Run:
         progress: where to tell how it goes.
         source: where the online stage gets its episodes; by default from the simulators.
         stages: that a new run will be asked for; what they lack is told before anything is written.
+        ranks: the processes that train this run; all but the first have no pool, write nothing, and
+            follow the first.
 
     Raises:
+        ConfigError: the networks do not fit the data or the device, or the processes each other.
         DataError: the data do not fit, or are not those that the run has learned from.
         StoreError: another process trains there, or the folder cannot be written to.
     """
@@ -95,31 +99,41 @@ class Run:
         progress: ProgressReporter,
         source: ExperienceSource | None = None,
         stages: Sequence[StageName] = (),
+        ranks: Ranks | None = None,
     ) -> None:
         self.config, self.progress, self._pool = config, progress, pool
-        self.source = source or (SimulatedExperience(pool) if pool else None)
-        self.data = TrainingData(offline_path, config, progress.say)
+        self.ranks = ranks or Ranks()
+        self.data = data = TrainingData(offline_path, config, progress.say)
+        self.rollout_device = acting_device(config.rollout_device, bool(data.image_keys))
+        self.source = source or (SimulatedExperience(pool, self.rollout_device) if pool else None)
         fresh = last_checkpoint(folder / "checkpoints") is None
-        data = self.data
-        self.learner = Learner(config, data.inputs, data.value_support, fresh=fresh)
+        self.learner = Learner(
+            config, data.inputs, data.value_support, fresh=fresh, ranks=self.ranks
+        )
         self._saved_s = time.monotonic()
         self._status = self._last_success = ""
         self._told_of_clipping = False
         if fresh:
             self.data.require(stages)
-        self.files = RunFolder(folder)
+        self.files = RunFolder(folder) if self.ranks.is_first else FollowedFolder(folder)
         try:
-            self.online = OnlineExperience(
-                folder / "online", self.spec, config.model.chunk, self.data.image_keys
-            )
-            known = self.data.fingerprints
-            require_same_data(folder, self.data.store, known, self.online.store)
-            self._restore()
-            self.features = FrozenFeatures(self.learner.policy.encoder, config, progress)
-            self.features.show_in(self.data.everything, config.data.cache_folder)
+            with self.ranks.first_goes_ahead():
+                self._open()
+            known = (data.fingerprints, self.online.fingerprints)
+            self.ranks.require_same(config=config, episodes=known, checkpoint=self.position)
         except BaseException:
             self.files.close()
             raise
+
+    def _open(self) -> None:
+        """Open what is in the folder, and go on from the last checkpoint."""
+        folder, data = self.folder, self.data
+        chunk, cameras = self.config.model.chunk, data.image_keys
+        self.online = OnlineExperience(folder / "online", self.spec, chunk, cameras)
+        require_same_data(folder, data.store, data.fingerprints, self.online.store)
+        self._restore()
+        self.features = FrozenFeatures(self.learner.policy.encoder, self.config, self.progress)
+        self.features.show_in(data.everything, self.config.data.cache_folder)
 
     def _restore(self) -> None:
         """Go on from the last checkpoint, and say so."""
@@ -131,6 +145,8 @@ class Run:
             self.online.fingerprints = list(self.files.facts.get(ONLINE, ()))
             position = self.position
             say(f"continuing from {position.stage}, update {position.update_step}")
+            if told := moved(self.files.facts, machine(self.learner.device, self.ranks.count)):
+                say(told)
         elif encoder.warning:
             say(encoder.warning)
         warming_up = self.position.stage == "critic_warmup"
@@ -170,33 +186,22 @@ class Run:
 
     # ---- updates ----------------------------------------------------------------------------
 
-    def explain_gaps(self, stages: Sequence[StageName]) -> None:
-        """Say which of `stages` will not run again, and which start from untrained networks."""
-        position = self.position
-        behind = [stage for stage in STAGES if stage in stages and position.is_past(stage)]
-        if behind:
-            self.progress.say(f"behind this run, not run again: {', '.join(behind)}")
-        ahead = [STAGES.index(stage) for stage in stages if not position.is_past(stage)]
-        begun = STAGES.index(position.stage) + (position.update_step > 0)
-        if ahead and (skipped := STAGES[begun : min(ahead)]):
-            names = ", ".join(skipped)
-            self.progress.say(f"careful: {STAGES[min(ahead)]} starts without {names}")
-
     @contextmanager
     def batches(
         self, stage: StageName, sampler: Sampler[ChunkBatch], stop: int
     ) -> Iterator[Sampler[ChunkBatch] | Prefetcher[ChunkBatch]]:
         """The batches of a stage up to update `stop`, prepared ahead if the configuration says so.
 
-        The threads that do it are gone at the end of the block, however that is left.
+        Prepared ahead for a GPU, they wait in memory that it copies from by itself. Of several
+        processes each gets its rows. The threads that do it are gone at the end of the block,
+        however that is left.
         """
-        workers, position = self.config.data.prefetch_workers, self.position
-        if workers == 0 or position.has_done(stage, stop):
-            yield sampler
-            return
+        position = self.position
         first = position.update_step if position.stage == stage else 0
-        with Prefetcher(sampler, first, stop, num_workers=workers, depth=2 * workers) as ahead:
-            yield ahead
+        own = OwnRows(sampler, self.ranks.rows)
+        workers = 0 if position.has_done(stage, stop) else self.config.data.prefetch_workers
+        with own.ahead(first, stop, workers, self.learner.device) as batches:
+            yield batches
 
     def updates(
         self,
@@ -222,7 +227,7 @@ class Run:
             if until():
                 return
             self.learner.set_up(config, update)
-            torch.manual_seed(_update_seed(self.config.seed, stage, update))
+            torch.manual_seed(update_seed(self.config.seed, stage, update, self.ranks.rank))
             yield update
             position.update_step = update + 1
             self.progress.advance(position.update_step, self._status)
@@ -246,12 +251,15 @@ class Run:
         return NextChunks(self.learner.policy, data, draws, std, seed, self.progress)
 
     def log(self, metrics: Mapping[str, Tensor]) -> None:
-        """Record the metrics of the update in progress (every 25th, to keep files small)."""
+        """Record the metrics of the update in progress (every 25th, to keep files small).
+
+        Of several processes the first records their mean.
+        """
         position = self.position
         if position.update_step % LOG_EVERY_UPDATES:
             return
         self.learner.watch.require()
-        values = {name: float(value) for name, value in metrics.items()}
+        values = self.ranks.averaged(metrics)
         bad = [name for name, value in values.items() if not np.isfinite(value)]
         if bad:
             where = f"{position.stage} {position.update_step}"
@@ -269,13 +277,7 @@ class Run:
         if fraction == 0 or self._told_of_clipping:
             return
         self._told_of_clipping = True
-        support = self.learner.critic.output.support
-        self.progress.say(
-            f"careful: {100 * fraction:.0f} % of the critic's targets lie outside "
-            f"{support.low:.3g} to {support.high:.3g}, the returns that it can tell apart; the "
-            "policy cannot improve beyond. Start a run with another --model.critic.value-low or "
-            "--model.critic.value-high"
-        )
+        self.progress.say(self.learner.critic.output.support.clipping(fraction))
 
     def record(self, values: Mapping[str, float]) -> None:
         """Log what this position was measured by, once."""
@@ -290,6 +292,7 @@ class Run:
         """
         self.learner.watch.require()
         facts = {
+            **machine(self.learner.device, self.ranks.count),
             "seed": self.config.seed,
             "online_episodes": len(self.online),
             "robot_steps": self.online.robot_steps,
@@ -324,6 +327,13 @@ class Run:
             return
         if self.position != Position("online_rl", round_index * stage.num_updates):
             self.online.require(wanted)
+        with self.ranks.first_goes_ahead():
+            if self.ranks.is_first:
+                self._gather(round_index, wanted)
+            else:
+                self.online.see(wanted)
+
+    def _gather(self, round_index: int, wanted: int) -> None:
         if self.source is None:
             raise ConfigError("this run has nowhere to act: no simulator, no other source")
         order = CollectionOrder(
@@ -341,7 +351,8 @@ class Run:
         """Batches of the offline data and of what the rounds so far have collected."""
         stage = self.config.online_rl
         online = self.online.data((round_index + 1) * stage.episodes_per_round)
-        self.features.show_in(online)
+        with self.ranks.first_goes_ahead():
+            self.features.show_in(online)
         return MixtureSampler(
             self.data.offline,
             online,
@@ -353,7 +364,12 @@ class Run:
         )
 
     def evaluate(self, label: str, stage: StageName, num_episodes: int) -> None:
-        """Measure the policy of this moment once; a result on disk is not measured again."""
+        """Measure the policy of this moment once; a result on disk is not measured again.
+
+        Of several processes the first does; the others go on, and wait for it at the next update.
+        """
+        if not self.ranks.is_first:
+            return
         folder = self.folder / "evaluations"
         path = folder / f"{label}.json"
         if num_episodes and not path.exists():
@@ -375,10 +391,6 @@ class Run:
             update_step=self.position.update_step,
             online_episodes=len(self.online),
             robot_steps=self.online.robot_steps,
+            device=self.rollout_device,
         )
         evaluate(self.pool, folder, plan, self.progress)
-
-
-def _update_seed(seed: int, stage: str, update: int) -> int:
-    sequence = np.random.SeedSequence([seed, zlib.crc32(stage.encode()), update])
-    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -7,7 +7,7 @@ RUN/nan_dump/                       the networks at the moment when numbers went
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,19 @@ class Position:
         """Go on to a stage, at its update 0; no effect inside it."""
         if STAGES.index(self.stage) < STAGES.index(stage):
             self.stage, self.update_step = stage, 0
+
+    def gaps(self, stages: Sequence[StageName]) -> list[str]:
+        """In words: which of `stages` will not run again, and which start untrained."""
+        lines: list[str] = []
+        behind = [stage for stage in STAGES if stage in stages and self.is_past(stage)]
+        if behind:
+            lines.append(f"behind this run, not run again: {', '.join(behind)}")
+        ahead = [STAGES.index(stage) for stage in stages if not self.is_past(stage)]
+        begun = STAGES.index(self.stage) + (self.update_step > 0)
+        if ahead and (skipped := STAGES[begun : min(ahead)]):
+            names = ", ".join(skipped)
+            lines.append(f"careful: {STAGES[min(ahead)]} starts without {names}")
+        return lines
 
 
 class RunFolder:
@@ -105,13 +118,16 @@ class RunFolder:
         """
         checkpoint = last_checkpoint(self.path / "checkpoints")
         if checkpoint is None:
-            self.logger.rewind(0)
+            self._rewind(0)
             return False
         there = restore_learner(learner, read_checkpoint(checkpoint), str(checkpoint))
         self.facts = there
         self.position = Position(there["stage"], there["update_step"])
-        self.logger.rewind(there["metric_rows"])
+        self._rewind(there["metric_rows"])
         return True
+
+    def _rewind(self, metric_rows: int) -> None:
+        self.logger.rewind(metric_rows)
 
     def log(self, values: Mapping[str, float], robot_steps: int) -> None:
         """Rows of metrics.csv for this position."""
@@ -155,9 +171,7 @@ class RunFolder:
         Raises:
             StoreError: this one, or the one before, could not be written.
         """
-        position = self.position
-        order = STAGES.index(position.stage)
-        name = f"{order}_{position.stage}_{position.update_step:08d}"
+        name = self._name
         there = self._facts() | {"metric_rows": self.logger.position(), **facts}
         root = self.path / "checkpoints"
         parts = learner_parts(learner, spec, there)
@@ -167,6 +181,13 @@ class RunFolder:
         else:
             self._writer.start(parts, partial(self._write, root, name))
         return root / name
+
+    @property
+    def _name(self) -> str:
+        """Of the checkpoint of this position."""
+        position = self.position
+        order = STAGES.index(position.stage)
+        return f"{order}_{position.stage}_{position.update_step:08d}"
 
     def _write(self, root: Path, name: str, parts: CheckpointParts) -> None:
         write_checkpoint(root, name, parts)
@@ -194,3 +215,36 @@ class RunFolder:
         files = [self.path / "evaluations" / f"{stage}.json" for stage in STAGES]
         found = (read_object(path).get("policy_version") for path in files if path.exists())
         return frozenset(name for name in found if isinstance(name, str))
+
+
+class FollowedFolder(RunFolder):
+    """The run folder as the other processes of a run see it: they read, the first one writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.position = Position()
+        self.facts: Mapping[str, Any] = {}
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _rewind(self, metric_rows: int) -> None:
+        """The first process has done so."""
+
+    def log(self, values: Mapping[str, float], robot_steps: int) -> None:
+        """The first process writes them."""
+
+    @property
+    def writing(self) -> bool:
+        """Never."""
+        return False
+
+    def save(
+        self, learner: Learner, spec: DataSpec, facts: Mapping[str, Any], *, wait: bool = True
+    ) -> Path:
+        """Where the first process writes it."""
+        return self.path / "checkpoints" / self._name
+
+    def dump(self, learner: Learner, spec: DataSpec, error: NumericalError) -> NumericalError:
+        """The first process saves the learner, and tells where."""
+        return error

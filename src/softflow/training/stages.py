@@ -83,7 +83,8 @@ def run_stages(run: Run, stages: Sequence[StageName] = STAGES) -> None:
     Raises:
         NumericalError: a NaN or infinity appeared; the message says where and how to replay it.
     """
-    run.explain_gaps(stages)
+    for gap in run.position.gaps(stages):
+        run.progress.say(gap)
     for stage in STAGES:
         if stage in stages and not run.position.is_past(stage):
             try:

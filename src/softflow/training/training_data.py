@@ -23,7 +23,7 @@ from softflow.models.value_distribution import ValueSupport, support_from_return
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.sampling.chunk_sampler import ChunkSampler
 from softflow.sampling.source_weights import SourceWeights
-from softflow.training.camera_check import require_live_cameras
+from softflow.training.cameras.camera_check import require_live_cameras
 from softflow.training.config import StageName, TrainingConfig
 from softflow.training.persistence import model_inputs
 from softflow.training.returns import value_range
@@ -130,6 +130,11 @@ class TrainingData:
         """Windows of all episodes, failures included, without the held-out ones."""
         held = set(held_out_episodes(self.store))
         return self.everything.subset([i for i in range(len(self.store)) if i not in held])
+
+    @property
+    def examples(self) -> ChunkDataset:
+        """The demonstrations; all episodes but those held out where none succeeded."""
+        return self.demonstrations if successful_episodes(self.store) else self.offline
 
     def sampler(self, stage: StageName, data: ChunkDataset, batch_size: int) -> ChunkSampler:
         """Windows that a stage learns from, weighted by source if asked.

@@ -116,7 +116,8 @@ class WorkerPool:
         except BrokenProcessPool as error:
             raise SoftflowError(
                 "a worker process died (out of memory, or killed); everything finished so far is "
-                "kept: run the same command again, with fewer workers if memory was short"
+                "kept: run the same command again, with fewer workers if memory was short (in a "
+                'script of yours, put the call below `if __name__ == "__main__":`)'
             ) from error
         finally:
             # Nothing is left to stop if all results came.

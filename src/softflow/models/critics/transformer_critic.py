@@ -133,6 +133,7 @@ class TransformerCritic(ChunkCritic):
     """A transformer encoder over observation tokens, action tokens and a readout token."""
 
     Config = TransformerCriticConfig
+    gains_by_compiling = True
 
     def __init__(
         self, chunk_length: int, action_dim: int, token_dim: int, config: TransformerCriticConfig

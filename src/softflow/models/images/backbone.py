@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
@@ -19,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from softflow.errors import ConfigError, brief
 from softflow.models.images.pretrained import load_pretrained, read_weights
@@ -43,15 +46,23 @@ class ImageConfig(KindConfig):
         finetune: what is trained: "full", all of it; "norm", its normalisation layers alone;
             "frozen", nothing: its features are then computed once an update for all networks.
         resize: height and width that frames are brought to first; None takes them as they are.
+        recompute: in training, compute what lies inside its blocks a second time in the backward
+            pass instead of keeping it: the same gradients in less memory and more time.
     """
 
     weights: str = ""
     finetune: Finetune = "full"
     resize: tuple[int, int] | None = None
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         if self.finetune not in ("frozen", "norm", "full"):
             raise ConfigError(f'image.finetune is "{self.finetune}"; choose frozen, norm or full')
+        if self.recompute and self.is_frozen:
+            raise ConfigError(
+                'image.recompute saves nothing with image.finetune = "frozen", of which nothing is '
+                "kept; leave one of them out"
+            )
         if self.resize is not None and not all(1 <= side <= MAX_SIDE for side in self.resize):
             raise ConfigError(
                 f"image.resize is {self.resize[0]} {self.resize[1]}; give height and width within "
@@ -143,6 +154,16 @@ class ImageBackbone(nn.Module, ABC):
         path = self.config.weights_file
         return (read_weights(path), f"'{path}'") if path else None
 
+    def through(self, block: nn.Module, x: Tensor) -> Tensor:
+        """`block(x)`; with `recompute` only x is kept for the backward pass."""
+        if not (self.config.recompute and torch.is_grad_enabled()):
+            return block(x)
+
+        def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+            return nullcontext(), _statistics_kept(block)
+
+        return checkpoint(block, x, use_reentrant=False, context_fn=contexts)  # type: ignore[return-value]
+
     @property
     def identity(self) -> dict[str, Any]:
         """All that decides the features of a frame, as JSON: settings, and a hash of the weights.
@@ -154,7 +175,8 @@ class ImageBackbone(nn.Module, ABC):
             weights.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             weights.update(value.detach().cpu().contiguous().numpy().data)
         settings = asdict(self.config)
-        for name in ("weights", "finetune"):  # where they came from, and what became of them
+        # Where the weights came from, what became of them, and how gradients are computed.
+        for name in ("weights", "finetune", "recompute"):
             del settings[name]
         return {
             "backbone": self.config.kind,
@@ -234,6 +256,23 @@ class ImageBackbone(nn.Module, ABC):
         chosen = trained[self.config.finetune]
         for parameter in self.network.parameters():
             parameter.requires_grad_(id(parameter) in chosen)
+
+
+@contextmanager
+def _statistics_kept(block: nn.Module) -> Iterator[None]:
+    """Inside, BatchNorm learns nothing: it has seen these images already."""
+    norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    counts = [m.num_batches_tracked for m in norms if m.num_batches_tracked is not None]
+    momenta, counted = [norm.momentum for norm in norms], [count.clone() for count in counts]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for count, before in zip(counts, counted, strict=True):
+            count.copy_(before)
 
 
 def resized(

@@ -21,6 +21,7 @@ class DinoV2Config(ImageConfig):
             weights, which see little.
         finetune: "frozen" (V-B), "norm": its LayerNorms alone (App. C1), or "full".
         resize: height and width that frames are brought to first (App. C1: 224 x 224).
+        recompute: less memory in training, for more time; not of a frozen backbone.
     """
 
     kind = "dinov2"

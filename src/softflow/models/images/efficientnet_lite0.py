@@ -26,6 +26,7 @@ class EfficientNetLite0Config(ImageConfig):
             package's own.
         finetune: "frozen", "norm" or "full".
         resize: height and width that frames are brought to first.
+        recompute: less memory in training, for more time; not of a frozen backbone.
         stride: pixels from one feature to the next. 32: 320 numbers each, 84x84 -> 9 features. 16:
             112 numbers each, 84x84 -> 36, which tell better where something is.
     """

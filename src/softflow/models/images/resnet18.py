@@ -24,6 +24,7 @@ class ResNet18Config(ImageConfig):
         weights: file that a fresh run starts from, torchvision's names; "" for random weights.
         finetune: "full", "norm" or "frozen".
         resize: height and width that frames are brought to first.
+        recompute: less memory in training, for more time; not of a frozen backbone.
         norm: "batch", as in the paper; "group" does not depend on other rows in training, and needs
             no rule for what its statistics do in which stage.
     """
@@ -68,8 +69,11 @@ class ResNet18(ImageBackbone):
     def encode(self, images: Float[Tensor, "K 3 H W"]) -> Float[Tensor, "K T F"]:
         """Images -> the 512 channels of every place of the last map, row by row."""
         net = self.network
-        x = net.maxpool(net.relu(net.bn1(net.conv1(images))))  # type: ignore[operator]
-        x = net.layer4(net.layer3(net.layer2(net.layer1(x))))  # type: ignore[operator]
+        stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)  # type: ignore[arg-type]
+        x = self.through(stem, images)
+        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
+            for block in stage:  # type: ignore[union-attr]
+                x = self.through(block, x)
         return x.flatten(2).mT
 
 

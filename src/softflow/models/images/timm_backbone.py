@@ -54,6 +54,25 @@ def _no_such_size(name: str, height: int, width: int, why: str) -> str:
     )
 
 
+def _recompute(network: Any, name: str) -> None:
+    """timm's own way.
+
+    Raises:
+        ConfigError: it has none for this network, or would count images twice.
+    """
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
+        raise ConfigError(
+            f"image.recompute: timm's {name} has BatchNorm, which would learn its statistics from "
+            "every image twice; choose resnet18, a transformer, or leave image.recompute out"
+        )
+    try:
+        network.set_grad_checkpointing(True)
+    except (AssertionError, AttributeError) as error:
+        raise ConfigError(
+            f"image.recompute: timm cannot do this for {name}; leave it out"
+        ) from error
+
+
 @dataclass(frozen=True)
 class TimmConfig(ImageConfig):
     """A backbone of timm.
@@ -62,6 +81,7 @@ class TimmConfig(ImageConfig):
         weights: file that a fresh run starts from, timm's names; "" for random weights.
         finetune: "frozen", "norm" or "full".
         resize: height and width that frames are brought to first.
+        recompute: less memory in training, for more time; not of a frozen backbone.
         name: timm's name for it, such as convnext_tiny, without a tag of weights.
     """
 
@@ -84,6 +104,8 @@ class TimmBackbone(ImageBackbone):
     def build(self, height: int, width: int) -> nn.Module:
         """timm's network with random weights."""
         network = create(self.model_name, height, width)
+        if self.config.recompute:
+            _recompute(network, self.model_name)
         classifier = network.pretrained_cfg.get("classifier") or ()
         names = (classifier,) if isinstance(classifier, str) else classifier
         self.unused = (*self.unused, *(f"{name}." for name in names))

@@ -68,6 +68,8 @@ class FlowConfig(PolicyConfig):
 class CouplingNetwork(nn.Module):
     """The conditioner of one coupling: kept tokens and observation -> raw scale and shift."""
 
+    gains_by_compiling = True
+
     def __init__(self, action_dim: int, token_dim: int, config: FlowConfig) -> None:
         super().__init__()
         dim = config.dim

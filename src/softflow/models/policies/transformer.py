@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from softflow.models.normalizers import at_least_float32
+
 
 def rotary_table(times: Tensor, head_dim: int) -> Tensor:
     """Cosines and sines of rotary position embeddings.
@@ -37,6 +39,14 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
     return x * table[0] + x.roll(x.shape[-1] // 2, dims=-1) * table[1]
 
 
+class RMSNorm(nn.RMSNorm):
+    """Normalisation by the root mean square, in float32 at least: autocast leaves this one out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., D] -> [..., D]."""
+        return super().forward(at_least_float32(x))
+
+
 class SwiGLU(nn.Module):
     """Gated MLP: W3(SiLU(W1 x) * W2 x), without biases."""
 
@@ -58,7 +68,7 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         self.num_heads, self.head_dim = num_heads, dim // num_heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.query_norm, self.key_norm = nn.RMSNorm(self.head_dim), nn.RMSNorm(self.head_dim)
+        self.query_norm, self.key_norm = RMSNorm(self.head_dim), RMSNorm(self.head_dim)
         self.out = nn.Linear(dim, dim, bias=False)
 
     def forward(
@@ -86,7 +96,7 @@ class CrossAttention(nn.Module):
         self.num_heads, self.head_dim = num_heads, dim // num_heads
         self.query = nn.Linear(dim, dim, bias=False)
         self.key_value = nn.Linear(dim, 2 * dim, bias=False)
-        self.query_norm, self.key_norm = nn.RMSNorm(self.head_dim), nn.RMSNorm(self.head_dim)
+        self.query_norm, self.key_norm = RMSNorm(self.head_dim), RMSNorm(self.head_dim)
         self.out = nn.Linear(dim, dim, bias=False)
 
     def keys_values(
@@ -127,11 +137,11 @@ class FlowBlock(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, mlp_dim: int, cross_attention: bool) -> None:
         super().__init__()
-        self.self_norm = nn.RMSNorm(dim)
+        self.self_norm = RMSNorm(dim)
         self.self_attention = CausalSelfAttention(dim, num_heads)
-        self.cross_norm = nn.RMSNorm(dim) if cross_attention else None
+        self.cross_norm = RMSNorm(dim) if cross_attention else None
         self.cross_attention = CrossAttention(dim, num_heads) if cross_attention else None
-        self.mlp_norm = nn.RMSNorm(dim)
+        self.mlp_norm = RMSNorm(dim)
         self.mlp = SwiGLU(dim, mlp_dim)
         self.modulation = nn.Sequential(nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, 6 * dim))
         last = self.modulation[-1]

@@ -104,7 +104,9 @@ def jittered(
     factors = 1 + strength * (2 * torch.rand(3, len(frames), 1, 1, 1, 1, device=frames.device) - 1)
     brightness, contrast, saturation = factors
     x = frames * brightness
-    grey = (x * x.new_tensor(_GREY)).sum(-1, keepdim=True)
+    # Numbers of Python, not a tensor: making one on a GPU would wait for it.
+    parts = (share * x[..., channel] for channel, share in enumerate(_GREY))
+    grey = sum(parts, x.new_zeros(()))[..., None]
     middle = grey.mean(dim=(1, 2, 3), keepdim=True)
     grey, x = middle + contrast * (grey - middle), middle + contrast * (x - middle)
     return (grey + saturation * (x - grey)).round().clamp(0, 255).to(torch.uint8)

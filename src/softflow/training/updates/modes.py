@@ -29,12 +29,12 @@ def training_mode(network: nn.Module, *, learns_statistics: bool) -> None:
             module.eval()
 
 
-def running_statistics(network: nn.Module) -> list[Tensor]:
-    """BatchNorm's running means and variances."""
+def running_statistics(network: nn.Module, *, learning_now: bool = False) -> list[Tensor]:
+    """BatchNorm's running means and variances; only those that forward passes change, if asked."""
     return [
         buffer
         for module in network.modules()
-        if isinstance(module, _BatchNorm)
+        if isinstance(module, _BatchNorm) and (module.training or not learning_now)
         for buffer in module.buffers(recurse=False)
         if buffer.is_floating_point()
     ]

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from softflow.models.action_selection import clamp_to_limit
+from softflow.models.encoder import ObservationEncoder
 from softflow.models.policy import ChunkPolicy
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.utils.progress import ProgressReporter
@@ -19,13 +20,13 @@ CHUNKS_A_WINDOW = 4
 MAX_BYTES = 256 * 1024**2
 WINDOWS_AT_ONCE = 1024
 TOKENS_AT_ONCE = 32_768
-"""Of the observations of so many windows: each costs the policy memory in every layer."""
+"""Of the observations of so many windows: each costs a network memory in every layer."""
 _SEED = 0x6E657874
 
 
-def windows_at_once(policy: ChunkPolicy, most: int) -> int:
+def windows_at_once(encoder: ObservationEncoder, most: int) -> int:
     """Up to `most` windows; fewer where observations are many tokens."""
-    return max(1, min(most, TOKENS_AT_ONCE // policy.encoder.num_tokens))
+    return max(1, min(most, TOKENS_AT_ONCE // encoder.num_tokens))
 
 
 class NextChunks:
@@ -80,7 +81,7 @@ class NextChunks:
         generator = torch.Generator(device).manual_seed(self._seed ^ _SEED)
         self._progress.begin("next chunks", total, 0)
         parts = []
-        at_once = windows_at_once(policy, WINDOWS_AT_ONCE)
+        at_once = windows_at_once(policy.encoder, WINDOWS_AT_ONCE)
         for start in range(0, total, at_once):
             rows = torch.arange(start, min(start + at_once, total))
             parts.append(self._of_windows(rows, device, generator))

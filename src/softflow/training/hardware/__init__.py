@@ -1,0 +1,1 @@
+"""What a run trains on: one device, or several processes with one each."""
