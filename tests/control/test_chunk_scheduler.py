@@ -121,7 +121,7 @@ def test_against_a_model_that_looks_everything_up(
         scheduled = scheduler.next_action()
         assert (scheduled.action.tolist(), scheduled.held) == (action, held)
         if scheduled.decision_step >= 0:
-            assert action == [scheduled.decision_step, scheduled.index]
+            assert action == [scheduled.decision_step, scheduled.place]
 
 
 @given(chunk_specs(), st.integers(1, 25))
@@ -202,7 +202,7 @@ def test_when_nothing_is_planned_the_last_command_is_repeated_and_said() -> None
     chunk = ChunkSpec(2, 2)
     scheduler = ChunkScheduler(chunk, NEUTRAL)
     first = scheduler.next_action()
-    assert (first.action.tolist(), first.held, first.index) == (NEUTRAL.tolist(), True, -1)
+    assert (first.action.tolist(), first.held, first.place) == (NEUTRAL.tolist(), True, -1)
     assert scheduler.add(0, decision(0, chunk)) == (2, 0, "waited for")
     assert [scheduler.next_action().held for _ in range(4)] == [False, False, True, True]
     assert scheduler.next_action().action.tolist() == [0, 1]

@@ -63,7 +63,9 @@ def run_robot(options: Robot) -> None:
         if options.robot:
             stack.enter_context(RobotLock(options.robot))
         say("loading the policy in a process of its own")
-        source = stack.enter_context(InferenceProcess(str(options.checkpoint)))
+        source = stack.enter_context(
+            InferenceProcess(str(options.checkpoint), device=options.device)
+        )
         if options.on_death:
             stack.enter_context(DeathWatch(options.on_death))
         robot = make(source.facts.spec)

@@ -61,6 +61,8 @@ class Robot:
     """The robot holds, then stops, when this file is not touched any more."""
     on_death: str = ""
     """module:function, called in a process of its own if this one is killed: stops the robot."""
+    device: str = "auto"
+    """Where the policy decides: auto is a GPU, if there is one."""
     networks: tuple[str, ...] = ()
     """Networks of your own that the checkpoint names (package.module:Class): they run code, so they
     are imported only if you name them here."""

@@ -63,13 +63,13 @@ class ScheduledAction(NamedTuple):
         held: no decision covers this step: the robot is to stand still. The action is the last one
             commanded; where another one holds it still, command that and say so (`commanded`).
         decision_step: the control step of the decision it comes from; -1 for none.
-        index: its place in that decision, from 0; -1 for none.
+        place: where it stands in that decision, from 0; -1 for none.
     """
 
     action: np.ndarray
     held: bool
     decision_step: int = -1
-    index: int = -1
+    place: int = -1
 
 
 class ChunkScheduler:
@@ -176,7 +176,7 @@ class ChunkScheduler:
         first = max(decision_step + self.chunk.prefix_length - self._step, 0)
         kept = self._ahead[:first]
         planned = [
-            ScheduledAction(actions[index], held=False, decision_step=decision_step, index=index)
+            ScheduledAction(actions[index], held=False, decision_step=decision_step, place=index)
             for index in range(skipped, len(actions))
         ]
         self._ahead = [*kept, *[None] * (first - len(kept)), *planned]

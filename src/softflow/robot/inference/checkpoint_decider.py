@@ -6,6 +6,7 @@ import numpy as np
 
 from softflow.deployment.deployed_policy import DeployedPolicy, load_policy
 from softflow.robot.inference.deciding import PolicyFacts
+from softflow.training.hardware.devices import usable_device
 
 
 class CheckpointDecider:
@@ -30,6 +31,11 @@ class CheckpointDecider:
         return self._policy.plan(observations, prefix)
 
 
-def load_decider(path: str) -> CheckpointDecider:
-    """The policy of a run or checkpoint, as it is deployed."""
-    return CheckpointDecider(load_policy(path))
+def load_decider(path: str, device: str = "auto") -> CheckpointDecider:
+    """The policy of a run or checkpoint, as it is deployed.
+
+    Args:
+        path: of it.
+        device: where it decides: "auto" is a GPU, if there is one.
+    """
+    return CheckpointDecider(load_policy(path, device=str(usable_device(device))))

@@ -37,14 +37,16 @@ class InferenceProcess:
 
     Args:
         path: what the maker gets: a run, a checkpoint.
-        maker: "module:function", called with `path` in the other process; makes a `Decider`.
+        maker: "module:function", called with `path` and the options in the other process; makes a
+            `Decider`.
+        options: of the maker, by name.
 
     Raises:
         CheckpointError: the policy cannot be loaded; nothing runs any more.
     """
 
-    def __init__(self, path: str, maker: str = CHECKPOINTS) -> None:
-        self._process, self._connection = spawn(serve, maker, trusted(), daemon=True)
+    def __init__(self, path: str, maker: str = CHECKPOINTS, **options: str) -> None:
+        self._process, self._connection = spawn(serve, maker, options, trusted(), daemon=True)
         self._buffers: DecisionBuffers | None = None
         self._busy, self._problem = False, ""
         try:

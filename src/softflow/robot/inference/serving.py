@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from multiprocessing.connection import Connection, wait
 
@@ -28,22 +28,26 @@ from softflow.robot.inference.messages import (
 )
 from softflow.utils.imports import follow, trust
 
-MakeDecider = Callable[[str], Decider]
+MakeDecider = Callable[..., Decider]
+"""Called with what `Load.path` says, and with the options of the process by name."""
 
 
-def serve(connection: Connection, maker: str, trusted: frozenset[str]) -> None:
+def serve(
+    connection: Connection, maker: str, options: Mapping[str, str], trusted: frozenset[str]
+) -> None:
     """Answer until the other side is gone.
 
     Args:
         connection: to the control loop.
-        maker: "module:function", which makes a `Decider` of what `Load.path` says.
+        maker: "module:function", a `MakeDecider`.
+        options: it gets by name.
         trusted: import paths that the user named.
     """
     # A terminal sends Ctrl-C to every process, and it is the loop's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     trust(*trusted)
-    worker = _Worker(connection, maker)
+    worker = _Worker(connection, maker, options)
     while True:
         try:
             message = to_policy(connection)
@@ -60,8 +64,8 @@ def serve(connection: Connection, maker: str, trusted: frozenset[str]) -> None:
 class _Worker:
     """The policy that was loaded, and the memory it reads questions from."""
 
-    def __init__(self, connection: Connection, maker: str) -> None:
-        self._connection, self._maker = connection, maker
+    def __init__(self, connection: Connection, maker: str, options: Mapping[str, str]) -> None:
+        self._connection, self._maker, self._options = connection, maker, options
         self._decider: Decider | None = None
         self._buffers: DecisionBuffers | None = None
         self._episode: int | None = None
@@ -77,7 +81,7 @@ class _Worker:
 
     def _load(self, message: Load) -> None:
         make: MakeDecider = follow(self._maker)
-        decider = make(message.path)
+        decider = make(message.path, **self._options)
         facts = replace(decider.facts, number=message.number)
         self._require_as_before(facts)
         self._decider, self._number, self._episode = decider, message.number, None

@@ -31,7 +31,7 @@ def first_of(sources: Sequence[Commands]) -> Commands:
     """Asks one after the other, whoever may stop the robot first."""
 
     def poll() -> Command | None:
-        told = [command for source in sources if (command := source()) is not None]
+        told: list[Command] = [command for source in sources if (command := source()) is not None]
         return "stop" if "stop" in told else (told[0] if told else None)
 
     return poll
