@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from softflow.cli.main import COMMANDS, main
+from softflow.cli.robot_options import Robot as RobotOptions
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
@@ -141,8 +142,10 @@ OPTIONS = {
         "--rule",
         "--candidates",
         "--workers",
+        "--latency-ms",
         "--out",
     ],
+    "robot": ["PATH", *option_names(RobotOptions(Path("run"), Path("out"), "lift"), "--")[1:]],
     "report": ["PATH"],
     "data": [],  # its commands are in test_data_commands
 }

@@ -60,7 +60,9 @@ def test_episodes_are_sealed_and_labelled_and_rounds_are_paused(tmp_path: Path) 
     assert [summary.success for summary in told] == [True, False, False]
     episode = store.episode(0)
     assert (episode.terminated, episode.rewards[-1], episode.length) == (True, 1.0, 6)
-    assert store.newest_label(1) is None
+    assert store.newest_label(0) is None  # it is sealed so
+    assert [summary.metadata.get("unlabelled") for summary in told] == [None, True, None]
+    assert told[0].metadata["annotator"] == "anna"
     assert store.episode(2).terminated
     assert [summary.metadata["episode"] for summary in told] == [0, 1, 2]
     assert len({summary.metadata["seed"] for summary in told}) == 3
@@ -93,6 +95,11 @@ def test_a_discarded_episode_is_forgotten(tmp_path: Path) -> None:
         tmp_path, SessionPlan(2), Person(), lambda: "discard" if next(asked) == 3 else None
     )
     assert len(store) == 1
+
+
+def test_a_person_may_discard_an_episode_when_it_is_over(tmp_path: Path) -> None:
+    _, store = play(tmp_path, SessionPlan(2, asks_verdict=True), Person("d", "s"))
+    assert [store.summary(index).success for index in range(len(store))] == [True]
 
 
 def test_where_nobody_answers_it_ends_with_what_to_do(tmp_path: Path) -> None:

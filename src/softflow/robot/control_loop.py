@@ -132,7 +132,8 @@ class _Loop:
         now_s = parts.clock.now_s()
         self._guards = Guards(parts.limits.watchdogs, spec, now_s)
         self._ticker = Ticker(parts.clock, 1 / spec.control_hz)
-        self._asked_s = self._commanded_s = now_s
+        self._asked_s = now_s
+        self._commanded_s = now_s - 1 / spec.control_hz  # it has stood still for at least that
 
     def run(self) -> Ending:
         """Tick until the episode ends."""

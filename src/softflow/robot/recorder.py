@@ -12,6 +12,8 @@ from softflow.data.episode import Episode
 from softflow.data.measures import EVENTS_KEY
 from softflow.robot.protocol import Outcome
 
+UNLABELLED_KEY = "unlabelled"
+"""Metadata: nobody said how the episode ended, neither the robot nor a person."""
 TAKEN_OVER_KEY = "taken_over"
 """Metadata: [first step, last step] of everything that a person commanded."""
 
@@ -28,6 +30,7 @@ class Recorder:
         self._observations: list[Mapping[str, np.ndarray]] = []
         self._actions: list[np.ndarray] = []
         self._outcomes: list[Outcome] = []
+        self._is_told = False
         self._taken_over: list[list[int]] = []
 
     @property
@@ -53,11 +56,13 @@ class Recorder:
             self._taken_over.append([step, step])
         self._actions.append(action)
         self._outcomes.append(outcome or Outcome())
+        self._is_told = self._is_told or outcome is not None
 
     def ended_by_person(self, *, success: bool) -> None:
         """A person says that the last step succeeded, or that nothing can go on from there."""
         last = self._outcomes[-1]
         self._outcomes[-1] = Outcome(float(success), True, success, last.events)
+        self._is_told = True
 
     def episode(self, metadata: Mapping[str, Any]) -> Episode | None:
         """The episode so far; None before a step was commanded and what it led to was seen.
@@ -78,7 +83,8 @@ class Recorder:
             terminated=outcomes[-1].terminated,
             truncated=not outcomes[-1].terminated,
             success=outcomes[-1].success,
-            metadata={**metadata, **self._events(outcomes), TAKEN_OVER_KEY: self._taken_over},
+            metadata={**metadata, **self._events(outcomes), TAKEN_OVER_KEY: self._taken_over}
+            | ({} if self._is_told else {UNLABELLED_KEY: True}),
         )
 
     def _events(self, outcomes: list[Outcome]) -> dict[str, Any]:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from softflow.control.observation_history import ObservationHistory
+from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
 from softflow.data.task_profile import EventKind
 from softflow.errors import RobotStoppedError
 from softflow.robot.control_loop import EpisodeEnd, LoopParts, fault_in_words, run_episode
 from softflow.robot.inference.deciding import Question
+from softflow.robot.recorder import UNLABELLED_KEY
 from softflow.utils.console import say
 
 WARM_UP_S = 300.0
 """How long the very first decision may take, while the robot stands still."""
-VERDICTS: dict[str, EventKind | None] = {"s": "success", "f": "failure", "": None}
+Verdict = Literal["success", "failure", "discard"]
+VERDICTS: dict[str, Verdict | None] = {"s": "success", "f": "failure", "d": "discard", "": None}
 
 Listening = Callable[[], AbstractContextManager[LoopParts]]
 """The loop's parts with what a person tells while an episode runs, and only then."""
@@ -54,7 +57,7 @@ def run_session(
     listening: Listening,
     ask: Callable[[str], str] = input,
 ) -> None:
-    """Run the episodes of a plan; each is sealed in the store before anything else happens.
+    """Run the episodes of a plan; each is sealed in the store before the next begins.
 
     Args:
         parts: what the loop works with; its robot is closed when this returns or raises.
@@ -121,23 +124,33 @@ def _warm_up(parts: LoopParts, seed: int) -> None:
 def _keep(
     end: EpisodeEnd, store: EpisodeStore, plan: SessionPlan, ask: Callable[[str], str]
 ) -> None:
-    """Seal an episode, and what a person says of it."""
+    """Seal an episode with what a person says of it; without, if nobody answers."""
     say(_in_words(end))
-    if end.episode is None or end.ending == "discarded":
+    episode, verdict = end.episode, None
+    if episode is None or end.ending == "discarded":
         return
-    index = store.append(end.episode)
-    if not plan.asks_verdict or end.ending != "time limit":
-        return
-    verdict = _verdict(ask)
-    if verdict is not None:
-        event = Event(end.episode.length - 1, verdict, float(verdict == "success"))
-        store.label(index, Label(plan.annotator, (event,)))
+    try:
+        if plan.asks_verdict and end.ending == "time limit":
+            verdict = _verdict(ask)
+    finally:
+        if verdict == "success" or verdict == "failure":
+            episode = _judged(episode, verdict, plan.annotator)
+        if verdict != "discard":
+            store.append(episode)
 
 
-def _verdict(ask: Callable[[str], str]) -> EventKind | None:
+def _judged(episode: Episode, verdict: EventKind, annotator: str) -> Episode:
+    """The episode, which succeeded or failed in its last step."""
+    known = {key: value for key, value in episode.metadata.items() if key != UNLABELLED_KEY}
+    event = Event(episode.length - 1, verdict, float(verdict == "success"))
+    label = Label(annotator, (event,))
+    return label.applied_to(replace(episode, metadata=known), "the episode")
+
+
+def _verdict(ask: Callable[[str], str]) -> Verdict | None:
     """What a person says of an episode, asked for until it is a verdict; None for none."""
     while True:
-        answer = _answer(ask, "success (s), failure (f), or Enter for none: ")
+        answer = _answer(ask, "success (s), failure (f), discard (d), or Enter for none: ")
         if answer in VERDICTS:
             return VERDICTS[answer]
 
