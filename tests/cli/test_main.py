@@ -146,7 +146,7 @@ OPTIONS = {
         "--out",
     ],
     "robot": ["PATH", *option_names(RobotOptions(Path("run"), Path("out"), "lift"), "--")[1:]],
-    "report": ["PATH"],
+    "report": ["RUN", "--out"],
     "data": [],  # its commands are in test_data_commands
 }
 

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from softflow import __version__
 from softflow.cli.words import asks_for_help, require_command, require_readable
 from softflow.errors import SoftflowError, with_extra
 from softflow.utils.console import plain, say
@@ -27,12 +28,12 @@ softflow — make a robot policy better with little robot time.
   softflow evaluate runs/cube/checkpoints/last --episodes 200
   softflow robot runs/cube --env-id cube-single --out data/rehearsal
                                            the policy in real time: on an environment, or your robot
-  softflow report runs/cube                write RUN/report.html
+  softflow report runs/cube                write RUN/report.html; of several runs, a comparison
   softflow data import lerobot PATH --out data/mine
                                            other people's data in (and out: softflow data export)
   softflow data validate data/cube         look into, check, merge, filter, label and plot episodes
 
-`softflow COMMAND --help` explains each.
+`softflow COMMAND --help` explains each; `softflow --version` says which softflow this is.
 """
 
 COMMANDS = ("demo", "collect", "train", "evaluate", "robot", "report", "data")
@@ -44,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.formatwarning = _warning
     if asks_for_help(words):
         say(EXAMPLES)
+        return 0
+    if words[0] in ("--version", "-V"):
+        say(f"softflow {__version__}")
         return 0
     try:
         require_readable(words)

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from softflow.control.latency import Latency
-from softflow.data.data_spec import DataSpec, require_same_spec
+from softflow.data.action_space import require_may_act
+from softflow.data.data_spec import DataSpec
 from softflow.deployment.deployed_policy import Rule
 from softflow.deployment.saved_policy import find_checkpoint
 from softflow.envs.registry import require_trusted_env
@@ -134,7 +135,7 @@ def _measure(plan: EvaluationPlan, folder: Path, workers: int) -> EvaluationResu
     spec = plan.spec
     with ConsoleProgress() as progress, RolloutPool(workers) as pool:
         theirs = pool.environment_spec(spec.env_id, spec.image_size)
-        require_same_spec(spec, theirs, f"the checkpoint '{plan.checkpoint}'", "the environment")
+        require_may_act(spec, theirs, plan.checkpoint)
         folder.mkdir(parents=True, exist_ok=True)
         return evaluation.evaluate(pool, folder, plan, progress)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from softflow.data.data_spec import require_same_spec
+from softflow.data.action_space import require_fits_environment
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.registry import require_trusted_env
 from softflow.errors import ConfigError
@@ -18,11 +18,11 @@ from softflow.pages.run_report import write_report
 from softflow.presets import preset
 from softflow.training.config import STAGES, StageName, TrainingConfig
 from softflow.training.hardware.ranks import Ranks
+from softflow.training.held_out.split import held_out_episodes, in_words, successful_episodes
 from softflow.training.provenance import identity_of, require_continues, write_identity
 from softflow.training.rollouts import RolloutPool
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
-from softflow.training.training_data import HELD_OUT_EVERY, successful_episodes
 from softflow.utils.console import say
 from softflow.utils.progress import ConsoleProgress, SilentProgress
 
@@ -92,7 +92,7 @@ def _train(
         if acts:
             spec = store.spec
             theirs = pool.environment_spec(spec.env_id, spec.image_size)
-            require_same_spec(spec, theirs, f"the dataset '{dataset}'", "the environment")
+            require_fits_environment(spec, theirs, dataset)
         # Until here nothing is written; from here on the run is locked.
         run = Run(folder, config, dataset, pool, progress, stages=stages, ranks=ranks)
         try:
@@ -151,12 +151,7 @@ def _without_environment(
             f"train the other stages (--stages {offline}), or name the environment when importing "
             "(--env-id)"
         )
-    num_successes = len(successful_episodes(store))
-    held_out = f"likelihood is measured on every {HELD_OUT_EVERY}th success, kept out of training"
-    if num_successes <= HELD_OUT_EVERY:
-        held_out = (
-            f"with {num_successes} successful episodes none is kept out to measure likelihood on "
-            f"(it takes {HELD_OUT_EVERY + 1})"
-        )
-    say(f"this data names no environment: no success rates; {held_out}")
+    share, successes = config.data.held_out, len(successful_episodes(store))
+    split = in_words(successes, len(held_out_episodes(store, share, config.seed)), share)
+    say(f"this data names no environment: no success rates; {split}")
     return replace(config, eval_episodes=0, round_eval_episodes=0)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from softflow.data.action_space import goes_on_as
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.fingerprints import changes, fingerprints
@@ -21,8 +22,8 @@ from softflow.errors import ConfigError, DataError, StoreError
 from softflow.models.checkpoint import last_checkpoint
 from softflow.models.images.backbone import ImageConfig
 from softflow.training.config import StageName, TrainingConfig
+from softflow.training.held_out.split import held_out_episodes, successful_episodes
 from softflow.training.persistence import config_from_json, config_to_json, read_run_facts
-from softflow.training.training_data import successful_episodes
 from softflow.utils.console import say
 from softflow.utils.files import is_there, read_object, sha256_of, write_json
 
@@ -146,6 +147,7 @@ def identity_of(
         "dataset_episodes": len(dataset),
         "dataset_steps": sum(summary.length for summary in dataset.summaries()),
         "dataset_successes": len(successful_episodes(dataset)),
+        "held_out_episodes": held_out_episodes(dataset, config.data.held_out, config.seed),
         "stages": list(stages),
         "unread_observations": unread_observations(config, dataset.spec),
         **_image_weights(config),
@@ -188,9 +190,9 @@ def require_continues(run: Path, now: Mapping[str, Any], dataset: EpisodeStore) 
         _require_known_settings(run / "config.json")
     # What an earlier softflow did not write, or went with config.json, is taken as it is now.
     now = _with_earlier_weights(now, there)
-    differences = _differences({**now, **there}, now) if there else []
+    differences = _differences(_in_these_bounds({**now, **there}, dataset), now) if there else []
     online = EpisodeStore.open(run / "online") if is_there(run / "online") else None
-    if online is not None:
+    if online is not None and not goes_on_as(online.spec, dataset.spec):
         differences += [f"online episodes: {d}" for d in online.spec.differences(dataset.spec)]
     changed = changed_data(run, dataset, online)
     if differences or changed:
@@ -200,6 +202,16 @@ def require_continues(run: Path, now: Mapping[str, Any], dataset: EpisodeStore) 
             + (RESTORE if changed else "")
             + "\nChoose another --run folder, or the same settings to continue this one."
         )
+
+
+def _in_these_bounds(there: dict[str, Any], dataset: EpisodeStore) -> dict[str, Any]:
+    """What a run is, with the data's spec of now where only its bounds were widened since."""
+    try:
+        before = DataSpec.from_json(there["data_spec"])
+    except DataError:  # of another version: the differences say so
+        return there
+    now = dataset.spec
+    return there | {"data_spec": now.to_json()} if goes_on_as(before, now) else there
 
 
 def write_identity(run: Path, now: Mapping[str, Any]) -> None:

@@ -42,7 +42,9 @@ from softflow.training.files.progress import Progress
 from softflow.training.hardware.devices import acting_device, machine, moved
 from softflow.training.hardware.own_rows import OwnRows, update_seed
 from softflow.training.hardware.ranks import Ranks
+from softflow.training.held_out.curve import HeldOutCurve
 from softflow.training.learner import Learner
+from softflow.training.planned_work import title_of
 from softflow.training.provenance import (
     OFFLINE,
     ONLINE,
@@ -72,6 +74,7 @@ class Run:
         online: the episodes collected so far.
         features: what frozen image backbones say of both, kept in files.
         convergence: of the critic, in its warm-up.
+        held_out: imitation measured on demonstrations that it does not learn from.
 
     Args:
         folder: the run folder; if it holds a checkpoint the run continues from it.
@@ -134,6 +137,7 @@ class Run:
         self._restore()
         self.features = FrozenFeatures(self.learner.policy.encoder, self.config, self.progress)
         self.features.show_in(data.everything, self.config.data.cache_folder)
+        self.held_out = HeldOutCurve(data, self.learner, self.files, self.save)
 
     def _restore(self) -> None:
         """Go on from the last checkpoint, and say so."""
@@ -210,27 +214,31 @@ class Run:
         first: int,
         stop: int,
         until: Callable[[], bool] = lambda: False,
+        after: Callable[[int], None] = lambda update: None,
     ) -> Iterator[int]:
         """Yield the update numbers of a stage that are still to be done, and do the plumbing.
 
-        They end at `stop`, or before an update at which `until` holds. Each gets its own randomness
-        from (seed, stage, update). Checkpoints are written beside the updates, often enough that a
-        kill costs at most `checkpoint_interval_s` of training and what writing one takes.
+        They end at `stop`, or before an update at which `until` holds; `after` is told how many
+        are behind. Each gets its own randomness from (seed, stage, update). Checkpoints are written
+        beside the updates, often enough that a kill costs at most `checkpoint_interval_s` of
+        training and what writing one takes.
         """
         position = self.position
         if position.has_done(stage, stop):
             return
         position.enter(stage)
-        self.progress.begin(stage.replace("_", " "), stop, position.update_step)
+        title, begun = title_of(stage, first, stop), max(first, position.update_step)
+        self.progress.begin(title, stop - first, begun - first)
         self._status = self._last_success
-        for update in range(max(first, position.update_step), stop):
+        for update in range(begun, stop):
             if until():
                 return
             self.learner.set_up(config, update)
             torch.manual_seed(update_seed(self.config.seed, stage, update, self.ranks.rank))
             yield update
             position.update_step = update + 1
-            self.progress.advance(position.update_step, self._status)
+            after(position.update_step)
+            self.progress.advance(position.update_step - first, self._status)
             since_s = time.monotonic() - self._saved_s
             if since_s > self.config.checkpoint_interval_s and not self.files.writing:
                 self.save(wait=False)
@@ -336,15 +344,9 @@ class Run:
     def _gather(self, round_index: int, wanted: int) -> None:
         if self.source is None:
             raise ConfigError("this run has nowhere to act: no simulator, no other source")
-        order = CollectionOrder(
-            self.online.store.path,
-            wanted,
-            round_index,
-            self.save(),
-            self.selection("online_rl"),
-            self.spec,
-            self.config.seed,
-        )
+        place, acting = self.online.store.path, (self.save(), self.selection("online_rl"))
+        seed = self.config.seed
+        order = CollectionOrder(place, wanted, round_index, *acting, self.spec, seed)
         self.online.gather(self.source, order, self.progress)
 
     def mixture(self, round_index: int) -> MixtureSampler:
