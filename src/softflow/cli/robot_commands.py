@@ -11,6 +11,7 @@ import tyro
 
 from softflow.cli.option_types import OPTION_TYPES
 from softflow.cli.robot_options import Robot
+from softflow.data.action_space import is_only_narrower
 from softflow.data.data_spec import DataSpec, require_same_spec
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.registry import make_env, require_known_env
@@ -71,14 +72,23 @@ def run_robot(options: Robot) -> None:
         robot = make(source.facts.spec)
         closing = stack.enter_context(ExitStack())
         closing.callback(robot.close)
-        what = f"the policy '{options.checkpoint}'"
-        require_same_spec(source.facts.spec, robot.spec, what, "the robot")
+        _require_made_for(source.facts.spec, robot.spec, options)
         store = stack.enter_context(EpisodeStore.open_or_create(options.out, robot.spec))
         parts = LoopParts(robot, source, limits)
         listening = _listening(parts, options, stack)
         closing.pop_all()  # the session closes it
         run_session(parts, store, _plan(options), listening)
     say(f"episodes: {options.out}")
+
+
+def _require_made_for(spec: DataSpec, robot: DataSpec, options: Robot) -> None:
+    """Raise unless the policy's data are the robot's, which may allow wider actions.
+
+    Raises:
+        DataError: names each differing field.
+    """
+    if not is_only_narrower(spec, robot):
+        require_same_spec(spec, robot, f"the policy '{options.checkpoint}'", "the robot")
 
 
 def _is_path(word: str) -> bool:

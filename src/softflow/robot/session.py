@@ -56,6 +56,7 @@ def run_session(
     plan: SessionPlan,
     listening: Listening,
     ask: Callable[[str], str] = input,
+    before_episode: Callable[[], None] | None = None,
 ) -> None:
     """Run the episodes of a plan; each is sealed in the store before the next begins.
 
@@ -65,12 +66,16 @@ def run_session(
         plan: what is done.
         listening: entered for every episode.
         ask: asks the person beside the robot a question, and waits.
+        before_episode: called before each, while the robot rests: waits until one may begin, takes
+            a newer policy.
 
     Raises:
         RobotStoppedError: it was stopped, and nothing resets it again by itself.
     """
     try:
         for index in range(plan.episodes):
+            if before_episode is not None:
+                before_episode()
             number = len(store)
             seed = _episode_seed(plan.seed, number)
             say(f"episode {index + 1} of {plan.episodes}: resetting the robot")
