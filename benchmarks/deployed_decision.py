@@ -100,7 +100,7 @@ def _in_rollout(env: RobotEnv, selector: ChunkSelector) -> Callable[[], None]:
 def _deployed(spec: DataSpec, selector: ChunkSelector) -> Callable[[], None]:
     inputs = selector.policy.inputs
     checks = ObservationChecks(spec, [STATE_KEY], inputs.statistics)
-    policy = DeployedPolicy(selector, spec, checks, Path(), 0, torch.device("cpu"))
+    policy = DeployedPolicy(selector, spec, checks, Path(), 0)
     policy.reset()
     observation = _observation(spec)
 

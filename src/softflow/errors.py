@@ -49,6 +49,10 @@ class NetworkContractError(SoftflowError):
     """A policy or critic breaks what `softflow.models.policy` or `critic` promise."""
 
 
+class SeedsFailedError(SoftflowError):
+    """Some seeds of a training failed; says why each did. The others are done."""
+
+
 class ObservationError(SoftflowError):
     """An observation or action is not of the kind that the policy was trained on."""
 

@@ -144,7 +144,7 @@ OPTIONS = {
         "--workers",
         "--out",
     ],
-    "report": ["PATH"],
+    "report": ["RUN", "--out"],
     "learn": ["PATH", *option_names(Learn(Path(), Path()), "--")[1:]],
     "serve": ["PATH", *option_names(Serve(Path()), "--")[1:]],
     "exchange": [],  # its commands are in test_exchange_commands

@@ -15,20 +15,25 @@ from learner_updates import flow_of
 from point_world import demonstration, point_spec, tiny_config
 
 from softflow.data.episode_store import EpisodeStore
+from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.diagnostics import diagnose, measure
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
 
 RunMaker = Callable[..., Run]
+BatchMaker = Callable[..., ChunkBatch]
 
 
-def test_q_values_meet_the_returns_that_followed(make_run: RunMaker) -> None:
+def test_q_values_meet_the_returns_that_followed(
+    make_run: RunMaker, make_batch: BatchMaker
+) -> None:
     """One pair per decision: every E = 3 steps; a success k steps ahead is worth 0.997^k.
 
     Nothing is said of episodes that the time limit cut off.
     """
     run = make_run(tiny_config())
     run.position.enter("critic_warmup")
+    run.learner.critic_update(make_batch(), run.config.critic_warmup)  # else it decides nothing
     run.evaluate("critic_warmup", "critic_warmup", 40)
     result = measure(run, "critic_warmup")
     store = EpisodeStore.open(run.folder / "evaluations/critic_warmup")

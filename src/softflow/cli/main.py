@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from softflow import __version__
 from softflow.cli.words import asks_for_help, require_command, require_readable
 from softflow.errors import SoftflowError, with_extra
 from softflow.utils.console import plain, say
@@ -25,7 +26,7 @@ softflow — make a robot policy better with little robot time.
                                            softflow-plus, small, small-image, demo,
                                            robomimic-state, robomimic-image, scissors
   softflow evaluate runs/cube/checkpoints/last --episodes 200
-  softflow report runs/cube                write RUN/report.html
+  softflow report runs/cube                write RUN/report.html; of several runs, a comparison
   softflow learn runs/cube --exchange /mnt/exchange
                                            go on with a run on episodes that robots send
   softflow serve runs/cube                 decisions for robots on other machines
@@ -34,7 +35,7 @@ softflow — make a robot policy better with little robot time.
                                            other people's data in (and out: softflow data export)
   softflow data validate data/cube         look into, check, merge, filter, label and plot episodes
 
-`softflow COMMAND --help` explains each.
+`softflow COMMAND --help` explains each; `softflow --version` says which softflow this is.
 """
 
 COMMANDS = ("demo", "collect", "train", "evaluate", "report", "data", "learn", "serve", "exchange")
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.formatwarning = _warning
     if asks_for_help(words):
         say(EXAMPLES)
+        return 0
+    if words[0] in ("--version", "-V"):
+        say(f"softflow {__version__}")
         return 0
     try:
         require_readable(words)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from softflow.data.data_spec import DataSpec, require_same_spec
+from softflow.data.action_space import require_may_act
+from softflow.data.data_spec import DataSpec
 from softflow.deployment.deployed_policy import Rule
 from softflow.deployment.saved_policy import find_checkpoint
 from softflow.envs.registry import require_trusted_env
@@ -28,6 +29,12 @@ from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
 
 MAX_SEED = 2**63 - 1
+_BOUNDS = {
+    "episodes": (1, MAX_EPISODES),
+    "workers": (1, MAX_WORKERS),
+    "seed": (0, MAX_SEED),
+    "candidates": (0, MAX_CANDIDATES),
+}
 _NO_NETWORKS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -64,14 +71,7 @@ def evaluate(
     Raises:
         SoftflowError: of many kinds; nothing was measured.
     """
-    for name, number, least, most in (
-        ("episodes", episodes, 1, MAX_EPISODES),
-        ("workers", workers, 1, MAX_WORKERS),
-        ("seed", seed, 0, MAX_SEED),
-        ("candidates", candidates, 0, MAX_CANDIDATES),
-    ):
-        if not least <= number <= most:
-            raise ConfigError(f"{name} is {number:,}; it must be >= {least} and <= {most:,}")
+    _require_numbers(episodes=episodes, workers=workers, seed=seed, candidates=candidates)
     place = find_checkpoint(Path(checkpoint))  # `last` may move on while this runs
     trust(*filter(None, networks.values()))
     config, spec, position = read_run_facts(place)
@@ -104,11 +104,23 @@ def _reads_cameras(config: TrainingConfig, spec: DataSpec) -> bool:
     return any(key in spec.image_keys for key in read)
 
 
+def _require_numbers(**given: int) -> None:
+    """Raise unless every number can be.
+
+    Raises:
+        ConfigError: names it, its value and its bounds.
+    """
+    for name, number in given.items():
+        least, most = _BOUNDS[name]
+        if not least <= number <= most:
+            raise ConfigError(f"{name} is {number:,}; it must be >= {least} and <= {most:,}")
+
+
 def _measure(plan: EvaluationPlan, folder: Path, workers: int) -> EvaluationResult:
     spec = plan.spec
     with ConsoleProgress() as progress, RolloutPool(workers) as pool:
         theirs = pool.environment_spec(spec.env_id, spec.image_size)
-        require_same_spec(spec, theirs, f"the checkpoint '{plan.checkpoint}'", "the environment")
+        require_may_act(spec, theirs, plan.checkpoint)
         folder.mkdir(parents=True, exist_ok=True)
         return evaluation.evaluate(pool, folder, plan, progress)
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from softflow.data.data_spec import require_same_spec
+from softflow.data.action_space import require_fits_environment
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.registry import require_trusted_env
 from softflow.errors import ConfigError
@@ -127,7 +127,7 @@ def _learn(
     with ConsoleProgress() as progress, simulators as pool:
         if pool is not None:
             theirs = pool.environment_spec(env_id, store.spec.image_size)
-            require_same_spec(store.spec, theirs, f"the dataset '{store.path}'", "the environment")
+            require_fits_environment(store.spec, theirs, store.path)
         claim = Claim(folder, shared, store.spec, config.model.chunk)
         claim.require()
         how = {"continuous": continuous, "review": review}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from softflow.data.data_spec import require_same_spec
+from softflow.data.action_space import require_fits_environment
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.registry import require_trusted_env
 from softflow.errors import ConfigError
@@ -92,7 +92,7 @@ def _train(
         if acts:
             spec = store.spec
             theirs = pool.environment_spec(spec.env_id, spec.image_size)
-            require_same_spec(spec, theirs, f"the dataset '{dataset}'", "the environment")
+            require_fits_environment(spec, theirs, dataset)
         # Until here nothing is written; from here on the run is locked.
         run = Run(folder, config, dataset, pool, progress, stages=stages, ranks=ranks)
         try:

@@ -16,6 +16,7 @@ import numpy as np
 from softflow.pages.run_charts import Figure
 from softflow.utils.console import plain
 from softflow.utils.files import write_bytes
+from softflow.utils.job_time import duration as duration
 from softflow.utils.png import png_bytes
 
 _ITEMS_SHOWN = 8
@@ -115,11 +116,3 @@ def _text(name: str, value: Any) -> str:
 def number(value: float | None) -> str:
     """Four digits, or a dash for what is unknown."""
     return "–" if value is None or not math.isfinite(value) else f"{value:.4g}".replace("-", "−")
-
-
-def duration(seconds: float) -> str:
-    """A time span for people: 34 s, 21 min, 1 h 05 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -68,7 +68,7 @@ def learning_curves(record: RunRecord) -> list[Figure]:
         by_name.setdefault(series.name, []).append(series)
     known = [name for name in METRIC_NOTES if name in by_name]
     others = [name for name in by_name if name not in METRIC_NOTES]
-    offsets = _stage_offsets(record.metrics)
+    offsets = stage_offsets(record.metrics)
     return [_curve(name, _over_updates(by_name[name], offsets)) for name in known + others]
 
 
@@ -89,7 +89,7 @@ def _over_updates(
     return [(p.stage, binned(p.update_step + offsets.get(p.stage, 0.0), p.value)) for p in parts]
 
 
-def _stage_offsets(metrics: Sequence[MetricSeries]) -> dict[str, float]:
+def stage_offsets(metrics: Sequence[MetricSeries]) -> dict[str, float]:
     """What to add to a stage's update steps so that the stages follow each other."""
     offsets: dict[str, float] = {}
     end = 0.0

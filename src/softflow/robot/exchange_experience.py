@@ -18,6 +18,7 @@ from softflow.robot.exchange.order import MAX_LISTED, Order, write_order
 from softflow.robot.exchange.policy_publishing import publish
 from softflow.robot.exchange.told_once import ToldOnce
 from softflow.training.collecting import CollectionOrder, ExperienceSource
+from softflow.training.planned_work import COLLECT
 from softflow.utils.progress import ProgressReporter
 
 POLL_S = 1.0
@@ -72,12 +73,13 @@ class ExchangeExperience(ExperienceSource):
         taken = taken_keys(EpisodeStore.open(order.store))
         missing = order.num_episodes - len(taken)
         wanted = None if self.continuous else order.num_episodes
-        title = f"round {order.round_index + 1}: wait for episodes"
-        progress.begin(title, order.num_episodes, min(len(taken), order.num_episodes))
+        earlier = order.num_episodes - order.num_episodes // (order.round_index + 1)
+        total = order.num_episodes - earlier
+        progress.begin(f"round {order.round_index + 1}: {COLLECT}", total, total - max(missing, 0))
         while True:
             self.publish(order.checkpoint)
             seen = self._look(taken)
-            progress.advance(min(len(taken) + len(seen.usable), order.num_episodes))
+            progress.advance(min(total, total - missing + len(seen.usable)), "from robots")
             if len(seen.usable) >= missing:
                 break
             self._tell_robots(order.checkpoint, wanted, len(taken), seen)

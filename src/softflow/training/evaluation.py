@@ -33,6 +33,7 @@ from softflow.data.task_profile import Measure, TaskProfile
 from softflow.errors import DataError, StoreError
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import weights_identity
+from softflow.training.planned_work import EVALUATE
 from softflow.training.rollouts import RolloutPool, RolloutTask
 from softflow.utils.files import is_there, read_object, write_json
 from softflow.utils.intervals import wilson_interval
@@ -176,17 +177,22 @@ def run_into_store(
     tasks: Sequence[RolloutTask],
     title: str,
     progress: ProgressReporter,
+    earlier: int = 0,
 ) -> None:
-    """Run the tasks whose seed has no episode yet and append each episode as it comes."""
+    """Run the tasks whose seed has no episode yet and append each episode as it comes.
+
+    Progress counts from episode `earlier` on: those before it belong to earlier rounds.
+    """
     profile = pool.environment_profile(tasks[0].env_id, tasks[0].image_size)
     summaries = store.summaries()
     facts = [EpisodeFacts.of(summary) for summary in summaries]
     played = {summary.metadata.get("seed") for summary in summaries}
-    progress.begin(title, len(tasks), len(facts))
+    progress.begin(title, len(tasks) - earlier, len(facts) - earlier)
     for result in pool.run([task for task in tasks if task.seed not in played]):
         store.append(result.episode)
         facts.append(EpisodeFacts.of(result.episode))
-        progress.advance(len(facts), _so_far(profile.measures[0], facts, store.spec.control_hz))
+        so_far = _so_far(profile.measures[0], facts[earlier:], store.spec.control_hz)
+        progress.advance(len(facts) - earlier, so_far)
 
 
 def _so_far(measure: Measure, facts: Sequence[EpisodeFacts], control_hz: float) -> str:
@@ -214,7 +220,7 @@ def evaluate(
     how = (plan.checkpoint, plan.selection, plan.spec)
     tasks = episode_tasks(*how, seeds, facts, plan.device)
     with EpisodeStore.open_or_create(folder / plan.label, plan.spec) as store:
-        run_into_store(pool, store, tasks, f"evaluate {plan.label}", progress)
+        run_into_store(pool, store, tasks, f"{EVALUATE} {plan.label}", progress)
         played = _played(store, seeds)
     profile = pool.environment_profile(plan.spec.env_id, plan.spec.image_size)
     result = _result(plan, profile, played, time.monotonic() - start_s)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from softflow.data.action_space import goes_on_as
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.fingerprints import changes, fingerprints
@@ -188,9 +189,9 @@ def require_continues(run: Path, now: Mapping[str, Any], dataset: EpisodeStore) 
         _require_known_settings(run / "config.json")
     # What an earlier softflow did not write, or went with config.json, is taken as it is now.
     now = _with_earlier_weights(now, there)
-    differences = _differences({**now, **there}, now) if there else []
+    differences = _differences(_in_these_bounds({**now, **there}, dataset), now) if there else []
     online = EpisodeStore.open(run / "online") if is_there(run / "online") else None
-    if online is not None:
+    if online is not None and not goes_on_as(online.spec, dataset.spec):
         differences += [f"online episodes: {d}" for d in online.spec.differences(dataset.spec)]
     changed = changed_data(run, dataset, online)
     if differences or changed:
@@ -200,6 +201,16 @@ def require_continues(run: Path, now: Mapping[str, Any], dataset: EpisodeStore) 
             + (RESTORE if changed else "")
             + "\nChoose another --run folder, or the same settings to continue this one."
         )
+
+
+def _in_these_bounds(there: dict[str, Any], dataset: EpisodeStore) -> dict[str, Any]:
+    """What a run is, with the data's spec of now where only its bounds were widened since."""
+    try:
+        before = DataSpec.from_json(there["data_spec"])
+    except DataError:  # of another version: the differences say so
+        return there
+    now = dataset.spec
+    return there | {"data_spec": now.to_json()} if goes_on_as(before, now) else there
 
 
 def write_identity(run: Path, now: Mapping[str, Any]) -> None:

@@ -43,6 +43,7 @@ from softflow.training.hardware.devices import acting_device, machine, moved
 from softflow.training.hardware.own_rows import OwnRows, update_seed
 from softflow.training.hardware.ranks import Ranks
 from softflow.training.learner import Learner
+from softflow.training.planned_work import title_of
 from softflow.training.provenance import (
     OFFLINE,
     ONLINE,
@@ -129,8 +130,7 @@ class Run:
         """Open what is in the folder, and go on from the last checkpoint."""
         folder, data = self.folder, self.data
         chunk, cameras = self.config.model.chunk, data.image_keys
-        self.online = OnlineExperience(folder / "online", self.spec, chunk, cameras)
-        self.online.takes_all = self.source is not None and self.source.continuous
+        self.online = OnlineExperience(folder / "online", self.spec, chunk, cameras, self.source)
         require_same_data(folder, data.store, data.fingerprints, self.online.store)
         self._restore()
         self.features = FrozenFeatures(self.learner.policy.encoder, self.config, self.progress)
@@ -222,16 +222,17 @@ class Run:
         if position.has_done(stage, stop):
             return
         position.enter(stage)
-        self.progress.begin(stage.replace("_", " "), stop, position.update_step)
+        title, begun = title_of(stage, first, stop), max(first, position.update_step)
+        self.progress.begin(title, stop - first, begun - first)
         self._status = self._last_success
-        for update in range(max(first, position.update_step), stop):
+        for update in range(begun, stop):
             if until():
                 return
             self.learner.set_up(config, update)
             torch.manual_seed(update_seed(self.config.seed, stage, update, self.ranks.rank))
             yield update
             position.update_step = update + 1
-            self.progress.advance(position.update_step, self._status)
+            self.progress.advance(position.update_step - first, self._status)
             since_s = time.monotonic() - self._saved_s
             if since_s > self.config.checkpoint_interval_s and not self.files.writing:
                 self.save(wait=False)

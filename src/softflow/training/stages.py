@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from softflow.errors import NumericalError
 from softflow.training.config import STAGES, StageName
 from softflow.training.diagnostics import diagnose
+from softflow.training.planned_work import planned_work
 from softflow.training.run import Run
 
 
@@ -85,6 +86,7 @@ def run_stages(run: Run, stages: Sequence[StageName] = STAGES) -> None:
     """
     for gap in run.position.gaps(stages):
         run.progress.say(gap)
+    run.progress.expect(planned_work(run.config, stages, run.position, len(run.online)))
     for stage in STAGES:
         if stage in stages and not run.position.is_past(stage):
             try:

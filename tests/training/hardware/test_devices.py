@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -137,7 +138,8 @@ def test_a_decision_on_a_gpu_mixes_no_devices(
     """Asked from the CPU, with a generator of the CPU, as workers do."""
     learner, batch, how = make_learner(), make_batch(), SelectionConfig(4, 0.7, rule)
     selector = ChunkSelector(learner.policy.eval(), learner.critic.eval(), how)
-    decide = ChunkSelector.__call__.__wrapped__  # without inference_mode, which has no fake tensors
+    # Without inference_mode, which has no fake tensors.
+    decide = inspect.unwrap(ChunkSelector.__call__)
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         move_to_a_gpu_that_is_not_there(learner)
         generator = torch.Generator().manual_seed(0)

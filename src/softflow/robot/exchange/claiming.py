@@ -62,11 +62,14 @@ class Claim:
         """
         folder = self.folder
         if is_there(folder.identity_file):
-            if folder.identity().run != self.identity.run:
+            there = folder.identity()
+            if there.run != self.identity.run:
                 raise ConfigError(
                     f"'{folder.path}' is the exchange of another run; a robot would not know whose "
                     "policy it gets. Choose another --exchange folder"
                 )
+            if there != self.identity:  # a run may go on with wider bounds of its actions
+                self._make()
         elif self._place in self._memory.folders:
             raise StoreError(
                 f"'{folder.path}' was the exchange of this run, and its exchange.json is gone: "
