@@ -65,6 +65,10 @@ class ObservationError(SoftflowError):
     """An observation or action is not of the kind that the policy was trained on."""
 
 
+class PolicyServerError(SoftflowError):
+    """A policy server, or a client of one, does not answer, refuses, or says what nobody means."""
+
+
 class NumericalError(SoftflowError):
     """A NaN or infinity appeared in training; the message names the dump to replay."""
 
@@ -86,6 +90,7 @@ _EXTRAS = {
     ),
     "formats": ("h5py", "pyarrow", "rosbags", "yaml"),
     "images": ("timm",),
+    "robot": ("websockets",),
 }
 """Extra of softflow -> modules that it brings."""
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from softflow.cli.exchange_options import Learn, Serve
 from softflow.cli.main import COMMANDS, main
 from softflow.cli.robot_options import Robot as RobotOptions
 from softflow.data.data_spec import DataSpec
@@ -147,6 +148,9 @@ OPTIONS = {
     ],
     "robot": ["PATH", *option_names(RobotOptions(Path("run"), Path("out"), "lift"), "--")[1:]],
     "report": ["RUN", "--out"],
+    "learn": ["PATH", *option_names(Learn(Path(), Path()), "--")[1:]],
+    "serve": ["PATH", *option_names(Serve(Path()), "--")[1:]],
+    "exchange": [],  # its commands are in test_exchange_commands
     "data": [],  # its commands are in test_data_commands
 }
 

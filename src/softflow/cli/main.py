@@ -1,4 +1,4 @@
-"""The command line: `softflow demo | collect | train | evaluate | robot | report | data`."""
+"""The command line: `softflow demo | collect | train | learn | evaluate | report | …`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ softflow — make a robot policy better with little robot time.
   softflow robot runs/cube --env-id cube-single --out data/rehearsal
                                            the policy in real time: on an environment, or your robot
   softflow report runs/cube                write RUN/report.html; of several runs, a comparison
+  softflow learn runs/cube --exchange /mnt/exchange
+                                           go on with a run on episodes that robots send
+  softflow serve runs/cube                 decisions for robots on other machines
+  softflow exchange show /mnt/exchange     what that folder holds; stop robots, label episodes
   softflow data import lerobot PATH --out data/mine
                                            other people's data in (and out: softflow data export)
   softflow data validate data/cube         look into, check, merge, filter, label and plot episodes
@@ -36,7 +40,18 @@ softflow — make a robot policy better with little robot time.
 `softflow COMMAND --help` explains each; `softflow --version` says which softflow this is.
 """
 
-COMMANDS = ("demo", "collect", "train", "evaluate", "robot", "report", "data")
+COMMANDS = (
+    "demo",
+    "collect",
+    "train",
+    "evaluate",
+    "robot",
+    "report",
+    "data",
+    "learn",
+    "serve",
+    "exchange",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,6 +125,10 @@ def _run(name: str, words: list[str]) -> int:
 
         robot_commands.run(words)
         return 0
+    if name == "exchange":
+        from softflow.cli import exchange_commands
+
+        return exchange_commands.run(words)
     from softflow.cli import run_commands
 
     run_commands.run(name, words)

@@ -1,4 +1,4 @@
-"""What demo, collect, train, evaluate and report do."""
+"""What demo, collect, train, learn, serve, evaluate and report do."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any
 
 import tyro
 
-from softflow.cli.option_types import OPTION_TYPES
+from softflow.cli.exchange_options import Learn, Serve
+from softflow.cli.option_types import OPTION_TYPES, parsed
 from softflow.cli.run_options import Collect, Demo, Evaluate, Report, Train
 from softflow.cli.seed_runs import train_seeds
 from softflow.envs.demonstrations import OperatorTally, collect_demonstrations
 from softflow.errors import ConfigError
 from softflow.jobs.evaluate import evaluate
+from softflow.jobs.learn import learn
 from softflow.jobs.targets import (
     require_outside_stores,
     require_result_file,
@@ -56,14 +58,25 @@ def run(name: str, words: list[str]) -> None:
         collect(tyro.cli(Collect, args=words, prog="softflow collect", registry=OPTION_TYPES))
     elif name == "train":
         _train(_parse_train(words), words)
+    elif name == "learn":
+        say(f"policy: {learn(**_with_networks(parsed(Learn, 'softflow learn', words)))}")
+    elif name == "serve":
+        from softflow.jobs.serve import serve  # needs the extra robot
+
+        serve(**_with_networks(parsed(Serve, "softflow serve", words)))
     elif name == "evaluate":
-        given = tyro.cli(Evaluate, args=words, prog="softflow evaluate", registry=OPTION_TYPES)
-        options = {item.name: getattr(given, item.name) for item in fields(given)}
-        evaluate(networks={name: options.pop(name) for name in (*KINDS, IMAGE)}, **options)
+        evaluate(**_with_networks(parsed(Evaluate, "softflow evaluate", words)))
     else:
         # Behind a list of runs tyro's help would have nothing to say.
         words = ["--help"] if {"-h", "--help"} & set(words) else words
         report(tyro.cli(Report, args=words, prog="softflow report", registry=OPTION_TYPES))
+
+
+def _with_networks(given: Any) -> dict[str, Any]:
+    """Options by name, those that name networks together as one argument."""
+    options = {item.name: getattr(given, item.name) for item in fields(given)}
+    networks = {name: options.pop(name) for name in (*KINDS, IMAGE)}
+    return {**options, "networks": networks}
 
 
 def _parse_train(words: list[str]) -> Train:

@@ -1,1 +1,1 @@
-"""What runs beside a robot: loop, safety, recorder; the policy in a process beside. No torch."""
+"""On the robot and beside it: what acts, what keeps it safe, and what it shares with a learner."""

@@ -50,14 +50,22 @@ class CollectionOrder:
 
 @runtime_checkable
 class ExperienceSource(Protocol):
-    """Fills the online store. It may take its time, and may be asked again after a crash."""
+    """Fills the online store. It may take its time, and may be asked again after a crash.
+
+    Attributes:
+        continuous: it is asked in every round, may bring more than was ordered, and the round
+            learns from all that is there. Without, a round learns from the episodes ordered, and
+            nobody is asked while there are enough.
+    """
+
+    continuous: bool = False
 
     def collect(self, order: CollectionOrder, progress: ProgressReporter) -> None:
         """Return when the store holds the episodes ordered; those already there are kept."""
         ...
 
 
-class SimulatedExperience:
+class SimulatedExperience(ExperienceSource):
     """Episodes from simulator processes, each a function of the policy and its number.
 
     Args:
@@ -88,18 +96,27 @@ class OnlineExperience:
 
     Attributes:
         fingerprints: of the episodes that are learned from, as they were when they were loaded.
+        takes_all: a round learns from all episodes that are there, not from those ordered alone.
 
     Args:
         path: folder of the online store; made if it is not there.
         spec: what the episodes hold.
         chunk: lengths of a decision.
         image_keys: cameras that batches hold.
+        source: where they come from.
 
     Raises:
         DataError: the store holds other data.
     """
 
-    def __init__(self, path: Path, spec: DataSpec, chunk: ChunkSpec, image_keys: list[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        spec: DataSpec,
+        chunk: ChunkSpec,
+        image_keys: list[str],
+        source: ExperienceSource | None = None,
+    ) -> None:
         # A writer sets aside what an interrupted one left, before anything is counted. One that is
         # at work, a robot's, has done so itself.
         with contextlib.suppress(WriterBusyError):
@@ -109,6 +126,7 @@ class OnlineExperience:
             self.store, chunk, episodes=(), offline=False, image_keys=image_keys
         )
         self.fingerprints: list[str] = []
+        self.takes_all = source is not None and source.continuous
 
     def __len__(self) -> int:
         return len(self.store)
@@ -155,7 +173,8 @@ class OnlineExperience:
             )
 
     def data(self, num_episodes: int) -> ChunkDataset:
-        """Windows of the first `num_episodes` episodes; it grows with every round."""
+        """Windows of the first `num_episodes` episodes, or of all; it grows with every round."""
+        num_episodes = len(self) if self.takes_all else num_episodes
         self._data.add_episodes(range(self._data.num_episodes, num_episodes))
         new = range(len(self.fingerprints), num_episodes)
         self.fingerprints += fingerprints(self.store, new)

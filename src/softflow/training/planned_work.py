@@ -38,7 +38,8 @@ def planned_work(
             total = online.num_rounds * online.num_updates
             rounds = online.num_rounds - done // max(online.num_updates, 1)
             work[EVALUATE] += rounds * config.round_eval_episodes
-            work[COLLECT] = online.num_rounds * online.episodes_per_round - online_episodes
+            wanted = online.num_rounds * online.episodes_per_round
+            work[COLLECT] = max(0, wanted - online_episodes)  # robots may have sent more
             work[LEARN] = total - done
         else:
             work[title_of(stage, 0, 0)] = getattr(config, stage).num_updates - done

@@ -132,7 +132,7 @@ class Run:
         """Open what is in the folder, and go on from the last checkpoint."""
         folder, data = self.folder, self.data
         chunk, cameras = self.config.model.chunk, data.image_keys
-        self.online = OnlineExperience(folder / "online", self.spec, chunk, cameras)
+        self.online = OnlineExperience(folder / "online", self.spec, chunk, cameras, self.source)
         require_same_data(folder, data.store, data.fingerprints, self.online.store)
         self._restore()
         self.features = FrozenFeatures(self.learner.policy.encoder, self.config, self.progress)
@@ -331,9 +331,10 @@ class Run:
         """
         stage = self.config.online_rl
         wanted = (round_index + 1) * stage.episodes_per_round
-        if len(self.online) >= wanted:
+        begins = self.position == Position("online_rl", round_index * stage.num_updates)
+        if len(self.online) >= wanted and not (begins and self.online.takes_all):
             return
-        if self.position != Position("online_rl", round_index * stage.num_updates):
+        if not begins:
             self.online.require(wanted)
         with self.ranks.first_goes_ahead():
             if self.ranks.is_first:
