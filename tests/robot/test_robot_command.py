@@ -6,12 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from point_world import ENV_ID
+from serving_process import serving
+from training_processes import begun_run
+from warm_python import warm_python
 
 from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
@@ -107,6 +111,53 @@ def test_killed_in_the_middle_it_loses_the_running_episode_alone(
     status, _, errors = robot(*words(imitated, out, "--episodes", 1), STUBBORN_NOTES=str(notes))
     assert status == 0, errors
     assert len(EpisodeStore.open(out)) == 2
+
+
+def test_with_a_policy_on_another_machine_and_it_dies(imitated: Path, tmp_path: Path) -> None:
+    out, limits = tmp_path / "out", tmp_path / "limits.toml"
+    limits.write_text("[watchdogs]\ndecision_s = 0.5\n")
+    with serving(str(imitated)) as (server, port):
+        address = f"ws://127.0.0.1:{port}"
+        told = robot(address, "--env-id", ENV_ID, "--out", out, "--episodes", 1)
+        assert told[0] == 0, told[2]
+        (tmp_path / "notes").touch()
+        process = started(
+            *[address, "--robot", "stubborn_robot:make", "--out", out, "--limits", limits],
+            STUBBORN_NOTES=str(tmp_path / "notes"),
+        )
+        wait_for_line(tmp_path / "notes", "reset")
+        server.send_signal(signal.SIGSTOP)
+        errors = process.communicate(timeout=120)[1]
+        server.kill()
+    assert process.returncode == 2
+    assert "no decision of the policy for" in errors or "the policy cannot act" in errors
+    assert (tmp_path / "notes").read_text().split()[-1] == "close"
+    store = EpisodeStore.open(out)
+    version = (imitated / "checkpoints/last").resolve().name
+    assert store.summary(0).metadata["policy_version"] == version
+
+
+def test_with_a_learner_episodes_arrive_and_policies_are_taken(
+    demonstrations: Path, tmp_path: Path
+) -> None:
+    run, folder, out = tmp_path / "run", tmp_path / "exchange", tmp_path / "out"
+    begun_run(demonstrations, run)
+    told: dict[str, Any] = {}
+
+    def act() -> None:
+        words = [run, "--env-id", ENV_ID, "--out", out, "--exchange", folder, "--name", "arm"]
+        told["robot"] = robot(*words, "--episodes", 6)
+
+    acting = threading.Thread(target=act)
+    acting.start()
+    status, said = warm_python().run(["learn", str(run), "--exchange", str(folder)])
+    acting.join()
+    assert status == 0, said
+    assert told["robot"][0] == 0, told["robot"][2]
+    assert len(EpisodeStore.open(run / "online")) == 6
+    mine = EpisodeStore.open(out)
+    versions = [mine.summary(index).metadata["policy_version"] for index in range(len(mine))]
+    assert any(name.startswith("3_online_rl") for name in versions), versions
 
 
 @pytest.mark.parametrize(

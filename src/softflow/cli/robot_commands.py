@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,7 @@ from dataclasses import replace
 import tyro
 
 from softflow.cli.option_types import OPTION_TYPES
-from softflow.cli.robot_options import Robot
+from softflow.cli.robot_options import SERVERS, Robot
 from softflow.data.action_space import is_only_narrower
 from softflow.data.data_spec import DataSpec, require_same_spec
 from softflow.data.episode_store import EpisodeStore
@@ -20,7 +21,11 @@ from softflow.robot import protocol
 from softflow.robot.control_loop import LoopParts
 from softflow.robot.death_watch import DeathWatch
 from softflow.robot.environment_robot import EnvironmentRobot
+from softflow.robot.exchange.folder import ExchangeFolder
+from softflow.robot.exchange.robot_side import RobotSide
+from softflow.robot.exchange.stop_listening import StopListener
 from softflow.robot.inference.process import InferenceProcess
+from softflow.robot.learner_rounds import LearnerRounds
 from softflow.robot.person.operator_commands import (
     Commands,
     endings_interrupt,
@@ -34,10 +39,12 @@ from softflow.robot.robot_lock import RobotLock
 from softflow.robot.safety.limits import Limits
 from softflow.robot.safety.limits_file import read_limits
 from softflow.robot.session import Listening, SessionPlan, run_session
+from softflow.robot.token_file import read_token
 from softflow.utils.console import say
 from softflow.utils.imports import follow, trust
 
 KEYS = "keys"
+SERVED = "softflow.robot.inference.served_decider:connect_decider"
 
 
 def run(words: list[str]) -> None:
@@ -63,22 +70,47 @@ def run_robot(options: Robot) -> None:
     with ExitStack() as stack:
         if options.robot:
             stack.enter_context(RobotLock(options.robot))
-        say("loading the policy in a process of its own")
-        source = stack.enter_context(
-            InferenceProcess(str(options.checkpoint), device=options.device)
-        )
         if options.on_death:
             stack.enter_context(DeathWatch(options.on_death))
-        robot = make(source.facts.spec)
-        closing = stack.enter_context(ExitStack())
-        closing.callback(robot.close)
+        unclosed = stack.enter_context(ExitStack())
+        source, robot = _policy_and_robot(options, make, stack, unclosed)
         _require_made_for(source.facts.spec, robot.spec, options)
         store = stack.enter_context(EpisodeStore.open_or_create(options.out, robot.spec))
         parts = LoopParts(robot, source, limits)
         listening = _listening(parts, options, stack)
-        closing.pop_all()  # the session closes it
-        run_session(parts, store, _plan(options), listening)
+        rounds = _rounds(options, source, store, stack)
+        unclosed.pop_all()  # the session closes the robot
+        run_session(parts, store, _plan(options), listening, before_episode=rounds)
     say(f"episodes: {options.out}")
+
+
+def _policy_and_robot(
+    options: Robot, make: MakeRobot, stack: ExitStack, unclosed: ExitStack
+) -> tuple[InferenceProcess, protocol.Robot]:
+    """The policy in its process, and the robot: whichever must know the other comes second."""
+    say("loading the policy in a process of its own")
+    if not options.policy.startswith(SERVERS):
+        source = stack.enter_context(InferenceProcess(options.policy, device=options.device))
+        robot = make(source.facts.spec.image_size)
+        unclosed.callback(robot.close)
+        return source, robot
+    token = read_token(options.token_file) if options.token_file else ""
+    robot = make(None)
+    unclosed.callback(robot.close)
+    spec = json.dumps(robot.spec.to_json())
+    served = InferenceProcess(options.policy, SERVED, spec=spec, token=token)
+    return stack.enter_context(served), robot
+
+
+def _rounds(
+    options: Robot, source: InferenceProcess, store: EpisodeStore, stack: ExitStack
+) -> LearnerRounds | None:
+    """What is done between episodes where a learner shares a folder."""
+    if options.exchange is None:
+        return None
+    side = RobotSide(options.exchange, store, options.name, source.facts.chunk, say)
+    stack.callback(side.send)  # the last episodes
+    return LearnerRounds(side, source, say)
 
 
 def _require_made_for(spec: DataSpec, robot: DataSpec, options: Robot) -> None:
@@ -88,21 +120,25 @@ def _require_made_for(spec: DataSpec, robot: DataSpec, options: Robot) -> None:
         DataError: names each differing field.
     """
     if not is_only_narrower(spec, robot):
-        require_same_spec(spec, robot, f"the policy '{options.checkpoint}'", "the robot")
+        require_same_spec(spec, robot, f"the policy '{options.policy}'", "the robot")
 
 
 def _is_path(word: str) -> bool:
     return ":" in word
 
 
-def _robot_maker(options: Robot) -> Callable[[DataSpec], protocol.Robot]:
+MakeRobot = Callable[[tuple[int, int] | None], protocol.Robot]
+"""Makes the robot, or the environment in its place with cameras of this height and width."""
+
+
+def _robot_maker(options: Robot) -> MakeRobot:
     """What makes the robot, or the environment in its place with the cameras of a policy's data."""
     if options.robot:
         make = protocol.robot_maker(options.robot)
         return lambda _: make()
     env_id = options.env_id
     require_known_env(env_id)
-    return lambda spec: EnvironmentRobot(make_env(env_id, image_size=spec.image_size), env_id)
+    return lambda size: EnvironmentRobot(make_env(env_id, image_size=size), env_id)
 
 
 def _plan(options: Robot) -> SessionPlan:
@@ -125,6 +161,10 @@ def _listening(parts: LoopParts, options: Robot, stack: ExitStack) -> Listening:
         stop_file = StopFile(options.stop_file)
         stack.callback(stop_file.close)
         files.append(stop_file)
+    if options.exchange:
+        listener = StopListener(ExchangeFolder(options.exchange), say)
+        stack.enter_context(listener)
+        files.append(lambda: "stop" if listener.stopped else None)
     if options.heartbeat_file:
         heartbeat = HeartbeatFile(options.heartbeat_file)
         stack.callback(heartbeat.close)

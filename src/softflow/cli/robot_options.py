@@ -12,6 +12,8 @@ from softflow.errors import ConfigError
 
 MAX_EPISODES = 10_000
 MAX_SEED = 2**63 - 1
+SERVERS = ("ws://", "wss://")
+"""How the address of a policy's server begins."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,16 @@ class Robot:
       rehearse      softflow robot runs/cube --env-id cube-single --out data/rehearsal
       for real      softflow robot runs/mine --robot my_robot:make --limits limits.toml \
 --out data/robot
+      with a learner softflow robot runs/mine --robot my_robot:make --out data/robot \
+--exchange /mnt/exchange
       with a person softflow robot runs/mine --robot my_robot:make --out data/robot \
 --take-over keys --pause-every 5
 
     One page on robots, limits and taking over: docs/robot.md.
     """
 
-    checkpoint: Annotated[Path, tyro.conf.Positional]
-    """A run, or one of its checkpoints."""
+    policy: Annotated[str, tyro.conf.Positional]
+    """A run, one of its checkpoints, or ws://host:port where softflow serve answers."""
     out: Path
     """Episode store to fill; episodes already there are kept."""
     env_id: str = ""
@@ -61,6 +65,12 @@ class Robot:
     """The robot holds, then stops, when this file is not touched any more."""
     on_death: str = ""
     """module:function, called in a process of its own if this one is killed: stops the robot."""
+    exchange: Path | None = None
+    """Folder shared with softflow learn: episodes go there, newer policies come from there."""
+    name: str = "robot"
+    """Of this robot in that folder; no other robot has it."""
+    token_file: Path | None = None
+    """Token of the policy's server."""
     device: str = "auto"
     """Where the policy decides: auto is a GPU, if there is one."""
     networks: tuple[str, ...] = ()
@@ -78,5 +88,9 @@ class Robot:
                 raise ConfigError(
                     f"--{name} is {getattr(self, name)}; it must lie in [{least}, {most:,}]"
                 )
+        if self.exchange and self.policy.startswith(SERVERS):
+            raise ConfigError(
+                "--exchange brings policies as files, and a server has its own; give one of the two"
+            )
         if self.pause_every < 0:
             raise ConfigError(f"--pause-every is {self.pause_every}; it must be >= 0")
