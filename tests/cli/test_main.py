@@ -146,7 +146,7 @@ OPTIONS = {
         "--latency-ms",
         "--out",
     ],
-    "robot": ["PATH", *option_names(RobotOptions("run", Path("out"), "lift"), "--")[1:]],
+    "robot": ["STR", *option_names(RobotOptions("run", Path("out"), "lift"), "--")[1:]],
     "report": ["RUN", "--out"],
     "learn": ["PATH", *option_names(Learn(Path(), Path()), "--")[1:]],
     "serve": ["PATH", *option_names(Serve(Path()), "--")[1:]],
