@@ -130,8 +130,8 @@ def _learn(
             require_fits_environment(store.spec, theirs, store.path)
         claim = Claim(folder, shared, store.spec, config.model.chunk)
         claim.require()
-        how = {"continuous": continuous, "review": review}
-        source = ExchangeExperience(claim, folder / "arriving", progress.say, **how)
+        copies, say = folder / "arriving", progress.say
+        source = ExchangeExperience(claim, copies, say, continuous=continuous, review=review)
         run = Run(folder, config, store.path, pool, progress, source, STAGES)
         try:
             require_continues(folder, identity, store)

@@ -172,7 +172,7 @@ def test_a_policy_without_a_likelihood_is_judged_by_its_errors(make_run: RunMake
 
 def test_measuring_costs_at_most_a_tenth(make_run: RunMaker) -> None:
     """Chunks read to measure, against three times those that updates read."""
-    small = curve_config()
+    small, times = curve_config(), 0
     for number, batch_size in enumerate((8, 64, 512)):
         stage = replace(small.imitation, num_updates=1000, batch_size=batch_size)
         run = make_run(replace(small, imitation=stage), f"{number}")

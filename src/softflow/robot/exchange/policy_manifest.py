@@ -117,8 +117,9 @@ def read_manifest(folder: Path) -> PolicyManifest:
         chunk = msgspec.convert(document.chunk, ChunkSpec)
     except (DataError, ConfigError, msgspec.ValidationError) as error:
         raise StoreError(f"'{path}' is damaged: {error}; {fix}") from error
-    facts = msgspec.structs.asdict(document)
-    return PolicyManifest(**{**facts, "spec": spec, "chunk": chunk})
+    facts: dict[str, Any] = msgspec.structs.asdict(document)
+    facts |= {"spec": spec, "chunk": chunk}
+    return PolicyManifest(**facts)
 
 
 def is_older(version: str, needed: str) -> bool:
