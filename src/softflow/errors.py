@@ -45,6 +45,14 @@ class PeerLostError(SoftflowError):
     """Another of the processes that train a run together has ended."""
 
 
+class RobotStoppedError(SoftflowError):
+    """A robot was stopped: by a person, a watchdog or its limits; says what to do next."""
+
+
+class RobotBusyError(SoftflowError):
+    """Another process holds the robot: there is only one."""
+
+
 class NetworkContractError(SoftflowError):
     """A policy or critic breaks what `softflow.models.policy` or `critic` promise."""
 

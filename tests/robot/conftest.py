@@ -1,4 +1,4 @@
-"""Demonstrations of the point world, for learners that robots send episodes to."""
+"""Demonstrations of the point world, for learners that robots send episodes to, and a run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from point_world import write_demonstrations
+from short_runs import imitated
+
+__all__ = ["demonstrations", "imitated", "one_thread"]
 
 
 @pytest.fixture(scope="session", autouse=True)

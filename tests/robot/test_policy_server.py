@@ -26,7 +26,6 @@ from policy_serving import question, served, serving, telling
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from softflow.errors import ConfigError, PolicyServerError
-from softflow.jobs.serve import read_token
 from softflow.robot import policy_server
 from softflow.robot.messages import (
     Answer,
@@ -38,6 +37,7 @@ from softflow.robot.messages import (
     unpacked,
 )
 from softflow.robot.policy_server import PolicyServer, require_token
+from softflow.robot.token_file import read_token
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
-import subprocess
-import sys
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from point_world import point_spec
-from training_processes import SCRIPT, begun_run
+from serving_process import serving
+from training_processes import begun_run
 
 import softflow
 from softflow.data.data_spec import STATE_KEY
@@ -24,27 +19,6 @@ from softflow.errors import PolicyServerError
 from softflow.robot.policy_client import PolicyClient
 
 TOKEN = "0123456789abcdef0123456789abcdef"
-
-
-@contextmanager
-def serving(*words: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """The process and its port."""
-    process = subprocess.Popen(
-        [sys.executable, "-u", SCRIPT, "serve", *words, "--port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(sys.path)},
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.search(r"ws://127\.0\.0\.1:(\d+)", line)
-        assert found, line + process.stdout.read()
-        yield process, int(found.group(1))
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.mark.slow

@@ -26,6 +26,8 @@ softflow — make a robot policy better with little robot time.
                                            softflow-plus, small, small-image, demo,
                                            robomimic-state, robomimic-image, scissors
   softflow evaluate runs/cube/checkpoints/last --episodes 200
+  softflow robot runs/cube --env-id cube-single --out data/rehearsal
+                                           the policy in real time: on an environment, or your robot
   softflow report runs/cube                write RUN/report.html; of several runs, a comparison
   softflow learn runs/cube --exchange /mnt/exchange
                                            go on with a run on episodes that robots send
@@ -38,7 +40,18 @@ softflow — make a robot policy better with little robot time.
 `softflow COMMAND --help` explains each; `softflow --version` says which softflow this is.
 """
 
-COMMANDS = ("demo", "collect", "train", "evaluate", "report", "data", "learn", "serve", "exchange")
+COMMANDS = (
+    "demo",
+    "collect",
+    "train",
+    "evaluate",
+    "robot",
+    "report",
+    "data",
+    "learn",
+    "serve",
+    "exchange",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,6 +120,11 @@ def _run(name: str, words: list[str]) -> int:
         from softflow.cli import data_commands
 
         return data_commands.run(words)
+    if name == "robot":
+        from softflow.cli import robot_commands
+
+        robot_commands.run(words)
+        return 0
     if name == "exchange":
         from softflow.cli import exchange_commands
 

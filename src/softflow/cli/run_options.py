@@ -135,6 +135,10 @@ class Evaluate:
     """Chunks sampled a decision; 0 takes the configuration's number for its stage."""
     workers: int = 2
     """Simulator processes."""
+    latency_ms: tuple[float, ...] = (0.0,)
+    """How long after its observation a decision arrives, in milliseconds: one number, or the two
+    ends of a range that is drawn from for every decision. The world goes on meanwhile, as around a
+    robot; a decision is used from the next control step on."""
     device: str = "auto"
     """Where the policy decides: auto is the CPU for one that reads states alone, and a GPU, if
     there is one, for one that looks through cameras."""

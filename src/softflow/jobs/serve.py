@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
 from softflow.deployment.deployed_policy import load_policy
-from softflow.errors import ConfigError
 from softflow.robot.policy_server import PolicyServer, ServedPolicy, require_token
+from softflow.robot.token_file import read_token
 from softflow.utils.console import say
-from softflow.utils.files import require_regular
 from softflow.utils.imports import trust
 
-MAX_TOKEN_BYTES = 4096
 _NO_NETWORKS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -65,28 +62,3 @@ async def _serve(server: PolicyServer, host: str, port: int, tell: Callable[[int
         await listening.serve_forever()
     finally:
         server.close()
-
-
-def read_token(path: Path) -> str:
-    """The token in a file.
-
-    Raises:
-        ConfigError: others may read it, or it holds no token.
-        StoreError: it is no file.
-    """
-    require_regular(path)
-    try:
-        mode = path.stat().st_mode
-        with path.open("rb") as file:
-            content = file.read(MAX_TOKEN_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"--token-file {path}: {error.strerror}; make one: {_MAKE}") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(f"--token-file {path} can be read by others; chmod 600 {path}")
-    token = content.decode("ascii", errors="replace").strip()
-    if len(content) > MAX_TOKEN_BYTES or not token.isascii() or not token.isalnum():
-        raise ConfigError(f"--token-file {path} holds no token of letters and digits; {_MAKE}")
-    return token
-
-
-_MAKE = "(umask 077; openssl rand -hex 32 > token)"
