@@ -28,6 +28,7 @@ from benchmarks import (
     image_training,
     paper_images,
     render_speed,
+    robot_loop,
     rollout_latency,
     update_beside_peers,
     update_time,
@@ -52,6 +53,7 @@ Name = Literal[
     "paper_images_224",
     "rollout",
     "deployed",
+    "robot",
     "render",
 ]
 
@@ -106,6 +108,7 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "paper_images_224": lambda: paper_images.run(real, turns, device),
         "rollout": lambda: rollout_latency.run("small", small, turns),
         "deployed": lambda: deployed_decision.run("small", small, turns),
+        "robot": lambda: robot_loop.run(turns),
         "render": lambda: render_speed.run(turns),
     }
 

@@ -31,6 +31,7 @@ from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.sampling.chunk_sampler import ChunkSampler
 from softflow.training.config import TrainingConfig
+from softflow.training.held_out.measuring import MOST, action_errors, log_likelihood
 from softflow.training.learner import Learner
 from softflow.training.persistence import model_inputs
 from softflow.utils.files import write_json
@@ -202,19 +203,19 @@ def _with_features(batch: ChunkBatch, seen: dict[str, Tensor]) -> ChunkBatch:
 @torch.no_grad()
 def _measured(learner: Learner, batch: ChunkBatch, options: Options) -> Held:
     policy = learner.policy.eval()
-    actions = policy.normalize_actions(batch.actions, batch.observation)
-    condition = policy.condition(batch.observation, batch.prefix_actions)
-    limit = policy.action_limit
-    log_prob = policy.log_prob(condition, actions.clamp(-limit, limit)).mean().item()
+    seen, back = policy.normalize_actions, policy.denormalize_actions
+    # An episode that was held out leaves the range of the others: likelihood is asked inside of it.
+    inside = back(seen(batch.actions, batch.observation), batch.observation)
+    bounded = replace(batch, actions=inside)
+    log_prob = log_likelihood(policy, bounded, noise_std=0.0).mean().item()
     generator = torch.Generator().manual_seed(options.seed)
     std = learner.config.sampling_std
-    chosen = policy.choose(options.candidates, std, condition, len(actions), generator)
-    gap = (policy.denormalize_actions(chosen, batch.observation) - batch.actions).abs()
-    numbers = actions[0].numel() * np.log(2)
+    errors = action_errors(policy, batch, options.candidates, std, generator)
+    numbers = batch.actions[0].numel() * np.log(2)
     return Held(
         bits=float(log_prob / numbers),
-        median=gap.median().item(),
-        most=float(np.quantile(gap.numpy(), 0.95)),
+        median=errors.median().item(),
+        most=float(np.quantile(errors.numpy(), MOST)),
     )
 
 

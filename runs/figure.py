@@ -71,9 +71,10 @@ def draw_success(axes: Axes, records: Sequence[RunRecord]) -> None:
 
 def draw_rollout(panel: SubFigure, record: RunRecord) -> None:
     """Frames at equal distances from the video of the last stage."""
-    video = record.final_video("online_rl")
-    if video is None:
+    videos = record.shown_videos("online_rl")
+    if not videos:
         raise SystemExit(f"{record.path} has no video of its last stage")
+    video = videos[0]
     with av.open(str(video.path)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     chosen = np.linspace(0, len(frames) - 1, STRIP_FRAMES).round().astype(int)

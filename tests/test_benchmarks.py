@@ -25,6 +25,7 @@ from benchmarks import (
     image_training,
     paper_images,
     render_speed,
+    robot_loop,
     rollout_latency,
     update_beside_peers,
     update_time,
@@ -87,12 +88,13 @@ def test_every_section_has_positive_times_and_ratios(
             ),
             "rollout": lambda: rollout_latency.run("tiny", tiny, turns),
             "deployed": lambda: deployed_decision.run("tiny", tiny, turns),
+            "robot": lambda: robot_loop.run(turns, 8, 5),
             "render": lambda: render_speed.run(turns, ("lift",), 16),
         }
 
     monkeypatch.setattr(command, "benchmarks", toy_benchmarks)
     sections = command.main(command.Options(turns=2, json=tmp_path / "result.json"))
-    counts = [7, 12, 8, 3, 12, 8, 2, 4, 4, 10, 7, 3, 4, 4]
+    counts = [7, 12, 8, 3, 12, 8, 2, 4, 4, 10, 7, 3, 4, 3, 4]
     assert [len(section.rows) for section in sections] == counts
     spreads = [s for section in sections for row in section.rows for s in (row.ms, row.ratio) if s]
     assert all(0 < spread.low <= spread.median <= spread.high for spread in spreads)

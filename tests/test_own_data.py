@@ -173,7 +173,7 @@ def test_without_an_environment_likelihood_is_what_is_told(
     words = f"train small --dataset {store} --run {run}".split()
     assert main([*words, *tiny_imitation]) == 0
     said = capsys.readouterr().out
-    assert "with 3 successful episodes none is kept out to measure likelihood on" in said
+    assert "with 3 successful episodes none is kept out of training to measure on" in said
     assert f"policy: {run / 'checkpoints' / 'last'}\nreport: {run / 'report.html'}" in said
     page = (run / "report.html").read_text()
     assert "Success is not measured: its data names no environment." in page
@@ -194,9 +194,10 @@ def test_many_demonstrations_without_an_environment(
         say(f"data import d4rl {copy} --out {store} --control-hz 20")
     assert main([*f"train small --dataset {store} --run {run}".split(), *tiny_imitation]) == 0
     said = capsys.readouterr().out
-    assert "likelihood is measured on every 20th success, kept out of training" in said
+    assert "the policy is measured on 1 of 21 successful episodes, which no stage" in said
     assert "bits per dimension on held-out demonstrations" in said
-    assert "Bits per dimension on held-out demonstrations" in (run / "report.html").read_text()
+    assert "held-out demonstrations: best after update" in said
+    assert "Held-out log-likelihood: " in (run / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -45,12 +45,28 @@ class PeerLostError(SoftflowError):
     """Another of the processes that train a run together has ended."""
 
 
+class RobotStoppedError(SoftflowError):
+    """A robot was stopped: by a person, a watchdog or its limits; says what to do next."""
+
+
+class RobotBusyError(SoftflowError):
+    """Another process holds the robot: there is only one."""
+
+
 class NetworkContractError(SoftflowError):
     """A policy or critic breaks what `softflow.models.policy` or `critic` promise."""
 
 
+class SeedsFailedError(SoftflowError):
+    """Some seeds of a training failed; says why each did. The others are done."""
+
+
 class ObservationError(SoftflowError):
     """An observation or action is not of the kind that the policy was trained on."""
+
+
+class PolicyServerError(SoftflowError):
+    """A policy server, or a client of one, does not answer, refuses, or says what nobody means."""
 
 
 class NumericalError(SoftflowError):
@@ -74,6 +90,7 @@ _EXTRAS = {
     ),
     "formats": ("h5py", "pyarrow", "rosbags", "yaml"),
     "images": ("timm",),
+    "robot": ("websockets",),
 }
 """Extra of softflow -> modules that it brings."""
 

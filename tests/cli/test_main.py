@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from softflow.cli.exchange_options import Learn, Serve
 from softflow.cli.main import COMMANDS, main
+from softflow.cli.robot_options import Robot as RobotOptions
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
@@ -141,9 +143,14 @@ OPTIONS = {
         "--rule",
         "--candidates",
         "--workers",
+        "--latency-ms",
         "--out",
     ],
-    "report": ["PATH"],
+    "robot": ["STR", *option_names(RobotOptions("run", Path("out"), "lift"), "--")[1:]],
+    "report": ["RUN", "--out"],
+    "learn": ["PATH", *option_names(Learn(Path(), Path()), "--")[1:]],
+    "serve": ["PATH", *option_names(Serve(Path()), "--")[1:]],
+    "exchange": [],  # its commands are in test_exchange_commands
     "data": [],  # its commands are in test_data_commands
 }
 
@@ -425,6 +432,12 @@ def test_collect_train_evaluate_report_on_cube_single(softflow: Say, tmp_path: P
     (result,) = (run / "evaluations/extra").glob("*.json")
     facts = json.loads(result.read_text())
     assert (facts["rule"], facts["num_episodes"], facts["online_episodes"]) == ("value", 1, 1)
+
+    late = ("--episodes", "1", "--workers", "1", "--latency-ms", "60", "110")
+    status, out, errors = softflow("evaluate", last, *late)
+    assert status == 0, errors
+    (result,) = (run / "evaluations/extra").glob("*-latency60-110ms.json")
+    assert json.loads(result.read_text())["latency_ms"] == [60, 110]
 
     (run / "report.html").unlink()
     status, out, errors = softflow("report", run)

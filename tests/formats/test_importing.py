@@ -116,7 +116,8 @@ def test_more_recordings_with_wider_actions_say_why(
     assert say("lerobot", wider, "--out", store) == 2
     said = capsys.readouterr().err
     assert f"the actions of {wider} have other bounds" in said
-    assert "which more recordings widen. Import all of it into another folder" in said
+    assert "which more recordings widen. Give the store bounds for all:" in said
+    assert f"softflow data bounds {store} --action-low" in said
 
 
 def test_a_mistake_leaves_no_store_to_be_deleted(tmp_path: Path) -> None:

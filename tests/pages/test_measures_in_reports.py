@@ -87,8 +87,8 @@ def test_a_count_is_drawn_from_zero_to_the_end_of_its_highest_interval(tmp_path:
         imitation=[measured(TURNS, 2.0, 1.0, 4.0)],
         offline_rl=[measured(TURNS, 8.0, 6.0, 10.0)],
     )
-    marks = chart(Page.read(path), "imitation: 2 turns/min")
-    left, width = 122.0, 500.0 - 2 * 122
+    marks = chart(Page.read(path), "Imitation: 2 turns/min")
+    left, width = 130.0, 500.0 - 130 - 140
     dots = {
         (attrs["class"] or "").split()[1]: float(attrs["cx"] or "nan")
         for tag, attrs in marks

@@ -75,7 +75,7 @@ def test_every_part_is_there(full_page: Page) -> None:
     for name in ("Negative log-likelihood", "Critic loss", "Held-out bits per dimension"):
         assert name in full_page.text
     assert "softflow train small --dataset 'data/cube single' --seed 3" in full_page.text
-    for value in ("online_rl_round_03", "offline_ratio", "2.14.1", "200 decisions"):
+    for value in ("Online RL, round 3", "offline_ratio", "2.14.1", "200 decisions"):
         assert value in full_page.text
 
 

@@ -187,4 +187,6 @@ class LocalPool(RolloutPool):
             self.tasks.append(task)
             selector, chunk = self._load(Path(task.checkpoint), task.selection)
             env = make_env(task.env_id, image_size=task.image_size)
-            yield run_episode(env, selector, chunk, task.seed, task.metadata, task.render_every)
+            yield run_episode(
+                env, selector, chunk, task.seed, task.metadata, task.render_every, task.latency
+            )

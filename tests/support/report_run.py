@@ -187,7 +187,7 @@ def moving_block(height: int, width: int, num_frames: int) -> np.ndarray:
 class Page(HTMLParser):
     """The text and structure of a page; fails on tags that are not closed in order."""
 
-    VOID = ("meta", "br", "link", "img", "input", "hr")
+    VOID = ("meta", "br", "link", "img", "input", "hr", "wbr")
 
     def __init__(self) -> None:
         super().__init__()

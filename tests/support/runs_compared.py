@@ -35,8 +35,10 @@ def everything_that_lasts(run: Path) -> dict[str, Any]:
         del result["wall_time_s"]
         facts[f"evaluation {path.stem}"] = result
         facts[f"episodes {path.stem}"] = episodes(path.with_suffix(""))
-    for path in sorted((run / "diagnostics").glob("*.json")):
-        facts[f"diagnostics {path.stem}"] = json.loads(path.read_text())
+    for path in sorted((run / "diagnostics").rglob("*.json")):
+        facts[f"{path.parent.name} {path.stem}"] = json.loads(path.read_text())
+    if (held_out := run / "held_out.json").exists():
+        facts["held out"] = json.loads(held_out.read_text())
     for path in sorted((run / "videos").glob("*.json")):
         facts[f"video {path.stem}"] = json.loads(path.read_text())
     return facts

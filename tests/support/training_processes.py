@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from point_world import ENV_ID
+from point_world import ENV_ID, tiny_config
 from runs_compared import as_overrides
 from warm_python import warm_python
 
@@ -39,3 +39,15 @@ def train(
     """`softflow train` in a process of its own, by default tiny; its status and what it said."""
     sizes = () if preset_only else as_overrides()
     return warm_python().run(words_of_train(dataset, run, *sizes, *words), die_at)
+
+
+def begun_run(demonstrations: Path, run: Path) -> None:
+    """A tiny run that has imitated, with a few updates of every stage ahead."""
+    sizes = as_overrides(tiny_config())
+    few = ["--imitation.num-updates", "3", "--critic-warmup.num-updates", "3"]
+    few += ["--offline-rl.num-updates", "3", "--online-rl.num-updates", "4"]
+    words = words_of_train(
+        demonstrations, run, *sizes, *few, "--stages", "imitation", "--eval-episodes", "0"
+    )
+    status, said = warm_python().run(words)
+    assert status == 0, said

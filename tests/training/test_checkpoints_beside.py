@@ -16,7 +16,7 @@ from runs_compared import differences, everything_that_lasts
 
 from softflow.errors import NumericalError, StoreError
 from softflow.models.checkpoint import last_checkpoint, read_checkpoint, write_checkpoint
-from softflow.training.config import TrainingConfig
+from softflow.training.config import DataConfig, TrainingConfig
 from softflow.training.learner import Learner
 from softflow.training.run import Run
 from softflow.training.stages import imitation, run_stages
@@ -25,9 +25,10 @@ RunMaker = Callable[..., Run]
 NEVER_S, ALWAYS_S = 1e9, 0.0
 
 
-def short(interval_s: float) -> TrainingConfig:
-    """Imitation alone, in 12 updates."""
-    config = tiny_config(eval_episodes=0, checkpoint_interval_s=interval_s)
+def short(interval_s: float, held_out: float | None = 0.0) -> TrainingConfig:
+    """Imitation alone, in 12 updates; by default without a best one, whose checkpoint is kept."""
+    data = DataConfig(held_out=held_out)
+    config = tiny_config(eval_episodes=0, checkpoint_interval_s=interval_s, data=data)
     return replace(config, imitation=replace(config.imitation, num_updates=12))
 
 
@@ -85,7 +86,7 @@ def position_of(checkpoint: Path | None) -> int:
 @pytest.mark.slow
 def test_the_result_does_not_depend_on_when_checkpoints_are_written(make_run: RunMaker) -> None:
     for name, interval_s in (("never", NEVER_S), ("always", ALWAYS_S)):
-        run = make_run(short(interval_s), name)
+        run = make_run(short(interval_s, held_out=None), name)
         train(run)
         run.close()
         parent = run.folder.parent

@@ -12,7 +12,7 @@ from point_world import LocalPool, demonstration, point_spec, tiny_config
 
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import ConfigError, StoreError
-from softflow.training.collecting import CollectionOrder, OnlineExperience
+from softflow.training.collecting import CollectionOrder, ExperienceSource, OnlineExperience
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
 from softflow.utils.progress import ProgressReporter, SilentProgress
@@ -30,7 +30,7 @@ with EpisodeStore.open_or_create(sys.argv[1], point_spec()) as store:
 """
 
 
-class OtherMachine:
+class OtherMachine(ExperienceSource):
     """A robot, played by a process of its own that appends a round's episodes and ends."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class OtherMachine:
         subprocess.run(command, check=True, env={"PYTHONPATH": ":".join(sys.path)})
 
 
-class Lazy:
+class Lazy(ExperienceSource):
     """Returns before everything is there."""
 
     def collect(self, order: CollectionOrder, progress: ProgressReporter) -> None:

@@ -63,6 +63,7 @@ def test_a_run_from_before_a_setting_existed_goes_on(store: EpisodeStore, tmp_pa
         "augmentation": {"shift": 0, "colour_jitter": 0.0},
         "cached_views": None,
         "cache_folder": "",
+        "held_out": None,
     }
     write_json(file, config)
     other = replace(CONFIG, discount=0.9)

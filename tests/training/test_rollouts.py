@@ -14,6 +14,7 @@ from gymnasium import spaces
 from point_world import ENV_ID, PointWorld
 from torch import Tensor
 
+from softflow.control.latency import Latency
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
@@ -112,6 +113,63 @@ def test_a_horizon_below_the_chunk_length_drops_the_rest_of_the_plan() -> None:
     planner, _ = play(ChunkSpec(chunk_length=4, execution_horizon=2), env)
     assert planner.seen == [[0], [2], [4]]
     assert env.executed == [100, 101, 200, 201, 300]
+
+
+def late(chunk: ChunkSpec, latency_ms: float, limit: int) -> tuple[list[float], dict[str, Any]]:
+    """What is executed with decisions that take so long, at 10 Hz; and the episode's metadata."""
+    env, planner = CountingWorld(limit=limit), Planner(chunk.chunk_length)
+    selector, latency = cast("ChunkSelector", planner), Latency(latency_ms, latency_ms)
+    result = run_episode(env, selector, chunk, 7, {"source": "test"}, latency=latency)
+    return env.executed, result.episode.metadata
+
+
+def test_a_latency_within_the_prefix_changes_nothing() -> None:
+    executed, metadata = late(WITH_PREFIX, 200, 9)
+    assert executed == [NEUTRAL, NEUTRAL, 100, 101, 102, 200, 201, 202, 300]
+    assert metadata["latency_ms"] == [200, 200]
+    assert metadata["held_steps"] == 0
+
+
+def test_a_longer_latency_skips_what_has_gone_by_but_not_while_standing_still() -> None:
+    executed, metadata = late(ChunkSpec(4, 2), 200, 9)
+    # Nothing is skipped of the first plan; of the others, which replace a plan, two actions are.
+    assert executed == [NEUTRAL, NEUTRAL, 100, 101, 102, 103, 202, 203, 302]
+    assert metadata["held_steps"] == 2
+    executed, metadata = late(ChunkSpec(2, 2), 200, 9)  # stop to think
+    assert executed == [NEUTRAL, NEUTRAL, 100, 101, NEUTRAL, NEUTRAL, 200, 201, NEUTRAL]
+    assert metadata["held_steps"] == 5
+
+
+def test_late_actions_stay_relative_to_the_observation_they_were_decided_on() -> None:
+    """Decoded once: a chunk that starts late is not shifted to the state at its arrival."""
+
+    def relative(observation: dict[str, Tensor], prefix: Tensor, _: torch.Generator) -> Tensor:
+        ahead = torch.arange(4, dtype=torch.float32)
+        return observation[STATE_KEY][:, -1:, :] + 10 * ahead[None, :, None]
+
+    env = CountingWorld(limit=9)
+    selector, latency = cast("ChunkSelector", relative), Latency(200, 200)
+    run_episode(env, selector, ChunkSpec(4, 2), 7, {}, latency=latency)
+    assert env.executed == [NEUTRAL, NEUTRAL, 0, 10, 20, 30, 24, 34, 26]
+
+
+def test_a_random_latency_is_a_function_of_the_seed_and_zero_is_none() -> None:
+    some = Latency(0, 900)
+    episodes = [
+        run_episode(
+            CountingWorld(limit=30),
+            cast("ChunkSelector", Planner(4)),
+            WITH_PREFIX,
+            seed,
+            {},
+            latency=latency,
+        ).episode
+        for seed, latency in [(1, some), (1, some), (2, some), (1, Latency())]
+    ]
+    first, again, other, none = [episode.actions[:, 0].tolist() for episode in episodes]
+    assert first == again != other
+    assert first != none
+    assert "held_steps" not in episodes[-1].metadata
 
 
 @pytest.mark.parametrize(

@@ -331,8 +331,18 @@ def test_results_of_every_stage_and_round_are_on_disk(story: Story) -> None:
     found = sorted(path.stem for path in (folder / "evaluations").glob("*.json"))
     rounds = [f"online_rl_round_{number:02d}" for number in (1, 2, 3)]
     assert found == sorted([*STAGES, *rounds])
-    for name, suffix in (("diagnostics", "json"), ("videos", "mp4")):
-        assert {path.stem for path in (folder / name).glob(f"*.{suffix}")} == set(STAGES)
+    assert {path.stem for path in (folder / "diagnostics").glob("*.json")} == set(STAGES)
+    films = {path.stem for path in (folder / "videos").glob("*.mp4")}
+    assert films >= set(STAGES)
+    for stage in STAGES:
+        result = json.loads((folder / f"evaluations/{stage}.json").read_text())
+        outcomes = {episode["success"] for episode in result["episodes"]}
+        filmed = [
+            json.loads((folder / f"videos/{n}.json").read_text())["success"]
+            for n in films
+            if n.split(".")[0] == stage
+        ]
+        assert sorted(filmed) == sorted(outcomes), "one of each outcome that there is"
     second = json.loads((folder / "evaluations/online_rl_round_02.json").read_text())
     expected = {"stage": "online_rl", "update_step": 4, "online_episodes": 4, "num_episodes": 1}
     assert second.items() >= expected.items()

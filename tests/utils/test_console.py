@@ -51,7 +51,7 @@ def test_codes_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
 def test_markup_in_a_message_is_text(text: str, live: bool) -> None:
     """Before, "[/]" ended the program and "[bold]x" lost its beginning."""
     file = io.StringIO()
-    console = Console(file=file, force_terminal=live, width=200, color_system=None)
+    console = Console(file=file, force_terminal=live, width=300, color_system=None)
     with ConsoleProgress(console) as progress:
         progress.begin(f"title {text}", 2)
         progress.advance(1, f"status {text}")

@@ -14,7 +14,9 @@ from typing import Any
 
 from rich.console import Console
 
+from softflow.cli.action_bounds import set_bounds
 from softflow.cli.data_options import (
+    Bounds,
     Filter,
     Inspect,
     Merge,
@@ -369,6 +371,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "merge": (Merge, merge),
     "filter": (Filter, filter_store),
     "relabel": (Relabel, relabel),
+    "bounds": (Bounds, set_bounds),
     "plot": (Plot, plot),
     "render": (Render, render),
 }

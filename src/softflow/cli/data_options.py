@@ -159,6 +159,25 @@ class Relabel:
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """Say which actions there may be: the bounds of an environment, or numbers.
+
+    Episodes stay as they are, and runs on this store go on where the bounds are only wider. An
+    action outside is refused, with its episode, step and component. Networks do not notice: what
+    they are told is the range of the data.
+    """
+
+    store: StorePath
+    """The episode store."""
+    env_id: str = ""
+    """Environment whose bounds to take; a store that names no environment then names this one."""
+    action_low: tuple[float, ...] = ()
+    """Lowest value of the actions, one for all components or one each."""
+    action_high: tuple[float, ...] = ()
+    """Highest value, in the same way."""
+
+
+@dataclass(frozen=True)
 class Plot:
     """Write a self-contained page of plots: actions, coverage, cameras, lengths, rewards."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from softflow.cli.action_bounds import bounds_at_import
 from softflow.cli.format_options import (
     ExportLerobot,
     ExportRobomimic,
@@ -111,6 +112,7 @@ def _import(source: Source, options: Import, out: Path, progress: ConsoleProgres
         unlabelled=options.unlabelled,
         skip_bad=options.skip_bad,
         image_size=options.image_size,
+        actions=bounds_at_import(options),
         options=_telling_options(options, source),
     )
     return _imported_line(out, number)
@@ -133,6 +135,7 @@ def _check(source: Source, options: Import, progress: ConsoleProgress) -> int:
         env_id=options.env_id,
         unlabelled=options.unlabelled,
         image_size=options.image_size,
+        actions=bounds_at_import(options),
     )
     count, advance = len(prepared.episodes()), progress.advance
     progress.begin("usual rates", count)

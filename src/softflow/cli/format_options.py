@@ -23,7 +23,13 @@ class Import:
     """Import nothing; list every problem with its episode, step and key, as `softflow data
     validate` does of a store. Exit status 1 if there are errors."""
     env_id: str = ""
-    """Environment of this data, such as cube-single; without one nothing can be evaluated."""
+    """Environment of this data, such as cube-single; without one nothing can be evaluated. The
+    bounds of the actions are then those of the environment."""
+    action_low: tuple[float, ...] = ()
+    """Lowest value of the actions, one for all components or one each; actions outside are refused.
+    By default the environment's, else what the format tells, else the range of the recordings."""
+    action_high: tuple[float, ...] = ()
+    """Highest value of the actions, in the same way."""
     unlabelled: Literal["unknown", "success", "failure"] = "unknown"
     """What recordings that say nothing of success are taken for; both replace their rewards,
     success by 1 at the last step."""

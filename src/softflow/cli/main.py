@@ -1,4 +1,4 @@
-"""The command line: `softflow demo | collect | train | evaluate | report | data`."""
+"""The command line: `softflow demo | collect | train | learn | evaluate | report | …`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from softflow import __version__
 from softflow.cli.words import asks_for_help, require_command, require_readable
 from softflow.errors import SoftflowError, with_extra
 from softflow.utils.console import plain, say
@@ -25,15 +26,32 @@ softflow — make a robot policy better with little robot time.
                                            softflow-plus, small, small-image, demo,
                                            robomimic-state, robomimic-image, scissors
   softflow evaluate runs/cube/checkpoints/last --episodes 200
-  softflow report runs/cube                write RUN/report.html
+  softflow robot runs/cube --env-id cube-single --out data/rehearsal
+                                           the policy in real time: on an environment, or your robot
+  softflow report runs/cube                write RUN/report.html; of several runs, a comparison
+  softflow learn runs/cube --exchange /mnt/exchange
+                                           go on with a run on episodes that robots send
+  softflow serve runs/cube                 decisions for robots on other machines
+  softflow exchange show /mnt/exchange     what that folder holds; stop robots, label episodes
   softflow data import lerobot PATH --out data/mine
                                            other people's data in (and out: softflow data export)
   softflow data validate data/cube         look into, check, merge, filter, label and plot episodes
 
-`softflow COMMAND --help` explains each.
+`softflow COMMAND --help` explains each; `softflow --version` says which softflow this is.
 """
 
-COMMANDS = ("demo", "collect", "train", "evaluate", "report", "data")
+COMMANDS = (
+    "demo",
+    "collect",
+    "train",
+    "evaluate",
+    "robot",
+    "report",
+    "data",
+    "learn",
+    "serve",
+    "exchange",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.formatwarning = _warning
     if asks_for_help(words):
         say(EXAMPLES)
+        return 0
+    if words[0] in ("--version", "-V"):
+        say(f"softflow {__version__}")
         return 0
     try:
         require_readable(words)
@@ -99,6 +120,15 @@ def _run(name: str, words: list[str]) -> int:
         from softflow.cli import data_commands
 
         return data_commands.run(words)
+    if name == "robot":
+        from softflow.cli import robot_commands
+
+        robot_commands.run(words)
+        return 0
+    if name == "exchange":
+        from softflow.cli import exchange_commands
+
+        return exchange_commands.run(words)
     from softflow.cli import run_commands
 
     run_commands.run(name, words)

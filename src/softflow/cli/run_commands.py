@@ -1,33 +1,44 @@
-"""What demo, collect, train, evaluate and report do."""
+"""What demo, collect, train, learn, serve, evaluate and report do."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from itertools import pairwise
 from typing import Any
 
 import tyro
 
-from softflow.cli.option_types import OPTION_TYPES
+from softflow.cli.exchange_options import Learn, Serve
+from softflow.cli.option_types import OPTION_TYPES, parsed
 from softflow.cli.run_options import Collect, Demo, Evaluate, Report, Train
+from softflow.cli.seed_runs import train_seeds
 from softflow.envs.demonstrations import OperatorTally, collect_demonstrations
 from softflow.errors import ConfigError
 from softflow.jobs.evaluate import evaluate
-from softflow.jobs.targets import require_outside_stores, require_store_folder
+from softflow.jobs.learn import learn
+from softflow.jobs.targets import (
+    require_outside_stores,
+    require_result_file,
+    require_store_folder,
+)
 from softflow.jobs.train import train
 from softflow.models.critic import CRITICS
 from softflow.models.encoder import ENCODERS
 from softflow.models.images.backbone import BACKBONES
 from softflow.models.kinds import Kinds
 from softflow.models.policy import POLICIES
+from softflow.pages.comparing.groups import runs_in
+from softflow.pages.comparing.page import default_place, write_comparison
 from softflow.pages.run_report import write_report
-from softflow.presets import preset
+from softflow.presets import PRESETS, preset, summary
 from softflow.training.config import TrainingConfig
 from softflow.training.hardware.ranks import launched_processes, launched_rank
 from softflow.training.provenance import learned_from
 from softflow.utils.console import say
 from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
+from softflow.utils.wandb_mirror import WandbMirror, require_wandb
 
 
 def run(name: str, words: list[str]) -> None:
@@ -46,26 +57,26 @@ def run(name: str, words: list[str]) -> None:
     elif name == "collect":
         collect(tyro.cli(Collect, args=words, prog="softflow collect", registry=OPTION_TYPES))
     elif name == "train":
-        options = _parse_train(words)
-        train(
-            options.dataset,
-            options.run,
-            options.config,
-            stages=options.stages,
-            env=options.env,
-            start=options.start,
-            start_critic=options.from_critic,
-        )
-        if launched_rank() == 0:
-            say(f"policy: {options.run / 'checkpoints' / 'last'}")
-            say(f"report: {options.run / 'report.html'}")
+        _train(_parse_train(words), words)
+    elif name == "learn":
+        say(f"policy: {learn(**_with_networks(parsed(Learn, 'softflow learn', words)))}")
+    elif name == "serve":
+        from softflow.jobs.serve import serve  # needs the extra robot
+
+        serve(**_with_networks(parsed(Serve, "softflow serve", words)))
     elif name == "evaluate":
-        given = tyro.cli(Evaluate, args=words, prog="softflow evaluate", registry=OPTION_TYPES)
-        options = {item.name: getattr(given, item.name) for item in fields(given)}
-        evaluate(networks={name: options.pop(name) for name in (*KINDS, IMAGE)}, **options)
+        evaluate(**_with_networks(parsed(Evaluate, "softflow evaluate", words)))
     else:
-        folder = tyro.cli(Report, args=words, prog="softflow report", registry=OPTION_TYPES).run
-        say(f"report: {write_report(folder)}")
+        # Behind a list of runs tyro's help would have nothing to say.
+        words = ["--help"] if {"-h", "--help"} & set(words) else words
+        report(tyro.cli(Report, args=words, prog="softflow report", registry=OPTION_TYPES))
+
+
+def _with_networks(given: Any) -> dict[str, Any]:
+    """Options by name, those that name networks together as one argument."""
+    options = {item.name: getattr(given, item.name) for item in fields(given)}
+    networks = {name: options.pop(name) for name in (*KINDS, IMAGE)}
+    return {**options, "networks": networks}
 
 
 def _parse_train(words: list[str]) -> Train:
@@ -77,8 +88,56 @@ def _parse_train(words: list[str]) -> Train:
     config = _of_other_kinds(preset(name), words)
     default = Train(dataset=tyro.MISSING, run=tyro.MISSING, config=config)
     return tyro.cli(
-        Train, args=words, default=default, prog=f"softflow train {name}", registry=OPTION_TYPES
+        Train,
+        args=words,
+        default=default,
+        prog=f"softflow train {name}",
+        description=_described(name),
+        registry=OPTION_TYPES,
     )
+
+
+def _described(name: str) -> str:
+    """The presets there are, and what train does with the one that was named."""
+    width = max(map(len, PRESETS))
+    lines = [f"  {each:<{width}}  {summary(each)}" for each in PRESETS]
+    what = " ".join((Train.__doc__ or "").split())
+    return "\n".join(
+        ["Presets (softflow train PRESET …):", *lines, "", what, f"Below: the numbers of {name}."]
+    )
+
+
+def _train(options: Train, words: list[str]) -> None:
+    """One seed here, or several in processes of their own.
+
+    Raises:
+        ConfigError: a launcher's processes would each start all seeds.
+    """
+    is_first = launched_rank() == 0
+    if options.logger == "wandb":
+        require_wandb()
+    if options.seeds > 1:
+        if (count := launched_processes()) > 1:
+            raise ConfigError(
+                f"--seeds {options.seeds} starts a process for each seed, and a launcher has "
+                f"started {count} of this one; leave out one of the two"
+            )
+        train_seeds(options, words)
+        return
+    mirrored = options.logger == "wandb" and is_first
+    with WandbMirror(options.run) if mirrored else nullcontext():
+        train(
+            options.dataset,
+            options.run,
+            options.config,
+            stages=options.stages,
+            env=options.env,
+            start=options.start,
+            start_critic=options.from_critic,
+        )
+    if is_first:
+        say(f"policy: {options.run / 'checkpoints' / 'last'}")
+        say(f"report: {options.run / 'report.html'}")
 
 
 KINDS: dict[str, Kinds[Any]] = {"policy": POLICIES, "critic": CRITICS, "encoder": ENCODERS}
@@ -180,3 +239,16 @@ def _tally_line(tally: OperatorTally) -> str:
         f"  operator {tally.operator:<10} {tally.successes}/{tally.episodes} succeed, "
         f"in {tally.mean_success_length:.0f} control steps on average"
     )
+
+
+def report(options: Report) -> None:
+    """Write the report of a run, or the page that compares several."""
+    runs = [run for folder in options.runs for run in runs_in(folder)]
+    if len(runs) == 1 and options.out is None:
+        say(f"report: {write_report(runs[0])}")
+        return
+    out = options.out or default_place(runs)
+    require_result_file(out, "--out", b"<!doctype html>")
+    for run in runs:
+        write_report(run)
+    say(f"comparison: {write_comparison(runs, out)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -16,6 +16,8 @@ from softflow.presets import demo as demo_preset
 from softflow.presets import softflow_plus
 from softflow.training.config import STAGES, StageName, TrainingConfig
 from softflow.training.config.limits import MAX_EPISODES, MAX_WORKERS
+
+MAX_SEEDS = 1000
 
 
 def _require_within(options: Any, name: str, least: int, most: int) -> None:
@@ -89,6 +91,15 @@ class Train:
     """Take its critic along too, where that has learned."""
     stages: tuple[StageName, ...] = STAGES
     """Stages to run, in the paper's order."""
+    seeds: int = 1
+    """Train so many seeds, from --seed on, each in a folder of its own: RUN/seed0, RUN/seed1, …
+    The same command goes on with what is missing. RUN/comparison.html shows them together."""
+    jobs: int = 0
+    """How many of these seeds train at a time, each in a process of one thread; 0: as many as this
+    machine has cores."""
+    logger: Literal["tensorboard", "wandb"] = "tensorboard"
+    """Where curves go beside metrics.csv: TensorBoard always, Weights & Biases too if asked (extra
+    wandb; its own variables say where to: WANDB_PROJECT, WANDB_MODE=offline)."""
     policy: str = ""
     """Another policy than the preset's: its name, or package.module:Class; its own numbers are then
     --model.policy.*."""
@@ -104,6 +115,10 @@ class Train:
     code, so it is imported only if you name it here."""
     config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=softflow_plus)
     """The preset; override any number of it, as in --offline-rl.bc-coef 0.03."""
+
+    def __post_init__(self) -> None:
+        _require_within(self, "seeds", 1, MAX_SEEDS)
+        _require_within(self, "jobs", 0, MAX_WORKERS)
 
 
 @dataclass(frozen=True)
@@ -126,6 +141,10 @@ class Evaluate:
     """Chunks sampled a decision; 0 takes the configuration's number for its stage."""
     workers: int = 2
     """Simulator processes."""
+    latency_ms: tuple[float, ...] = (0.0,)
+    """How long after its observation a decision arrives, in milliseconds: one number, or the two
+    ends of a range that is drawn from for every decision. The world goes on meanwhile, as around a
+    robot; a decision is used from the next control step on."""
     device: str = "auto"
     """Where the policy decides: auto is the CPU for one that reads states alone, and a GPU, if
     there is one, for one that looks through cameras."""
@@ -146,7 +165,16 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Report:
-    """Write the self-contained HTML report of a run, also of one still running."""
+    """Write the self-contained HTML report of a run, also of one still running.
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """The run folder."""
+    Of several runs: one page that compares them. Runs that differ in their seed only are pooled.
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
+    """The run folder; several of them, or a folder of runs (those of --seeds), are compared."""
+    out: Path | None = None
+    """The page that compares runs; by default comparison.html beside them."""
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise ConfigError("name a run folder, or several to compare them")

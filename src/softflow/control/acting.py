@@ -14,6 +14,10 @@ Decide = Callable[[dict[str, np.ndarray], np.ndarray, int], np.ndarray]
 """Observations (key -> `[history, ...]`), prefix `[P, A]` and control step -> a chunk `[H, A]`."""
 
 
+def _no_delay() -> int:
+    return 0
+
+
 class ActingEpisode:
     """What a policy keeps within an episode: observation history, committed actions, planned ones.
 
@@ -22,14 +26,26 @@ class ActingEpisode:
 
     Args:
         chunk: lengths of a decision.
-        neutral_action: `[A]`, holds the robot still; committed before the first decision.
+        neutral_action: `[A]`, holds the robot still; committed before the first decision, and
+            commanded where a late decision leaves nothing to execute.
         decide: takes a decision, every `execution_horizon` control steps.
+        delay: after how many control steps a decision arrives; meanwhile none is taken.
     """
 
-    def __init__(self, chunk: ChunkSpec, neutral_action: np.ndarray, decide: Decide) -> None:
-        self._chunk, self._decide = chunk, decide
-        self._scheduler = ChunkScheduler(chunk, neutral_action)
+    def __init__(
+        self,
+        chunk: ChunkSpec,
+        neutral_action: np.ndarray,
+        decide: Decide,
+        delay: Callable[[], int] = _no_delay,
+    ) -> None:
+        self._chunk, self._decide, self._delay = chunk, decide, delay
+        self._neutral = np.asarray(neutral_action, np.float32)
+        self._scheduler = ChunkScheduler(chunk, self._neutral)
         self._history: ObservationHistory | None = None
+        self._on_its_way: tuple[int, int, np.ndarray] | None = None
+        self.held_steps = 0
+        """Control steps that no decision covered."""
 
     @property
     def control_step(self) -> int:
@@ -46,7 +62,25 @@ class ActingEpisode:
             self._history = ObservationHistory(self._chunk.history_length, observation)
         else:
             self._history.add(observation)
-        if self._scheduler.decision_due:
-            step, prefix = self.control_step, self._scheduler.prefix()
-            self._scheduler.add(step, self._decide(self._history.stacked(), prefix, step))
-        return self._scheduler.next_action().action
+        self._hand_over()
+        if self._scheduler.decision_due and self._on_its_way is None:
+            step, prefix = self.control_step, self._scheduler.ask()
+            chunk = self._decide(self._history.stacked(), prefix, step)
+            self._on_its_way = (step + self._delay(), step, chunk)
+            self._hand_over()
+        return self._next_action()
+
+    def _hand_over(self) -> None:
+        """Give the scheduler what has arrived by now."""
+        if self._on_its_way is not None and self._on_its_way[0] <= self.control_step:
+            _, asked_at, chunk = self._on_its_way
+            self._on_its_way = None
+            self._scheduler.add(asked_at, chunk)
+
+    def _next_action(self) -> np.ndarray:
+        scheduled = self._scheduler.next_action()
+        if not scheduled.held:
+            return scheduled.action
+        self.held_steps += 1
+        self._scheduler.commanded(self._neutral)
+        return self._neutral

@@ -43,6 +43,11 @@ class ObservationChecks:
         self._bounds = {key: _bounds(item) for key, item in self._statistics.items()}
         self._told: set[str] = set()
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Keys that the policy reads, sorted."""
+        return self._reads
+
     def observation(self, observation: Any) -> dict[str, np.ndarray]:
         """Copies of what the policy reads of one observation.
 

@@ -64,7 +64,7 @@ class Episode:
         if len(self.actions) == 0:
             raise DataError(f"{where} is empty (0 actions); drop it before appending.")
         self._check_arrays(spec, where)
-        self._check_action_bounds(spec, where)
+        self.require_within_bounds(spec, where)
         self._check_ending(where)
         _check_metadata(self.metadata, where)
 
@@ -83,7 +83,12 @@ class Episode:
             dtype = np.uint8 if is_image_key(key) else np.float32
             _check_array(key, self.observations[key], (steps + 1, *shape), dtype, where)
 
-    def _check_action_bounds(self, spec: DataSpec, where: str) -> None:
+    def require_within_bounds(self, spec: DataSpec, where: str) -> None:
+        """Raise if an action lies outside the action space.
+
+        Raises:
+            DataError: says where (episode, step, component) and the value.
+        """
         low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
         outside = (self.actions < low - ACTION_TOLERANCE) | (self.actions > high + ACTION_TOLERANCE)
         if outside.any():

@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -163,11 +164,7 @@ class EpisodeStore:
             StoreError: not opened for writing, or the disk refuses (full, …); the store is
                 as before.
         """
-        if self._lock is None:
-            raise StoreError(
-                f"the store '{self.path}' is not open for writing; use "
-                "EpisodeStore.open(path, writable=True)."
-            )
+        self._require_writable()
         self._require_there()
         if is_there(self._file(self._next_number())):
             self.refresh()  # somebody copied an episode in
@@ -176,6 +173,26 @@ class EpisodeStore:
         write_episode_file(self._file(number), episode, new=True)
         self._numbers.append(number)
         return index
+
+    def redeclare(self, spec: DataSpec) -> None:
+        """Say anew which actions there may be, and in which environment; episodes stay the same.
+
+        That their actions lie within these bounds is for the caller to know.
+
+        Raises:
+            DataError: the spec says other things anew.
+            StoreError: not opened for writing, or the disk refuses; the store is as before.
+        """
+        self._require_writable()
+        low, high, neutral = spec.action_low, spec.action_high, spec.neutral_action
+        actions = {"action_low": low, "action_high": high, "neutral_action": neutral}
+        if replace(self.spec, **actions, env_id=spec.env_id) != spec:
+            raise DataError(
+                f"the store '{self.path}' can only be given other action bounds, another neutral "
+                "action or environment; import what differs otherwise into another folder."
+            )
+        write_identity_of(self.path, spec)
+        self.spec = spec
 
     def episode(self, index: int, with_images: bool = True, labelled: bool = True) -> Episode:
         """Read an episode and verify its checksums.
@@ -290,6 +307,13 @@ class EpisodeStore:
 
     def _file(self, number: int) -> Path:
         return self.path / "episodes" / f"episode_{number:06d}.zarr.zip"
+
+    def _require_writable(self) -> None:
+        if self._lock is None:
+            raise StoreError(
+                f"the store '{self.path}' is not open for writing; use "
+                "EpisodeStore.open(path, writable=True)."
+            )
 
     def _require_there(self) -> None:
         """Raise if the folder was moved or deleted since it was opened."""

@@ -63,6 +63,11 @@ class DeployedPolicy:
         self._acting: ActingEpisode | None = None
         self._seed(seed)
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Keys of the observations that it looks at; others may be left out."""
+        return self._checks.reads
+
     def reset(self, seed: int | None = None) -> None:
         """Begin an episode: forget observations, committed actions and the planned chunk.
 

@@ -205,9 +205,9 @@ def _imported(name: str, what: str) -> Callable[..., Any]:
         found = follow(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"cannot import {what}: {error}; the module must be importable (installed, or on "
-            "PYTHONPATH) and hold that function (worker processes cannot reach one that is defined "
-            "within another function, or a lambda)"
+            f"cannot import {what}: {error}; the module must be importable (installed, in this "
+            "folder or on PYTHONPATH) and hold that function (worker processes cannot reach one "
+            "that is defined within another function, or a lambda)"
         ) from error
     if not callable(found):
         raise ConfigError(

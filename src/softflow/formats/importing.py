@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from softflow.data.action_space import ActionSpace, bounds_command, lies_within
 from softflow.data.data_spec import DataSpec, is_image_key, within_the_same_bounds
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
@@ -35,6 +36,10 @@ class Prepared:
         unlabelled: what episodes that say nothing of success are taken for; both replace their
             rewards, success by 1 at the last step.
         image_size: (height, width) to bring all cameras to; None leaves them as they are.
+        actions: bounds that the source does not know, or knows too narrow.
+
+    Raises:
+        ConfigError, DataError: the bounds do not fit the data's components.
     """
 
     def __init__(
@@ -44,11 +49,13 @@ class Prepared:
         env_id: str = "",
         unlabelled: Outcome = "unknown",
         image_size: tuple[int, int] | None = None,
+        actions: ActionSpace | None = None,
     ) -> None:
         self.path = source.path
         self._source, self._image_size = source, image_size
         self._unlabelled: Outcome = unlabelled
-        spec = replace(source.spec, env_id=env_id or source.spec.env_id)
+        spec = (actions or ActionSpace()).given_to(source.spec)
+        spec = replace(spec, env_id=env_id or source.spec.env_id)
         self.spec = spec if image_size is None else _with_image_size(spec, image_size)
 
     def episodes(self) -> list[str]:
@@ -80,6 +87,7 @@ def import_into(
     unlabelled: Outcome = "unknown",
     skip_bad: bool = False,
     image_size: tuple[int, int] | None = None,
+    actions: ActionSpace | None = None,
     options: Mapping[str, Any] | None = None,
     doing: str = "import",
 ) -> int:
@@ -90,7 +98,7 @@ def import_into(
         store_path: the store; several sources may fill one, if they hold the same kind of data. A
             new one is made with the first episode.
         progress: told after every episode.
-        env_id, unlabelled, image_size: as in `Prepared`.
+        env_id, unlabelled, image_size, actions: as in `Prepared`.
         skip_bad: leave unusable episodes out, and say why, instead of stopping.
         options: what else, other than usual, decides what the episodes hold. It is kept in their
             metadata: going on with other options would mix two kinds of episodes.
@@ -103,7 +111,9 @@ def import_into(
         DataError: the store holds data of another kind or episodes of this source that were
             imported with other options, an episode is unusable, or all of them are.
     """
-    prepared = Prepared(source, env_id=env_id, unlabelled=unlabelled, image_size=image_size)
+    prepared = Prepared(
+        source, env_id=env_id, unlabelled=unlabelled, image_size=image_size, actions=actions
+    )
     said = {} if unlabelled == "unknown" else {"unlabelled": unlabelled}
     with ExitStack() as stack:
         target = _Target(store_path, prepared, {**said, **(options or {})}, stack)
@@ -125,22 +135,26 @@ class _Target:
         self._store: EpisodeStore | None = None
         self._there: set[str] = set()
         if (path / "store.json").exists():
-            self._require_same_bounds(EpisodeStore.open(path).spec)
-            self._store = stack.enter_context(EpisodeStore.open_or_create(path, source.spec))
+            spec = self._with_bounds_of(EpisodeStore.open(path).spec)
+            self._store = stack.enter_context(EpisodeStore.open_or_create(path, spec))
             self._there = self._imported(self._store)
 
-    def _require_same_bounds(self, there: DataSpec) -> None:
-        """Say why, where the bounds of the actions are all that has changed."""
+    def _with_bounds_of(self, there: DataSpec) -> DataSpec:
+        """What is to be stored, in the bounds of the store, which may be wider."""
         differing = there.differences(self._spec)
         widened, ours = within_the_same_bounds(there, self._spec)
+        if lies_within(self._spec, there):
+            return ours
         if differing and not widened.differences(ours):
+            low, high = widened.action_low, widened.action_high
             told = "\n  ".join(differing)
             raise DataError(
                 f"the actions of {self._origin} have other bounds than those in the store "
                 f"'{self._path}':\n  {told}\nWhere a format does not tell bounds, they are the "
-                "range of the data, which more recordings widen. Import all of it into another "
-                "folder (--out); for a rosbag, give action_low and action_high in the mapping"
+                "range of the data, which more recordings widen. Give the store bounds for all:"
+                f"\n      {bounds_command(self._path, low, high)}\nthen import again"
             )
+        return self._spec
 
     def _imported(self, store: EpisodeStore) -> set[str]:
         """What is there of all sources; raises if that of this one came with other options."""

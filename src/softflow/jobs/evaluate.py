@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from softflow.data.data_spec import DataSpec, require_same_spec
+from softflow.control.latency import Latency
+from softflow.data.action_space import require_may_act
+from softflow.data.data_spec import DataSpec
 from softflow.deployment.deployed_policy import Rule
 from softflow.deployment.saved_policy import find_checkpoint
 from softflow.envs.registry import require_trusted_env
@@ -45,6 +47,7 @@ def evaluate(
     rule: Rule = "auto",
     candidates: int = 0,
     workers: int = 2,
+    latency_ms: Sequence[float] = (0.0,),
     device: str = "auto",
     out: str | os.PathLike[str] | None = None,
     env: str = "",
@@ -59,6 +62,8 @@ def evaluate(
         rule: how a chunk is chosen: by critic ("value"), by "likelihood", or as it is deployed.
         candidates: chunks sampled a decision; 0 takes the configuration's number for its stage.
         workers: simulator processes; the result does not depend on it.
+        latency_ms: how long after its observation a decision arrives, as on a robot: one number,
+            or the two ends of a range drawn from for each; rounded up to control steps.
         device: where the policy decides; "auto" is the CPU for one that reads states alone, and a
             GPU, if there is one, for one that looks through cameras.
         out: folder for the result; by default RUN/evaluations/extra.
@@ -71,6 +76,7 @@ def evaluate(
         SoftflowError: of many kinds; nothing was measured.
     """
     _require_numbers(episodes=episodes, workers=workers, seed=seed, candidates=candidates)
+    latency = Latency(*_ends(latency_ms))
     place = find_checkpoint(Path(checkpoint))  # `last` may move on while this runs
     trust(*filter(None, networks.values()))
     config, spec, position = read_run_facts(place)
@@ -83,7 +89,7 @@ def evaluate(
     name = f"{place.name}-{weights_identity(place)[:8]}"
     label = f"{name}-{selection.rule}-{selection.num_candidates}-seed{seed}-n{episodes}"
     plan = EvaluationPlan(
-        label=label,
+        label=f"{label}-latency{latency}ms" if latency else label,
         stage=progress.stage,
         checkpoint=place,
         selection=selection,
@@ -93,9 +99,19 @@ def evaluate(
         update_step=progress.update_step,
         online_episodes=position["online_episodes"],
         robot_steps=position["robot_steps"],
+        latency=latency,
         device=acting_device(device, _reads_cameras(config, spec)),
     )
     return _measure(plan, folder, workers)
+
+
+def _ends(latency_ms: Sequence[float]) -> tuple[float, float]:
+    """Both ends of the range that one or two numbers mean."""
+    if len(latency_ms) not in (1, 2):
+        raise ConfigError(
+            f"latency_ms has {len(latency_ms)} numbers; give one, or the two ends of a range"
+        )
+    return latency_ms[0], latency_ms[-1]
 
 
 def _reads_cameras(config: TrainingConfig, spec: DataSpec) -> bool:
@@ -119,7 +135,7 @@ def _measure(plan: EvaluationPlan, folder: Path, workers: int) -> EvaluationResu
     spec = plan.spec
     with ConsoleProgress() as progress, RolloutPool(workers) as pool:
         theirs = pool.environment_spec(spec.env_id, spec.image_size)
-        require_same_spec(spec, theirs, f"the checkpoint '{plan.checkpoint}'", "the environment")
+        require_may_act(spec, theirs, plan.checkpoint)
         folder.mkdir(parents=True, exist_ok=True)
         return evaluation.evaluate(pool, folder, plan, progress)
 

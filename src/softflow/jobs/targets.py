@@ -7,7 +7,10 @@ from pathlib import Path
 from softflow.errors import ConfigError
 from softflow.utils.files import entries_of, is_there, real_path, require_regular
 
-WRITTEN_BY_A_RUN = ("online", "evaluations", "checkpoints", "diagnostics", "videos", "tensorboard")
+WRITTEN_BY_A_RUN = (
+    *("online", "arriving", "evaluations", "checkpoints", "diagnostics"),
+    *("videos", "tensorboard"),
+)
 """What a run adds to, replaces and removes in its folder."""
 PARTS_OF_A_STORE = {"store.json", "episodes", "labels", "set_aside", "writer.lock", "lost+found"}
 """What may be there where a store shall be made; hidden files as well."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from softflow.data.data_spec import DataSpec, require_same_spec
+from softflow.data.action_space import require_fits_environment
+from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.deployment.saved_policy import find_checkpoint
 from softflow.envs.registry import require_trusted_env
@@ -19,26 +19,19 @@ from softflow.models.checkpoint import last_checkpoint
 from softflow.pages.run_report import write_report
 from softflow.presets import preset
 from softflow.training.config import STAGES, StageName, TrainingConfig
-from softflow.training.continuing.learned_data import changed_data
 from softflow.training.continuing.starting import (
     Start,
     read_start,
     require_same_start,
     require_start_fits,
 )
-from softflow.training.continuing.stating import state_changes, state_start
+from softflow.training.continuing.stating import state
 from softflow.training.hardware.ranks import Ranks
-from softflow.training.provenance import (
-    identity_of,
-    learned_from,
-    require_continues,
-    with_earlier_weights,
-    write_identity,
-)
+from softflow.training.held_out.split import held_out_episodes, in_words, successful_episodes
+from softflow.training.provenance import identity_of, require_continues, write_identity
 from softflow.training.rollouts import RolloutPool
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
-from softflow.training.training_data import HELD_OUT_EVERY, successful_episodes
 from softflow.utils.console import say
 from softflow.utils.progress import ConsoleProgress, SilentProgress
 
@@ -116,12 +109,12 @@ def _train(
         if acts:
             spec = store.spec
             theirs = pool.environment_spec(spec.env_id, spec.image_size)
-            require_same_spec(spec, theirs, f"the dataset '{dataset}'", "the environment")
+            require_fits_environment(spec, theirs, dataset)
         # Until here nothing is written; from here on the run is locked.
         run = Run(folder, config, dataset, pool, progress, stages=stages, ranks=ranks, start=start)
         try:
             require_continues(folder, identity, store)
-            _state(run, identity, start)
+            state(run, identity, start)
             write_identity(folder, identity)
             if start:
                 run.save()  # from here on the other run is not needed
@@ -131,20 +124,6 @@ def _train(
                 run.close()
             finally:
                 write_report(folder)
-
-
-def _state(run: Run, identity: Mapping[str, Any], start: Start | None) -> None:
-    """Keep in the run's history, and say, what it starts from or goes on otherwise with."""
-    folder, data = run.folder, run.data
-    there = learned_from(folder)
-    if there:
-        changed = changed_data(folder, data.store, run.online.store, data.fingerprints)
-        now = with_earlier_weights(identity, there)
-        lines = state_changes(folder, there, now, changed, data.outside)
-    else:
-        lines = state_start(folder, start, run.spec, data.outside() if start else [])
-    for line in lines:
-        run.progress.say(line)
 
 
 def _follow(
@@ -210,12 +189,7 @@ def _without_environment(
             f"train the other stages (--stages {offline}), or name the environment when importing "
             "(--env-id)"
         )
-    num_successes = len(successful_episodes(store))
-    held_out = f"likelihood is measured on every {HELD_OUT_EVERY}th success, kept out of training"
-    if num_successes <= HELD_OUT_EVERY:
-        held_out = (
-            f"with {num_successes} successful episodes none is kept out to measure likelihood on "
-            f"(it takes {HELD_OUT_EVERY + 1})"
-        )
-    say(f"this data names no environment: no success rates; {held_out}")
+    share, successes = config.data.held_out, len(successful_episodes(store))
+    split = in_words(successes, len(held_out_episodes(store, share, config.seed)), share)
+    say(f"this data names no environment: no success rates; {split}")
     return replace(config, eval_episodes=0, round_eval_episodes=0)

@@ -98,7 +98,7 @@ class Kinds(Generic[Base]):
         except (ImportError, AttributeError, ValueError) as error:
             raise ConfigError(
                 f'cannot import the {self.what} "{kind}": {error}; its module must be importable '
-                "(installed, or on PYTHONPATH) and hold that class"
+                "(installed, in this folder or on PYTHONPATH) and hold that class"
             ) from error
         if not (isinstance(found, type) and issubclass(found, self.base)):
             raise ConfigError(

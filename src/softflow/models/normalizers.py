@@ -96,8 +96,10 @@ def perturb(
     noise_std: float,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "*shape"]:
-    """Training noise N(0, noise_std^2) on normalised actions (paper IV-B)."""
-    noise = torch.randn(
-        actions.shape, generator=generator, dtype=actions.dtype, device=actions.device
-    )
-    return at_least_float32(actions) + noise_std * noise
+    """Training noise N(0, noise_std^2) on normalised actions (paper IV-B).
+
+    Drawn where the generator is: with one of the CPU a GPU gets the same numbers.
+    """
+    place = actions.device if generator is None else generator.device
+    noise = torch.randn(actions.shape, generator=generator, dtype=actions.dtype, device=place)
+    return at_least_float32(actions) + noise_std * noise.to(actions.device)

@@ -16,9 +16,12 @@ import numpy as np
 from softflow.pages.run_charts import Figure
 from softflow.utils.console import plain
 from softflow.utils.files import write_bytes
+from softflow.utils.job_time import duration as duration
 from softflow.utils.png import png_bytes
 
 _ITEMS_SHOWN = 8
+_DIGITS = 6
+"""Of a number in a table of settings: a float32 of 0.3 is 0.3, not 0.30000001192092896."""
 
 
 def write_html(path: Path, title: str, body: str) -> None:
@@ -90,9 +93,14 @@ def tree_html(title: str, tree: dict[str, Any]) -> str:
 def _group(name: str, leaves: Sequence[tuple[str, str]]) -> str:
     heading = f"<h3>{escape(name)}</h3>" if name else ""
     rows = "".join(
-        f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in leaves
+        f"<div><dt>{_breakable(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in leaves
     )
     return f"<section>{heading}<dl>{rows}</dl></section>"
+
+
+def _breakable(key: str) -> str:
+    """A name as HTML that a line may end in, behind its dots and underscores."""
+    return escape(key).replace(".", ".<wbr>").replace("_", "_<wbr>")
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
@@ -105,21 +113,15 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]
 
 def _text(name: str, value: Any) -> str:
     """A value for people: 84 × 84 × 3 of a shape, the first few of a long list."""
-    if isinstance(value, list):
+    if isinstance(value, list) and value:
         between = " × " if "shape" in name or name.endswith(("size", "resize")) else ", "
         more = f", … ({len(value):,} values)" if len(value) > _ITEMS_SHOWN else ""
         return between.join(_text("", item) for item in value[:_ITEMS_SHOWN]) + more
-    return "–" if value is None else str(value)
+    if isinstance(value, float):
+        return f"{value:.{_DIGITS}g}"
+    return "–" if value in (None, "", []) else str(value)
 
 
 def number(value: float | None) -> str:
     """Four digits, or a dash for what is unknown."""
     return "–" if value is None or not math.isfinite(value) else f"{value:.4g}".replace("-", "−")
-
-
-def duration(seconds: float) -> str:
-    """A time span for people: 34 s, 21 min, 1 h 05 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

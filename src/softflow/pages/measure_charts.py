@@ -15,6 +15,7 @@ from softflow.data.task_profile import Measure
 from softflow.pages.run_charts import Figure, percent
 from softflow.pages.run_record import STAGES, Evaluation, Rollouts, RunRecord
 from softflow.pages.svg import Chart, Frame, Scale, compact
+from softflow.utils.intervals import wilson_interval
 
 _QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _ROLLOUT_WINDOW = 20
@@ -35,9 +36,14 @@ class Point:
         return self.measured.value or 0.0
 
     def ends(self, scale: Scale) -> tuple[float, float]:
-        """The interval on an axis; an end that is not known is the end of the axis."""
-        low, high = self.measured.low, self.measured.high
-        return scale.low if low is None else low, scale.high if high is None else high
+        """The interval on an axis."""
+        return ends_of(self.measured, scale)
+
+
+def ends_of(measured: Measured, scale: Scale) -> tuple[float, float]:
+    """The interval on an axis; an end that is not known is the end of the axis."""
+    low, high = measured.low, measured.high
+    return scale.low if low is None else low, scale.high if high is None else high
 
 
 def value_text(measured: Measured, *, unit: bool = True) -> str:
@@ -65,7 +71,7 @@ def describe(point: Point) -> str:
     """A measure of an evaluation in one line, for tooltips."""
     evaluation, measured = point.evaluation, point.measured
     return (
-        f"{evaluation.label}: {value_text(measured)} ({interval_text(measured)}), "
+        f"{evaluation.title}: {value_text(measured)} ({interval_text(measured)}), "
         f"{evaluation.num_episodes} episodes, {evaluation.robot_steps:,} robot steps"
     )
 
@@ -77,31 +83,47 @@ def points_of(evaluations: Iterable[Evaluation | None], measure: Measure) -> lis
 
 
 def by_stage(record: RunRecord, measure: Measure) -> Figure | None:
-    """The last value of every stage as a dot with its 95 % interval."""
+    """The last value of every stage as a dot with its 95 % interval, below the data's own."""
     finals = points_of(map(record.final, STAGES), measure)
     if not finals:
         return None
-    scale = _scale(measure, finals)
-    frame = Frame(500, 48 * len(finals) + 34, left=122, right=122, top=4, bottom=30)
-    chart = Chart(scale, Scale(0, len(finals)), frame)
+    scale, shown = _scale(measure, finals), demonstrators(record, measure)
+    rows = len(finals) + (shown is not None)
+    chart = Chart(scale, Scale(0, rows), Frame(500, 48 * rows + 34, 130, 140, top=4, bottom=30))
     if measure.is_rate:
         chart.axis_x(_QUARTERS, lines=True, unit=percent)
     else:
         chart.axis_x(lines=True)
     for row, point in enumerate(reversed(finals)):
-        y, css = row + 0.5, point.evaluation.stage
-        chart.label(0, y, STAGES[css], f"name {css}", anchor="end", shift=(-12, 0))
-        chart.interval(point.ends(scale), (y, y), css)
-        chart.dot(point.value, y, css, radius=6, title=describe(point))
-        value = value_text(point.measured, unit=False)
-        chart.label(scale.high, y, value, "strong", shift=(12, 0))
-        chart.label(scale.high, y, interval_text(point.measured), "quiet", shift=(58, 0))
-    text = "; ".join(map(describe, finals))
-    return Figure(
-        f"{measure.short_title.capitalize()} after each stage",
-        _stage_note(measure, finals),
-        chart.svg(text),
-    )
+        stage = point.evaluation.stage
+        _row(chart, row + 0.5, STAGES[stage], stage, point.measured, describe(point))
+    note = _stage_note(measure, finals)
+    if shown is not None:
+        said = f"{value_text(shown)} of the data's {shown.num_episodes} episodes succeed"
+        _row(chart, rows - 0.5, "Demonstrations", "demonstrations", shown, said)
+        note += f" Demonstrations: {said}; whoever kept only successes kept no failure to count."
+    title = f"{measure.short_title.capitalize()} after each stage"
+    return Figure(title, note, chart.svg("; ".join(map(describe, finals))))
+
+
+def _row(chart: Chart, y: float, name: str, css: str, measured: Measured, title: str) -> None:
+    """A name, a dot with its interval, and both as numbers."""
+    chart.label(0, y, name, f"name {css}", anchor="end", shift=(-12, 0))
+    chart.interval(ends_of(measured, chart.x), (y, y), css)
+    chart.dot(measured.value or 0.0, y, css, radius=6, title=title)
+    chart.label(chart.x.high, y, value_text(measured, unit=False), "strong", shift=(14, 0))
+    chart.label(chart.x.high, y, interval_text(measured), "quiet", shift=(68, 0))
+
+
+def demonstrators(record: RunRecord, measure: Measure) -> Measured | None:
+    """The success of the episodes that the run learned from; None where that is not known."""
+    episodes, successes = (record.config.get(f"dataset_{n}") for n in ("episodes", "successes"))
+    if measure.kind != "success_rate" or not isinstance(episodes, int):
+        return None
+    if not isinstance(successes, int) or not 0 <= successes <= episodes or not episodes:
+        return None
+    interval = wilson_interval(successes, episodes)
+    return Measured(measure, successes / episodes, interval.low, interval.high, episodes)
 
 
 def _stage_note(measure: Measure, finals: Sequence[Point]) -> str:

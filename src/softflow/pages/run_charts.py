@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from softflow.data.measures import METRIC_PREFIX
+from softflow.pages.held_out.record import PREFIX as HELD_OUT
 from softflow.pages.run_record import STAGES, Diagnostics, RunRecord
 from softflow.pages.svg import Binned, Chart, Frame, Scale, binned, compact, scale_of
 from softflow.utils.metrics import MetricSeries
@@ -43,6 +44,8 @@ DIAGNOSTIC_NOTES: dict[str, tuple[str, str]] = {
 
 MEASURED_ONCE = frozenset({"success_rate", "interval_low", "interval_high", *DIAGNOSTIC_NOTES})
 """Metrics logged when a stage or round is measured: shown with the stages, not as curves."""
+SHOWN_ELSEWHERE = (METRIC_PREFIX, HELD_OUT)
+"""What metrics begin with that have a section of their own."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,12 @@ def learning_curves(record: RunRecord) -> list[Figure]:
     """One chart per metric over the updates of all stages, which are laid end to end."""
     by_name: dict[str, list[MetricSeries]] = {}
     for series in record.metrics:
-        if series.name in MEASURED_ONCE or series.name.startswith(METRIC_PREFIX):
+        if series.name in MEASURED_ONCE or series.name.startswith(SHOWN_ELSEWHERE):
             continue
         by_name.setdefault(series.name, []).append(series)
     known = [name for name in METRIC_NOTES if name in by_name]
     others = [name for name in by_name if name not in METRIC_NOTES]
-    offsets = _stage_offsets(record.metrics)
+    offsets = stage_offsets(record.metrics)
     return [_curve(name, _over_updates(by_name[name], offsets)) for name in known + others]
 
 
@@ -89,7 +92,7 @@ def _over_updates(
     return [(p.stage, binned(p.update_step + offsets.get(p.stage, 0.0), p.value)) for p in parts]
 
 
-def _stage_offsets(metrics: Sequence[MetricSeries]) -> dict[str, float]:
+def stage_offsets(metrics: Sequence[MetricSeries]) -> dict[str, float]:
     """What to add to a stage's update steps so that the stages follow each other."""
     offsets: dict[str, float] = {}
     end = 0.0
@@ -142,7 +145,7 @@ def q_against_returns(record: RunRecord) -> Figure | None:
     for x, y in centres:
         chart.dot(x, y, found.stage, radius=5, title=f"mean Q {x:.3f}, mean return {y:.3f}")
     note = _calibration_note(q, returns)
-    return Figure(f"Q against realised returns, {found.label}", note, chart.svg(note))
+    return Figure(f"Q against realised returns, {found.title}", note, chart.svg(note))
 
 
 def _value_pairs(diagnostics: Diagnostics) -> tuple[np.ndarray, np.ndarray] | None:
@@ -170,12 +173,12 @@ def _calibration_note(q: np.ndarray, returns: np.ndarray) -> str:
 
 
 def diagnostic_trends(record: RunRecord) -> list[Figure]:
-    """How each diagnostic went from checkpoint to checkpoint."""
+    """How each diagnostic went from checkpoint to checkpoint; of a single one there is no chart."""
     figures: list[Figure] = []
     for name, (title, note) in DIAGNOSTIC_NOTES.items():
         points = [(d, d.numbers[name]) for d in record.diagnostics if name in d.numbers]
         points = [(d, value) for d, value in points if np.isfinite(value)]
-        if points:
+        if len(points) > 1:
             figures.append(Figure(title, note, _trend(title, points)))
     return figures
 
@@ -183,11 +186,11 @@ def diagnostic_trends(record: RunRecord) -> list[Figure]:
 def _trend(title: str, points: Sequence[tuple[Diagnostics, float]]) -> str:
     values = [value for _, value in points]
     wide = min(values) > 0 and max(values) / min(values) > 30
-    frame = Frame(270, 120, left=46, right=48, bottom=12)
+    frame = Frame(270, 120, left=52, right=56, bottom=12)
     chart = Chart(Scale(-0.5, len(points) - 0.5), scale_of(values, log=wide, margin=0.2), frame)
     chart.axis_y(chart.y.ticks(3))
     chart.line(list(range(len(points))), values, "joined")
     for x, (diagnostics, value) in enumerate(points):
-        chart.dot(x, value, diagnostics.stage, title=f"{diagnostics.label}: {value:.4g}")
+        chart.dot(x, value, diagnostics.stage, title=f"{diagnostics.title}: {value:.4g}")
     chart.label(len(points) - 1, values[-1], compact(float(f"{values[-1]:.3g}")), shift=(9, 0))
-    return chart.svg(f"{title}: " + ", ".join(f"{d.label} {v:.4g}" for d, v in points))
+    return chart.svg(f"{title}: " + ", ".join(f"{d.title} {v:.4g}" for d, v in points))

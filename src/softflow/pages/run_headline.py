@@ -6,6 +6,7 @@ import math
 from html import escape
 
 from softflow.data.task_profile import Measure
+from softflow.pages.held_out.charts import held_out_sentence
 from softflow.pages.html import duration, number
 from softflow.pages.measure_charts import (
     Point,
@@ -89,6 +90,8 @@ def _compared(first: Point, last: Point) -> str:
 def _without_success_rate(record: RunRecord) -> tuple[str, str]:
     """Why no episode was run, and what is known instead."""
     why = "its data names no environment" if not find_key(record.config, "env_id") else "not asked"
+    if record.held_out:
+        return f"Success is not measured: {why}.", held_out_sentence(record.held_out)
     bits = [
         (STAGES[d.stage], d.numbers["held_out_bits_per_dim"])
         for d in record.diagnostics
@@ -105,7 +108,8 @@ def _spent(record: RunRecord, evaluation: Evaluation) -> str:
     """What the policy cost: online episodes, robot steps and, if known, the robot's time."""
     if not evaluation.online_episodes:
         return f"{STAGES[evaluation.stage]}, without any robot time"
-    steps = f"{evaluation.online_episodes} online episodes, {evaluation.robot_steps:,} robot steps"
+    count = evaluation.online_episodes
+    steps = f"{count} online episode{'s' * (count != 1)}, {evaluation.robot_steps:,} robot steps"
     rollouts = record.rollouts
     hz = rollouts.spec.control_hz if rollouts else find_key(record.config, "control_hz")
     if isinstance(hz, int | float) and hz > 0:

@@ -23,6 +23,12 @@ from softflow.data.measures import (
 from softflow.data.task_profile import Measure
 from softflow.errors import SoftflowError, StoreError
 from softflow.pages.camera_record import CameraFilm, Look, read_films, read_looks
+from softflow.pages.held_out.record import (
+    HeldOutCurve,
+    StageOverlays,
+    read_curve,
+    read_overlays,
+)
 from softflow.pages.history.record import RunHistory, read_run_history
 from softflow.pages.run_files import is_own, read_all, read_own_object
 from softflow.utils.documents import misfit
@@ -75,6 +81,11 @@ class Evaluation:
     episodes: tuple[EpisodeResult, ...]
     measures: tuple[Measured, ...]
 
+    @property
+    def title(self) -> str:
+        """What people call this evaluation."""
+        return label_words(self.label)
+
     def measured(self, name: str) -> Measured | None:
         """The measure of that name, if this evaluation has it."""
         return next((found for found in self.measures if found.measure.name == name), None)
@@ -88,6 +99,11 @@ class Diagnostics:
     stage: str
     numbers: dict[str, float]
     arrays: dict[str, np.ndarray]
+
+    @property
+    def title(self) -> str:
+        """What people call these diagnostics."""
+        return label_words(self.label)
 
 
 @dataclass(frozen=True)
@@ -128,15 +144,20 @@ class RunRecord:
     looks: list[Look] = field(default_factory=list)
     films: list[CameraFilm] = field(default_factory=list)
     history: RunHistory = field(default_factory=RunHistory)
+    held_out: HeldOutCurve | None = None
+    overlays: list[StageOverlays] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def final(self, stage: str) -> Evaluation | None:
         """The evaluation that ends a stage, or the latest one within it so far."""
         return _final(self.evaluations, stage)
 
-    def final_video(self, stage: str) -> Video | None:
-        """The video that ends a stage, or the latest one within it so far."""
-        return _final(self.videos, stage)
+    def shown_videos(self, stage: str) -> list[Video]:
+        """The video that ends a stage, or the latest one so far, and one that ended otherwise."""
+        last = _final(self.videos, stage)
+        others = (f"{stage}.success", f"{stage}.failure")
+        other = [video for video in self.videos if video.label in others and video is not last]
+        return [last, *other] if last else []
 
     def measures(self) -> list[Measure]:
         """What this run's evaluations measure, the most important first; the newest one decides."""
@@ -204,11 +225,12 @@ def read_run(run_dir: str | Path) -> RunRecord:
     steps = {e.label: (e.online_episodes, e.robot_steps, e.update_step) for e in evaluations}
     films = [f for f in sorted((path / "videos").glob("*.mp4")) if is_own(f, problems)]
     videos = [_video(file, problems) for file in films]
+    metrics = _read_metrics(path, problems)
     return RunRecord(
         path=path,
         config=read_own_object(path / "config.json", problems),
         versions=read_own_object(path / "versions.json", problems),
-        metrics=_read_metrics(path, problems),
+        metrics=metrics,
         evaluations=sorted(evaluations, key=lambda e: _order(e, steps)),
         diagnostics=sorted(
             read_all(path / "diagnostics", _diagnostics, problems), key=lambda d: _order(d, steps)
@@ -218,6 +240,8 @@ def read_run(run_dir: str | Path) -> RunRecord:
         looks=read_looks(path, tuple(STAGES), problems),
         films=read_films(path, tuple(STAGES), problems),
         history=read_run_history(path, problems),
+        held_out=read_curve(path, metrics, problems),
+        overlays=read_overlays(path, tuple(STAGES), problems),
         problems=list(dict.fromkeys(problems)),
     )
 
@@ -225,6 +249,16 @@ def read_run(run_dir: str | Path) -> RunRecord:
 def stage_of(label: str) -> str:
     """The stage of a label: `online_rl_round_03` belongs to `online_rl`; unknown ones to none."""
     return next((stage for stage in STAGES if label.startswith(stage)), "")
+
+
+def label_words(label: str) -> str:
+    """What people call a stage or a round: online_rl_round_03 is Online RL, round 3."""
+    stage = stage_of(label)
+    rest = label.removeprefix(stage).lstrip("_.").split("_")
+    if not stage or label == stage:
+        return STAGES.get(stage, label)
+    number = rest[-1].lstrip("0") if rest[-1].isdigit() else rest[-1]
+    return f"{STAGES[stage]}, {' '.join([*rest[:-1], number])}"
 
 
 def find_key(tree: Any, key: str) -> Any:

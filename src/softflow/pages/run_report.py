@@ -16,6 +16,7 @@ from pathlib import Path
 
 from softflow.data.task_profile import Measure
 from softflow.pages.camera_section import films_html, looks_html
+from softflow.pages.held_out.section import held_out_html
 from softflow.pages.history.section import history_html
 from softflow.pages.html import (
     details_html,
@@ -33,6 +34,7 @@ from softflow.pages.measure_charts import (
     value_text,
 )
 from softflow.pages.run_charts import (
+    DIAGNOSTIC_NOTES,
     diagnostic_trends,
     learning_curves,
     q_against_returns,
@@ -60,13 +62,16 @@ def write_report(run_dir: str | Path) -> Path:
         StoreError: if there is no such folder, or the page cannot be written.
     """
     record = read_run(run_dir)
+    measured = record.measures_success()
     sections = (
         _header(record),
         _results(record),
+        "" if measured else held_out_html(record),
         _videos(record) + films_html(record),
         looks_html(record),
         _curves(record),
         _robot_curves(record),
+        held_out_html(record) if measured else "",
         _diagnostics(record),
         _episodes(record),
         history_html(record.history, STAGES),
@@ -148,7 +153,7 @@ def _results(record: RunRecord) -> str:
 def _evaluation_table(record: RunRecord, measures: Sequence[Measure]) -> str:
     head, rows = (
         ["Evaluation"],
-        [[f'<b class="{escape(e.stage)}">{escape(e.label)}</b>'] for e in record.evaluations],
+        [[f'<b class="{escape(e.stage)}">{escape(e.title)}</b>'] for e in record.evaluations],
     )
     for measure in measures:
         head += [measure.short_title.capitalize(), "95 % interval"]
@@ -174,7 +179,7 @@ def _mean_length(evaluation: Evaluation) -> str:
 
 
 def _videos(record: RunRecord) -> str:
-    videos = [v for stage in STAGES if (v := record.final_video(stage))]
+    videos = [video for stage in STAGES for video in record.shown_videos(stage)]
     if not videos:
         return ""
     shown = "".join(_video(video, record.judges_success()) for video in videos)
@@ -253,17 +258,26 @@ def _diagnostics(record: RunRecord) -> str:
         return ""
     calibration = q_against_returns(record)
     trends = "".join(figure_html(figure) for figure in diagnostic_trends(record))
-    charts = f'<div class="grid {"two" if calibration else "four"}">{trends}</div>'
+    charts = f'<div class="grid {"two" if calibration else "four"}">{trends}</div>' * bool(trends)
     if calibration:
         scatter = figure_html(calibration, note_below=True)
         charts = f'<div class="grid calibrated">{scatter}{charts}</div>'
     names = list(dict.fromkeys(name for d in record.diagnostics for name in d.numbers))
-    head = ["Diagnostic", *(d.label for d in record.diagnostics)]
+    head = ["Diagnostic", *(d.title for d in record.diagnostics)]
     rows = [
-        [escape(name), *(number(d.numbers.get(name)) for d in record.diagnostics)] for name in names
+        [
+            escape(_diagnostic_words(name)),
+            *(number(d.numbers.get(name)) for d in record.diagnostics),
+        ]
+        for name in names
     ]
     numbers = details_html("As numbers", str(len(rows)), table_html(head, rows))
     return f"<h2>Diagnostics</h2>{charts}{numbers}"
+
+
+def _diagnostic_words(name: str) -> str:
+    """The heading of a diagnostic, of one without a chart its name in words."""
+    return DIAGNOSTIC_NOTES.get(name, (name.replace("_", " ").capitalize(), ""))[0]
 
 
 def _episodes(record: RunRecord) -> str:
@@ -278,7 +292,7 @@ def _episodes(record: RunRecord) -> str:
         [str(seed), *(_episode(episodes.get(seed), judged) for episodes in by_seed)]
         for seed in seeds
     ]
-    table = table_html(["Seed", *(e.label for e in finals)], rows)
+    table = table_html(["Seed", *(e.title for e in finals)], rows)
     meaning = "✓ success, ✗ failure, with" if judged else "What happened, and"
     note = f'<p class="note">{meaning} the number of control steps.</p>'
     found = details_html("Every evaluation episode", f"{len(seeds)} seeds", note + table)

@@ -42,3 +42,8 @@ def preset(name: str) -> TrainingConfig:
     if name not in PRESETS:
         raise ConfigError(f'no preset "{name}"; choose one of {", ".join(PRESETS)}')
     return PRESETS[name]()
+
+
+def summary(name: str) -> str:
+    """What a preset is, in one line."""
+    return (PRESETS[name].__doc__ or "").splitlines()[0].rstrip(".:")

@@ -75,12 +75,12 @@ def small() -> TrainingConfig:
 
 
 def softflow_plus() -> TrainingConfig:
-    """What learns fastest on state tasks here; docs/experiment_log.md says how fast so far, and
-    what else was tried.
+    """What learns fastest on state tasks here, and the default.
 
-    The paper's method with MLPs instead of transformers, a nearer horizon and many cheap updates.
-    Online, the policy imitates the demonstrations and its own successes, which become faster, and
-    values act by choosing among its chunks: their gradient cost it the grasp.
+    docs/experiment_log.md says how fast so far, and what else was tried. The paper's method with
+    MLPs instead of transformers, a nearer horizon and many cheap updates. Online, the policy
+    imitates the demonstrations and its own successes, which become faster, and values act by
+    choosing among its chunks: their gradient cost it the grasp.
     """
     base = small()
     return replace(

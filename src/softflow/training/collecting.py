@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from softflow.data.action_space import goes_on_as
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
@@ -18,7 +19,9 @@ from softflow.errors import StoreError, WriterBusyError
 from softflow.models.action_selection import SelectionConfig
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training.evaluation import episode_seeds, episode_tasks, run_into_store
+from softflow.training.planned_work import COLLECT
 from softflow.training.rollouts import RolloutPool
+from softflow.utils.files import is_there
 from softflow.utils.progress import ProgressReporter
 
 
@@ -47,14 +50,22 @@ class CollectionOrder:
 
 @runtime_checkable
 class ExperienceSource(Protocol):
-    """Fills the online store. It may take its time, and may be asked again after a crash."""
+    """Fills the online store. It may take its time, and may be asked again after a crash.
+
+    Attributes:
+        continuous: it is asked in every round, may bring more than was ordered, and the round
+            learns from all that is there. Without, a round learns from the episodes ordered, and
+            nobody is asked while there are enough.
+    """
+
+    continuous: bool = False
 
     def collect(self, order: CollectionOrder, progress: ProgressReporter) -> None:
         """Return when the store holds the episodes ordered; those already there are kept."""
         ...
 
 
-class SimulatedExperience:
+class SimulatedExperience(ExperienceSource):
     """Episodes from simulator processes, each a function of the policy and its number.
 
     Args:
@@ -74,9 +85,10 @@ class SimulatedExperience:
         seeds = episode_seeds(order.seed, "online", order.num_episodes)
         how = (order.checkpoint, order.selection, order.spec)
         tasks = episode_tasks(*how, seeds, facts, self.device)
-        title = f"round {order.round_index + 1}: collect"
+        title = f"round {order.round_index + 1}: {COLLECT}"
         with EpisodeStore.open_or_create(order.store, order.spec) as store:
-            run_into_store(self.pool, store, tasks, title, progress)
+            earlier = order.num_episodes - order.num_episodes // (order.round_index + 1)
+            run_into_store(self.pool, store, tasks, title, progress, earlier)
 
 
 class OnlineExperience:
@@ -84,27 +96,37 @@ class OnlineExperience:
 
     Attributes:
         fingerprints: of the episodes that are learned from, as they were when they were loaded.
+        takes_all: a round learns from all episodes that are there, not from those ordered alone.
 
     Args:
         path: folder of the online store; made if it is not there.
         spec: what the episodes hold.
         chunk: lengths of a decision.
         image_keys: cameras that batches hold.
+        source: where they come from.
 
     Raises:
         DataError: the store holds other data.
     """
 
-    def __init__(self, path: Path, spec: DataSpec, chunk: ChunkSpec, image_keys: list[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        spec: DataSpec,
+        chunk: ChunkSpec,
+        image_keys: list[str],
+        source: ExperienceSource | None = None,
+    ) -> None:
         # A writer sets aside what an interrupted one left, before anything is counted. One that is
         # at work, a robot's, has done so itself.
         with contextlib.suppress(WriterBusyError):
-            EpisodeStore.open_or_create(path, spec).close()
+            _opened_for(path, spec).close()
         self.store = EpisodeStore.open(path)
         self._data = ChunkDataset(
             self.store, chunk, episodes=(), offline=False, image_keys=image_keys
         )
         self.fingerprints: list[str] = []
+        self.takes_all = source is not None and source.continuous
 
     def __len__(self) -> int:
         return len(self.store)
@@ -151,8 +173,23 @@ class OnlineExperience:
             )
 
     def data(self, num_episodes: int) -> ChunkDataset:
-        """Windows of the first `num_episodes` episodes; it grows with every round."""
+        """Windows of the first `num_episodes` episodes, or of all; it grows with every round."""
+        num_episodes = len(self) if self.takes_all else num_episodes
         self._data.add_episodes(range(self._data.num_episodes, num_episodes))
         new = range(len(self.fingerprints), num_episodes)
         self.fingerprints += fingerprints(self.store, new)
         return self._data
+
+
+def _opened_for(path: Path, spec: DataSpec) -> EpisodeStore:
+    """The online store, which follows the offline one where that was given wider bounds.
+
+    Raises:
+        DataError: it holds other data.
+    """
+    if is_there(path / "store.json"):
+        store = EpisodeStore.open(path, writable=True)
+        if store.spec != spec and goes_on_as(store.spec, spec):
+            store.redeclare(spec)
+        store.close()
+    return EpisodeStore.open_or_create(path, spec)

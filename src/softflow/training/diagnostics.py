@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.measures import EVENTS_KEY
-from softflow.models.normalizers import perturb
 from softflow.models.policy import Condition
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training.cameras.stage_pictures import draw_saliency, film_cameras
 from softflow.training.config import StageName
 from softflow.training.evaluation import episode_seeds, episode_tasks
+from softflow.training.held_out.measuring import log_likelihood, normalised
+from softflow.training.held_out.overlay import write_overlay
 from softflow.training.returns import monte_carlo_returns
 from softflow.training.run import Run
 from softflow.training.updates.convergence import SPAN_UPDATES
@@ -49,6 +49,7 @@ def diagnose(run: Run, label: StageName) -> None:
         if looks := draw_saliency(run, label):
             numbers["saliency"] = looks
         write_json(path, numbers)
+    write_overlay(run, label)
     numbers = read_object(path)
     bits = numbers.get("held_out_bits_per_dim")
     if isinstance(bits, float):
@@ -57,7 +58,7 @@ def diagnose(run: Run, label: StageName) -> None:
     if isinstance(drift, float):
         run.progress.say(_convergence_in_words(run, drift))
     run.record({name: value for name, value in numbers.items() if isinstance(value, float)})
-    if run.config.eval_episodes and not (run.folder / "videos" / f"{label}.mp4").exists():
+    if run.config.eval_episodes:
         _film(run, label)
     film_cameras(run, label)
 
@@ -82,18 +83,19 @@ def measure(run: Run, label: StageName) -> dict[str, Any]:
     run.learner.policy.eval()
     run.learner.critic.eval()
     windows = _windows(run, run.data.examples)
-    condition, actions = _encoded(run, windows)
+    actions, prefix = normalised(run.learner.policy, windows)
+    condition = run.learner.policy.condition(windows.observation, prefix)
     result: dict[str, Any] = {}
     policy = run.learner.policy
     if label == "critic_warmup" and (drift := run.convergence.drift) is not None:
         result["value_drift"] = drift
     if policy.has_likelihood and _is_whole(windows):
-        result["data_log_prob"] = _log_prob(run, condition, actions)
+        result["data_log_prob"] = _log_prob(run, windows)
     result |= policy.diagnostics(condition, actions)
     result["candidate_diversity"] = _candidate_diversity(run, condition, len(actions))
     held_out = _windows(run, run.data.held_out) if run.data.held_out.num_windows else None
     if policy.has_likelihood and held_out is not None and _is_whole(held_out):
-        nats = -_log_prob(run, *_encoded(run, held_out))
+        nats = -_log_prob(run, held_out)
         dims = run.config.model.chunk.chunk_length * run.spec.action_dim
         result["held_out_bits_per_dim"] = nats / math.log(2) / dims
     evaluated = run.folder / "evaluations" / label
@@ -111,27 +113,14 @@ def _windows(run: Run, dataset: ChunkDataset) -> ChunkBatch:
     return dataset.gather(chosen[whole] if whole.any() else chosen).to(run.learner.device)
 
 
-def _normalized(run: Run, batch: ChunkBatch) -> tuple[Tensor, Tensor]:
-    normalize = run.learner.policy.normalize_actions
-    actions = normalize(batch.actions, batch.observation)
-    return actions, normalize(batch.prefix_actions, batch.observation)
-
-
 def _is_whole(batch: ChunkBatch) -> bool:
     """Whether no chunk runs past its episode's end: padding has no likelihood."""
     return bool(batch.step_valid.all())
 
 
-def _encoded(run: Run, batch: ChunkBatch) -> tuple[Condition, Tensor]:
-    """What the policy sees of some windows, and their normalised actions [B, H, A]."""
-    actions, prefix = _normalized(run, batch)
-    return run.learner.policy.condition(batch.observation, prefix), actions
-
-
-def _log_prob(run: Run, condition: Condition, actions: Tensor) -> float:
+def _log_prob(run: Run, batch: ChunkBatch) -> float:
     """Mean log pi of noisy data: the density the policy was fitted to."""
-    noisy = perturb(actions, run.config.noise_std)
-    return run.learner.policy.log_prob(condition, noisy).mean().item()
+    return log_likelihood(run.learner.policy, batch, run.config.noise_std).mean().item()
 
 
 def _candidate_diversity(run: Run, condition: Condition, batch_size: int) -> float:
@@ -170,24 +159,46 @@ def _values_against_returns(run: Run, store: EpisodeStore) -> dict[str, list[flo
         chosen = np.random.default_rng(0).choice(len(windows), most, replace=False)
         windows, realised = windows[chosen], realised[chosen]
     batch = dataset.gather(windows).to(run.learner.device)
-    actions, prefix = _normalized(run, batch)
+    actions, prefix = normalised(run.learner.policy, batch)
     critic = run.learner.critic
     values = critic.value(critic.encoder(batch.observation, prefix), actions[:, None])
     return {"q_values": values.flatten().tolist(), "realised_returns": realised.tolist()}
 
 
 def _film(run: Run, label: StageName) -> None:
-    """A video of the first evaluation episode."""
-    seeds = episode_seeds(run.config.seed, "evaluation", 1)
+    """Videos of the first evaluation episode, LABEL.mp4, and of the first that ended otherwise.
+
+    That one is LABEL.failure.mp4 or LABEL.success.mp4; there is none where all ended alike.
+    """
+    outcomes, films = _outcomes(run, label), {str(label): 0}
+    if len(set(outcomes)) == 2:
+        other = "failure" if outcomes[0] else "success"
+        films[f"{label}.{other}"] = outcomes.index(not outcomes[0])
+    for name, index in films.items():
+        if not (run.folder / "videos" / f"{name}.mp4").exists():
+            _film_episode(run, label, name, index)
+
+
+def _outcomes(run: Run, label: StageName) -> list[bool]:
+    """Whether each evaluation episode succeeded, in the order of their seeds."""
+    path = run.folder / "evaluations" / f"{label}.json"
+    episodes = read_object(path)["episodes"] if path.exists() else []
+    found = {episode["seed"]: bool(episode["success"]) for episode in episodes}
+    seeds = episode_seeds(run.config.seed, "evaluation", len(found))
+    return [found[seed] for seed in seeds if seed in found]
+
+
+def _film_episode(run: Run, label: StageName, name: str, index: int) -> None:
+    seeds = episode_seeds(run.config.seed, "evaluation", index + 1)[index:]
     facts = {"source": "evaluation", "label": label}
     how = (run.save(), run.selection(label), run.spec)
     [task] = episode_tasks(*how, seeds, facts, run.rollout_device)
     [result] = run.pool.run([replace(task, render_every=VIDEO_EVERY)])
     if result.frames is not None:
-        path = run.folder / "videos" / f"{label}.mp4"
+        path = run.folder / "videos" / f"{name}.mp4"
         write_video(path, result.frames, run.spec.control_hz / VIDEO_EVERY)
         episode = result.episode
         shown = {"success": episode.success, "seed": task.seed, "length": episode.length}
         if EVENTS_KEY in episode.metadata:
             shown[EVENTS_KEY] = episode.metadata[EVENTS_KEY]
-        write_json(path.with_suffix(".json"), shown)
+        write_json(path.with_name(f"{name}.json"), shown)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from softflow.control.latency import NO_LATENCY, Latency
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
@@ -33,6 +34,7 @@ from softflow.data.task_profile import Measure, TaskProfile
 from softflow.errors import DataError, StoreError
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import weights_identity
+from softflow.training.planned_work import EVALUATE
 from softflow.training.rollouts import RolloutPool, RolloutTask
 from softflow.utils.files import is_there, read_object, write_json
 from softflow.utils.intervals import wilson_interval
@@ -67,7 +69,7 @@ class EvaluationResult:
     """What was measured of a policy, and its episodes (see evaluations/LABEL.json).
 
     The success rate and its Wilson interval are there for every task; `measures` is what the task
-    declares, the most important first.
+    declares, the most important first; `latency_ms` the delay of decisions it was measured with.
     """
 
     label: str
@@ -84,6 +86,7 @@ class EvaluationResult:
     wall_time_s: float
     episodes: tuple[EpisodeOutcome, ...]
     measures: tuple[Measured, ...]
+    latency_ms: tuple[float, float] = (0.0, 0.0)
 
     def to_json(self) -> dict[str, Any]:
         """The form on disk."""
@@ -106,6 +109,7 @@ class EvaluationPlan:
         seed: the episodes' seeds depend on it alone, so every stage meets the same initial states.
         update_step, online_episodes, robot_steps: how far the run had come.
         device: where the policy decides.
+        latency: after which decisions arrive.
     """
 
     label: str
@@ -119,6 +123,7 @@ class EvaluationPlan:
     online_episodes: int
     robot_steps: int
     device: str = "cpu"
+    latency: Latency = NO_LATENCY
 
     @property
     def policy_version(self) -> str:
@@ -158,14 +163,15 @@ def episode_tasks(
     seeds: Sequence[int],
     facts: dict[str, Any],
     device: str = "cpu",
+    latency: Latency = NO_LATENCY,
 ) -> list[RolloutTask]:
     """An episode for each seed, played by one checkpoint on a device.
 
     `facts` are kept with every episode.
     """
-    path = str(checkpoint.resolve())
+    how = (str(checkpoint.resolve()), selection, spec.env_id)
     return [
-        RolloutTask(path, selection, spec.env_id, seed, facts, spec.image_size, device=device)
+        RolloutTask(*how, seed, facts, spec.image_size, latency=latency, device=device)
         for seed in seeds
     ]
 
@@ -176,17 +182,22 @@ def run_into_store(
     tasks: Sequence[RolloutTask],
     title: str,
     progress: ProgressReporter,
+    earlier: int = 0,
 ) -> None:
-    """Run the tasks whose seed has no episode yet and append each episode as it comes."""
+    """Run the tasks whose seed has no episode yet and append each episode as it comes.
+
+    Progress counts from episode `earlier` on: those before it belong to earlier rounds.
+    """
     profile = pool.environment_profile(tasks[0].env_id, tasks[0].image_size)
     summaries = store.summaries()
     facts = [EpisodeFacts.of(summary) for summary in summaries]
     played = {summary.metadata.get("seed") for summary in summaries}
-    progress.begin(title, len(tasks), len(facts))
+    progress.begin(title, len(tasks) - earlier, len(facts) - earlier)
     for result in pool.run([task for task in tasks if task.seed not in played]):
         store.append(result.episode)
         facts.append(EpisodeFacts.of(result.episode))
-        progress.advance(len(facts), _so_far(profile.measures[0], facts, store.spec.control_hz))
+        so_far = _so_far(profile.measures[0], facts[earlier:], store.spec.control_hz)
+        progress.advance(len(facts) - earlier, so_far)
 
 
 def _so_far(measure: Measure, facts: Sequence[EpisodeFacts], control_hz: float) -> str:
@@ -212,9 +223,9 @@ def evaluate(
     }
     seeds = episode_seeds(plan.seed, "evaluation", plan.num_episodes)
     how = (plan.checkpoint, plan.selection, plan.spec)
-    tasks = episode_tasks(*how, seeds, facts, plan.device)
+    tasks = episode_tasks(*how, seeds, facts, plan.device, plan.latency)
     with EpisodeStore.open_or_create(folder / plan.label, plan.spec) as store:
-        run_into_store(pool, store, tasks, f"evaluate {plan.label}", progress)
+        run_into_store(pool, store, tasks, f"{EVALUATE} {plan.label}", progress)
         played = _played(store, seeds)
     profile = pool.environment_profile(plan.spec.env_id, plan.spec.image_size)
     result = _result(plan, profile, played, time.monotonic() - start_s)
@@ -289,6 +300,7 @@ def _result(
         wall_time_s=wall_time_s,
         episodes=tuple(outcome for _, outcome in played),
         measures=measure_episodes(profile, [facts for facts, _ in played], plan.spec.control_hz),
+        latency_ms=(plan.latency.low_ms, plan.latency.high_ms),
     )
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
+from softflow.data.action_space import goes_on_as
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
-from softflow.errors import ConfigError, StoreError
+from softflow.errors import ConfigError, DataError, StoreError
 from softflow.models.checkpoint import last_checkpoint
 from softflow.models.images.backbone import ImageConfig
 from softflow.training.config import StageName, TrainingConfig
@@ -35,8 +36,8 @@ from softflow.training.continuing.learned_data import (
     changed_data,
     position_in,
 )
+from softflow.training.held_out.split import held_out_episodes, successful_episodes
 from softflow.training.persistence import config_from_json, config_to_json, read_run_facts
-from softflow.training.training_data import successful_episodes
 from softflow.utils.files import is_there, read_object, sha256_of, write_json
 
 IMAGE_WEIGHTS = "image_weights_sha256"
@@ -82,6 +83,7 @@ def identity_of(
         "dataset_episodes": len(dataset),
         "dataset_steps": sum(summary.length for summary in dataset.summaries()),
         "dataset_successes": len(successful_episodes(dataset)),
+        "held_out_episodes": held_out_episodes(dataset, config.data.held_out, config.seed),
         "stages": list(stages),
         "unread_observations": unread_observations(config, dataset.spec),
         **_image_weights(config),
@@ -128,8 +130,8 @@ def require_continues(run: Path, now: Mapping[str, Any], dataset: EpisodeStore) 
         read_history(run)
     online = EpisodeStore.open(run / "online") if is_there(run / "online") else None
     changed = changed_data(run, dataset, online)
-    refused = _refused(run, there, with_earlier_weights(now, there), changed)
-    if online is not None:
+    refused = _refused(run, there, with_earlier_weights(now, there), changed, dataset)
+    if online is not None and not goes_on_as(online.spec, dataset.spec):
         refused += [f"online episodes: {d}" for d in online.spec.differences(dataset.spec)]
     if refused or changed.lost:
         raise ConfigError(
@@ -142,7 +144,11 @@ def require_continues(run: Path, now: Mapping[str, Any], dataset: EpisodeStore) 
 
 
 def _refused(
-    run: Path, there: Mapping[str, Any], now: Mapping[str, Any], changed: ChangedData
+    run: Path,
+    there: Mapping[str, Any],
+    now: Mapping[str, Any],
+    changed: ChangedData,
+    dataset: EpisodeStore,
 ) -> list[str]:
     """The settings that keep a run from going on, and why.
 
@@ -151,9 +157,19 @@ def _refused(
     position = position_in(run)
     if not there or position is None:
         return []
-    found = differences(flattened({**now, **there}), flattened(now))
+    found = differences(flattened(_in_these_bounds({**now, **there}, dataset)), flattened(now))
     whys = [(one, cannot_mean_anything(one, position, changed.is_known)) for one in found]
     return [f"{in_words(one)} ({why})" for one, why in whys if why]
+
+
+def _in_these_bounds(there: dict[str, Any], dataset: EpisodeStore) -> dict[str, Any]:
+    """What a run is, with the data's spec of now where only its bounds were widened since."""
+    try:
+        before = DataSpec.from_json(there["data_spec"])
+    except DataError:  # of another version: the differences say so
+        return there
+    now = dataset.spec
+    return there | {"data_spec": now.to_json()} if goes_on_as(before, now) else there
 
 
 def write_identity(run: Path, now: Mapping[str, Any]) -> None:

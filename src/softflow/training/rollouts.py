@@ -18,6 +18,7 @@ import torch
 from gymnasium import spaces
 
 from softflow.control.acting import ActingEpisode
+from softflow.control.latency import NO_LATENCY, Latency
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
@@ -62,6 +63,7 @@ class RolloutTask:
         metadata: kept with the episode.
         image_size: (height, width) of camera observations; None without cameras.
         render_every: keep a frame every so many control steps; 0 renders nothing.
+        latency: how long the world goes on while a decision is being taken.
         device: where the policy decides; the candidates are the same on each, but for rounding.
     """
 
@@ -72,6 +74,7 @@ class RolloutTask:
     metadata: dict[str, Any]
     image_size: tuple[int, int] | None = None
     render_every: int = 0
+    latency: Latency = NO_LATENCY
     device: str = "cpu"
 
 
@@ -90,11 +93,14 @@ def run_episode(
     seed: int,
     metadata: dict[str, Any],
     render_every: int = 0,
+    latency: Latency = NO_LATENCY,
 ) -> RolloutResult:
     """One episode: decide every `execution_horizon` control steps, until it ends.
 
     The committed actions at the start are the environment's neutral action, executed while the
-    first decision is being made; decisions arrive without delay.
+    first decision is being made. Decisions arrive without delay, or after `latency`, drawn anew for
+    each; where that leaves nothing to execute the neutral action is. The metadata then say how
+    often (`held_steps`).
 
     Raises:
         EnvironmentFaultError: the environment raised an error; says at which control step, and
@@ -113,7 +119,9 @@ def run_episode(
         answer = env.reset(seed=seed)
     observation = reset_answer(env, answer, f"reset before {which}")
     recording = _Recording(env, observation, seed, render_every)
-    acting = ActingEpisode(chunk, env.neutral_action, _decisions(env, selector, seed))
+    decide = _decisions(env, selector, seed)
+    delay = latency.draws(env.control_hz, seed)
+    acting = ActingEpisode(chunk, env.neutral_action, decide, delay)
     while not recording.is_over:
         raise_if_stopping()
         step, action = acting.control_step, acting.act(observation)
@@ -122,7 +130,8 @@ def run_episode(
         told = step_answer(env, answer, f"control step {step} of {which}")
         recording.add(action, told)
         observation = told.observation
-    return recording.result(metadata)
+    late = {"latency_ms": [latency.low_ms, latency.high_ms], "held_steps": acting.held_steps}
+    return recording.result(metadata | (late if latency else {}))
 
 
 def _decisions(env: RobotEnv, selector: Selector, seed: int) -> EpisodeDecisions:
@@ -306,7 +315,9 @@ def _run_task(task: RolloutTask) -> RolloutResult:
         _worker_selector[key] = load_selector(Path(task.checkpoint), task.selection, task.device)
     selector, chunk = _worker_selector[key]
     try:
-        return run_episode(env, selector, chunk, task.seed, task.metadata, task.render_every)
+        return run_episode(
+            env, selector, chunk, task.seed, task.metadata, task.render_every, task.latency
+        )
     except EnvironmentFaultError:
         with suppress(Exception):  # it is broken already, and that is what must be told
             _close_environments()

@@ -47,7 +47,9 @@ from softflow.training.files.progress import Progress
 from softflow.training.hardware.devices import acting_device, machine
 from softflow.training.hardware.own_rows import OwnRows, update_seed
 from softflow.training.hardware.ranks import Ranks
+from softflow.training.held_out.curve import HeldOutCurve
 from softflow.training.learner import Learner
+from softflow.training.planned_work import title_of
 from softflow.training.rollouts import RolloutPool
 from softflow.training.run_folder import FollowedFolder, Position, RunFolder
 from softflow.training.training_data import TrainingData
@@ -72,6 +74,7 @@ class Run:
         features: what frozen image backbones say of both, kept in files.
         convergence: of the critic, in its warm-up.
         began_after: the stage that the networks had behind them in another run, if in any.
+        held_out: imitation measured on demonstrations that it does not learn from.
 
     Args:
         folder: the run folder; if it holds a checkpoint the run continues from it.
@@ -137,7 +140,7 @@ class Run:
         """Open what is in the folder, and go on from the last checkpoint."""
         folder, data = self.folder, self.data
         chunk, cameras = self.config.model.chunk, data.image_keys
-        self.online = OnlineExperience(folder / "online", self.spec, chunk, cameras)
+        self.online = OnlineExperience(folder / "online", self.spec, chunk, cameras, self.source)
         require_same_recordings(folder, data.store, data.fingerprints, self.online.store)
         self.began_after: StageName | None = restore(self, start)
         warming_up = self.position.stage == "critic_warmup"
@@ -146,6 +149,7 @@ class Run:
         self.convergence = Convergence(past, LOG_EVERY_UPDATES, support.high - support.low)
         self.features = FrozenFeatures(self.learner.policy.encoder, self.config, self.progress)
         self.features.show_in(data.everything, self.config.data.cache_folder)
+        self.held_out = HeldOutCurve(data, self.learner, self.files, self.save)
 
     def close(self) -> None:
         """Release files; the run can be opened again."""
@@ -203,27 +207,31 @@ class Run:
         first: int,
         stop: int,
         until: Callable[[], bool] = lambda: False,
+        after: Callable[[int], None] = lambda update: None,
     ) -> Iterator[int]:
         """Yield the update numbers of a stage that are still to be done, and do the plumbing.
 
-        They end at `stop`, or before an update at which `until` holds. Each gets its own randomness
-        from (seed, stage, update). Checkpoints are written beside the updates, often enough that a
-        kill costs at most `checkpoint_interval_s` of training and what writing one takes.
+        They end at `stop`, or before an update at which `until` holds; `after` is told how many
+        are behind. Each gets its own randomness from (seed, stage, update). Checkpoints are written
+        beside the updates, often enough that a kill costs at most `checkpoint_interval_s` of
+        training and what writing one takes.
         """
         position = self.position
         if position.has_done(stage, stop):
             return
         position.enter(stage)
-        self.progress.begin(stage.replace("_", " "), stop, position.update_step)
+        title, begun = title_of(stage, first, stop), max(first, position.update_step)
+        self.progress.begin(title, stop - first, begun - first)
         self._status = self._last_success
-        for update in range(max(first, position.update_step), stop):
+        for update in range(begun, stop):
             if until():
                 return
             self.learner.set_up(config, update)
             torch.manual_seed(update_seed(self.config.seed, stage, update, self.ranks.rank))
             yield update
             position.update_step = update + 1
-            self.progress.advance(position.update_step, self._status)
+            after(position.update_step)
+            self.progress.advance(position.update_step - first, self._status)
             since_s = time.monotonic() - self._saved_s
             if since_s > self.config.checkpoint_interval_s and not self.files.writing:
                 self.save(wait=False)
@@ -316,9 +324,10 @@ class Run:
         """
         stage = self.config.online_rl
         wanted = (round_index + 1) * stage.episodes_per_round
-        if len(self.online) >= wanted:
+        begins = self.position == Position("online_rl", round_index * stage.num_updates)
+        if len(self.online) >= wanted and not (begins and self.online.takes_all):
             return
-        if self.position != Position("online_rl", round_index * stage.num_updates):
+        if not begins:
             self.online.require(wanted)
         with self.ranks.first_goes_ahead():
             if self.ranks.is_first:
@@ -329,15 +338,9 @@ class Run:
     def _gather(self, round_index: int, wanted: int) -> None:
         if self.source is None:
             raise ConfigError("this run has nowhere to act: no simulator, no other source")
-        order = CollectionOrder(
-            self.online.store.path,
-            wanted,
-            round_index,
-            self.save(),
-            self.selection("online_rl"),
-            self.spec,
-            self.config.seed,
-        )
+        place, acting = self.online.store.path, (self.save(), self.selection("online_rl"))
+        seed = self.config.seed
+        order = CollectionOrder(place, wanted, round_index, *acting, self.spec, seed)
         self.online.gather(self.source, order, self.progress)
 
     def mixture(self, round_index: int) -> MixtureSampler:

@@ -46,6 +46,11 @@ class Position:
         """Whether the first `update` updates of a stage are behind."""
         return self.is_past(stage) or (self.stage == stage and self.update_step >= update)
 
+    @property
+    def checkpoint_name(self) -> str:
+        """Folder of the checkpoint of this very position; names sort as runs advance."""
+        return f"{STAGES.index(self.stage)}_{self.stage}_{self.update_step:08d}"
+
     def enter(self, stage: StageName) -> None:
         """Go on to a stage, at its update 0; no effect inside it."""
         if STAGES.index(self.stage) < STAGES.index(stage):
@@ -75,6 +80,7 @@ class RunFolder:
 
     Attributes:
         facts: what `restore` found beside the networks.
+        kept: names of checkpoints that are never pruned, beside those that evaluations refer to.
 
     Args:
         path: the folder; if it holds a checkpoint, `restore` continues from it.
@@ -94,6 +100,7 @@ class RunFolder:
         self.path, self._keep = path, keep
         self.position = Position()
         self.facts: Mapping[str, Any] = {}
+        self.kept: frozenset[str] = frozenset()
         self._lock = WriterLock(path, "run.lock", "run")
         try:
             self.logger = MetricLogger(path)
@@ -175,27 +182,22 @@ class RunFolder:
         Raises:
             StoreError: this one, or the one before, could not be written.
         """
-        name = self._name
+        name = self.position.checkpoint_name
         there = self._facts() | {"metric_rows": self.logger.position(), **facts}
         root = self.path / "checkpoints"
         parts = learner_parts(learner, spec, there)
+        # What is kept now, not once it is written: until then an earlier one stays the best.
+        write = partial(self._write, root, name, self.kept)
         if wait:
             self._writer.wait()
-            self._write(root, name, parts)
+            write(parts)
         else:
-            self._writer.start(parts, partial(self._write, root, name))
+            self._writer.start(parts, write)
         return root / name
 
-    @property
-    def _name(self) -> str:
-        """Of the checkpoint of this position."""
-        position = self.position
-        order = STAGES.index(position.stage)
-        return f"{order}_{position.stage}_{position.update_step:08d}"
-
-    def _write(self, root: Path, name: str, parts: CheckpointParts) -> None:
+    def _write(self, root: Path, name: str, kept: frozenset[str], parts: CheckpointParts) -> None:
         write_checkpoint(root, name, parts)
-        prune_checkpoints(root, self._keep, protected_checkpoints(self.path))
+        prune_checkpoints(root, self._keep, kept | protected_checkpoints(self.path))
 
     def dump(self, learner: Learner, spec: DataSpec, error: NumericalError) -> NumericalError:
         """Save the learner as it was when numbers went wrong, and say how to see it again."""
@@ -241,7 +243,7 @@ class FollowedFolder(RunFolder):
         self, learner: Learner, spec: DataSpec, facts: Mapping[str, Any], *, wait: bool = True
     ) -> Path:
         """Where the first process writes it."""
-        return self.path / "checkpoints" / self._name
+        return self.path / "checkpoints" / self.position.checkpoint_name
 
     def dump(self, learner: Learner, spec: DataSpec, error: NumericalError) -> NumericalError:
         """The first process saves the learner, and tells where."""

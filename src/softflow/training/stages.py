@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from softflow.errors import NumericalError
 from softflow.training.config import STAGES, StageName
 from softflow.training.diagnostics import diagnose
+from softflow.training.planned_work import planned_work
 from softflow.training.run import Run
 
 
@@ -19,7 +20,8 @@ def imitation(run: Run) -> None:
     stage = run.config.imitation
     sampler = run.data.sampler("imitation", run.data.demonstrations, stage.batch_size)
     with run.batches("imitation", sampler, stage.num_updates) as batches:
-        for update in run.updates("imitation", stage, 0, stage.num_updates):
+        measure = run.held_out.after
+        for update in run.updates("imitation", stage, 0, stage.num_updates, after=measure):
             batch = run.learner.prepared(batches.batch(update))
             run.log(run.learner.imitation_update(batch))
 
@@ -85,6 +87,7 @@ def run_stages(run: Run, stages: Sequence[StageName] = STAGES) -> None:
     """
     for gap in run.position.gaps(stages, run.began_after):
         run.progress.say(gap)
+    run.progress.expect(planned_work(run.config, stages, run.position, len(run.online)))
     for stage in STAGES:
         if stage in stages and not run.position.is_past(stage):
             try:
@@ -96,3 +99,5 @@ def run_stages(run: Run, stages: Sequence[StageName] = STAGES) -> None:
             run.evaluate(stage, stage, run.config.eval_episodes)
             diagnose(run, stage)
             run.save()
+    if found := run.held_out.in_words():
+        run.progress.say(found)

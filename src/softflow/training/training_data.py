@@ -27,11 +27,9 @@ from softflow.sampling.source_weights import SourceWeights
 from softflow.training.cameras.camera_check import require_live_cameras
 from softflow.training.config import StageName, TrainingConfig
 from softflow.training.continuing.kept import Kept
+from softflow.training.held_out.split import held_out_episodes, successful_episodes
 from softflow.training.persistence import model_inputs
 from softflow.training.returns import value_range
-
-HELD_OUT_EVERY = 20
-"""Every 20th successful demonstration is kept out of training, to measure likelihood on."""
 
 
 class TrainingData:
@@ -151,18 +149,22 @@ class TrainingData:
         Raises:
             DataError: no episode succeeded.
         """
-        held = set(held_out_episodes(self.store))
+        held = set(self._held_out_episodes)
         return self.everything.subset([i for i in require_successes(self.store) if i not in held])
 
     @cached_property
     def held_out(self) -> ChunkDataset:
-        """Windows of the demonstrations that no stage learns from (fewer than 21: none)."""
-        return self.everything.subset(held_out_episodes(self.store))
+        """Windows of the demonstrations that no stage learns from; possibly none."""
+        return self.everything.subset(self._held_out_episodes)
+
+    @cached_property
+    def _held_out_episodes(self) -> list[int]:
+        return held_out_episodes(self.store, self.config.data.held_out, self.config.seed)
 
     @cached_property
     def offline(self) -> ChunkDataset:
         """Windows of all episodes, failures included, without the held-out ones."""
-        held = set(held_out_episodes(self.store))
+        held = set(self._held_out_episodes)
         return self.everything.subset([i for i in range(len(self.store)) if i not in held])
 
     @property
@@ -217,11 +219,6 @@ def _require_memory_for_frames(config: TrainingConfig, shapes: Sequence[tuple[in
     require_memory(2 * rows * history * sum(math.prod(shape) for shape in shapes), what)
 
 
-def held_out_episodes(store: EpisodeStore) -> list[int]:
-    """The demonstrations that no stage learns from."""
-    return successful_episodes(store)[HELD_OUT_EVERY::HELD_OUT_EVERY]
-
-
 def require_episodes(store: EpisodeStore) -> list[int]:
     """Indices of all episodes of a store.
 
@@ -234,11 +231,6 @@ def require_episodes(store: EpisodeStore) -> list[int]:
             "or point to another folder."
         )
     return list(range(len(store)))
-
-
-def successful_episodes(store: EpisodeStore) -> list[int]:
-    """Indices of the successful episodes, ascending; possibly none."""
-    return [summary.index for summary in store.summaries() if summary.success]
 
 
 def require_successes(store: EpisodeStore) -> list[int]:

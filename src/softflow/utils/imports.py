@@ -8,7 +8,10 @@ line, `trust` in Python, and in worker processes what their parent trusts.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from softflow.errors import UntrustedImportError
@@ -53,16 +56,31 @@ def require_trusted(path: str, what: str, option: str) -> None:
 def follow(path: str) -> Any:
     """The object called "module:name"; a dot behind the colon leads into a class.
 
-    It is for the caller to know that the user named it.
+    A module may lie in the current folder; one that is installed under that name comes first. It
+    is for the caller to know that the user named it.
 
     Raises:
         ImportError, AttributeError, ValueError: there is no such module or object.
     """
     module_name, _, name = path.partition(":")
-    found: Any = importlib.import_module(module_name)
+    with _current_folder_last():
+        found: Any = importlib.import_module(module_name)
     for part in name.split("."):
         found = getattr(found, part)
     return found
+
+
+@contextmanager
+def _current_folder_last() -> Iterator[None]:
+    """Not for longer than one import: no other one shall find what merely lies there."""
+    here = str(Path.cwd())
+    sys.path.append(here)
+    try:
+        yield
+    finally:
+        # The last one: Python may have been started with the same folder in front.
+        if here in sys.path:
+            del sys.path[len(sys.path) - 1 - sys.path[::-1].index(here)]
 
 
 def with_my_trust(

@@ -64,7 +64,7 @@ def read_metrics(run_dir: str | Path) -> list[MetricSeries]:
     if not path.exists():
         return []
     columns: dict[tuple[str, str], list[tuple[float, int, int, float]]] = {}
-    for row in _read_rows(path):
+    for row in read_rows(path):
         point = (row.time_s, row.update_step, row.robot_steps, row.value)
         columns.setdefault((row.stage, row.name), []).append(point)
     series: list[MetricSeries] = []
@@ -140,7 +140,7 @@ class MetricLogger:
         self._events.close()
         shutil.rmtree(self._run_dir / "tensorboard", ignore_errors=True)
         self._keep_rows(position)
-        for row in _read_rows(self._path):
+        for row in read_rows(self._path):
             time_s = self._started + row.time_s
             values = {row.name: row.value}
             self._events.add(row.stage, values, step=row.update_step, wall_time_s=time_s)
@@ -238,11 +238,18 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _read_rows(path: Path) -> list[MetricRow]:
+def read_rows(path: Path, first: int = 0) -> list[MetricRow]:
+    """The rows of a metrics.csv from number `first` on; none of a file that is not there.
+
+    Raises:
+        StoreError: it cannot be read, or holds something else.
+    """
+    if not path.exists():
+        return []
     content = _content(path)
     _require_header(content, path)
-    whole = content.split(b"\n")[1:-1]
-    return [_parse(line, path, number) for number, line in enumerate(whole, start=2)]
+    whole = content.split(b"\n")[1:-1][first:]
+    return [_parse(line, path, number) for number, line in enumerate(whole, start=first + 2)]
 
 
 def _require_header(content: bytes, path: Path) -> None:

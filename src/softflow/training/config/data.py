@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from softflow.sampling.source_weights import SourceWeights
 from softflow.training.config.limits import MAX_PREFETCH_WORKERS, require
+from softflow.training.held_out.split import require_share
 from softflow.training.updates.augmentation import AugmentationConfig
 
 
@@ -30,6 +31,9 @@ class DataConfig:
             update. None: 1 without augmentation, if batches hold more frames than there are;
             else 0.
         cache_folder: where such copies of the data are kept, if not beside the episodes.
+        held_out: share of the successful episodes that no stage learns from, to measure the policy
+            on: the same ones whatever is added to the data; 0: none. None: every 20th success, from
+            the 21st on, so that 20 or fewer are all learned from.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -38,6 +42,7 @@ class DataConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     cached_views: int | None = None
     cache_folder: str = ""
+    held_out: float | None = None
 
     def __post_init__(self) -> None:
         numbers = {str(name): float(weight) for name, weight in self.weights.items()}
@@ -48,6 +53,7 @@ class DataConfig:
             f"data.prefetch_workers is {self.prefetch_workers}; must lie in "
             f"[0, {MAX_PREFETCH_WORKERS}]",
         )
+        require_share(self.held_out)
         self.augmentation.require_views(self.cached_views)
         _ = self.source_weights
 

@@ -82,6 +82,8 @@ def cannot_mean_anything(change: Change, position: Position, knows_data: bool) -
         knows_data: whether its checkpoint says which episodes it has learned from.
     """
     top = change.what.partition(".")[0]
+    if change.what == "data.held_out":
+        return "it has learned from what would be held out, or the other way round"
     if top in STATED or (change.what in OF_DATA and knows_data):
         return ""
     if top in STAGES:

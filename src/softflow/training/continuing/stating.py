@@ -19,14 +19,38 @@ from softflow.training.continuing.history import (
     this_version,
     write_history,
 )
-from softflow.training.continuing.learned_data import ChangedData, position_in
+from softflow.training.continuing.learned_data import ChangedData, changed_data, position_in
 from softflow.training.continuing.starting import Start
+from softflow.training.provenance import learned_from, with_earlier_weights
+from softflow.training.run import Run
 
 _MEASURED = ("eval_episodes", "round_eval_episodes")
 _CHOSEN_ANEW = (
     "labels decide which demonstrations are held out: they are chosen anew, and some may have been "
     "learned from"
 )
+
+
+def state(run: Run, identity: Mapping[str, Any], start: Start | None = None) -> None:
+    """Keep in a run's history, and say, what it starts from or goes on otherwise with.
+
+    Args:
+        run: opened, so that its folder is locked; before `write_identity`.
+        identity: `identity_of` the command.
+        start: what a new run starts from.
+
+    Raises:
+        StoreError: the history is damaged, or the disk refuses.
+    """
+    folder, data = run.folder, run.data
+    if there := learned_from(folder):
+        changed = changed_data(folder, data.store, run.online.store, data.fingerprints)
+        now = with_earlier_weights(identity, there)
+        lines = state_changes(folder, there, now, changed, data.outside)
+    else:
+        lines = state_start(folder, start, run.spec, data.outside() if start else [])
+    for line in lines:
+        run.progress.say(line)
 
 
 def state_start(run: Path, start: Start | None, spec: DataSpec, outside: list[str]) -> list[str]:

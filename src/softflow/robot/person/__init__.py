@@ -1,0 +1,1 @@
+"""The person beside a robot: commands, taking over, files that say something."""
