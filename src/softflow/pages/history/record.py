@@ -59,9 +59,11 @@ def read_run_history(run: Path, problems: list[str]) -> RunHistory:
         return RunHistory()
     try:
         value, _ = read_sealed(path)
-        return msgspec.convert(value, RunHistory)
     except StoreError as error:
         problems.append(str(error))
+        return RunHistory()
+    try:
+        return msgspec.convert(value, RunHistory)
     except msgspec.ValidationError as error:
         problems.append(f"'{path}' cannot be used: {misfit(error, value)}")
     return RunHistory()

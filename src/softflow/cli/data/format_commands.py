@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from softflow.cli.action_bounds import bounds_at_import
-from softflow.cli.format_options import (
+from softflow.cli.data.action_bounds import bounds_at_import
+from softflow.cli.data.format_options import (
     ExportLerobot,
     ExportRobomimic,
     Import,

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from softflow.cli.data_options import Bounds
-from softflow.cli.format_options import Import
+from softflow.cli.data.format_options import Import
+from softflow.cli.data.store_options import Bounds
 from softflow.curation.action_bounds import change_bounds
 from softflow.data.action_space import (
     ActionSpace,
