@@ -78,7 +78,7 @@ class TrainingData:
             image_keys=self.image_keys,
             cache_folder=Path(folder) if folder else None,
         )
-        require_live_cameras(self.everything, self.image_keys)
+        require_live_cameras(self.everything, self.image_keys, say)
         self.fingerprints = fingerprints(self.store, range(len(self.store)))
 
     def require(self, stages: Sequence[StageName]) -> None:
