@@ -31,7 +31,8 @@ def run(name: str, config: TrainingConfig, turns: int, device: str) -> Section:
     with tempfile.TemporaryDirectory() as folder:
         writer = CheckpointWriter()
         write = partial(write_checkpoint, Path(folder), "0")
-        parts = partial(learner_parts, learner, state_spec(), {})
+        position = {"stage": "critic_warmup", "update_step": 1}
+        parts = partial(learner_parts, learner, state_spec(), position)
         first_ms = 1e3 * _seconds(lambda: writer.start(parts(), write), device)
         writer.wait()
         for _ in range(turns):

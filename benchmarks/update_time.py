@@ -38,7 +38,7 @@ def updates(config: TrainingConfig, batch_size: int | None) -> dict[str, Update]
     leave_identity(learner.policy)
     chunk = config.model.chunk
     imitation, warmup, rl = (
-        chunk_batch(batch_size or stage.batch_size, chunk).to(config.device)
+        chunk_batch(batch_size or stage.batch_size, chunk).to(learner.device)
         for stage in (config.imitation, config.critic_warmup, config.offline_rl)
     )
     return {

@@ -21,6 +21,7 @@ from softflow.models.checkpoint import weights_identity
 from softflow.sampling.chunk_sampler import ChunkSampler, MixtureSampler
 from softflow.sampling.mixing import FixedRatio
 from softflow.training.config import DataConfig, TrainingConfig
+from softflow.training.continuing.history import read_history
 from softflow.training.persistence import read_run_facts
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
@@ -108,13 +109,15 @@ def test_the_command_saves_the_weights_and_trains_with_them(merged: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_other_weights_are_another_run(merged: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_with_other_weights_and_says_so(merged: Path, tmp_path: Path) -> None:
     words = (*OFFLINE, "--data.weights", "teleop=1")
     status, said = train(merged, tmp_path / "run", *words, "policy=4")
     assert status == 0, said
     status, said = train(merged, tmp_path / "run", *words, "policy=3")
-    assert status == 2
-    assert "data.weights.policy: there 4.0, now 3.0" in said
+    assert status == 0, said
+    assert "data.weights.policy" in said
+    (entry,) = read_history(tmp_path / "run").continuations
+    assert [(c.what, c.before, c.now) for c in entry.changes] == [("data.weights.policy", 4.0, 3.0)]
 
 
 @pytest.mark.slow
