@@ -204,7 +204,10 @@ class RosbagMapping:
 
 
 def stem(topic: str, field: str) -> str:
-    """What components are called: gripper for /gripper data, ee_pose_orientation for /ee/pose pose.orientation."""
+    """What a field's components are called after.
+
+    gripper for /gripper data, ee_pose_orientation for /ee/pose pose.orientation.
+    """
     parts = [part for part in topic.split("/") if part]
     for name in field.replace("[", ".").replace("]", "").split("."):
         if name != "data" and name != parts[-1]:

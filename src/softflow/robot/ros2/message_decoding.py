@@ -13,7 +13,7 @@ import numpy as np
 from softflow.errors import DataError
 from softflow.formats.rosbag.images import CHANNELS, frame
 from softflow.formats.rosbag.resampling import QUATERNION_TOLERANCE
-from softflow.robot.ros2.signal_settings import ROTATIONS, Camera, Joints, Pose, Signal
+from softflow.robot.ros2.signal_settings import ROTATIONS, Camera, Joints, Signal
 
 JointField = Literal["position", "velocity", "effort"]
 COMPRESSED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")

@@ -34,8 +34,8 @@ def ros() -> Any:
         return SimpleNamespace(**{k: importlib.import_module(v) for k, v in MODULES.items()})
     except ImportError as error:
         raise MissingPackageError(
-            f"a robot behind ROS 2 needs rclpy message packages and Pillow, which cannot be imported "
-            f"({error}). Where ROS 2 is installed: source /opt/ros/jazzy/setup.bash, with the "
+            "a robot behind ROS 2 needs rclpy, its message packages and Pillow, which cannot be "
+            f"imported ({error}). Where ROS 2 is installed: source its setup.bash, with the "
             "Python that it was made for. Elsewhere: pip install 'softflow[ros2]' (Jazzy)",
             name=error.name,
         ) from error
