@@ -38,8 +38,8 @@ def settings(settings_file: Path) -> Ros2Settings:
 
 
 @pytest.fixture
-def arm(tmp_path: Path, domain: None) -> Iterator[Path]:
-    """The arm runs; what it notes is in this file."""
+def arm_process(tmp_path: Path, domain: None) -> Iterator[subprocess.Popen[bytes]]:
+    """The arm runs; what it notes is in `tmp_path / "notes"`."""
     notes = tmp_path / "notes"
     process = subprocess.Popen([sys.executable, ros_arm.__file__, str(notes)])
     deadline_s = time.monotonic() + 60
@@ -47,6 +47,12 @@ def arm(tmp_path: Path, domain: None) -> Iterator[Path]:
         assert process.poll() is None
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
-    yield notes
+    yield process
     process.kill()
     process.wait()
+
+
+@pytest.fixture
+def arm(tmp_path: Path, arm_process: object) -> Path:
+    """The arm runs; what it notes is in this file."""
+    return tmp_path / "notes"

@@ -14,7 +14,7 @@ from softflow.data.data_spec import STATE_KEY
 from softflow.errors import RobotStoppedError
 from softflow.robot.protocol import Robot
 from softflow.robot.ros2.robot import Ros2Robot
-from softflow.robot.ros2.settings import Ros2Settings, Timeouts
+from softflow.robot.ros2.settings import Ros2Settings, Timeouts, read_settings
 
 TARGET = np.array([0.5, 0.2, 0.3, 0, 0, 0, 1, 0.8, -0.4], np.float32)
 """Pose, then index and thumb."""
@@ -38,8 +38,6 @@ def test_what_is_seen_and_what_is_sent(robot: Ros2Robot, arm: Path) -> None:
     assert isinstance(robot, Robot)
     with pytest.raises(RobotStoppedError, match="before reset"):
         robot.act(TARGET)
-    with pytest.raises(RobotStoppedError, match="before reset"):
-        robot.observe()
     robot.reset(0)
     sensed = robot.observe()
     start = [0.1, 0.2, 0.3, 0, 0, 0, 1, -0.4, 0.4]  # by name: thumb, then index
@@ -101,18 +99,49 @@ def test_a_message_that_is_none_is_not_sent_and_the_hold_stays(robot: Ros2Robot,
     assert noted(arm, "pose") == noted(arm, "hand") == []
 
 
-def test_a_silent_topic_is_named_and_nothing_moves(settings: Ros2Settings, domain: None) -> None:
-    impatient = msgspec.structs.replace(
-        settings, timeouts=Timeouts(0.3, 0.5, 0.3), services=type(settings.services)()
-    )
-    robot = Ros2Robot(impatient)
+def impatient(settings: Ros2Settings) -> Ros2Settings:
+    return msgspec.structs.replace(settings, timeouts=Timeouts(1.5, 0.5, 1.5))
+
+
+def require_told(settings: Ros2Settings, told: str) -> None:
+    """A reset fails with this, and nothing can be commanded."""
+    robot = Ros2Robot(settings)
     try:
-        with pytest.raises(RobotStoppedError, match=r"nothing came of /arm/pose, /hand/joints"):
+        with pytest.raises(RobotStoppedError, match=told):
             robot.reset(0)
         with pytest.raises(RobotStoppedError, match="nothing is commanded"):
             robot.act(TARGET)
     finally:
         robot.close()
+
+
+def test_without_a_driver_nothing_moves(settings: Ros2Settings, domain: None) -> None:
+    require_told(impatient(settings), "nobody listened to /arm/target, /hand/commands")
+
+
+def test_a_silent_topic_is_named(settings_file: Path, arm: Path) -> None:
+    text = settings_file.read_text()
+    settings_file.write_text(text.replace('"/front"', '"/back"'))
+    require_told(impatient(read_settings(settings_file)), "nothing came of /back")
+    assert noted(arm, "pose") == noted(arm, "hand") == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('names = ["thumb", "index"]', 'names = ["thumb", "pinky"]', "/hand/joints: no joint"),
+        ('topic = "/arm/pose"\n', 'topic = "/arm/pose"\nframe_id = "base"\n', "not 'base'"),
+        ("size = [8, 12]\n", "size = [8, 12]\nmax_bytes = 9\n", "nothing came of /front"),
+        ("size = [8, 12]\n", "size = [8, 12]\ncrop = [0, 0, 90, 9]\n", "reaches beyond the image"),
+    ],
+)
+def test_messages_that_cannot_be_used_are_told_of(
+    settings_file: Path, arm: Path, old: str, new: str, told: str
+) -> None:
+    text = settings_file.read_text()
+    assert old in text
+    settings_file.write_text(text.replace(old, new, 1))
+    require_told(impatient(read_settings(settings_file)), told)
 
 
 def test_anybody_may_stop_it_by_a_service(robot: Ros2Robot) -> None:

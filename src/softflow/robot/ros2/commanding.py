@@ -28,7 +28,8 @@ class PoseSender:
 
     def __init__(self, node: RobotNode, command: PoseCommand) -> None:
         self.command, self._node = command, node
-        self._publisher = node.publisher(node.ros.geometry.PoseStamped, command.topic)
+        kind = node.ros.geometry.PoseStamped
+        self._publisher = node.publisher(kind, command.topic, must_be_heard=True)
 
     def measured(self, message: Any) -> np.ndarray:
         """Where it stands, [7], by a message of the topic `measured`."""
@@ -83,7 +84,7 @@ class JointSender:
         self.command, self._node = command, node
         self._ramp, self._patience_s = Ramp(1 / control_hz), timeouts.command_s
         kind = node.ros.sensors.JointState
-        self._publisher = node.publisher(kind, command.topic)
+        self._publisher = node.publisher(kind, command.topic, must_be_heard=True)
         told = command.target_topic
         self._targets = node.publisher(kind, told) if told else None
         self._lock, self._closing = threading.Lock(), threading.Event()

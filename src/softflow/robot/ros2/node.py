@@ -20,6 +20,7 @@ from softflow.robot.ros2.topic_buffers import NANOSECONDS, Received, TopicBuffer
 from softflow.utils.console import say
 
 SPIN_S = 0.1
+LOOK_EVERY_S = 0.01
 CLOSE_S = 2.0
 
 
@@ -39,6 +40,7 @@ class RobotNode:
         self._settings, self._buffers = settings, buffers
         self.fault = ""
         self._too_large: set[str] = set()
+        self._heard: list[Any] = []
         self._context = self.ros.context.Context()
         # Ctrl-C is the command's: it stops the robot first.
         self.ros.rclpy.init(context=self._context, args=[])
@@ -52,10 +54,35 @@ class RobotNode:
         self._thread = threading.Thread(target=self._spin, name="ros2", daemon=True)
         self._thread.start()
 
-    def publisher(self, kind: type, topic: str) -> Any:
-        """What sends messages of a kind; `publish(message)` may be called in any thread."""
+    def publisher(self, kind: type, topic: str, *, must_be_heard: bool = False) -> Any:
+        """What sends messages of a kind; `publish(message)` may be called in any thread.
+
+        Args:
+            kind, topic: what, and where.
+            must_be_heard: whether `wait_until_heard` waits for somebody who listens.
+        """
         quality = self._quality(self._settings.qos.commands)
-        return self._node.create_publisher(kind, topic, quality)
+        publisher = self._node.create_publisher(kind, topic, quality)
+        if must_be_heard:
+            self._heard.append(publisher)
+        return publisher
+
+    def wait_until_heard(self) -> None:
+        """Wait until somebody listens to every topic that must be heard.
+
+        Raises:
+            RobotStoppedError: says to which ones nobody does.
+        """
+        patience_s = self._settings.timeouts.first_messages_s
+        deadline_s = time.monotonic() + patience_s
+        while unheard := [p.topic_name for p in self._heard if not p.get_subscription_count()]:
+            if time.monotonic() > deadline_s:
+                raise RobotStoppedError(
+                    f"within {patience_s:g} s nobody listened to {', '.join(unheard)}; start the "
+                    "robot's driver, with the topics and qos of the settings and the same "
+                    "ROS_DOMAIN_ID. Nothing was commanded"
+                )
+            time.sleep(LOOK_EVERY_S)
 
     def stamp(self) -> Any:
         """The time for a message's header."""

@@ -17,6 +17,7 @@ from softflow.robot.ros2.observing import Observing
 from softflow.robot.ros2.settings import Ros2Settings
 from softflow.robot.ros2.signal_settings import JointCommand
 from softflow.robot.ros2.topic_buffers import NANOSECONDS, TopicBuffers
+from softflow.utils.console import say
 
 STOP_MARK_STEPS = 0.25
 """Control steps behind the last observation at which an episode is told to stop."""
@@ -42,8 +43,11 @@ class Ros2Robot:
         self._node = RobotNode(settings, buffers)
         self._observing = Observing(settings, buffers, lambda: self._node.fault)
         self._commanding = Commanding([self._sender(command) for command in settings.command])
-        self._stop_topic = self._told_to(settings.services.stop_topic, "standard", "Bool")
-        self._episode_topic = self._told_to(settings.episode_topic, "sensors", "JointState")
+        stopped, episode = settings.services.stop_topic, settings.episode_topic
+        bool_kind, mark_kind = self._node.ros.standard.Bool, self._node.ros.sensors.JointState
+        publisher = self._node.publisher
+        self._stop_topic = publisher(bool_kind, stopped, must_be_heard=True) if stopped else None
+        self._episode_topic = publisher(mark_kind, episode) if episode else None
         self._looked_ns = 0
         self._is_ready = self._was_told = self._rests = False
 
@@ -51,11 +55,13 @@ class Ros2Robot:
         """Have robot and scene brought to the start, and wait until every topic has been seen.
 
         Raises:
-            RobotStoppedError: a topic is silent, or the robot's service says no.
+            RobotStoppedError: a topic is silent or nobody listens to one, or the robot's service
+                says no.
         """
         services, self._rests = self._settings.services, False
         if services.reset_question:
             self._ask(services.reset_question)
+        self._node.wait_until_heard()
         self._tell_stopped(False)
         if services.reset:
             self._node.trigger(services.reset)
@@ -90,11 +96,7 @@ class Ros2Robot:
         return self._commanding.holding
 
     def stop(self) -> None:
-        """Send the hold, then tell the robot's topic and service to stop, if there are any.
-
-        Raises:
-            RobotStoppedError: the robot's service did not answer, or says no.
-        """
+        """Send the hold, then tell the robot's topic and service to stop, if there are any."""
         self._is_ready = False
         try:
             if self._was_told:
@@ -116,19 +118,22 @@ class Ros2Robot:
             return JointSender(self._node, command, hz, timeouts)
         return PoseSender(self._node, command)
 
-    def _told_to(self, topic: str, package: str, kind: str) -> Any:
-        if not topic:
-            return None
-        return self._node.publisher(getattr(getattr(self._node.ros, package), kind), topic)
-
     def _tell_to_rest(self) -> None:
-        """Tell the robot to stop by its own means, once; again if that failed."""
+        """Tell the robot to stop by its own means, once.
+
+        Where its service fails, that is a fault: why the run was stopped is told all the same, and
+        no reset follows.
+        """
         if self._rests:
             return
+        self._rests = True
         self._tell_stopped(True)
         if self._settings.services.stop:
-            self._node.trigger(self._settings.services.stop)
-        self._rests = True
+            try:
+                self._node.trigger(self._settings.services.stop)
+            except RobotStoppedError as error:
+                self._node.fault = f"the robot could not be told to stop: {error}"
+                say(f"stop it by hand: {self._node.fault}", to_errors=True)
 
     def _tell_stopped(self, stopped: bool) -> None:
         if self._stop_topic is not None:
