@@ -76,7 +76,7 @@ class Drift:
             return None
         by = np.zeros((CHUNK.chunk_length, 9), np.float32)
         by[:, [0, 7]] = STEP * np.arange(1, CHUNK.chunk_length + 1)[:, None]
-        return Answer(asked.episode, asked.step, asked.prefix_actions[-1] + by, 0.0, 0)
+        return Answer(asked.episode, asked.step, asked.prefix[-1] + by, 0.0, 0)
 
 
 def run(
@@ -146,9 +146,9 @@ def test_a_driver_that_dies_makes_it_hold_then_stop(
         if after.step == 6:
             arm_process.kill()
 
-    with pytest.raises(RobotStoppedError, match="a fresh, finite observation"):
+    with pytest.raises(RobotStoppedError, match="no fresh, finite observation"):
         run(forever, tmp_path / "ran", asked=killed)
     episode = EpisodeStore.open(tmp_path / "ran").episode(0)
     assert episode.metadata["ended"] == "stopped"
     assert episode.metadata["interventions"]["counts"]["held"] >= 1
-    assert "nobody offers the service /arm/stop" in capsys.readouterr().err
+    assert "stop it by hand: the robot could not be told to stop" in capsys.readouterr().err

@@ -52,7 +52,7 @@ def pose_values(message: Any, frame_id: str = "") -> np.ndarray:
     if frame_id and message.header.frame_id != frame_id:
         raise DataError(f"it is in the frame {message.header.frame_id!r:.60}, not {frame_id!r}")
     place, turn = message.pose.position, message.pose.orientation
-    pose = np.array([place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w])
+    pose = np.array([place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w], np.float64)
     norm = float(np.linalg.norm(pose[ROTATIONS]))
     if not abs(norm - 1) <= QUATERNION_TOLERANCE:
         raise DataError(f"its quaternion has norm {norm:.4g}, not 1; it is no orientation")
