@@ -155,7 +155,8 @@ class RobotNode:
             return
         stamp = message.header.stamp
         stamp_ns = stamp.sec * NANOSECONDS + stamp.nanosec
-        if self._settings.matching.clock == "receive":
+        # As an import has it: drivers that do not stamp leave it 0.
+        if self._settings.matching.clock == "receive" or not stamp_ns:
             stamp_ns = ros_ns
         self._buffers.add(signal.topic, Received(message, stamp_ns, ros_ns, monotonic_s))
 

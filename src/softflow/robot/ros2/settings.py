@@ -17,6 +17,7 @@ from softflow.robot.ros2.signal_settings import (
     Joints,
     Signal,
     require,
+    require_topic,
 )
 from softflow.robot.toml_file import read_toml
 
@@ -30,7 +31,8 @@ class Matching(_Schema, frozen=True, forbid_unknown_fields=True):
 
     Args:
         tolerance_s: how far apart their stamps may be.
-        clock: `header` takes the stamp in the message, `receive` the time of receipt.
+        clock: `header` takes the stamp in the message, and the time of receipt where it is 0;
+            `receive` always takes the time of receipt.
         keep_s: for how long messages are kept to be matched.
 
     Raises:
@@ -103,12 +105,19 @@ class Services(_Schema, frozen=True, forbid_unknown_fields=True):
         reset_question: what the person beside it is asked before; Enter goes on.
         stop: `std_srvs/srv/Trigger` that stops it.
         stop_topic: `std_msgs/msg/Bool` that is told true when it stops, false at a reset.
+
+    Raises:
+        ConfigError: a name that is none.
     """
 
     reset: str = ""
     reset_question: str = ""
     stop: str = ""
     stop_topic: str = ""
+
+    def __post_init__(self) -> None:
+        for name in filter(None, (self.reset, self.stop, self.stop_topic)):
+            require_topic(name)
 
 
 class Ros2Settings(_Schema, frozen=True, forbid_unknown_fields=True):
@@ -143,6 +152,7 @@ class Ros2Settings(_Schema, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         require(1 <= self.control_hz <= 100, f"control_hz is {self.control_hz}", "give 1 to 100")
         told = f"max_episode_steps is {self.max_episode_steps}"
+        require_topic(f"/{self.node}")
         require(self.max_episode_steps > 0, told, "give a number above 0")
         require(len(self.observation) > 0, "nothing is observed", "give [[observation]]")
         require(len(self.command) > 0, "nothing is commanded", "give [[command]]")
@@ -166,6 +176,8 @@ class Ros2Settings(_Schema, frozen=True, forbid_unknown_fields=True):
         sent = [command.topic for command in self.command]
         sent += [c.target_topic for c in self.command if isinstance(c, JointCommand)]
         sent = [topic for topic in (*sent, self.episode_topic) if topic]
+        for topic in sent:
+            require_topic(topic)
         require(len(set(sent)) == len(sent), f"a topic is sent to twice: {sent}", "give each once")
         both = set(sent) & set(self.topics)
         require(

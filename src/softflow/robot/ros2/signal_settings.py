@@ -7,6 +7,7 @@ hold is named as `softflow data import rosbag` names it, so that a bag of a run 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -28,8 +29,10 @@ def require(holds: bool, what: str, fix: str) -> None:
         raise ConfigError(f"{what}; {fix}")
 
 
-def _require_topic(topic: str) -> None:
-    require(topic.startswith("/"), f"the topic {topic!r}", "begin it with '/': names are absolute")
+def require_topic(name: str) -> None:
+    """Raise ConfigError unless it is the absolute name of a topic, or of a service."""
+    fix = "begin it with '/', and give letters, digits, '_' and '/' alone"
+    require(bool(re.fullmatch(r"(/[A-Za-z_]\w*)+", name, re.ASCII)), f"the topic {name!r}", fix)
 
 
 def _require_names(names: Sequence[str], topic: str) -> None:
@@ -61,7 +64,7 @@ class Joints(_Schema, frozen=True, tag="joints"):
 
     def __post_init__(self) -> None:
         _require_numbers_key(self.key)
-        _require_topic(self.topic)
+        require_topic(self.topic)
         _require_names(self.names, self.topic)
 
     @property
@@ -91,7 +94,7 @@ class Pose(_Schema, frozen=True, tag="pose"):
 
     def __post_init__(self) -> None:
         _require_numbers_key(self.key)
-        _require_topic(self.topic)
+        require_topic(self.topic)
 
     @property
     def numbers(self) -> slice:
@@ -132,7 +135,7 @@ class Camera(_Schema, frozen=True, tag="image"):
     def __post_init__(self) -> None:
         is_camera = self.key.startswith(IMAGE_PREFIX) and len(self.key) > len(IMAGE_PREFIX)
         require(is_camera, f"the camera has the key {self.key!r}", f"call it {IMAGE_PREFIX}NAME")
-        _require_topic(self.topic)
+        require_topic(self.topic)
         told = f"the camera {self.key!r} has size {list(self.size)}, crop {self.crop}"
         inside = self.crop is None or (min(self.crop[:2]) >= 0 and min(self.crop[2:]) > 0)
         require(min(self.size) > 0 and inside, told, "give sizes above 0 in pixels")
@@ -162,7 +165,7 @@ class PoseCommand(_Schema, frozen=True, tag="pose"):
     frame_id: str = ""
 
     def __post_init__(self) -> None:
-        _require_topic(self.topic)
+        require_topic(self.topic)
         _require_bounds(self.low, self.high, self.topic)
 
     @property
@@ -203,15 +206,13 @@ class JointCommand(_Schema, frozen=True, tag="joints"):
     target_topic: str = ""
 
     def __post_init__(self) -> None:
-        _require_topic(self.topic)
+        require_topic(self.topic)
         _require_names(self.names, self.topic)
         _require_bounds(self.low, self.high, self.topic)
         sizes = f"{self.topic} has {len(self.names)} names and {len(self.low)} bounds"
         require(len(self.names) == len(self.low), sizes, "give one each")
         told = f"{self.topic} has rate_hz {self.rate_hz}"
         require(0 <= self.rate_hz <= MAX_RATE_HZ, told, f"give 0 to {MAX_RATE_HZ:g}")
-        if self.target_topic:
-            _require_topic(self.target_topic)
 
     @property
     def components(self) -> tuple[str, ...]:
