@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image as Picture
 
+from softflow.robot.ros2.rclpy_modules import ros
+
 SETTINGS = """
 control_hz = 10.0
 max_episode_steps = 12
@@ -77,28 +79,26 @@ class Arm:
     """The node; `publish` once per period."""
 
     def __init__(self, notes: Path) -> None:
-        import rclpy
-        from geometry_msgs.msg import PoseStamped
-        from sensor_msgs.msg import CompressedImage, Image, JointState
-        from std_msgs.msg import Bool
-        from std_srvs.srv import Trigger
-
-        self.kinds = {k.__name__: k for k in (PoseStamped, CompressedImage, Image, JointState)}
+        modules = ros()
+        self.sensors, self.geometry = modules.sensors, modules.geometry
         self.notes = notes
-        rclpy.init()
-        self.node: Any = rclpy.create_node("arm")
+        self.spin_once = modules.rclpy.spin_once
+        modules.rclpy.init()
+        self.node = modules.rclpy.create_node("arm")
         self.place, self.joints = np.array([0.1, 0.2, 0.3]), {"index": 0.4, "thumb": -0.4}
         self.count = 0
         node = self.node
-        self.pose = node.create_publisher(PoseStamped, "/arm/pose", 10)
-        self.hand = node.create_publisher(JointState, "/hand/joints", 10)
-        self.front = node.create_publisher(Image, "/front", 10)
-        self.wrist = node.create_publisher(CompressedImage, "/wrist/compressed", 10)
-        node.create_subscription(PoseStamped, "/arm/target", self._moved, 10)
-        node.create_subscription(JointState, "/hand/commands", self._hand, 100)
-        node.create_subscription(Bool, "/arm/stopped", lambda m: self._note(f"told {m.data}"), 10)
-        node.create_service(Trigger, "/arm/reset", self._reset)
-        node.create_service(Trigger, "/arm/stop", self._stop)
+        self.pose = node.create_publisher(self.geometry.PoseStamped, "/arm/pose", 10)
+        self.hand = node.create_publisher(self.sensors.JointState, "/hand/joints", 10)
+        self.front = node.create_publisher(self.sensors.Image, "/front", 10)
+        self.wrist = node.create_publisher(self.sensors.CompressedImage, "/wrist/compressed", 10)
+        node.create_subscription(self.geometry.PoseStamped, "/arm/target", self._moved, 10)
+        node.create_subscription(self.sensors.JointState, "/hand/commands", self._hand, 100)
+        node.create_subscription(
+            modules.standard.Bool, "/arm/stopped", lambda m: self._note(f"told {m.data}"), 10
+        )
+        node.create_service(modules.services.Trigger, "/arm/reset", self._reset)
+        node.create_service(modules.services.Trigger, "/arm/stop", self._stop)
 
     def _note(self, text: str) -> None:
         with self.notes.open("a") as file:
@@ -126,15 +126,15 @@ class Arm:
     def publish(self) -> None:
         """Say what is so; pictures now and then."""
         stamp = self.node.get_clock().now().to_msg()
-        pose = self.kinds["PoseStamped"]()
+        pose = self.geometry.PoseStamped()
         pose.header.stamp = stamp
         pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = map(float, self.place)
         self.pose.publish(pose)
-        joints = self.kinds["JointState"](name=["spare", *self.joints])
+        joints = self.sensors.JointState(name=["spare", *self.joints])
         joints.header.stamp = stamp
         joints.position = [9.0, *self.joints.values()]
         self.hand.publish(joints)
-        other = self.kinds["JointState"](name=["wheel"], position=[1.0])
+        other = self.sensors.JointState(name=["wheel"], position=[1.0])
         other.header.stamp = self.node.get_clock().now().to_msg()
         self.hand.publish(other)
         if self.count % PICTURE_EVERY == 0:
@@ -143,20 +143,18 @@ class Arm:
 
     def _pictures(self, stamp: Any) -> None:
         pixels = np.full((8, 12, 3), (200, 100, self.count % 250), np.uint8)
-        raw = self.kinds["Image"](height=8, width=12, step=36, encoding="bgr8")
+        raw = self.sensors.Image(height=8, width=12, step=36, encoding="bgr8")
         raw.header.stamp, raw.data = stamp, pixels[:, :, ::-1].tobytes()
         self.front.publish(raw)
         file = io.BytesIO()
         Picture.fromarray(pixels).save(file, "png")
-        small = self.kinds["CompressedImage"](format="png", data=file.getvalue())
+        small = self.sensors.CompressedImage(format="png", data=file.getvalue())
         small.header.stamp = stamp
         self.wrist.publish(small)
 
 
 def main(notes: Path) -> None:
     """Until it is killed."""
-    import rclpy
-
     arm = Arm(notes)
     notes.write_text("ready\n")
     due_s = time.monotonic()
@@ -164,7 +162,7 @@ def main(notes: Path) -> None:
         due_s = max(due_s + EVERY_S, time.monotonic())
         arm.publish()
         while (left_s := due_s - time.monotonic()) > 0:
-            rclpy.spin_once(arm.node, timeout_sec=left_s)
+            arm.spin_once(arm.node, timeout_sec=left_s)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from typing import Any
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from softflow.robot.ros2.rclpy_modules import ros
+
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 
 
@@ -26,23 +28,19 @@ def message_kind(name: str) -> type:
 @contextmanager
 def recording(path: Path, topics: dict[str, str]) -> Iterator[None]:
     """A bag at `path` of these topics (topic -> type), from now until the block ends."""
-    import rclpy
-    from rclpy.context import Context
-    from rclpy.executors import SingleThreadedExecutor
-    from rclpy.qos import QoSProfile, ReliabilityPolicy
-
-    context = Context()
-    rclpy.init(context=context)
-    node = rclpy.create_node("recorder", context=context)
+    modules = ros()
+    context = modules.context.Context()
+    modules.rclpy.init(context=context)
+    node = modules.rclpy.create_node("recorder", context=context)
     received: list[tuple[str, int, bytes]] = []
 
     def keep(topic: str, data: Any) -> None:
         received.append((topic, time.time_ns(), bytes(data)))
 
-    quality = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+    quality = modules.qos.QoSProfile(depth=100)
     for topic, kind in topics.items():
         node.create_subscription(message_kind(kind), topic, partial(keep, topic), quality, raw=True)
-    executor = SingleThreadedExecutor(context=context)
+    executor = modules.executors.SingleThreadedExecutor(context=context)
     executor.add_node(node)
     ended = threading.Event()
 

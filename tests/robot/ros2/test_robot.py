@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -27,6 +28,10 @@ def robot(arm: Path, settings: Ros2Settings) -> Iterator[Ros2Robot]:
     robot.close()
 
 
+def numbers(values: list[float]) -> Any:
+    return pytest.approx(np.array(values, np.float32))
+
+
 def noted(arm: Path, kind: str) -> list[tuple[float, float]]:
     lines = [line.split() for line in arm.read_text().splitlines()]
     return [
@@ -41,21 +46,21 @@ def test_what_is_seen_and_what_is_sent(robot: Ros2Robot, arm: Path) -> None:
     robot.reset(0)
     sensed = robot.observe()
     start = [0.1, 0.2, 0.3, 0, 0, 0, 1, -0.4, 0.4]  # by name: thumb, then index
-    assert sensed.values[STATE_KEY] == pytest.approx(np.float32(start))
+    assert sensed.values[STATE_KEY] == numbers(start)
     assert sensed.values[STATE_KEY].dtype == np.float32
     for camera in ("front", "wrist"):
         picture = sensed.values[f"observation.images.{camera}"]
         assert (picture.shape, picture.dtype) == ((8, 12, 3), np.uint8)
         assert picture[0, 0, :2].tolist() == [200, 100]
     assert 0 <= time.monotonic() - sensed.taken_at_s < 0.2
-    assert robot.hold() == pytest.approx(np.float32([0.1, 0.2, 0.3, 0, 0, 0, 1, 0.4, -0.4]))
+    assert robot.hold() == numbers([0.1, 0.2, 0.3, 0, 0, 0, 1, 0.4, -0.4])
     time.sleep(0.2)
     assert "hand" not in arm.read_text()  # nothing is sent before the first command
     robot.act(TARGET)
     time.sleep(0.4)
     assert robot.hold() == pytest.approx(TARGET)
     seen = robot.observe()
-    assert seen.values[STATE_KEY] == pytest.approx(np.float32([0.5, *start[1:7], -0.4, 0.8]))
+    assert seen.values[STATE_KEY] == numbers([0.5, *start[1:7], -0.4, 0.8])
     assert seen.taken_at_s > sensed.taken_at_s
 
 
@@ -87,6 +92,17 @@ def test_stopped_it_holds_tells_the_robot_and_moves_no_more(robot: Ros2Robot, ar
     assert len(noted(arm, "pose")) == 2
     robot.reset(1)
     robot.act(TARGET)
+
+
+def test_a_reset_leaves_the_hand_to_others(robot: Ros2Robot, arm: Path) -> None:
+    robot.reset(0)
+    robot.act(TARGET)
+    time.sleep(0.1)
+    robot.reset(1)
+    time.sleep(0.1)
+    before = len(noted(arm, "hand"))
+    time.sleep(0.2)
+    assert len(noted(arm, "hand")) == before > 0
 
 
 def test_a_message_that_is_none_is_not_sent_and_the_hold_stays(robot: Ros2Robot, arm: Path) -> None:
@@ -149,6 +165,8 @@ def test_anybody_may_stop_it_by_a_service(robot: Ros2Robot) -> None:
     robot._node.trigger("/softflow/stop")
     with pytest.raises(RobotStoppedError, match="stopped by the service /softflow/stop"):
         robot.observe()
+    with pytest.raises(RobotStoppedError, match="stopped by the service /softflow/stop"):
+        robot.reset(1)
 
 
 def test_without_tolerance_only_equal_stamps_belong_together(

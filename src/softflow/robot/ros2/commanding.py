@@ -65,6 +65,9 @@ class PoseSender:
         """Send the last pose once more."""
         self.send(pose)
 
+    def rest(self) -> None:
+        """Nothing is sent by itself."""
+
     def close(self) -> None:
         """Nothing to close."""
 
@@ -101,7 +104,6 @@ class JointSender:
     def begin_episode(self, at: np.ndarray) -> None:
         """Targets begin where the joints stand; nothing is sent until the first command."""
         with self._lock:
-            self._asked_s = None
             self._ramp.begin(at, time.monotonic())
 
     def require_sendable(self, targets: np.ndarray) -> None:
@@ -129,6 +131,11 @@ class JointSender:
         with self._lock:
             now_s = time.monotonic()
             self._ramp.begin(self._ramp.at(now_s), now_s)
+
+    def rest(self) -> None:
+        """Send nothing until the next targets."""
+        with self._lock:
+            self._asked_s = None
 
     def close(self) -> None:
         """End the thread."""
@@ -224,6 +231,11 @@ class Commanding:
             return
         for sender, part in zip(self._senders, np.split(self._holding, self._cuts), strict=True):
             sender.hold(part)
+
+    def rest(self) -> None:
+        """Send nothing until the next action: others may move the robot."""
+        for sender in self._senders:
+            sender.rest()
 
     def close(self) -> None:
         """End what goes on by itself."""

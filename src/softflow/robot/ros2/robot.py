@@ -59,6 +59,8 @@ class Ros2Robot:
                 says no.
         """
         services, self._rests = self._settings.services, False
+        self._commanding.rest()
+        self._require_no_fault()
         if services.reset_question:
             self._ask(services.reset_question)
         self._node.wait_until_heard()
@@ -67,6 +69,7 @@ class Ros2Robot:
             self._node.trigger(services.reset)
         self._observing.begin_episode()
         self._commanding.begin_episode(self._observing.messages)
+        self._require_no_fault()
         self._is_ready = True
 
     def observe(self) -> Sensed:
@@ -111,6 +114,11 @@ class Ros2Robot:
         """Leave ROS."""
         self._commanding.close()
         self._node.close()
+
+    def _require_no_fault(self) -> None:
+        """Raise RobotStoppedError if anything went wrong, or somebody asked for a stop."""
+        if self._node.fault:
+            raise RobotStoppedError(self._node.fault)
 
     def _sender(self, command: Any) -> Sender:
         if isinstance(command, JointCommand):
