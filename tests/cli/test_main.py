@@ -151,7 +151,7 @@ OPTIONS = {
     "learn": ["PATH", *option_names(Learn(Path(), Path()), "--")[1:]],
     "serve": ["PATH", *option_names(Serve(Path()), "--")[1:]],
     "exchange": [],  # its commands are in test_exchange_commands
-    "data": [],  # its commands are in test_data_commands
+    "data": [],  # its commands are in test_store_commands
 }
 
 

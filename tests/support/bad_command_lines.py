@@ -18,6 +18,12 @@ train small --dataset {store}
 train small --run {new}
 train nonsense --dataset {store} --run {new}
 train small extra --dataset {store} --run {new}
+train small --dataset {store} --run {new} --from {missing}
+train small --dataset {store} --run {new} --from {store}
+train small --dataset {store} --run {new} --from {file}
+train small --dataset {store} --run {new} --from {pipe}
+train small --dataset {store} --run {new} --keep-checkpoints 0
+train small --dataset {store} --run {new} --keep-checkpoints x
 evaluate
 evaluate {missing}
 evaluate {file}

@@ -86,13 +86,13 @@ def test_the_same_command_works_once_the_data_is_there(
     assert main(words(dataset, tmp_path / "run")) == 0
 
 
-def test_a_demo_of_more_demonstrations_is_refused_before_it_collects_any(
+def test_a_demo_of_fewer_demonstrations_is_refused_before_it_collects_any(
     make_run: RunMaker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_run(tiny_config())
     run.save()
     (run.folder / "config.json").write_text(json.dumps({"dataset_episodes": 120}))
-    assert main(["demo", "--run", str(run.folder), "--demonstrations", "200"]) == 2
+    assert main(["demo", "--run", str(run.folder), "--demonstrations", "100"]) == 2
     assert "--demonstrations 120" in capsys.readouterr().err
     assert not (run.folder / "demonstrations").exists()
 

@@ -13,10 +13,16 @@ from point_world import tiny_config, write_demonstrations
 from safetensors.torch import save_file
 
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.labels import Event, Label
 from softflow.errors import CheckpointError, ConfigError
-from softflow.training.config import DataConfig, TrainingConfig
-from softflow.training.provenance import identity_of, require_continues, write_identity
+from softflow.training.config import TrainingConfig
+from softflow.training.continuing.changes import differences, flattened
+from softflow.training.continuing.history import Change
+from softflow.training.provenance import (
+    identity_of,
+    learned_from,
+    require_continues,
+    write_identity,
+)
 from softflow.training.run import Run
 from softflow.utils.files import sha256_of, write_json
 from softflow.utils.progress import SilentProgress
@@ -60,8 +66,8 @@ def test_a_run_from_before_a_setting_existed_goes_on(store: EpisodeStore, tmp_pa
         "held_out": None,
     }
     write_json(file, config)
-    other = replace(CONFIG, data=DataConfig(weights_field="operator"))
-    with pytest.raises(ConfigError, match=r"data.weights_field: there 'source', now 'operator'"):
+    other = replace(CONFIG, discount=0.9)
+    with pytest.raises(ConfigError, match=r"discount: there 0.997, now 0.9"):
         go_on(tmp_path / "run", store, other)
 
 
@@ -74,25 +80,21 @@ def test_a_setting_that_is_gone_is_named(store: EpisodeStore, tmp_path: Path) ->
         go_on(tmp_path / "run", store)
 
 
-def test_the_number_of_threads_is_free_but_a_source_of_that_name_is_not(
-    store: EpisodeStore, tmp_path: Path
-) -> None:
-    sources = replace(CONFIG, data=DataConfig({"teleop": 1, "policy": 1, "device": 0}))
-    begin(tmp_path / "run", store, sources)
-    free = replace(sources, data=replace(sources.data, prefetch_workers=3), num_workers=2)
-    go_on(tmp_path / "run", store, free)
-    other = replace(CONFIG, data=DataConfig({"teleop": 1, "policy": 1, "device": 2}))
-    with pytest.raises(ConfigError, match=r"data.weights.device: there 0.0, now 2.0"):
-        go_on(tmp_path / "run", store, other)
-
-
-def test_relabelled_data_is_other_data(store: EpisodeStore, tmp_path: Path) -> None:
-    """The run would go on with other demonstrations than it began with."""
+def test_the_number_of_threads_is_free(store: EpisodeStore, tmp_path: Path) -> None:
     begin(tmp_path / "run", store)
-    last = store.episode(2).length - 1
-    store.label(2, Label("somebody", (Event(last, "success", 1.0),)))
-    with pytest.raises(ConfigError, match="dataset_successes: there 2, now 3"):
-        go_on(tmp_path / "run", EpisodeStore.open(store.path))
+    free = replace(CONFIG, data=replace(CONFIG.data, prefetch_workers=3), num_workers=2)
+    go_on(tmp_path / "run", store, free)
+    now = identity_of(store.path, store, ["imitation"], free)
+    there = learned_from(tmp_path / "run")
+    assert differences(flattened(there), flattened(now)) == []
+
+
+def test_a_source_of_a_free_name_is_not_free() -> None:
+    before, after = (
+        flattened({"data": {"weights": {"teleop": 1.0, "device": weight}}, "device": "cpu"})
+        for weight in (0.0, 2.0)
+    )
+    assert differences(before, after) == [Change("data.weights.device", 0.0, 2.0)]
 
 
 def test_weights_of_images_are_known_by_content_and_needed_once(tmp_path: Path) -> None:

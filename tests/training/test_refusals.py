@@ -199,15 +199,15 @@ def test_an_evaluation_is_not_answered_with_episodes_of_another_policy(
 
 
 @pytest.mark.slow
-def test_a_dataset_that_grew_is_noticed(tmp_path: Path) -> None:
-    """The same command with more demonstrations is another run: its batches would be others."""
-    dataset, run = write_demonstrations(tmp_path / "demos", [True] * 4), tmp_path / "run"
+def test_a_dataset_that_shrank_is_refused(tmp_path: Path) -> None:
+    """Less than the run has learned from is another run; more of it is told (continuing/)."""
+    dataset, run = write_demonstrations(tmp_path / "demos", [True] * 6), tmp_path / "run"
     words = ["train", "small", "--dataset", str(dataset), "--run", str(run), *as_overrides()]
     words += ["--stages", "imitation", "--eval-episodes", "0"]
     assert main(words) == 0
     before = json.loads((run / "checkpoints/last/MANIFEST.json").read_text())
     shutil.rmtree(dataset)
-    write_demonstrations(dataset, [True] * 6)
+    write_demonstrations(dataset, [True] * 4)
     assert main([*words, "--stages", "imitation", "critic_warmup"]) == 2
     assert json.loads((run / "checkpoints/last/MANIFEST.json").read_text()) == before
 

@@ -117,9 +117,9 @@ def _run(name: str, words: list[str]) -> int:
     require_command(name, COMMANDS)
     # Imported here: `softflow --help` should not wait for torch, nor `softflow data`.
     if name == "data":
-        from softflow.cli import data_commands
+        from softflow.cli.data import store_commands
 
-        return data_commands.run(words)
+        return store_commands.run(words)
     if name == "robot":
         from softflow.cli import robot_commands
 

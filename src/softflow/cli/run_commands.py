@@ -126,7 +126,15 @@ def _train(options: Train, words: list[str]) -> None:
         return
     mirrored = options.logger == "wandb" and is_first
     with WandbMirror(options.run) if mirrored else nullcontext():
-        train(options.dataset, options.run, options.config, stages=options.stages, env=options.env)
+        train(
+            options.dataset,
+            options.run,
+            options.config,
+            stages=options.stages,
+            env=options.env,
+            start=options.start,
+            start_critic=options.from_critic,
+        )
     if is_first:
         say(f"policy: {options.run / 'checkpoints' / 'last'}")
         say(f"report: {options.run / 'report.html'}")
@@ -197,12 +205,12 @@ def demo(options: Demo) -> None:
 
 
 def _require_same_demonstrations(options: Demo) -> None:
-    """Refuse before anything is collected: a store never shrinks, so it could not be undone."""
+    """Refuse fewer demonstrations than the run has learned from; more are welcome."""
     there = learned_from(options.run).get("dataset_episodes", options.demonstrations)
-    if there != options.demonstrations:
+    if there > options.demonstrations:
         raise ConfigError(
             f"{options.run} has learned from {there} demonstrations, not {options.demonstrations}; "
-            f"continue it with --demonstrations {there}, or choose another --run folder"
+            f"continue it with --demonstrations {there} or more, or choose another --run folder"
         )
 
 

@@ -82,7 +82,13 @@ class Train:
     dataset: Path
     """Episode store with the demonstrations (failures included)."""
     run: Path
-    """Folder of the run; if it holds a run already, that run continues."""
+    """Folder of the run; if it holds a run already, that run continues, also with more updates or
+    other numbers for what is still to come; history.json there keeps what changed."""
+    start: Annotated[str, tyro.conf.arg(name="from")] = ""
+    """Another run, or a checkpoint of one (RUN/checkpoints/NAME), whose networks a new run starts
+    from; sizes and keys must be the same, and its normalisation is kept."""
+    from_critic: bool = True
+    """Take its critic along too, where that has learned."""
     stages: tuple[StageName, ...] = STAGES
     """Stages to run, in the paper's order."""
     seeds: int = 1

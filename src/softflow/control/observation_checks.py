@@ -233,5 +233,8 @@ def _shape_problem(key: str, array: np.ndarray, shape: tuple[int, ...]) -> str:
     if array.shape == (1, *shape):
         return f"{problem}: give one observation, without an axis for a batch"
     if is_image_key(key) and array.ndim == 3 and array.shape[-1] == 3:
-        return f"{problem}: bring pictures to that size as the recording did"
+        return (
+            f"{problem}: bring pictures to that size as the recording did; `softflow data import "
+            "--image-size` did it with Pillow's Image.resize, bilinear, without cropping"
+        )
     return f"{problem}; give that"

@@ -34,16 +34,40 @@ def _fingerprint(store: EpisodeStore, index: int) -> str:
     return f"{recorded}+{digest[:16]}"
 
 
-def changes(before: Sequence[str], now: Sequence[str]) -> list[str]:
-    """A line for each difference, the first ones only: another recording, another label."""
-    lines: list[str] = []
-    for index, (old, new) in enumerate(zip(before, now, strict=False)):
-        if old.partition("+")[0] != new.partition("+")[0]:
-            lines.append(f"episode {index} is another recording")
-        elif old != new:
-            lines.append(f"episode {index} is labelled otherwise")
-    if len(lines) > SHOWN:
-        lines[SHOWN:] = [f"and {len(lines) - SHOWN} more episodes"]
-    if len(before) != len(now):
+def lost(before: Sequence[str], now: Sequence[str]) -> list[str]:
+    """A line for each recording that is another one or gone, the first ones only."""
+    lines = [
+        f"episode {index} is another recording"
+        for index, (old, new) in enumerate(zip(before, now, strict=False))
+        if old.partition("+")[0] != new.partition("+")[0]
+    ]
+    if len(now) < len(before):
+        lines.append(f"there were {len(before)} episodes, now there are {len(now)}")
+    return _first(lines)
+
+
+def grown(before: Sequence[str], now: Sequence[str]) -> list[str]:
+    """A line for each recording that is labelled otherwise, the first ones only, and for new ones.
+
+    Of the same recordings, as `lost` tells.
+    """
+    lines = _first(
+        [
+            f"episode {index} is labelled otherwise"
+            for index, (old, new) in enumerate(zip(before, now, strict=False))
+            if old != new
+        ]
+    )
+    if len(now) > len(before):
         lines.append(f"there were {len(before)} episodes, now there are {len(now)}")
     return lines
+
+
+def digest(prints: Iterable[str]) -> str:
+    """One text for all of them, in their order."""
+    return hashlib.sha256("\n".join(prints).encode()).hexdigest()[:16]
+
+
+def _first(lines: list[str]) -> list[str]:
+    more = len(lines) - SHOWN
+    return [*lines[:SHOWN], f"and {more} more episodes"] if more > 0 else lines

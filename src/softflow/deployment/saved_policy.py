@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from softflow.data.measures import measures_of
-from softflow.errors import CheckpointError, ConfigError, DataError
+from softflow.errors import CheckpointError, ConfigError
 from softflow.models.checkpoint import (
     MANIFEST,
     PRETRAINED,
@@ -15,9 +14,10 @@ from softflow.models.checkpoint import (
     read_checkpoint,
     read_pretrained,
 )
+from softflow.training.files.evaluated import best_evaluated
 from softflow.training.files.progress import Progress, progress_of, read_progress
 from softflow.training.persistence import CRITIC, SUPPORT
-from softflow.utils.files import read_object, real_path
+from softflow.utils.files import real_path
 
 Which = Literal["newest", "best"]
 """Of a run's checkpoints: the newest, or the one that its evaluations say is best."""
@@ -49,27 +49,18 @@ def find_checkpoint(path: Path, which: Which = "newest") -> Path:
             f"checkpoint, nor the {PRETRAINED}/ of one (each has a {MANIFEST}); give for example "
             "RUN or RUN/checkpoints/last"
         )
-    return found if which == "newest" else _best_evaluated(place)
+    return found if which == "newest" else _best(place)
 
 
-def _best_evaluated(run: Path) -> Path:
-    """The checkpoint with the best first measure in evaluations/; of equals the later one."""
-    there = {file.parent.name: file.parent for file in run.glob(f"checkpoints/[!.]*/{MANIFEST}")}
-    found: list[tuple[float, str]] = []
-    for file in sorted((run / "evaluations").glob("*.json")):
-        result = read_object(file)
-        try:
-            name, value = str(result.get("policy_version")), measures_of(result)[0].value
-        except DataError as error:
-            raise CheckpointError(f"'{file}' is damaged: {error}; delete it") from error
-        if value is not None and name in there:  # that of a round is replaced by later ones
-            found.append((value, name))
-    if not found:
+def _best(run: Path) -> Path:
+    """The best of a run's checkpoints, as its evaluations say."""
+    found = best_evaluated(run)
+    if found is None:
         raise ConfigError(
             f"no checkpoint of '{run}' was evaluated, so none is known to be best; take the newest "
             '(which="newest"), or measure one: softflow evaluate CHECKPOINT'
         )
-    return there[max(found)[1]]
+    return found
 
 
 def read_saved(place: Path) -> tuple[CheckpointParts, Progress]:

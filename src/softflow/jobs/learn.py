@@ -20,6 +20,7 @@ from softflow.pages.run_report import write_report
 from softflow.robot.exchange.claiming import Claim
 from softflow.robot.exchange_experience import ExchangeExperience
 from softflow.training.config import STAGES, TrainingConfig
+from softflow.training.continuing.stating import state
 from softflow.training.persistence import read_run_facts
 from softflow.training.provenance import (
     identity_of,
@@ -135,6 +136,7 @@ def _learn(
         run = Run(folder, config, store.path, pool, progress, source, STAGES)
         try:
             require_continues(folder, identity, store)
+            state(run, identity)
             write_identity(folder, identity)
             run_stages(run, STAGES)
             source.finish(run.save(), run.online.store.path)

@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from softflow.data.action_space import require_fits_environment
+from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
+from softflow.deployment.saved_policy import find_checkpoint
 from softflow.envs.registry import require_trusted_env
 from softflow.errors import ConfigError
 from softflow.jobs.consent import trust_environment
@@ -17,6 +19,13 @@ from softflow.models.checkpoint import last_checkpoint
 from softflow.pages.run_report import write_report
 from softflow.presets import preset
 from softflow.training.config import STAGES, StageName, TrainingConfig
+from softflow.training.continuing.starting import (
+    Start,
+    read_start,
+    require_same_start,
+    require_start_fits,
+)
+from softflow.training.continuing.stating import state
 from softflow.training.hardware.ranks import Ranks
 from softflow.training.held_out.split import held_out_episodes, in_words, successful_episodes
 from softflow.training.provenance import identity_of, require_continues, write_identity
@@ -34,6 +43,8 @@ def train(
     *,
     stages: Sequence[StageName] = STAGES,
     env: str = "",
+    start: str | os.PathLike[str] = "",
+    start_critic: bool = True,
 ) -> Path | None:
     """Run the stages, then write the report; also after an error or Ctrl-C, with what there is.
 
@@ -42,11 +53,15 @@ def train(
 
     Args:
         dataset: episode store with the demonstrations (failures included).
-        run: folder of the run; if it holds a run already, that run continues.
+        run: folder of the run; if it holds a run already, that run continues, also with other
+            numbers for what is still to come; its history keeps what changed.
         config: everything else that decides the result, or the name of a preset.
         stages: which to run; their order is the paper's.
         env: the environment that the data names, if that is an import path (module:function): it
             runs code, so it is imported only if you name it here.
+        start: another run, or a checkpoint, whose networks a new run starts from; sizes and keys
+            must be the same, and its normalisation is kept.
+        start_critic: take its critic along, where that has learned.
 
     Returns:
         The newest checkpoint; None if nothing was trained.
@@ -65,14 +80,15 @@ def train(
     trust_environment(store.spec, env, f"'{dataset}'")
     if not store.spec.env_id:
         config = _without_environment(config, store, stages)
+    begin = _starting_from(os.fspath(start), run, config, store.spec, start_critic)
     acts = bool(config.eval_episodes) or "online_rl" in stages
     if acts:
         require_trusted_env(store.spec.env_id)
     with Ranks.joined(config.device) as ranks:
         if ranks.is_first:
-            _train(store, run, config, stages, acts, ranks)
+            _train(store, run, config, stages, acts, ranks, begin)
         else:
-            _follow(store, run, config, stages, ranks)
+            _follow(store, run, config, stages, ranks, begin)
     return last_checkpoint(run / "checkpoints")
 
 
@@ -83,6 +99,7 @@ def _train(
     stages: Sequence[StageName],
     acts: bool,
     ranks: Ranks,
+    start: Start | None,
 ) -> None:
     """The run itself; `acts`: it will need the environment."""
     dataset = store.path
@@ -94,10 +111,13 @@ def _train(
             theirs = pool.environment_spec(spec.env_id, spec.image_size)
             require_fits_environment(spec, theirs, dataset)
         # Until here nothing is written; from here on the run is locked.
-        run = Run(folder, config, dataset, pool, progress, stages=stages, ranks=ranks)
+        run = Run(folder, config, dataset, pool, progress, stages=stages, ranks=ranks, start=start)
         try:
             require_continues(folder, identity, store)
+            state(run, identity, start)
             write_identity(folder, identity)
+            if start:
+                run.save()  # from here on the other run is not needed
             run_stages(run, stages)
         finally:
             try:
@@ -112,13 +132,31 @@ def _follow(
     config: TrainingConfig,
     stages: Sequence[StageName],
     ranks: Ranks,
+    start: Start | None,
 ) -> None:
     """What the processes after the first one do: their part of every update."""
-    run = Run(folder, config, store.path, None, SilentProgress(), stages=stages, ranks=ranks)
+    silent = SilentProgress()
+    run = Run(folder, config, store.path, None, silent, stages=stages, ranks=ranks, start=start)
     try:
         run_stages(run, stages)
     finally:
         run.close()
+
+
+def _starting_from(
+    given: str, run: Path, config: TrainingConfig, spec: DataSpec, with_critic: bool
+) -> Start | None:
+    """The networks that a new run starts from; None where it starts anew, or has started already.
+
+    Raises:
+        ConfigError: they do not fit, or the run started from others.
+        CheckpointError: there are none, or they are damaged.
+    """
+    if not given or require_same_start(run, given):
+        return None
+    start = read_start(given, find_checkpoint(Path(given)), with_critic=with_critic)
+    require_start_fits(start, config, spec)
+    return start
 
 
 def _require_stages(stages: Sequence[StageName]) -> None:

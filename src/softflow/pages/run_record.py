@@ -29,6 +29,7 @@ from softflow.pages.held_out.record import (
     read_curve,
     read_overlays,
 )
+from softflow.pages.history.record import RunHistory, read_run_history
 from softflow.pages.run_files import is_own, read_all, read_own_object
 from softflow.utils.documents import misfit
 from softflow.utils.files import entries_of
@@ -142,6 +143,7 @@ class RunRecord:
     rollouts: Rollouts | None
     looks: list[Look] = field(default_factory=list)
     films: list[CameraFilm] = field(default_factory=list)
+    history: RunHistory = field(default_factory=RunHistory)
     held_out: HeldOutCurve | None = None
     overlays: list[StageOverlays] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -237,6 +239,7 @@ def read_run(run_dir: str | Path) -> RunRecord:
         rollouts=_read_rollouts(path / "online", problems),
         looks=read_looks(path, tuple(STAGES), problems),
         films=read_films(path, tuple(STAGES), problems),
+        history=read_run_history(path, problems),
         held_out=read_curve(path, metrics, problems),
         overlays=read_overlays(path, tuple(STAGES), problems),
         problems=list(dict.fromkeys(problems)),
@@ -370,6 +373,8 @@ def _diagnostics(label: str, value: dict[str, Any]) -> Diagnostics:
     numbers: dict[str, float] = {}
     arrays: dict[str, np.ndarray] = {}
     for name, entry in value.items():
+        if name == "update_step":
+            continue
         if _is_number(entry):
             numbers[name] = float(entry)
         elif isinstance(entry, list) and all(map(_is_number, entry)):

@@ -17,6 +17,7 @@ from pathlib import Path
 from softflow.data.task_profile import Measure
 from softflow.pages.camera_section import films_html, looks_html
 from softflow.pages.held_out.section import held_out_html
+from softflow.pages.history.section import history_html
 from softflow.pages.html import (
     details_html,
     duration,
@@ -73,6 +74,7 @@ def write_report(run_dir: str | Path) -> Path:
         held_out_html(record) if measured else "",
         _diagnostics(record),
         _episodes(record),
+        history_html(record.history, STAGES),
         _reproduce(record),
     )
     path = record.path / "report.html"

@@ -45,7 +45,7 @@ def diagnose(run: Run, label: StageName) -> None:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(run.config.seed)
-        numbers = measure(run, label)
+        numbers = {"update_step": run.position.update_step, **measure(run, label)}
         if looks := draw_saliency(run, label):
             numbers["saliency"] = looks
         write_json(path, numbers)

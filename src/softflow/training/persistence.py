@@ -172,13 +172,34 @@ def restore_learner(learner: Learner, parts: CheckpointParts, where: str) -> dic
         CheckpointError: the checkpoint was made for other dimensions.
     """
     position = position_of(parts)
+    load_policy(learner, parts, where)
+    load_critic(learner, parts, where)
+    return position
+
+
+def load_policy(
+    learner: Learner, parts: CheckpointParts, where: str, *, moments: bool = True
+) -> None:
+    """The policy of a checkpoint, with its optimiser's moments.
+
+    Raises:
+        CheckpointError: it was made for other dimensions.
+    """
     load_weights(learner.policy, parts.weights(POLICY), where)
+    if moments:
+        _load_optimizer(learner.policy_optimizer, parts.weights(OPTIMIZERS["policy"]), where)
+
+
+def load_critic(learner: Learner, parts: CheckpointParts, where: str) -> None:
+    """Critic, target critic and their optimiser's moments of a checkpoint.
+
+    Raises:
+        CheckpointError: they were made for other dimensions.
+    """
     shared = frozen_names(learner.critic)
     load_weights(learner.critic, parts.weights(CRITIC), where, shared)
     load_weights(learner.target_critic, parts.weights(TARGET_CRITIC), where, shared)
-    _load_optimizer(learner.policy_optimizer, parts.weights(OPTIMIZERS["policy"]), where)
     _load_optimizer(learner.critic_optimizer, parts.weights(OPTIMIZERS["critic"]), where)
-    return position
 
 
 def load_selector(
@@ -217,8 +238,12 @@ def policy_facts(parts: CheckpointParts) -> tuple[TrainingConfig, DataSpec, Data
     return config, spec, _statistics(parts, spec, where)
 
 
-def _support(parts: CheckpointParts, model: ModelConfig) -> ValueSupport:
-    """What the critic's histograms span."""
+def support_of(parts: CheckpointParts, model: ModelConfig) -> ValueSupport:
+    """What the critic's histograms span.
+
+    Raises:
+        CheckpointError: it is damaged, or not of this critic.
+    """
     support = config_from_json(ValueSupport, parts.document(SUPPORT), parts.where)
     if support.num_bins != model.critic.num_bins:
         raise CheckpointError(
@@ -314,7 +339,7 @@ def build_selector(
     load_weights(policy, parts.weights(POLICY), parts.where)
     critic = None
     if selection.rule == "value":
-        critic = build_critic(model, inputs, _support(parts, model), policy)
+        critic = build_critic(model, inputs, support_of(parts, model), policy)
         load_weights(critic, parts.weights(CRITIC), parts.where, frozen_names(critic))
         critic.eval().requires_grad_(False).to(place)
     policy.eval().requires_grad_(False).to(place)

@@ -17,46 +17,31 @@ import torch
 from softflow.data.action_space import goes_on_as
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.fingerprints import changes, fingerprints
 from softflow.errors import ConfigError, DataError, StoreError
 from softflow.models.checkpoint import last_checkpoint
 from softflow.models.images.backbone import ImageConfig
 from softflow.training.config import StageName, TrainingConfig
+from softflow.training.continuing.changes import (
+    FREE_TO_CHANGE,
+    cannot_mean_anything,
+    differences,
+    flattened,
+    in_words,
+)
+from softflow.training.continuing.history import read_history
+from softflow.training.continuing.learned_data import (
+    OFFLINE,
+    RESTORE,
+    ChangedData,
+    changed_data,
+    position_in,
+)
 from softflow.training.held_out.split import held_out_episodes, successful_episodes
 from softflow.training.persistence import config_from_json, config_to_json, read_run_facts
-from softflow.utils.console import say
 from softflow.utils.files import is_there, read_object, sha256_of, write_json
 
-FREE_TO_CHANGE = frozenset(
-    {
-        "stages",
-        "unread_observations",
-        "num_workers",
-        "device",
-        "rollout_device",
-        "precision",
-        "compile",
-        "checkpoint_interval_s",
-        "eval_episodes",
-        "round_eval_episodes",
-        "data.prefetch_workers",
-        "data.cache_folder",
-        "model.encoder.image.weights",
-        "model.encoder.image.recompute",
-    }
-)
-"""Settings that may differ when a run is continued: they do not change what it learns."""
 IMAGE_WEIGHTS = "image_weights_sha256"
 """What the image backbone started from; where the file lies does not matter, nor whether still."""
-
-
-OFFLINE, ONLINE = "offline_data", "online_data"
-"""Facts of a checkpoint: the fingerprints of the episodes that it learned from."""
-
-RESTORE = (
-    "\nGoing on would learn from both. Restore the data (`softflow data relabel STORE --undo "
-    "ANNOTATOR --write` takes labels back), or start a new run with another --run folder."
-)
 
 
 def learned_from(run: Path) -> dict[str, Any]:
@@ -83,55 +68,6 @@ def learned_from(run: Path) -> dict[str, Any]:
         for name, value in learned.items()
         if not (name in FREE_TO_CHANGE and name in there)
     }
-
-
-def changed_data(
-    run: Path,
-    offline: EpisodeStore,
-    online: EpisodeStore | None,
-    known: Sequence[str] | None = None,
-) -> list[str]:
-    """What has changed in the episodes that the last checkpoint learned from; a line each.
-
-    Runs of softflow 0.1 do not know what they have learned from: the data of now count.
-
-    Args:
-        run: the run folder.
-        offline, online: its data as they are now.
-        known: the fingerprints of the offline ones; None: they are taken here.
-
-    Raises:
-        CheckpointError: the checkpoint is damaged.
-        StoreError: an episode cannot be read.
-    """
-    checkpoint = last_checkpoint(run / "checkpoints")
-    if checkpoint is None:
-        return []
-    _, _, position = read_run_facts(checkpoint)
-    lines: list[str] = []
-    if OFFLINE in position:
-        now = fingerprints(offline, range(len(offline))) if known is None else known
-        lines += [f"{offline.path}: {line}" for line in changes(position[OFFLINE], now)]
-    if online is not None and ONLINE in position:
-        learned = position[ONLINE]
-        now = fingerprints(online, range(min(len(online), len(learned))))
-        lines += [f"{online.path}: {line}" for line in changes(learned, now)]
-    return lines
-
-
-def require_same_data(
-    run: Path, offline: EpisodeStore, known: Sequence[str], online: EpisodeStore
-) -> None:
-    """Raise if a run would go on with other episodes, or other labels, than it learned from.
-
-    Args:
-        run, offline, online, known: as in `changed_data`.
-
-    Raises:
-        DataError: it would; names what changed.
-    """
-    if lines := changed_data(run, offline, online, known):
-        raise DataError(f"{run} has learned from other data:\n  " + "\n  ".join(lines) + RESTORE)
 
 
 def identity_of(
@@ -167,7 +103,7 @@ def _image_weights(config: TrainingConfig) -> dict[str, Any]:
     return {}
 
 
-def _with_earlier_weights(now: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
+def with_earlier_weights(now: Mapping[str, Any], there: Mapping[str, Any]) -> dict[str, Any]:
     """What a run is, with the hash that it remembers where the file of weights is gone."""
     return {**{name: there[name] for name in (IMAGE_WEIGHTS,) if name in there}, **now}
 
@@ -175,33 +111,55 @@ def _with_earlier_weights(now: Mapping[str, Any], there: Mapping[str, Any]) -> d
 def require_continues(run: Path, now: Mapping[str, Any], dataset: EpisodeStore) -> None:
     """Raise unless a command may start or continue a run here; writes nothing.
 
+    More updates, other numbers for what is still to come, and more episodes or labels are welcome;
+    `softflow.training.continuing` says which.
+
     Args:
         run: the run folder, there or not.
         now: `identity_of` the command.
         dataset: its data.
 
     Raises:
-        ConfigError: the folder holds a run of another configuration, or of data that have changed
-            since; names the differences.
+        ConfigError: the folder holds a run that cannot go on so; names each reason.
         CheckpointError, StoreError: what it holds is damaged, or of another version.
     """
     there = learned_from(run)
     if there and is_there(run / "config.json"):
         _require_known_settings(run / "config.json")
-    # What an earlier softflow did not write, or went with config.json, is taken as it is now.
-    now = _with_earlier_weights(now, there)
-    differences = _differences(_in_these_bounds({**now, **there}, dataset), now) if there else []
+    if there:
+        read_history(run)
     online = EpisodeStore.open(run / "online") if is_there(run / "online") else None
-    if online is not None and not goes_on_as(online.spec, dataset.spec):
-        differences += [f"online episodes: {d}" for d in online.spec.differences(dataset.spec)]
     changed = changed_data(run, dataset, online)
-    if differences or changed:
+    refused = _refused(run, there, with_earlier_weights(now, there), changed, dataset)
+    if online is not None and not goes_on_as(online.spec, dataset.spec):
+        refused += [f"online episodes: {d}" for d in online.spec.differences(dataset.spec)]
+    if refused or changed.lost:
         raise ConfigError(
-            f"{run} holds a run of another {'configuration' if differences else 'data'}:\n  "
-            + "\n  ".join(differences + changed)
-            + (RESTORE if changed else "")
-            + "\nChoose another --run folder, or the same settings to continue this one."
+            f"{run} holds a run of another {'configuration' if refused else 'data'}:\n  "
+            + "\n  ".join(refused + changed.lost)
+            + (RESTORE if changed.lost else "")
+            + "\nChoose another --run folder (with --from its networks are where that one starts), "
+            "or the same settings to continue this one."
         )
+
+
+def _refused(
+    run: Path,
+    there: Mapping[str, Any],
+    now: Mapping[str, Any],
+    changed: ChangedData,
+    dataset: EpisodeStore,
+) -> list[str]:
+    """The settings that keep a run from going on, and why.
+
+    What an earlier softflow did not write, or went with config.json, is taken as it is now.
+    """
+    position = position_in(run)
+    if not there or position is None:
+        return []
+    found = differences(flattened(_in_these_bounds({**now, **there}, dataset)), flattened(now))
+    whys = [(one, cannot_mean_anything(one, position, changed.is_known)) for one in found]
+    return [f"{in_words(one)} ({why})" for one, why in whys if why]
 
 
 def _in_these_bounds(there: dict[str, Any], dataset: EpisodeStore) -> dict[str, Any]:
@@ -221,14 +179,7 @@ def write_identity(run: Path, now: Mapping[str, Any]) -> None:
         StoreError: the disk refuses.
     """
     there = learned_from(run)
-    for name in ("eval_episodes", "round_eval_episodes"):
-        before = there.get(name, now[name])
-        if before != now[name]:
-            say(
-                f"{name} is now {now[name]}, before {before}: what is measured already "
-                "stays; `softflow evaluate` measures a checkpoint again"
-            )
-    write_json(run / "config.json", _with_earlier_weights(now, there))
+    write_json(run / "config.json", with_earlier_weights(now, there))
     _write_versions(run / "versions.json", keep=bool(there))
 
 
@@ -248,20 +199,6 @@ def _require_known_settings(path: Path) -> None:
     names = [item.name for item in fields(TrainingConfig)]
     known = {name: there[name] for name in names if name in there}
     config_from_json(TrainingConfig, known, str(path))
-
-
-def _differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """Lines naming each setting that differs; lists and tuples compare as JSON does."""
-    if where in FREE_TO_CHANGE:
-        return []
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            line
-            for key in {**old, **new}
-            for line in _differences(old.get(key), new.get(key), f"{where}.{key}".lstrip("."))
-        ]
-    old, new = (list(value) if isinstance(value, tuple) else value for value in (old, new))
-    return [] if old == new else [f"{where}: there {old!r}, now {new!r}"]
 
 
 def _write_versions(path: Path, keep: bool) -> None:

@@ -37,20 +37,19 @@ from softflow.training.config import (
     StageName,
     TrainingConfig,
 )
+from softflow.training.continuing.kept import kept_by
+from softflow.training.continuing.learned_data import OFFLINE, ONLINE, require_same_recordings
+from softflow.training.continuing.opening import restore
+from softflow.training.continuing.results import set_aside
+from softflow.training.continuing.starting import Start
 from softflow.training.evaluation import EvaluationPlan, evaluate, reported
 from softflow.training.files.progress import Progress
-from softflow.training.hardware.devices import acting_device, machine, moved
+from softflow.training.hardware.devices import acting_device, machine
 from softflow.training.hardware.own_rows import OwnRows, update_seed
 from softflow.training.hardware.ranks import Ranks
 from softflow.training.held_out.curve import HeldOutCurve
 from softflow.training.learner import Learner
 from softflow.training.planned_work import title_of
-from softflow.training.provenance import (
-    OFFLINE,
-    ONLINE,
-    require_same_data,
-    unread_observations,
-)
 from softflow.training.rollouts import RolloutPool
 from softflow.training.run_folder import FollowedFolder, Position, RunFolder
 from softflow.training.training_data import TrainingData
@@ -74,6 +73,7 @@ class Run:
         online: the episodes collected so far.
         features: what frozen image backbones say of both, kept in files.
         convergence: of the critic, in its warm-up.
+        began_after: the stage that the networks had behind them in another run, if in any.
         held_out: imitation measured on demonstrations that it does not learn from.
 
     Args:
@@ -86,6 +86,7 @@ class Run:
         stages: that a new run will be asked for; what they lack is told before anything is written.
         ranks: the processes that train this run; all but the first have no pool, write nothing, and
             follow the first.
+        start: another run's networks, which a new run starts from.
 
     Raises:
         ConfigError: the networks do not fit the data or the device, or the processes each other.
@@ -103,60 +104,52 @@ class Run:
         source: ExperienceSource | None = None,
         stages: Sequence[StageName] = (),
         ranks: Ranks | None = None,
+        start: Start | None = None,
     ) -> None:
         self.config, self.progress, self._pool = config, progress, pool
         self.ranks = ranks or Ranks()
-        self.data = data = TrainingData(offline_path, config, progress.say)
+        kept = kept_by(folder) or (start.kept if start else None)
+        self.data = data = TrainingData(offline_path, config, progress.say, kept)
         self.rollout_device = acting_device(config.rollout_device, bool(data.image_keys))
         self.source = source or (SimulatedExperience(pool, self.rollout_device) if pool else None)
-        fresh = last_checkpoint(folder / "checkpoints") is None
+        new = last_checkpoint(folder / "checkpoints") is None
+        fresh = new and start is None
         self.learner = Learner(
             config, data.inputs, data.value_support, fresh=fresh, ranks=self.ranks
         )
         self._saved_s = time.monotonic()
         self._status = self._last_success = ""
         self._told_of_clipping = False
-        if fresh:
+        if new:
             self.data.require(stages)
-        self.files = RunFolder(folder) if self.ranks.is_first else FollowedFolder(folder)
+        self.files = (
+            RunFolder(folder, config.keep_checkpoints)
+            if self.ranks.is_first
+            else FollowedFolder(folder)
+        )
         try:
             with self.ranks.first_goes_ahead():
-                self._open()
+                self._open(start)
             known = (data.fingerprints, self.online.fingerprints)
             self.ranks.require_same(config=config, episodes=known, checkpoint=self.position)
         except BaseException:
             self.files.close()
             raise
 
-    def _open(self) -> None:
+    def _open(self, start: Start | None) -> None:
         """Open what is in the folder, and go on from the last checkpoint."""
         folder, data = self.folder, self.data
         chunk, cameras = self.config.model.chunk, data.image_keys
         self.online = OnlineExperience(folder / "online", self.spec, chunk, cameras, self.source)
-        require_same_data(folder, data.store, data.fingerprints, self.online.store)
-        self._restore()
-        self.features = FrozenFeatures(self.learner.policy.encoder, self.config, self.progress)
-        self.features.show_in(data.everything, self.config.data.cache_folder)
-        self.held_out = HeldOutCurve(data, self.learner, self.files, self.save)
-
-    def _restore(self) -> None:
-        """Go on from the last checkpoint, and say so."""
-        say, encoder = self.progress.say, self.config.model.encoder
-        if unread := unread_observations(self.config, self.spec):
-            read = f"it reads {', '.join(encoder.keys_among(self.spec.observation_shapes))} only"
-            say(f"the policy is blind to {', '.join(unread)}: {read}")
-        if self.files.restore(self.learner):
-            self.online.fingerprints = list(self.files.facts.get(ONLINE, ()))
-            position = self.position
-            say(f"continuing from {position.stage}, update {position.update_step}")
-            if told := moved(self.files.facts, machine(self.learner.device, self.ranks.count)):
-                say(told)
-        elif encoder.warning:
-            say(encoder.warning)
+        require_same_recordings(folder, data.store, data.fingerprints, self.online.store)
+        self.began_after: StageName | None = restore(self, start)
         warming_up = self.position.stage == "critic_warmup"
         past = self.files.logged("critic_warmup", DATA_VALUE) if warming_up else ()
         support = self.data.value_support
         self.convergence = Convergence(past, LOG_EVERY_UPDATES, support.high - support.low)
+        self.features = FrozenFeatures(self.learner.policy.encoder, self.config, self.progress)
+        self.features.show_in(data.everything, self.config.data.cache_folder)
+        self.held_out = HeldOutCurve(data, self.learner, self.files, self.save)
 
     def close(self) -> None:
         """Release files; the run can be opened again."""
@@ -365,6 +358,11 @@ class Run:
             "online_rl",
             self.data.weights("online_rl", self.data.offline),
         )
+
+    def forget_earlier_end(self, stage: StageName) -> None:
+        """Set aside what a stage was measured by before it got more updates."""
+        if self.ranks.is_first:
+            set_aside(self.folder, stage, self.position.update_step)
 
     def evaluate(self, label: str, stage: StageName, num_episodes: int) -> None:
         """Measure the policy of this moment once; a result on disk is not measured again.

@@ -25,12 +25,10 @@ from softflow.models.checkpoint import (
 )
 from softflow.models.checkpoint_writer import CheckpointWriter
 from softflow.training.config import STAGES, StageName
+from softflow.training.files.evaluated import protected_checkpoints
 from softflow.training.learner import Learner
 from softflow.training.persistence import learner_parts, restore_learner
-from softflow.utils.files import read_object
 from softflow.utils.metrics import MetricLogger, read_metrics
-
-KEEP_CHECKPOINTS = 2
 
 
 @dataclass
@@ -58,14 +56,19 @@ class Position:
         if STAGES.index(self.stage) < STAGES.index(stage):
             self.stage, self.update_step = stage, 0
 
-    def gaps(self, stages: Sequence[StageName]) -> list[str]:
-        """In words: which of `stages` will not run again, and which start untrained."""
+    def gaps(self, stages: Sequence[StageName], began_after: StageName | None = None) -> list[str]:
+        """In words: which of `stages` will not run again, and which start untrained.
+
+        Networks that came from another run had the stages up to `began_after` there.
+        """
         lines: list[str] = []
         behind = [stage for stage in STAGES if stage in stages and self.is_past(stage)]
         if behind:
             lines.append(f"behind this run, not run again: {', '.join(behind)}")
         ahead = [STAGES.index(stage) for stage in stages if not self.is_past(stage)]
         begun = STAGES.index(self.stage) + (self.update_step > 0)
+        if began_after:
+            begun = max(begun, STAGES.index(began_after) + 1)
         if ahead and (skipped := STAGES[begun : min(ahead)]):
             names = ", ".join(skipped)
             lines.append(f"careful: {STAGES[min(ahead)]} starts without {names}")
@@ -81,19 +84,20 @@ class RunFolder:
 
     Args:
         path: the folder; if it holds a checkpoint, `restore` continues from it.
+        keep: the newest checkpoints that stay, beside those that evaluations refer to.
 
     Raises:
         StoreError: another process trains there, or the folder cannot be written to.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keep: int = 2) -> None:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(
                 f"cannot make the run folder {path}: {error.strerror}; choose another --run"
             ) from error
-        self.path = path
+        self.path, self._keep = path, keep
         self.position = Position()
         self.facts: Mapping[str, Any] = {}
         self.kept: frozenset[str] = frozenset()
@@ -193,7 +197,7 @@ class RunFolder:
 
     def _write(self, root: Path, name: str, kept: frozenset[str], parts: CheckpointParts) -> None:
         write_checkpoint(root, name, parts)
-        prune_checkpoints(root, KEEP_CHECKPOINTS, kept | self._evaluated_versions())
+        prune_checkpoints(root, self._keep, kept | protected_checkpoints(self.path))
 
     def dump(self, learner: Learner, spec: DataSpec, error: NumericalError) -> NumericalError:
         """Save the learner as it was when numbers went wrong, and say how to see it again."""
@@ -211,12 +215,6 @@ class RunFolder:
 
     def _facts(self) -> dict[str, Any]:
         return {"stage": self.position.stage, "update_step": self.position.update_step}
-
-    def _evaluated_versions(self) -> frozenset[str]:
-        """Checkpoints that an evaluation of a whole stage refers to are kept."""
-        files = [self.path / "evaluations" / f"{stage}.json" for stage in STAGES]
-        found = (read_object(path).get("policy_version") for path in files if path.exists())
-        return frozenset(name for name in found if isinstance(name, str))
 
 
 class FollowedFolder(RunFolder):

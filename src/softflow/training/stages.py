@@ -85,7 +85,7 @@ def run_stages(run: Run, stages: Sequence[StageName] = STAGES) -> None:
     Raises:
         NumericalError: a NaN or infinity appeared; the message says where and how to replay it.
     """
-    for gap in run.position.gaps(stages):
+    for gap in run.position.gaps(stages, run.began_after):
         run.progress.say(gap)
     run.progress.expect(planned_work(run.config, stages, run.position, len(run.online)))
     for stage in STAGES:
@@ -95,6 +95,7 @@ def run_stages(run: Run, stages: Sequence[StageName] = STAGES) -> None:
             except NumericalError as error:
                 raise run.dump(error) from error
             run.position.enter(stage)
+            run.forget_earlier_end(stage)
             run.evaluate(stage, stage, run.config.eval_episodes)
             diagnose(run, stage)
             run.save()

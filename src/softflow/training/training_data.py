@@ -15,7 +15,8 @@ from pathlib import Path
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.fingerprints import fingerprints
 from softflow.data.labels import vouch
-from softflow.data.statistics import compute_statistics
+from softflow.data.outside_range import in_words, outside_range
+from softflow.data.statistics import SeenActions, compute_statistics
 from softflow.errors import ConfigError, DataError
 from softflow.models.inputs import ModelInputs
 from softflow.models.memory import require_memory
@@ -25,6 +26,7 @@ from softflow.sampling.chunk_sampler import ChunkSampler
 from softflow.sampling.source_weights import SourceWeights
 from softflow.training.cameras.camera_check import require_live_cameras
 from softflow.training.config import StageName, TrainingConfig
+from softflow.training.continuing.kept import Kept
 from softflow.training.held_out.split import held_out_episodes, successful_episodes
 from softflow.training.persistence import model_inputs
 from softflow.training.returns import value_range
@@ -42,6 +44,7 @@ class TrainingData:
         path: of the store.
         config: of the run.
         say: where to tell what a user should know.
+        kept: what networks that have learned already keep of the data they began with.
 
     Raises:
         StoreError: there is no store, or it is damaged.
@@ -51,9 +54,13 @@ class TrainingData:
     """
 
     def __init__(
-        self, path: Path, config: TrainingConfig, say: Callable[[str], None] = lambda line: None
+        self,
+        path: Path,
+        config: TrainingConfig,
+        say: Callable[[str], None] = lambda line: None,
+        kept: Kept | None = None,
     ) -> None:
-        self.config, self._say = config, say
+        self.config, self._say, self._kept = config, say, kept
         self._weights: dict[StageName, SourceWeights | None] = {}
         self.store = EpisodeStore.open(path)
         require_episodes(self.store)
@@ -71,7 +78,7 @@ class TrainingData:
             image_keys=self.image_keys,
             cache_folder=Path(folder) if folder else None,
         )
-        require_live_cameras(self.everything, self.image_keys)
+        require_live_cameras(self.everything, self.image_keys, say)
         self.fingerprints = fingerprints(self.store, range(len(self.store)))
 
     def require(self, stages: Sequence[StageName]) -> None:
@@ -85,20 +92,47 @@ class TrainingData:
 
     @cached_property
     def inputs(self) -> ModelInputs:
-        """What the networks are told of these data."""
+        """What the networks are told of these data, or of those that they began with."""
         model = self.config.model
-        window = model.chunk.prefix_length + model.chunk.chunk_length
-        statistics = compute_statistics(
-            self.everything, seen_actions=model.actions.seen_actions(window)
-        )
-        return model_inputs(model, self.store.spec, statistics)
+        statistics = compute_statistics(self.everything, seen_actions=self._seen_actions)
+        kept = self._kept.statistics if self._kept else statistics
+        return model_inputs(model, self.store.spec, kept)
+
+    @property
+    def _seen_actions(self) -> SeenActions | None:
+        """The actions of an episode as the networks see them."""
+        chunk = self.config.model.chunk
+        window = chunk.prefix_length + chunk.chunk_length
+        return self.config.model.actions.seen_actions(window)
+
+    def outside(self) -> list[str]:
+        """What of these data lies outside of what was kept of earlier ones; a line each."""
+        statistics = self.inputs.statistics
+        found = outside_range(self.everything, statistics, self._seen_actions)
+        support, (low, high) = self.value_support, self._returns
+        lines = [in_words(found, self.store.spec)] if found else []
+        if low < support.low or high > support.high:
+            lines.append(
+                f"returns of the data lie in [{low:.4g}, {high:.4g}], outside of the critic's "
+                f"[{support.low:.4g}, {support.high:.4g}]: beyond it all values look alike"
+            )
+        return lines
+
+    @cached_property
+    def _returns(self) -> tuple[float, float]:
+        data = self.everything
+        rewards = [data.episode(index).rewards for index in range(len(data))]
+        return value_range(rewards, self.config.discount)
 
     @cached_property
     def value_support(self) -> ValueSupport:
-        """The values that the critic's histograms span: `value_range`, unless configured."""
-        data, critic = self.everything, self.config.model.critic
-        rewards = [data.episode(index).rewards for index in range(len(data))]
-        low, high = value_range(rewards, self.config.discount)
+        """The values that the critic's histograms span: `value_range`, unless configured.
+
+        A critic that has learned already keeps its own.
+        """
+        if self._kept and self._kept.support:
+            return self._kept.support
+        critic, (low, high) = self.config.model.critic, self._returns
         low = low if critic.value_low is None else critic.value_low
         high = high if critic.value_high is None else critic.value_high
         if low > high:

@@ -79,10 +79,27 @@ class Drift:
         return Answer(asked.episode, asked.step, asked.prefix[-1] + by, 0.0, 0)
 
 
+def wait_for_recorder(robot: Ros2Robot) -> None:
+    """Until everything that is sent reaches it: the arm listens to two of these as well."""
+    sent = {"/arm/target": 2, "/hand/commands": 2, "/hand/targets": 1, "/softflow/episode": 1}
+    count = robot._node._node.count_subscribers
+    deadline_s = time.monotonic() + 20
+    while any(count(topic) < least for topic, least in sent.items()):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+    time.sleep(0.5)  # they know of each other, and are about to connect
+
+
 def run(
-    settings: Ros2Settings, out: Path, episodes: int = 2, asked: Asked = lambda _: None
+    settings: Ros2Settings,
+    out: Path,
+    episodes: int = 2,
+    asked: Asked = lambda _: None,
+    recorded: bool = False,
 ) -> None:
     robot = Ros2Robot(settings)
+    if recorded:
+        wait_for_recorder(robot)
     parts = LoopParts(robot, Drift(robot.spec, asked))
     with EpisodeStore.open_or_create(out, robot.spec) as store:
         run_session(parts, store, SessionPlan(episodes), lambda: nullcontext(parts))
@@ -94,8 +111,7 @@ def test_a_bag_of_a_run_imports_to_the_same_episodes(
     bags = tmp_path / "bags"
     bags.mkdir()
     with recording(bags / "run", TOPICS):
-        time.sleep(1.0)  # until they have found each other
-        run(settings, tmp_path / "ran")
+        run(settings, tmp_path / "ran", recorded=True)
     mapping = tmp_path / "mapping.yaml"
     mapping.write_text(MAPPING)
     main = importlib.import_module("softflow.cli.main").main

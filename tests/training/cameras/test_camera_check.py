@@ -49,8 +49,29 @@ def test_a_camera_that_shows_nothing_is_refused(tmp_path: Path, change: Change, 
         TrainingData(changed(tmp_path, change), filmed_config())
 
 
-def test_a_camera_that_is_covered_for_a_while_is_not(tmp_path: Path) -> None:
-    TrainingData(changed(tmp_path, covered_once), filmed_config())
+def stuck_in_each(number: int, frames: np.ndarray) -> np.ndarray:
+    """One picture an episode, another in each."""
+    return np.full_like(frames, 60 + number)
+
+
+def test_a_camera_that_stands_still_in_every_episode_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"all 3 episodes .* the same picture, bit for bit"):
+        TrainingData(changed(tmp_path, stuck_in_each), filmed_config())
+
+
+def test_a_camera_that_is_covered_for_an_episode_is_told_and_used(tmp_path: Path) -> None:
+    said: list[str] = []
+    TrainingData(changed(tmp_path, covered_once), filmed_config(), said.append)
+    (careful,) = [line for line in said if "careful: the camera" in line]
+    assert f"'{CAMERA}' is black" in careful
+    assert "in 1 of 3 episodes looked at (episode 1)" in careful
+    assert "softflow data validate" in careful
+
+
+def test_cameras_that_see_are_not_spoken_of(tmp_path: Path) -> None:
+    said: list[str] = []
+    TrainingData(changed(tmp_path, lambda _, frames: frames), filmed_config(), said.append)
+    assert not [line for line in said if "camera" in line]
 
 
 def test_a_camera_that_is_left_out_may_show_nothing(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ def read_weights(path: str) -> dict[str, Tensor]:
     except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
         raise ConfigError(_unreadable(path, error)) from error
     except pickle.UnpicklingError as error:
-        raise ConfigError(_unreadable(path, error)) from error
+        # torch would have it read unsafely.
+        raise ConfigError(_unreadable(path, ValueError("it is no file of tensors"))) from error
     for name in _INSIDE:
         if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
             found = found[name]

@@ -26,6 +26,7 @@ BESIDE_THE_RESULT = frozenset(
         "precision",
         "compile",
         "checkpoint_interval_s",
+        "keep_checkpoints",
         "eval_episodes",
         "round_eval_episodes",
         "data.prefetch_workers",

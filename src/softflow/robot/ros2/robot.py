@@ -48,7 +48,7 @@ class Ros2Robot:
         publisher = self._node.publisher
         self._stop_topic = publisher(bool_kind, stopped, must_be_heard=True) if stopped else None
         self._episode_topic = publisher(mark_kind, episode) if episode else None
-        self._looked_ns = 0
+        self._looked_ns = self._ended_ns = 0
         self._is_ready = self._was_told = self._rests = False
 
     def reset(self, seed: int) -> None:
@@ -91,7 +91,7 @@ class Ros2Robot:
             raise RobotStoppedError("act() after stop() or before reset(): nothing is commanded")
         if not self._was_told:
             self._was_told = True
-            self._mark_episode(1.0, self._looked_ns)
+            self._mark_episode(1.0, max(self._looked_ns, self._ended_ns + 1))
         self._commanding.send(action)
 
     def hold(self) -> np.ndarray:
@@ -105,7 +105,8 @@ class Ros2Robot:
             if self._was_told:
                 self._was_told = False
                 later_ns = round(STOP_MARK_STEPS / self.spec.control_hz * NANOSECONDS)
-                self._mark_episode(0.0, time.time_ns() + later_ns)
+                self._ended_ns = time.time_ns() + later_ns
+                self._mark_episode(0.0, self._ended_ns)
                 self._commanding.hold()
         finally:
             self._tell_to_rest()

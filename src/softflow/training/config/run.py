@@ -64,6 +64,8 @@ class TrainingConfig:
         compile: compile the couplings and critics that gain by it, which takes minutes at first.
         checkpoint_interval_s: longest training time a kill can cost, beside the time that writing
             a checkpoint takes.
+        keep_checkpoints: how many of the newest stay; the best one that was evaluated and those at
+            the ends of stages are never removed.
     """
 
     model: ModelConfig
@@ -89,6 +91,7 @@ class TrainingConfig:
     precision: Literal["float32", "bf16"] = "float32"
     compile: bool = False
     checkpoint_interval_s: float = 60.0
+    keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
         require(0 < self.discount <= 1, f"discount is {self.discount}; must lie in (0, 1]")
@@ -105,6 +108,7 @@ class TrainingConfig:
         require(0 <= self.seed < 2**63, f"seed is {self.seed}; must lie in [0, 2**63)")
         require_within("eval_episodes", self.eval_episodes, 0, MAX_EPISODES)
         require_within("round_eval_episodes", self.round_eval_episodes, 0, MAX_EPISODES)
+        require_within("keep_checkpoints", self.keep_checkpoints, 1, MAX_EPISODES)
         for name in ("execution_candidates", "rl_execution_candidates"):
             value = getattr(self, name)
             if value is not None:

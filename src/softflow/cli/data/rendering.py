@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from softflow.cli.data_options import Render
+from softflow.cli.data.store_options import Render
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.registry import make_env, require_known_env
 from softflow.envs.replayed_store import ReplayedStore

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from softflow.cli.action_bounds import bounds_at_import
-from softflow.cli.format_options import (
+from softflow.cli.data.action_bounds import bounds_at_import, environment_spec
+from softflow.cli.data.format_options import (
     ExportLerobot,
     ExportRobomimic,
     Import,
@@ -36,11 +36,11 @@ from softflow.curation.episode_checks import CheckSettings
 from softflow.curation.problems import alike_together, verdict
 from softflow.curation.rate_limits import USUAL_SIGMAS
 from softflow.curation.validation import source_rates, validate_source
-from softflow.data.data_spec import STATE_KEY
+from softflow.data.data_spec import STATE_KEY, DataSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import outcome_known, vouch
 from softflow.envs.robomimic import ROBOMIMIC_FAMILIES
-from softflow.errors import ConfigError, DataError
+from softflow.errors import ConfigError, DataError, SoftflowError
 from softflow.formats.source import Source
 from softflow.jobs.targets import require_outside_stores, require_store_folder
 from softflow.utils.console import say
@@ -115,7 +115,42 @@ def _import(source: Source, options: Import, out: Path, progress: ConsoleProgres
         actions=bounds_at_import(options),
         options=_telling_options(options, source),
     )
-    return _imported_line(out, number)
+    store = EpisodeStore.open(out)
+    told = _imported_line(store, out, number) + _bounds(store.spec, options)
+    return told + _misfit(store.spec, options.env_id) + _next(store, out)
+
+
+def _bounds(spec: DataSpec, options: Import) -> str:
+    """What bounds the actions have now, and how to give others where nobody gave any."""
+    low, high = min(spec.action_low), max(spec.action_high)
+    line = f"\naction bounds: {low:.4g} to {high:.4g} over all components"
+    if options.env_id or options.action_low or options.action_high:
+        return line
+    return (
+        f"{line}, which no policy leaves; the range of the recordings, unless the format tells "
+        "others: --action-low and --action-high give those of the robot"
+    )
+
+
+def _misfit(spec: DataSpec, env_id: str) -> str:
+    """A warning where data are not what the environment named for them gives; else ""."""
+    if not env_id:
+        return ""
+    try:
+        theirs = environment_spec(env_id, spec.image_size)
+    except SoftflowError:
+        return ""  # told where its bounds were asked for
+    if not (lines := [line for line in spec.differences(theirs) if "action_" not in line]):
+        return ""
+    remedy = "choose what is imported (--state-keys, --cameras, --image-size)"
+    if env_id in ROBOMIMIC_FAMILIES:
+        remedy += ", or let softflow see it again (softflow data render)"
+    return (
+        f"\ncareful: '{env_id}' gives other observations than these data, so a policy trained on "
+        "them could not act there; the data first, then the environment:\n  "
+        + "\n  ".join(lines)
+        + f"\n{remedy}"
+    )
 
 
 def _telling_options(options: Import, source: Any) -> dict[str, Any]:
@@ -166,11 +201,10 @@ def run_export(words: list[str]) -> int:
     return 0
 
 
-def _imported_line(out: Path, number: int) -> str:
-    """What came of it, and what may come next."""
+def _imported_line(store: EpisodeStore, out: Path, number: int) -> str:
+    """What came of it."""
     from softflow.formats.robomimic.observations import SIMULATOR_NAME
 
-    store = EpisodeStore.open(out)
     summaries = store.summaries()
     successes = sum(summary.success for summary in summaries)
     unknown = sum(not outcome_known(summary.metadata) for summary in summaries)
@@ -187,8 +221,17 @@ def _imported_line(out: Path, number: int) -> str:
             "\nthis file has no observations: the state is the simulator's own, which no robot "
             "sees; robomimic's dataset_states_to_obs.py extracts observations"
         )
-    train = f"softflow train softflow-plus --dataset {out} --run runs/{out.name}"
-    return line + (f"\nnext: {train} --stages imitation" if successes else "")
+    return line
+
+
+def _next(store: EpisodeStore, out: Path) -> str:
+    """The command that learns from it; "" where imitation would have nothing to learn from."""
+    if not any(summary.success for summary in store.summaries()):
+        return ""
+    fitting = "small-image" if store.spec.image_keys else "softflow-plus"
+    return (
+        f"\nnext: softflow train {fitting} --dataset {out} --run runs/{out.name} --stages imitation"
+    )
 
 
 def _robomimic(options: ImportRobomimic, _: ConsoleProgress) -> Source:

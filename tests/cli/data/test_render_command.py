@@ -24,7 +24,7 @@ from softflow.envs.robomimic.demonstrators import EXPERT
 
 skip_without_robosuite()
 
-SOURCE = Path(__file__).parents[2] / "src"
+SOURCE = Path(__file__).parents[3] / "src"
 
 
 def render(*words: object) -> int:

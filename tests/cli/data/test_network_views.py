@@ -10,8 +10,8 @@ import pytest
 import torch
 from filmed_world import CAMERA, write_filmed
 
+from softflow.cli.data.network_views import network_views
 from softflow.cli.main import main
-from softflow.cli.network_views import network_views
 from softflow.data.episode_store import EpisodeStore
 from softflow.models.images.backbone import ImageBackbone
 from softflow.models.images.dinov2 import DinoV2Config

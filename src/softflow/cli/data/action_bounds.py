@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from softflow.cli.data_options import Bounds
-from softflow.cli.format_options import Import
+from softflow.cli.data.format_options import Import
+from softflow.cli.data.store_options import Bounds
 from softflow.curation.action_bounds import change_bounds
 from softflow.data.action_space import (
     ActionSpace,
@@ -25,8 +25,12 @@ from softflow.utils.progress import ConsoleProgress
 _SIDES = ("action_low", "action_high")
 
 
-def environment_spec(env_id: str) -> DataSpec:
-    """What an environment says of its actions; it is made for that, without cameras.
+def environment_spec(env_id: str, image_size: tuple[int, int] | None = None) -> DataSpec:
+    """What an environment says of its observations and actions; it is made for that.
+
+    Args:
+        env_id: its name.
+        image_size: (height, width) of its cameras; None makes it without.
 
     Who names it as module:function on the command line lets its code run.
 
@@ -41,7 +45,7 @@ def environment_spec(env_id: str) -> DataSpec:
         from softflow.envs.contract import data_spec
         from softflow.envs.registry import make_env
 
-        env = make_env(env_id)
+        env = make_env(env_id, image_size=image_size)
         try:
             return data_spec(env, env_id)
         finally:

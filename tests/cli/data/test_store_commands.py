@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from softflow.cli.data_commands import COMMANDS
+from softflow.cli.data.store_commands import COMMANDS
 from softflow.cli.main import main
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode

@@ -1,6 +1,6 @@
 """What each `softflow data` command does.
 
-A new command is a class of `data_options`, a function and a line in `COMMANDS`; what needs an
+A new command is a class of `store_options`, a function and a line in `COMMANDS`; what needs an
 optional package is imported in the function.
 """
 
@@ -14,8 +14,15 @@ from typing import Any
 
 from rich.console import Console
 
-from softflow.cli.action_bounds import set_bounds
-from softflow.cli.data_options import (
+from softflow.cli.data.action_bounds import set_bounds
+from softflow.cli.data.format_commands import (
+    EXPORTS,
+    IMPORTS,
+    needed_packages,
+    run_export,
+    run_import,
+)
+from softflow.cli.data.store_options import (
     Bounds,
     Filter,
     Inspect,
@@ -25,13 +32,6 @@ from softflow.cli.data_options import (
     Render,
     Stats,
     Validate,
-)
-from softflow.cli.format_commands import (
-    EXPORTS,
-    IMPORTS,
-    needed_packages,
-    run_export,
-    run_import,
 )
 from softflow.cli.option_types import parsed
 from softflow.cli.words import (
@@ -328,7 +328,7 @@ def _network_section(options: Plot, store: EpisodeStore) -> str:
         if options.shift or options.colour_jitter:
             raise ConfigError("--shift and --colour-jitter need --preset: whose networks look?")
         return ""
-    from softflow.cli.network_views import network_views
+    from softflow.cli.data.network_views import network_views
     from softflow.pages.network_views import section_of
 
     views = network_views(store, options.preset, options.shift, options.colour_jitter)
@@ -337,7 +337,7 @@ def _network_section(options: Plot, store: EpisodeStore) -> str:
 
 def render(options: Render) -> None:
     """Fill a store with what the environment shows, and say how well it fits what was recorded."""
-    from softflow.cli.rendering import proof, rendered_source
+    from softflow.cli.data.rendering import proof, rendered_source
 
     require_store_folder(options.out, "OUT")
     with needed_packages(), _progress() as progress, rendered_source(options) as source:

@@ -1,0 +1,1 @@
+"""How a run came to be, for its report."""
