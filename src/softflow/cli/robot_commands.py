@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import tyro
 
@@ -36,6 +38,8 @@ from softflow.robot.person.operator_commands import (
 from softflow.robot.person.take_over import KeyPilot, TakeOver, nobody
 from softflow.robot.person.watched_files import HeartbeatFile, StopFile
 from softflow.robot.robot_lock import RobotLock
+from softflow.robot.ros2.rclpy_modules import ros
+from softflow.robot.ros2.settings import read_settings
 from softflow.robot.safety.limits import Limits
 from softflow.robot.safety.limits_file import read_limits
 from softflow.robot.session import Listening, SessionPlan, run_session
@@ -68,8 +72,8 @@ def run_robot(options: Robot) -> None:
     make = _robot_maker(options)
     _take_over(options, lambda: "")  # mistakes are told before a policy is loaded
     with ExitStack() as stack:
-        if options.robot:
-            stack.enter_context(RobotLock(options.robot))
+        for name in _lock_names(options):
+            stack.enter_context(RobotLock(name))
         if options.on_death:
             stack.enter_context(DeathWatch(options.on_death))
         unclosed = stack.enter_context(ExitStack())
@@ -136,13 +140,33 @@ def _robot_maker(options: Robot) -> MakeRobot:
     if options.robot:
         make = protocol.robot_maker(options.robot)
         return lambda _: make()
+    if options.ros2:
+        return _ros2_maker(options.ros2)
     env_id = options.env_id
     require_known_env(env_id)
     return lambda size: EnvironmentRobot(make_env(env_id, image_size=size), env_id)
 
 
+def _ros2_maker(path: Path) -> MakeRobot:
+    """What makes a robot behind ROS 2; mistakes and missing packages are told now."""
+    settings = read_settings(path)
+    ros()
+    from softflow.robot.ros2.robot import Ros2Robot  # needs Pillow, which others do not
+
+    return lambda _: Ros2Robot(settings)
+
+
+def _lock_names(options: Robot) -> list[str]:
+    """Of what nobody else may hold meanwhile: the robot, or each topic that it is commanded by."""
+    if options.ros2:
+        domain = os.environ.get("ROS_DOMAIN_ID", "0")
+        commands = read_settings(options.ros2).command
+        return [f"ros2 {domain}{command.topic}" for command in commands]
+    return [options.robot] if options.robot else []
+
+
 def _plan(options: Robot) -> SessionPlan:
-    at_terminal = bool(options.robot) and sys.stdin.isatty()
+    at_terminal = not options.env_id and sys.stdin.isatty()
     return SessionPlan(
         options.episodes,
         options.seed,

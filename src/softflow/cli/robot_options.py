@@ -29,6 +29,8 @@ class Robot:
       rehearse      softflow robot runs/cube --env-id cube-single --out data/rehearsal
       for real      softflow robot runs/mine --robot my_robot:make --limits limits.toml \
 --out data/robot
+      behind ROS 2  softflow robot runs/mine --ros2 franka_orca.toml --limits limits.toml \
+--out data/robot
       with a learner softflow robot runs/mine --robot my_robot:make --out data/robot \
 --exchange /mnt/exchange
       with a person softflow robot runs/mine --robot my_robot:make --out data/robot \
@@ -45,6 +47,8 @@ class Robot:
     """An environment in place of a robot, such as cube-single; stepped in real time."""
     robot: str = ""
     """The robot: module:function, which is imported and called; see examples/own_robot.py."""
+    ros2: Path | None = None
+    """A robot behind ROS 2 topics: its settings (TOML); see examples/franka_orca.toml."""
     limits: Path | None = None
     """Limits and watchdogs of the robot (TOML); without, the range of the data alone."""
     episodes: int = 5
@@ -80,8 +84,11 @@ class Robot:
     """Of what is random in decisions and resets."""
 
     def __post_init__(self) -> None:
-        if bool(self.env_id) == bool(self.robot):
-            raise ConfigError("give either --robot module:function, or --env-id for a rehearsal")
+        if sum(map(bool, (self.env_id, self.robot, self.ros2))) != 1:
+            raise ConfigError(
+                "give either --robot module:function, or --ros2 SETTINGS, or --env-id for a "
+                "rehearsal"
+            )
         for name, most in (("episodes", MAX_EPISODES), ("seed", MAX_SEED)):
             least = int(name == "episodes")
             if not least <= getattr(self, name) <= most:

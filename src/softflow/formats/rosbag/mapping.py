@@ -201,3 +201,15 @@ class RosbagMapping:
         if limit is None and not self.is_held(entry):
             limit = self.max_gap_s
         return math.inf if limit is None else limit
+
+
+def stem(topic: str, field: str) -> str:
+    """What a field's components are called after.
+
+    gripper for /gripper data, ee_pose_orientation for /ee/pose pose.orientation.
+    """
+    parts = [part for part in topic.split("/") if part]
+    for name in field.replace("[", ".").replace("]", "").split("."):
+        if name != "data" and name != parts[-1]:
+            parts.append(name)
+    return "_".join(parts)

@@ -10,7 +10,7 @@ from softflow.data.data_spec import IMAGE_PREFIX
 from softflow.errors import DataError
 from softflow.formats.rosbag.fields import FieldReader
 from softflow.formats.rosbag.images import IMAGE_TYPES, frame
-from softflow.formats.rosbag.mapping import CameraMap, RosbagMapping, SignalMap
+from softflow.formats.rosbag.mapping import CameraMap, RosbagMapping, SignalMap, stem
 from softflow.formats.rosbag.reader import RawMessage, Recording
 from softflow.formats.rosbag.resampling import Interpolation, continuous, nearest, ordered, resample
 from softflow.formats.rosbag.timing import (
@@ -72,21 +72,12 @@ class SignalReader:
     def component_names(self, count: int) -> tuple[str, ...]:
         """What its components are called: stem.joint, stem.0, …, or the stem alone."""
         signal = self.signal
-        stem = signal.name or _stem(signal.topic, signal.field)
+        start = signal.name or stem(signal.topic, signal.field)
         if signal.names:
-            return tuple(f"{stem}.{name}" for name in signal.names)
+            return tuple(f"{start}.{name}" for name in signal.names)
         if self.is_quaternion and not signal.name:
-            stem += "_xyzw"
-        return (stem,) if count == 1 else tuple(f"{stem}.{i}" for i in range(count))
-
-
-def _stem(topic: str, field: str) -> str:
-    """gripper for /gripper data, ee_pose_orientation for /ee/pose pose.orientation."""
-    parts = [part for part in topic.split("/") if part]
-    for name in field.replace("[", ".").replace("]", "").split("."):
-        if name != "data" and name != parts[-1]:
-            parts.append(name)
-    return "_".join(parts)
+            start += "_xyzw"
+        return (start,) if count == 1 else tuple(f"{start}.{i}" for i in range(count))
 
 
 def first_values(recording: Recording, mapping: RosbagMapping) -> dict[Entry, np.ndarray]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
 from softflow.data.data_spec import DataSpec
-from softflow.errors import ConfigError, StoreError
+from softflow.errors import ConfigError
 from softflow.robot.safety.limits import Limits
-from softflow.utils.documents import checked
-from softflow.utils.files import require_regular
-
-MAX_FILE_BYTES = 2**20
+from softflow.robot.toml_file import read_toml
 
 
 def read_limits(path: Path) -> Limits:
@@ -22,23 +18,7 @@ def read_limits(path: Path) -> Limits:
         StoreError: no such file, or no TOML.
         ConfigError: a field is unknown, or its value unusable; names it.
     """
-    require_regular(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise StoreError(f"cannot read the limits '{path}': {error.strerror}") from error
-    if len(content) > MAX_FILE_BYTES:
-        raise StoreError(f"the limits '{path}' are {len(content):,} bytes; that is no such file")
-    try:
-        value = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise StoreError(f"the limits '{path}' are no TOML: {error}; correct that line") from error
-    try:
-        return checked(value, Limits, f"the limits '{path}'", "docs/robot.md lists what may stand")
-    except StoreError as error:
-        raise ConfigError(str(error).replace(" is damaged: ", ": ")) from error
-    except ConfigError as error:
-        raise ConfigError(f"the limits '{path}': {error}") from error
+    return read_toml(path, Limits, "the limits")
 
 
 def component_numbers(components: Sequence[str | int], spec: DataSpec) -> list[int]:
