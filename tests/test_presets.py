@@ -146,6 +146,7 @@ NOT_OF_THE_PAPER = {
     "precision",
     "compile",
     "checkpoint_interval_s",
+    "keep_checkpoints",
 }
 
 

@@ -295,13 +295,15 @@ def test_constant_actions_and_short_episodes_are_no_obstacle(imitate: Say, tmp_p
 # ---- continuing ---------------------------------------------------------------------------------
 
 
-def test_other_settings_are_refused_with_their_names(imitate: Say, dataset: Path) -> None:
+def test_settings_that_cannot_change_are_refused_with_their_names(
+    imitate: Say, dataset: Path
+) -> None:
     status, _, errors = imitate(dataset)
     assert status == 0, errors
-    answer = imitate(dataset, "--tau", "0.01", "--offline-rl.bc-coef", "0.5")
-    lines = ("tau: there 0.05, now 0.01", "offline_rl.bc_coef: there ", ", now 0.5")
+    answer = imitate(dataset, "--discount", "0.9", "--seed", "7")
+    lines = ("discount: there ", ", now 0.9", "seed: there 0, now 7")
     assert is_clear_refusal(answer, *lines, "Choose another --run folder")
-    assert "discount" not in answer[2], "only what differs"
+    assert "bc_coef" not in answer[2], "only what differs"
     status, _, errors = imitate(dataset, "--num-workers", "2", "--checkpoint-interval-s", "1")
     assert status == 0, "these do not change the result"
 
@@ -309,7 +311,7 @@ def test_other_settings_are_refused_with_their_names(imitate: Say, dataset: Path
 def test_another_dataset_is_refused(imitate: Say, dataset: Path, tmp_path: Path) -> None:
     assert imitate(dataset)[0] == 0
     other = make_store(tmp_path / "other", episode(9))
-    assert is_clear_refusal(imitate(other), "dataset: there", "demos", "other")
+    assert is_clear_refusal(imitate(other), "episode 0 is another recording", "other", "--from")
 
 
 def test_a_dataset_that_became_another_is_refused(

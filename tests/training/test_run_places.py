@@ -76,17 +76,23 @@ def test_links_do_not_help(place: Path, capsys: Say) -> None:
     assert "lies in the episode store" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["evaluate", "report", "collect", "data"])
+@pytest.mark.parametrize("command", ["evaluate", "collect", "data"])
 def test_an_empty_path_is_not_the_folder_one_is_in(place: Path, command: str, capsys: Say) -> None:
     words = {
         "evaluate": ["evaluate", "checkpoint", "--out", ""],
-        "report": ["report", ""],
         "collect": ["collect", "--out="],
         "data": ["data", "merge", "", "demos"],
     }
     before = tree(place)
     with pytest.raises(SystemExit):
         main(words[command])
+    assert "the path is empty" in capsys.readouterr().err
+    assert tree(place) == before
+
+
+def test_an_empty_path_is_no_run_to_report(place: Path, capsys: Say) -> None:
+    before = tree(place)
+    assert main(["report", ""]) == 2
     assert "the path is empty" in capsys.readouterr().err
     assert tree(place) == before
 

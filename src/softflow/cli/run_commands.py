@@ -69,6 +69,8 @@ def run(name: str, words: list[str]) -> None:
     else:
         # Behind a list of runs tyro's help would have nothing to say.
         words = ["--help"] if {"-h", "--help"} & set(words) else words
+        if "" in words:  # nor of what is wrong with one of them
+            raise ConfigError('the path is empty; name a run folder ("." is the one you are in)')
         report(tyro.cli(Report, args=words, prog="softflow report", registry=OPTION_TYPES))
 
 
