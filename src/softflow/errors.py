@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 
 
@@ -116,6 +117,12 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def raised_at(error: BaseException) -> str:
+    """Where an error that was caught comes from: "FILE, line NUMBER"."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{place.filename}, line {place.lineno}"
 
 
 def brief(error: BaseException, longest: int = 300) -> str:

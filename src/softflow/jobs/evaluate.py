@@ -86,10 +86,9 @@ def evaluate(
     selection = _selection(config, progress, rule, candidates, place)
     folder = Path(out) if out is not None else place.parent.parent / "evaluations" / "extra"
     require_outside_stores(folder, "--out")
-    name = f"{place.name}-{weights_identity(place)[:8]}"
-    label = f"{name}-{selection.rule}-{selection.num_candidates}-seed{seed}-n{episodes}"
+    cameras = config.model.encoder.cameras_among(spec.observation_shapes)
     plan = EvaluationPlan(
-        label=f"{label}-latency{latency}ms" if latency else label,
+        label=_label(place, selection, seed, episodes, latency),
         stage=progress.stage,
         checkpoint=place,
         selection=selection,
@@ -100,7 +99,7 @@ def evaluate(
         online_episodes=position["online_episodes"],
         robot_steps=position["robot_steps"],
         latency=latency,
-        device=acting_device(device, _reads_cameras(config, spec)),
+        device=acting_device(device, bool(cameras)),
     )
     return _measure(plan, folder, workers)
 
@@ -114,9 +113,13 @@ def _ends(latency_ms: Sequence[float]) -> tuple[float, float]:
     return latency_ms[0], latency_ms[-1]
 
 
-def _reads_cameras(config: TrainingConfig, spec: DataSpec) -> bool:
-    read = config.model.encoder.keys_among(spec.observation_shapes)
-    return any(key in spec.image_keys for key in read)
+def _label(
+    checkpoint: Path, selection: SelectionConfig, seed: int, episodes: int, latency: Latency
+) -> str:
+    """What the result is called: everything that decides it."""
+    name = f"{checkpoint.name}-{weights_identity(checkpoint)[:8]}"
+    label = f"{name}-{selection.rule}-{selection.num_candidates}-seed{seed}-n{episodes}"
+    return f"{label}-latency{latency}ms" if latency else label
 
 
 def _require_numbers(**given: int) -> None:

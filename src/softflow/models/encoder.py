@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from softflow.data.data_spec import is_image_key
 from softflow.models.images.backbone import ImageBackbone
 from softflow.models.inputs import ModelInputs
 from softflow.models.kinds import KindConfig, Kinds
@@ -43,6 +44,14 @@ class EncoderConfig(KindConfig):
             ConfigError: the data lack one, where the configuration can tell.
         """
         return self.keys
+
+    def cameras_among(self, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+        """The cameras among the keys it reads of such data.
+
+        Raises:
+            ConfigError: as `keys_among`.
+        """
+        return [key for key in self.keys_among(shapes) if is_image_key(key)]
 
     @property
     def warning(self) -> str:

@@ -7,7 +7,6 @@ asked for.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ import numpy as np
 from softflow.control.chunk_scheduler import ChunkScheduler
 from softflow.control.observation_history import ObservationHistory
 from softflow.data.episode import Episode
-from softflow.errors import RobotStoppedError, SoftflowError, brief
+from softflow.errors import RobotStoppedError, SoftflowError, brief, raised_at
 from softflow.robot.inference.deciding import Answer, DecisionSource, Question
 from softflow.robot.person.operator_commands import Command, Commands
 from softflow.robot.person.take_over import TakeOver, nobody
@@ -108,11 +107,7 @@ def fault_in_words(error: Exception) -> str:
     """Why the robot was stopped: softflow's own words, or what a driver raised, and where."""
     if isinstance(error, SoftflowError):
         return str(error)
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        f"the robot raised {brief(error)} ({place.filename}, line {place.lineno}); mend the cause, "
-        "then start again"
-    )
+    return f"the robot raised {brief(error)} ({raised_at(error)}); mend the cause, then start again"
 
 
 class _Loop:

@@ -6,7 +6,6 @@ nor what they did before changes it.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -40,6 +39,7 @@ from softflow.errors import (
     EnvironmentFaultError,
     SoftflowError,
     brief,
+    raised_at,
 )
 from softflow.models.action_selection import (
     ChunkSelector,
@@ -154,10 +154,9 @@ def _faults_told(env: str, when: str) -> Iterator[None]:
     except SoftflowError:
         raise
     except (Exception, SystemExit) as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
         raise EnvironmentFaultError(
             f"the environment {env} raised {brief(error)} {when} "
-            f"({place.filename}, line {place.lineno}). It was closed, and nothing resets it again. "
+            f"({raised_at(error)}). It was closed, and nothing resets it again. "
             "Episodes that had ended are kept: mend the cause, then run the same command again."
         ) from error
 

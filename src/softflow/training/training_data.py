@@ -68,8 +68,7 @@ class TrainingData:
         if weights := config.data.source_weights:
             weights.require_fit(self.store)
         spec = self.store.spec
-        read = config.model.encoder.keys_among(spec.observation_shapes)
-        self.image_keys = [key for key in read if key in spec.image_keys]
+        self.image_keys = config.model.encoder.cameras_among(spec.observation_shapes)
         _require_memory_for_frames(config, [spec.observation_shapes[k] for k in self.image_keys])
         folder = config.data.cache_folder
         self.everything = ChunkDataset(

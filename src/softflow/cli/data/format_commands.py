@@ -6,10 +6,10 @@ Each imports its own packages, so that one needs only those of the formats one h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
@@ -50,18 +50,16 @@ if TYPE_CHECKING:
     from softflow.formats.robomimic.reading import RobomimicSource
     from softflow.formats.rosbag.reading import RosbagSource
 
+Function = TypeVar("Function")
 PROBLEMS_SHOWN = 100
 
 
 def run_import(words: list[str]) -> int:
     """Parse the words after `softflow data import` and do it; returns the exit status."""
-    if asks_for_help(words):
-        formats = {name: first_line(options) for name, (options, _) in IMPORTS.items()}
-        say(overview("softflow data import", "read foreign data into an episode store", formats))
+    chosen = _chosen("import", "read foreign data into an episode store", words, IMPORTS)
+    if chosen is None:
         return 0
-    require_command(words[0], IMPORTS, "data import ")
-    kind, open_source = IMPORTS[words[0]]
-    options = parsed(kind, f"softflow data import {words[0]}", words[1:])
+    options, open_source = chosen
     with needed_packages(), ConsoleProgress(Console(stderr=True)) as progress:
         if isinstance(options, ImportRosbag) and options.report:
             say(_recording_reports(options, progress))
@@ -75,6 +73,20 @@ def run_import(words: list[str]) -> int:
         line = _import(source, options, options.out, progress)
     say(line)
     return 0
+
+
+def _chosen(
+    verb: str, what: str, words: list[str], formats: Mapping[str, tuple[type[Any], Function]]
+) -> tuple[Any, Function] | None:
+    """The options of the format that the words name, and its function; None if help was asked."""
+    prog = f"softflow data {verb}"
+    if asks_for_help(words):
+        lines = {name: first_line(options) for name, (options, _) in formats.items()}
+        say(overview(prog, what, lines))
+        return None
+    require_command(words[0], formats, f"data {verb} ")
+    kind, function = formats[words[0]]
+    return parsed(kind, f"{prog} {words[0]}", words[1:]), function
 
 
 def _opened(
@@ -186,13 +198,10 @@ def _check(source: Source, options: Import, progress: ConsoleProgress) -> int:
 
 def run_export(words: list[str]) -> int:
     """Parse the words after `softflow data export` and do it; returns the exit status."""
-    if asks_for_help(words):
-        formats = {name: first_line(options) for name, (options, _) in EXPORTS.items()}
-        say(overview("softflow data export", "write an episode store in a foreign format", formats))
+    chosen = _chosen("export", "write an episode store in a foreign format", words, EXPORTS)
+    if chosen is None:
         return 0
-    require_command(words[0], EXPORTS, "data export ")
-    kind, write = EXPORTS[words[0]]
-    options = parsed(kind, f"softflow data export {words[0]}", words[1:])
+    options, write = chosen
     store = EpisodeStore.open(options.store)
     require_outside_stores(options.out.parent, "OUT", options.out)
     with needed_packages(), ConsoleProgress(Console(stderr=True)) as progress:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from softflow.data.data_spec import is_image_key
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import ConfigError
 from softflow.models.images.backbone import ImageConfig
@@ -42,7 +41,7 @@ def network_views(
         )
     how = AugmentationConfig(shift, colour_jitter)
     how = config.data.augmentation if how.is_off else how
-    keys = [key for key in encoder.keys_among(store.spec.observation_shapes) if is_image_key(key)]
+    keys = encoder.cameras_among(store.spec.observation_shapes)
     require_episodes_to_plot(store)
     episode = store.episode(0)
     middle = episode.length // 2

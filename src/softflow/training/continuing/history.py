@@ -5,7 +5,6 @@ Written whole with a checksum of its own text, an entry longer each time, and ch
 
 from __future__ import annotations
 
-import importlib.metadata
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -125,8 +124,3 @@ def write_history(run: Path, history: History) -> None:
 def now_utc() -> str:
     """The time of an entry."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def this_version() -> str:
-    """The version of softflow that writes an entry."""
-    return importlib.metadata.version("softflow")

@@ -23,12 +23,13 @@ from softflow.models.checkpoint import (
 from softflow.models.images.sharing import frozen_backbones
 from softflow.training.config import TrainingConfig
 from softflow.training.continuing.changes import differences, flattened, in_words
-from softflow.training.continuing.history import Origin, now_utc, read_history, this_version
+from softflow.training.continuing.history import Origin, now_utc, read_history
 from softflow.training.continuing.kept import Kept, kept_of
 from softflow.training.files.progress import Progress, progress_of, read_progress
 from softflow.training.learner import Learner
 from softflow.training.persistence import config_to_json, load_critic, load_policy, policy_facts
 from softflow.utils.files import read_object, sha256_of
+from softflow.utils.machine import softflow_version
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Start:
             critic=self.critic,
             trained_by=trained_by,
             time=now_utc(),
-            softflow=this_version(),
+            softflow=softflow_version(),
             notes=(*other, *notes),
         )
 

@@ -16,13 +16,13 @@ from softflow.training.continuing.history import (
     history_file,
     now_utc,
     read_history,
-    this_version,
     write_history,
 )
 from softflow.training.continuing.learned_data import ChangedData, changed_data, position_in
 from softflow.training.continuing.starting import Start
 from softflow.training.provenance import learned_from, with_earlier_weights
 from softflow.training.run import Run
+from softflow.utils.machine import softflow_version
 
 _MEASURED = ("eval_episodes", "round_eval_episodes")
 _CHOSEN_ANEW = (
@@ -109,7 +109,7 @@ def state_changes(
         return []
     notes = _notes(found, changed, outside)
     place = (position.stage, position.update_step)
-    entry = Continuation(*place, now_utc(), this_version(), tuple(found), tuple(notes))
+    entry = Continuation(*place, now_utc(), softflow_version(), tuple(found), tuple(notes))
     write_history(run, History(history.origin, (*history.continuations, entry)))
     return _in_words(entry)
 
