@@ -166,7 +166,7 @@ def test_the_first_help_shows_every_command(softflow: Say) -> None:
 def explained(text: str) -> dict[str, str]:
     """Option -> what a command's help says of it."""
     flat = " ".join(re.sub("[│╭╰╮╯─]|-{3,}", " ", text).split())
-    option = r"--[a-z][a-z.-]+(?: [A-Z{\[]|, --no-)"
+    option = r"--[a-z][a-z0-9.-]+(?: [A-Z{\[]|, --no-)"
     parts = re.split(rf" (?={option})|(?<=arguments) ", flat)
     texts = {part.split()[0].rstrip(","): part for part in parts[1:]}
     return {name: re.sub(r"^\S+ \S+|\(default: [^)]*\)", "", t) for name, t in texts.items()}

@@ -87,6 +87,14 @@ def test_when_nothing_comes_it_holds_then_stops() -> None:
     assert robot.stops == 1
 
 
+def test_a_whole_episode_without_a_decision_is_no_episode_like_others() -> None:
+    loop, robot, _ = parts(latency_s=lambda: 1e9, steps=8)  # shorter than the first may take
+    end = play(loop)
+    assert robot.commands == [STILL] * 8
+    assert end.ending == "stopped"
+    assert "no decision of the policy for the whole episode: look at" in end.fault
+
+
 def test_a_dead_policy_is_named_and_what_it_planned_is_still_done() -> None:
     loop, robot, source = parts(ChunkSpec(3, 3), steps=99)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -198,7 +199,8 @@ def test_an_answer_that_comes_too_late_answers_no_later_question() -> None:
         asker.close()
 
 
-def test_a_stranger_instead_of_a_server_is_noticed() -> None:
+@pytest.mark.parametrize("says", [b"SSH-2.0-OpenSSH\r\n", b"", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_a_stranger_instead_of_a_server_is_noticed(says: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
 
@@ -208,11 +210,15 @@ def test_a_stranger_instead_of_a_server_is_noticed() -> None:
                     connection, _ = stranger.accept()
                 except OSError:
                     return
-                connection.sendall(b"SSH-2.0-OpenSSH\r\n")
+                with suppress(OSError):
+                    connection.sendall(says)
                 connection.close()
 
         threading.Thread(target=answer, daemon=True).start()
         with pytest.raises(PolicyServerError, match="no answer within"):
             client(port, deadline_s=0.5)
+
+
+def test_an_address_that_is_none_is_told_at_once() -> None:
     with pytest.raises(ConfigError, match="no address"):
         PolicyClient("gpu:8765", SPEC)

@@ -143,6 +143,7 @@ class _Loop:
             if self.recorder.last.terminated:
                 return "terminated"
             if self.recorder.steps == self._robot.max_episode_steps:
+                self._guards.require_some_decision(self._source.problem)
                 return "time limit"
             self._remember(sensed)
             self._take_answer(tick.at_s)

@@ -128,6 +128,9 @@ class PolicyClient:
             except (OSError, ConnectionClosed, InvalidHandshake, TimeoutError) as error:
                 self.close()
                 trouble = brief(error)
+            except AssertionError:  # of websockets, where a stranger hangs up in the handshake
+                self.close()
+                trouble = "it hung up"
             except BaseException:
                 self.close()  # an answer that comes later belongs to no question
                 raise

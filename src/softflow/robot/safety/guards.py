@@ -31,6 +31,7 @@ class Guards:
         self._observation = Watchdog(watchdogs.observation, now_s)
         self._heartbeat = Watchdog(watchdogs.heartbeat, now_s)
         self._decided_s, self._patience_s = now_s, watchdogs.first_decision_s
+        self._ever_decided = False
         self._frozen = FrozenWatch(watchdogs.frozen_s)
         self._usable: Sensed | None = None
         self._missed = 0
@@ -87,6 +88,7 @@ class Guards:
     def decided(self, now_s: float) -> None:
         """Something decides what the robot does now: a decision covers it, or a person acts."""
         self._decided_s, self._patience_s = now_s, self._limits.decision_s
+        self._ever_decided = True
 
     def require_decision(self, now_s: float, problem: str) -> None:
         """Nothing is planned for now.
@@ -103,6 +105,21 @@ class Guards:
             why = problem or "look at the policy's computer, or give it more time (limits file)"
             raise RobotStoppedError(
                 f"no decision of the policy for {missing_s:.1f} s: {why}; then start again"
+            )
+
+    def require_some_decision(self, problem: str) -> None:
+        """The episode reached its time limit.
+
+        Args:
+            problem: why no decision will come, if that is known.
+
+        Raises:
+            RobotStoppedError: the robot stood still all the time; so would the next episode's.
+        """
+        if not self._ever_decided:
+            why = problem or "look at the policy's computer"
+            raise RobotStoppedError(
+                f"no decision of the policy for the whole episode: {why}; then start again"
             )
 
     def _count_missed(self, tick: Tick) -> None:
