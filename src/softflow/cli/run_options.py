@@ -145,6 +145,9 @@ class Evaluate:
     """How long after its observation a decision arrives, in milliseconds: one number, or the two
     ends of a range that is drawn from for every decision. The world goes on meanwhile, as around a
     robot; a decision is used from the next control step on."""
+    stop_to_think: bool = False
+    """With a latency: the robot stands still while a decision is taken, instead of going on with
+    what is left of the one before. For a policy without prefix actions."""
     device: str = "auto"
     """Where the policy decides: auto is the CPU for one that reads states alone, and a GPU, if
     there is one, for one that looks through cameras."""

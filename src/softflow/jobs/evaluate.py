@@ -48,6 +48,7 @@ def evaluate(
     candidates: int = 0,
     workers: int = 2,
     latency_ms: Sequence[float] = (0.0,),
+    stop_to_think: bool = False,
     device: str = "auto",
     out: str | os.PathLike[str] | None = None,
     env: str = "",
@@ -64,6 +65,8 @@ def evaluate(
         workers: simulator processes; the result does not depend on it.
         latency_ms: how long after its observation a decision arrives, as on a robot: one number,
             or the two ends of a range drawn from for each; rounded up to control steps.
+        stop_to_think: the robot stands still meanwhile, instead of going on with what is left of
+            the decision before; for a policy without prefix actions.
         device: where the policy decides; "auto" is the CPU for one that reads states alone, and a
             GPU, if there is one, for one that looks through cameras.
         out: folder for the result; by default RUN/evaluations/extra.
@@ -76,10 +79,12 @@ def evaluate(
         SoftflowError: of many kinds; nothing was measured.
     """
     _require_numbers(episodes=episodes, workers=workers, seed=seed, candidates=candidates)
-    latency = Latency(*_ends(latency_ms))
+    latency = Latency(*_ends(latency_ms), stops_to_think=stop_to_think)
     place = find_checkpoint(Path(checkpoint))  # `last` may move on while this runs
     trust(*filter(None, networks.values()))
     config, spec, position = read_run_facts(place)
+    if stop_to_think:
+        _require_may_stop(config.model.chunk.prefix_length, place)
     require_named_kinds(config.model, networks, place)
     _require_environment(spec, env, place)
     progress = read_progress(place)
@@ -113,13 +118,26 @@ def _ends(latency_ms: Sequence[float]) -> tuple[float, float]:
     return latency_ms[0], latency_ms[-1]
 
 
+def _require_may_stop(prefix_length: int, checkpoint: Path) -> None:
+    """Raise unless stopping to think means something for this policy.
+
+    Raises:
+        ConfigError: it was trained to go on while it thinks.
+    """
+    if prefix_length:
+        raise ConfigError(
+            f"stop_to_think: the policy of '{checkpoint}' has prefix_length {prefix_length}, which "
+            "it executes while it thinks; leave it out, or give a policy trained without prefix"
+        )
+
+
 def _label(
     checkpoint: Path, selection: SelectionConfig, seed: int, episodes: int, latency: Latency
 ) -> str:
     """What the result is called: everything that decides it."""
     name = f"{checkpoint.name}-{weights_identity(checkpoint)[:8]}"
     label = f"{name}-{selection.rule}-{selection.num_candidates}-seed{seed}-n{episodes}"
-    return f"{label}-latency{latency}ms" if latency else label
+    return f"{label}-latency{latency}" if latency else label
 
 
 def _require_numbers(**given: int) -> None:

@@ -121,7 +121,7 @@ def run_episode(
     recording = _Recording(env, observation, seed, render_every)
     decide = _decisions(env, selector, seed)
     delay = latency.draws(env.control_hz, seed)
-    acting = ActingEpisode(chunk, env.neutral_action, decide, delay)
+    acting = ActingEpisode(chunk, env.neutral_action, decide, delay, latency.stops_to_think)
     while not recording.is_over:
         raise_if_stopping()
         step, action = acting.control_step, acting.act(observation)
