@@ -4,7 +4,8 @@
 
 Reads the evaluations that `runs/delay_study.sh` left in every seed's folder. Rates are pooled over
 seeds and episodes with a 95 % Wilson interval. A policy with P prefix actions acts alike at every
-delay up to P control steps, and is measured at P.
+delay up to P control steps; it is measured at P, and stands for lower delays that have no policy of
+their own.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from softflow.utils.intervals import Interval, wilson_interval
 STEP_MS = 50
 """A control step of cube-single, 20 Hz."""
 METHODS = {
-    "prefix": ("trained with prefix P = delay", "#2473c6"),
+    "prefix": ("trained with prefix actions", "#2473c6"),
     "goes on": ("without prefix, goes on with what is left", "#d2521d"),
     "stops": ("without prefix, stops to think", "#7b838e"),
 }
