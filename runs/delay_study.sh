@@ -30,7 +30,8 @@ for seed in ${SEEDS:-0 1 2}; do
   for prefix in ${PREFIXES:-0 1 2 3 5}; do
     run=$folder/prefix$prefix
     "$softflow" train softflow-plus --dataset "$folder/demonstrations" --run "$run" --seed "$seed" \
-      --stages imitation critic_warmup --model.chunk.chunk-length 10 --model.chunk.execution-horizon 5 \
+      --stages imitation critic_warmup --critic-warmup.num-updates 1200 \
+      --model.chunk.chunk-length 10 --model.chunk.execution-horizon 5 \
       --model.chunk.prefix-length "$prefix" --eval-episodes 2 --num-workers 1
     measure "$run" "$prefix"
   done
