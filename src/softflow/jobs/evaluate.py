@@ -12,8 +12,9 @@ from softflow.data.action_space import require_may_act
 from softflow.data.data_spec import DataSpec
 from softflow.deployment.deployed_policy import Rule
 from softflow.deployment.saved_policy import find_checkpoint
-from softflow.envs.registry import require_trusted_env
+from softflow.envs.registry import is_robot, require_trusted_env
 from softflow.errors import ConfigError
+from softflow.jobs.acting_place import FEW, acting_place
 from softflow.jobs.consent import require_named_kinds, trust_environment
 from softflow.jobs.targets import require_outside_stores
 from softflow.models.action_selection import SelectionConfig
@@ -25,7 +26,6 @@ from softflow.training.evaluation import EvaluationPlan, EvaluationResult
 from softflow.training.files.progress import Progress, read_progress
 from softflow.training.hardware.devices import acting_device
 from softflow.training.persistence import read_run_facts
-from softflow.training.rollouts import RolloutPool
 from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
 
@@ -42,7 +42,7 @@ _NO_NETWORKS: Mapping[str, str] = MappingProxyType({})
 def evaluate(
     checkpoint: str | os.PathLike[str],
     *,
-    episodes: int = 100,
+    episodes: int | None = None,
     seed: int = 0,
     rule: Rule = "auto",
     candidates: int = 0,
@@ -58,7 +58,7 @@ def evaluate(
 
     Args:
         checkpoint: a checkpoint, or a run folder: its newest one.
-        episodes: how many.
+        episodes: how many; None: 100, and 5 of a robot.
         seed: same seed, same episodes, same result.
         rule: how a chunk is chosen: by critic ("value"), by "likelihood", or as it is deployed.
         candidates: chunks sampled a decision; 0 takes the configuration's number for its stage.
@@ -78,7 +78,12 @@ def evaluate(
     Raises:
         SoftflowError: of many kinds; nothing was measured.
     """
-    _require_numbers(episodes=episodes, workers=workers, seed=seed, candidates=candidates)
+    _require_numbers(
+        episodes=100 if episodes is None else episodes,
+        workers=workers,
+        seed=seed,
+        candidates=candidates,
+    )
     latency = Latency(*_ends(latency_ms), stops_to_think=stop_to_think)
     place = find_checkpoint(Path(checkpoint))  # `last` may move on while this runs
     trust(*filter(None, networks.values()))
@@ -87,6 +92,8 @@ def evaluate(
         _require_may_stop(config.model.chunk.prefix_length, place)
     require_named_kinds(config.model, networks, place)
     _require_environment(spec, env, place)
+    if episodes is None:
+        episodes = FEW if is_robot(spec.env_id) else 100
     progress = read_progress(place)
     selection = _selection(config, progress, rule, candidates, place)
     folder = Path(out) if out is not None else place.parent.parent / "evaluations" / "extra"
@@ -154,7 +161,7 @@ def _require_numbers(**given: int) -> None:
 
 def _measure(plan: EvaluationPlan, folder: Path, workers: int) -> EvaluationResult:
     spec = plan.spec
-    with ConsoleProgress() as progress, RolloutPool(workers) as pool:
+    with ConsoleProgress() as progress, acting_place(spec.env_id, workers) as pool:
         theirs = pool.environment_spec(spec.env_id, spec.image_size)
         require_may_act(spec, theirs, plan.checkpoint)
         folder.mkdir(parents=True, exist_ok=True)

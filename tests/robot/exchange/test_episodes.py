@@ -233,6 +233,10 @@ def bomb(place: Path) -> None:
         archive.writestr("zarr.json", b" " * 10**8)
 
 
+def with_strange_take_over(place: Path) -> None:
+    write_episode_file(place, recorded(0, taken_over=[[5, 2]]))
+
+
 def endless(place: Path) -> None:
     episode = recorded(0)
     write_episode_file(place, replace(episode, terminated=True, truncated=True))
@@ -240,7 +244,16 @@ def endless(place: Path) -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [with_nan, out_of_bounds, with_long_metadata, of_another_robot, no_episode, bomb, endless],
+    [
+        with_nan,
+        out_of_bounds,
+        with_long_metadata,
+        with_strange_take_over,
+        of_another_robot,
+        no_episode,
+        bomb,
+        endless,
+    ],
 )
 def test_what_can_never_be_learned_from_is_refused_once_and_the_rest_goes_on(
     robot: Robot, learner: Learner, claim: Claim, tmp_path: Path, make: object
