@@ -103,7 +103,8 @@ def test_whoever_ends_it_ends_it_within_a_control_step(
 
 
 def test_a_second_command_is_refused_before_it_touches_the_robot(tmp_path: Path) -> None:
-    first = Command(tmp_path / "first", "--eval-episodes", "2", FAULTY_AT="slow")
+    many = ("--eval-episodes", "90", "--robot-eval-episodes", "90")
+    first = Command(tmp_path / "first", *many, FAULTY_AT="slow")
     first.wait_for_steps(1)
     second = Command(tmp_path / "second", "--eval-episodes", "2")
     status, said = second.ended()
