@@ -59,7 +59,9 @@ def test_episodes_are_added_up(tmp_path: Path) -> None:
     assert (loops.episodes, loops.steps, loops.unreadable) == (3, 3 * STEPS, 0)
     assert (loops.person_steps, loops.person_episodes) == (3, 1)
     assert loops.held_steps == sum(each["held_steps"] for each in told) > 0
-    assert loops.interventions["clipped"] > 0
+    [(reason, steps)] = loops.reasons.items()
+    assert reason.startswith("clipped: ")
+    assert loops.interventions["clipped"] == steps > 0
     assert {name: version.episodes for name, version in loops.versions.items()} == {
         "arm-1": 2,
         "arm-2": 1,
@@ -114,6 +116,7 @@ def test_other_episodes_have_no_such_section(tmp_path: Path) -> None:
         {"loop.busy.edges_ms": [float(5 - n) for n in range(15)]},
         {"loop.decisions": {"late": "often"}},
         {"interventions": [1]},
+        {"interventions.told": [[3, "five"]]},
         {"taken_over": [[5, 1]]},
     ],
 )

@@ -28,6 +28,8 @@ TIMES: dict[str, tuple[str, str]] = {
 }
 """The histograms of a loop, with what people call them."""
 _MOST_EDGES = 100
+_MOST_LETTERS = 120
+"""Of a reason or a policy's name: both may be anybody's."""
 
 
 class _Histogram(msgspec.Struct):
@@ -53,7 +55,10 @@ class _Loop(msgspec.Struct):
 
 
 class _Interventions(msgspec.Struct):
+    """`interventions`: all of them by kind; the first ones with steps, kind and reason."""
+
     counts: dict[str, Count] = {}
+    told: list[tuple[Count, Count, str, str]] = []
 
 
 @dataclass
@@ -96,7 +101,8 @@ class Loops:
         missed_ticks, held_steps, skipped_actions: see docs/robot.md.
         times: name in `TIMES` -> its durations.
         decisions: what became of them, and how often.
-        interventions: of the safety layer, by kind.
+        interventions: of the safety layer, by kind; reasons: of those that episodes list, with how
+            many control steps each.
         person_steps: commanded by a person, in `person_episodes` of the episodes.
         versions: policy -> its episodes, in the order in which they acted.
     """
@@ -112,6 +118,7 @@ class Loops:
     times: dict[str, Times] = field(default_factory=dict)
     decisions: Counter[str] = field(default_factory=Counter)
     interventions: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
     versions: dict[str, Version] = field(default_factory=dict)
 
 
@@ -167,6 +174,8 @@ def _add(
     found.skipped_actions += loop.skipped_actions
     found.decisions.update(loop.decisions)
     found.interventions.update(told.counts)
+    for first, last, kind, why in told.told:
+        found.reasons[f"{kind}: {why}"[:_MOST_LETTERS]] += max(last - first + 1, 0)
     for name, own in times.items():
         _pool(found.times, name, own)
     version = found.versions.setdefault(_version(summary.metadata), Version())
@@ -188,4 +197,4 @@ def _pool(times: dict[str, Times], name: str, own: Times) -> None:
 
 
 def _version(metadata: Mapping[str, Any]) -> str:
-    return str(metadata.get("policy_version") or "unknown")[:80]
+    return str(metadata.get("policy_version") or "unknown")[:_MOST_LETTERS]

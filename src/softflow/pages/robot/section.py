@@ -11,7 +11,7 @@ from softflow.pages.run_charts import Figure, percent
 from softflow.pages.svg import Chart, Frame, Scale, compact
 from softflow.utils.intervals import wilson_interval
 
-_ROWS_SHOWN = 200
+_ROWS_SHOWN, _LETTERS = 60, 120
 
 
 def robot_html(loops: Loops | None) -> str:
@@ -50,7 +50,7 @@ def _episodes(number: int) -> str:
 
 def _listed(counts: Mapping[str, int]) -> str:
     """Names and how often: clipped 3, held 1."""
-    return ", ".join(f"{name[:40]} {number:,}" for name, number in counts.items() if number)
+    return ", ".join(f"{name[:_LETTERS]} {number:,}" for name, number in counts.items() if number)
 
 
 def _histogram(name: str, times: Times) -> Figure:
@@ -87,11 +87,13 @@ def _numbers(loops: Loops) -> str:
         ["Actions skipped, as their steps had gone by", f"{loops.skipped_actions:,}"],
         ["Steps that a person commanded", f"{loops.person_steps:,}"],
     ]
-    for what, counts in (("Decisions", loops.decisions), ("Interventions", loops.interventions)):
-        rows += [
-            [escape(f"{what}: {name[:40]}"), f"{n:,}"]
-            for name, n in counts.most_common(_ROWS_SHOWN)
-        ]
+    for what, counts in (
+        ("Decisions", loops.decisions),
+        ("Interventions", loops.interventions),
+        ("Steps,", loops.reasons),
+    ):
+        most = counts.most_common(_ROWS_SHOWN)
+        rows += [[escape(f"{what} {name[:_LETTERS]}"), f"{number:,}"] for name, number in most]
     return details_html("Counts", f"{len(rows)}", table_html(["What", "Number"], rows))
 
 
