@@ -3,7 +3,8 @@
     python runs/delay_table.py runs/delay_study/seed? --figure docs/figures/delay_study.png
 
 Reads the evaluations that `runs/delay_study.sh` left in every seed's folder. Rates are pooled over
-seeds and episodes with a 95 % Wilson interval. A policy with P prefix actions acts alike at every
+seeds and episodes with a 95 % Wilson interval; steps are the mean over successful episodes, changes
+that of the action from one control step to the next, over its components. A policy with P prefix actions acts alike at every
 delay up to P control steps; it is measured at P, and stands for lower delays that have no policy of
 their own.
 """
@@ -21,7 +22,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 
+from softflow.data.episode_store import EpisodeStore
 from softflow.utils.files import read_object
 from softflow.utils.intervals import Interval, wilson_interval
 
@@ -53,9 +56,21 @@ def read_cells(folders: Sequence[Path]) -> Cells:
         for file in sorted(folder.glob("prefix*/delays/*.json")):
             prefix = int(re.sub(r"\D", "", file.parent.parent.name))
             result = read_object(file)
+            changes = changes_of(file.parent / result["label"])
+            episodes = [e | {"change": changes[e["seed"]]} for e in result["episodes"]]
             for cell in cell_of(prefix, result):
-                cells[cell].setdefault(folder.name, []).extend(result["episodes"])
+                cells[cell].setdefault(folder.name, []).extend(episodes)
     return cells
+
+
+def changes_of(store: Path) -> dict[int, float]:
+    """Seed of an episode -> how far its action goes from a control step to the next, on average."""
+    with EpisodeStore.open(store) as opened:
+        episodes = [opened.episode(index) for index in range(len(opened))]
+    steps = (np.abs(np.diff(episode.actions, axis=0)).mean() for episode in episodes)
+    return {
+        episode.metadata["seed"]: float(step) for episode, step in zip(episodes, steps, strict=True)
+    }
 
 
 def rate_of(episodes: Sequence[Mapping[str, Any]]) -> tuple[float, Interval]:
@@ -67,9 +82,10 @@ def rate_of(episodes: Sequence[Mapping[str, Any]]) -> tuple[float, Interval]:
 def print_table(cells: Cells) -> None:
     """A line a method and delay."""
     print(
-        "| delay, control steps | method | success | 95 % interval | episodes | per seed | steps |"
+        "| delay, control steps | method | success | 95 % interval | episodes | per seed | "
+        "steps | change |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|")
     for (method, delay), seeds in sorted(cells.items(), key=lambda item: item[0][1]):
         if delay == 0 and method != "prefix":
             continue
@@ -78,10 +94,11 @@ def print_table(cells: Cells) -> None:
         each = ", ".join(f"{rate_of(of_seed)[0]:.2f}" for of_seed in seeds.values())
         lengths = [episode["length"] for episode in episodes if episode["success"]]
         steps = f"{sum(lengths) / len(lengths):.0f}" if lengths else "–"
+        change = sum(episode["change"] for episode in episodes) / len(episodes)
         name = METHODS[method][0] if delay else "P = 0, decisions at once"
         print(
             f"| {delay} | {name} | {rate:.2f} | {interval.low:.2f}–{interval.high:.2f} | "
-            f"{len(episodes)} | {each} | {steps} |"
+            f"{len(episodes)} | {each} | {steps} | {change:.3f} |"
         )
 
 
