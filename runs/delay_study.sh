@@ -2,13 +2,12 @@
 # The delay study of docs/results.md: cube-single with decisions that take 0, 1, 2, 3 and 5 control steps.
 #
 #     runs/delay_study.sh                               about an hour a seed on one quiet core
-#     SEEDS="0 1" EPISODES=50 PREFIXES="0 3 5" runs/delay_study.sh    less than 0 1 2, 100 a cell, 0 1 2 3 5
+#     SEEDS="0 1" DELAYS="0 3 5" EPISODES=50 runs/delay_study.sh    fewer than 0 1 2, 0 1 2 3 5 and 100 a cell
 #
-# Of every seed: one policy a prefix length, from the same demonstrations, by imitation and the critic's
-# warm-up; chunks of 10 actions, a decision every 5. A policy with prefix P acts alike at every delay up to P,
-# so it is measured at P alone; the one without is measured twice at each delay: going on with what is left of
-# its chunk, and stopping to think. A killed script continues where it was.
-# A run is runs/delay_study/seedS/prefixP.
+# Of every seed and delay: a policy with as many prefix actions, from the same demonstrations, by imitation and
+# the critic's warm-up; chunks of 10 actions, a decision every 5. The one without prefix is measured twice at each
+# delay: going on with what is left of its chunk, and stopping to think. (A policy with prefix P acts alike at every
+# delay up to P.) A killed script continues where it was. A run is runs/delay_study/seedS/prefixP.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export OMP_NUM_THREADS=1
@@ -27,17 +26,17 @@ measure() { # RUN DELAY FLAGS...: the number of a cell, unless it is there
 for seed in ${SEEDS:-0 1 2}; do
   folder=runs/delay_study/seed$seed
   "$softflow" collect --out "$folder/demonstrations" --env cube-single --seed "$seed" --workers 1
-  for prefix in ${PREFIXES:-0 1 2 3 5}; do
-    run=$folder/prefix$prefix
+  for delay in ${DELAYS:-0 1 2 3 5}; do
+    run=$folder/prefix$delay
     "$softflow" train softflow-plus --dataset "$folder/demonstrations" --run "$run" --seed "$seed" \
       --stages imitation critic_warmup --critic-warmup.num-updates 1200 \
       --model.chunk.chunk-length 10 --model.chunk.execution-horizon 5 \
-      --model.chunk.prefix-length "$prefix" --eval-episodes 2 --num-workers 1
-    measure "$run" "$prefix"
-  done
-  for delay in 1 2 3 5; do
-    measure "$folder/prefix0" "$delay"
-    measure "$folder/prefix0" "$delay" --stop-to-think
+      --model.chunk.prefix-length "$delay" --eval-episodes 2 --num-workers 1
+    measure "$run" "$delay"
+    if [ "$delay" -gt 0 ]; then
+      measure "$folder/prefix0" "$delay"
+      measure "$folder/prefix0" "$delay" --stop-to-think
+    fi
   done
 done
 .venv/bin/python runs/delay_table.py runs/delay_study/seed? --figure docs/figures/delay_study.png

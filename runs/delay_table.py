@@ -5,8 +5,7 @@
 Reads the evaluations that `runs/delay_study.sh` left in every seed's folder. Rates are pooled over
 seeds and episodes with a 95 % Wilson interval; steps are the mean over successful episodes, changes
 that of the action from one control step to the next, over its components. A policy with P prefix
-actions acts alike at every delay up to P control steps; it is measured at P, and stands for lower
-delays that have no policy of their own.
+actions acts alike at every delay up to P control steps, and is measured at P.
 """
 
 from __future__ import annotations
