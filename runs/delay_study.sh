@@ -31,7 +31,7 @@ for seed in ${SEEDS:-0 1 2}; do
     "$softflow" train softflow-plus --dataset "$folder/demonstrations" --run "$run" --seed "$seed" \
       --stages imitation critic_warmup --critic-warmup.num-updates 1200 \
       --model.chunk.chunk-length 10 --model.chunk.execution-horizon 5 \
-      --model.chunk.prefix-length "$delay" --eval-episodes 2 --num-workers 1
+      --model.chunk.prefix-length "$delay" --eval-episodes 0 --num-workers 1
     measure "$run" "$delay"
     if [ "$delay" -gt 0 ]; then
       measure "$folder/prefix0" "$delay"
