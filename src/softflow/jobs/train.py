@@ -11,9 +11,9 @@ from softflow.data.action_space import require_fits_environment
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.deployment.saved_policy import find_checkpoint
-from softflow.envs.registry import is_robot, require_trusted_env
+from softflow.envs.registry import require_trusted_env
 from softflow.errors import ConfigError
-from softflow.jobs.acting_place import FEW, acting_place
+from softflow.jobs.acting_place import FEW, acting_place, few_on_robots
 from softflow.jobs.consent import trust_environment
 from softflow.jobs.targets import require_run_folder
 from softflow.models.checkpoint import last_checkpoint
@@ -86,7 +86,7 @@ def train(
     acts = bool(config.eval_episodes) or "online_rl" in stages
     if acts:
         require_trusted_env(store.spec.env_id)
-        config = _few_on_robots(config, store.spec.env_id, robot_eval_episodes)
+        config = few_on_robots(config, store.spec.env_id, robot_eval_episodes)
     with Ranks.joined(config.device) as ranks:
         if ranks.is_first:
             _train(store, run, config, stages, acts, ranks, begin)
@@ -176,20 +176,6 @@ def _require_stages(stages: Sequence[StageName]) -> None:
         raise ConfigError(f"stages is {stages!r}; give a list of stages, among {names}")
     if unknown := [stage for stage in stages if stage not in STAGES]:
         raise ConfigError(f"stages has {unknown[0]!r}; choose among {names}")
-
-
-def _few_on_robots(config: TrainingConfig, env_id: str, most: int) -> TrainingConfig:
-    """The configuration with no more evaluation episodes than a robot shall play."""
-    if max(config.eval_episodes, config.round_eval_episodes) <= most or not is_robot(env_id):
-        return config
-    say(
-        f"{env_id} is a robot: {most} episodes an evaluation instead of {config.eval_episodes}; "
-        "--robot-eval-episodes for more"
-    )
-    few = min(config.eval_episodes, most)
-    return replace(
-        config, eval_episodes=few, round_eval_episodes=min(config.round_eval_episodes, most)
-    )
 
 
 def _without_environment(
