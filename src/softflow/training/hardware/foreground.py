@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
 
 from softflow.training.rollouts import RolloutPool, close_environments
 from softflow.utils.worker_pool import Item, Result
@@ -23,7 +22,7 @@ class ForegroundPool(RolloutPool):
     def __init__(self) -> None:
         self._profiles = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> ForegroundPool:
         return self
 
     def __exit__(
