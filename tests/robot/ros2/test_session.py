@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from ros_recorder import recording
+from ros_recorder import Heard, recording
 
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import STATE_KEY, DataSpec
@@ -79,15 +79,21 @@ class Drift:
         return Answer(asked.episode, asked.step, asked.prefix[-1] + by, 0.0, 0)
 
 
-def wait_for_recorder(robot: Ros2Robot) -> None:
-    """Until everything that is sent reaches it: the arm listens to two of these as well."""
-    sent = {"/arm/target": 2, "/hand/commands": 2, "/hand/targets": 1, "/softflow/episode": 1}
-    count = robot._node._node.count_subscribers
+SENT = {"/arm/target": 2, "/hand/commands": 2, "/hand/targets": 1, "/softflow/episode": 1}
+"""How many listen to what the robot sends: the recorder, and the arm to two of them."""
+
+
+def wait_for_recorder(robot: Ros2Robot, heard: Heard) -> None:
+    """Until everything that is sent reaches it, the arm's and the robot's."""
+    ends = {p.topic_name: p.get_subscription_count for p in robot._node._node.publishers}
     deadline_s = time.monotonic() + 20
-    while any(count(topic) < least for topic, least in sent.items()):
-        assert time.monotonic() < deadline_s
+    while (
+        any(ends[topic]() < least for topic, least in SENT.items())
+        or not heard.known >= SENT.keys()
+        or not heard.came >= TOPICS.keys() - SENT.keys()
+    ):
+        assert time.monotonic() < deadline_s, heard
         time.sleep(0.05)
-    time.sleep(0.5)  # they know of each other, and are about to connect
 
 
 def run(
@@ -95,11 +101,11 @@ def run(
     out: Path,
     episodes: int = 2,
     asked: Asked = lambda _: None,
-    recorded: bool = False,
+    heard: Heard | None = None,
 ) -> None:
     robot = Ros2Robot(settings)
-    if recorded:
-        wait_for_recorder(robot)
+    if heard is not None:
+        wait_for_recorder(robot, heard)
     parts = LoopParts(robot, Drift(robot.spec, asked))
     with EpisodeStore.open_or_create(out, robot.spec) as store:
         run_session(parts, store, SessionPlan(episodes), lambda: nullcontext(parts))
@@ -110,8 +116,8 @@ def test_a_bag_of_a_run_imports_to_the_same_episodes(
 ) -> None:
     bags = tmp_path / "bags"
     bags.mkdir()
-    with recording(bags / "run", TOPICS):
-        run(settings, tmp_path / "ran", recorded=True)
+    with recording(bags / "run", TOPICS) as heard:
+        run(settings, tmp_path / "ran", heard=heard)
     mapping = tmp_path / "mapping.yaml"
     mapping.write_text(MAPPING)
     main = importlib.import_module("softflow.cli.main").main
