@@ -3,8 +3,9 @@
     python -m benchmarks.robot_soak RUN --minutes 60
 
 The robot is the environment of the run's data in real time, its policy the run's, and beside it a
-learner makes real updates without end. What reaches the robot is watched from the robot's side:
-when, and which actions. The same policy in the same limits without delay is the measure of jumps.
+learner makes real updates without end (`--no-learner`: something else loads the machine). What
+reaches the robot is watched from the robot's side: when, and which actions. The same policy in the
+same limits without delay is the measure of jumps.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -61,6 +62,8 @@ class Options:
     """A trained run, on data that name an environment."""
     minutes: float = 60.0
     """How long the robot runs."""
+    learner: bool = True
+    """Start the learner; without it, something else should load the machine."""
     json: Path | None = None
     """File for the numbers."""
 
@@ -244,7 +247,7 @@ def _undelayed_episode(env: Any, decider: Any, safety: SafetyLayer, seed: int) -
 
 def main(options: Options) -> None:
     """Run, print a line a figure, write the file."""
-    with learner_beside(options.run):
+    with learner_beside(options.run) if options.learner else nullcontext():
         facts = robot_for(options.run, options.minutes)
     undelayed = without_delay(options.run, facts["episodes"])
     facts |= {f"{name}, without delay": value for name, value in undelayed.items()}

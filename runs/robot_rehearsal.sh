@@ -13,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=$PWD/.venv/bin/python
 name=robot_rehearsal kills=5 every=150 demonstrations=60
-options="--eval-episodes 100 --online-rl.num-rounds 10 --online-rl.episodes-per-round 10"
+options="--eval-episodes 50 --online-rl.num-rounds 10 --online-rl.episodes-per-round 10"
 if [ "${SMALL:-}" ]; then
   name=robot_rehearsal_small kills=1 every=40 demonstrations=16
   options="--eval-episodes 4 --imitation.num-updates 300 --critic-warmup.num-updates 100
@@ -23,12 +23,13 @@ fi
 folder=runs/$name logs=runs/$name/logs exchange=$PWD/runs/$name/exchange
 mkdir -p "$logs"
 export OMP_NUM_THREADS=1 PYTHONUNBUFFERED=1
+learns="nice -n 5 $python" # what must not be late comes first
 
 # 1. The policy to start from: imitation of few demonstrations, with two prefix actions for the delay.
 base=${FROM:-$folder/base}
 if [ -z "${FROM:-}" ]; then
-  "$python" -m softflow collect --env cube-single --out "$base/demonstrations" --episodes "$demonstrations" --workers 1
-  "$python" -m softflow train softflow-plus --dataset "$base/demonstrations" --run "$base" --num-workers 1 \
+  $learns -m softflow collect --env cube-single --out "$base/demonstrations" --episodes "$demonstrations" --workers 1
+  $learns -m softflow train softflow-plus --dataset "$base/demonstrations" --run "$base" --num-workers 1 \
     --model.chunk.prefix-length 2 --stages imitation critic_warmup offline_rl $options
 fi
 for copy in on_robot in_simulator; do
@@ -40,9 +41,8 @@ for copy in on_robot in_simulator; do
 done
 env_id=$("$python" -c "
 from pathlib import Path
-from softflow import EpisodeStore
 from softflow.training.provenance import learned_from
-print(EpisodeStore.open(learned_from(Path('$base'))['dataset']).spec.env_id)")
+print(learned_from(Path('$base'))['data_spec']['env_id'])")
 
 # 2. The arm, the robot and the learner, each killed now and then, until the learner is done.
 ros=${PYTHON_ROS:-$PWD/.venv-ros2/bin/python}
@@ -58,7 +58,7 @@ if [ ! -e "$logs/learned" ]; then
     echo "no rclpy for $ros: the robot is --env-id $env_id, without ROS 2" >&2
     ros=$python others= robot="--env-id $env_id"
   fi
-  keep learner nice -n 5 "$python" -m softflow learn "$folder/on_robot" --exchange "$exchange" --env-id "$env_id"
+  keep learner $learns -m softflow learn "$folder/on_robot" --exchange "$exchange" --env-id "$env_id"
   learner=$!
   until [ -e "$exchange/order.json" ] || ! kill -0 "$learner"; do sleep 0.2; done
   keep robot "$ros" -m softflow robot "$folder/on_robot" $robot --out "$folder/episodes" --exchange "$exchange" \
@@ -72,7 +72,7 @@ if [ ! -e "$logs/learned" ]; then
 fi
 
 # 3. The same in the simulator alone.
-"$python" -c "
+$learns -c "
 from pathlib import Path
 from softflow.jobs.train import train
 from softflow.models.checkpoint import last_checkpoint

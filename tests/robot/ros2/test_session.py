@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -156,7 +157,9 @@ def test_the_run_is_in_the_limits_and_smooth(
     assert np.abs(np.diff(places)).max() <= 2 * STEP
 
 
-def test_a_driver_that_dies_makes_it_hold_then_stop(
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "freezes"])
+def test_a_driver_that_is_silent_makes_it_hold_then_stop(
+    how: signal.Signals,
     arm_process: subprocess.Popen[bytes],
     settings: Ros2Settings,
     tmp_path: Path,
@@ -165,12 +168,12 @@ def test_a_driver_that_dies_makes_it_hold_then_stop(
     impatient = msgspec.structs.replace(settings, timeouts=Timeouts(20.0, 0.5, 0.5))
     forever = msgspec.structs.replace(impatient, max_episode_steps=1000)
 
-    def killed(after: Question) -> None:
+    def silenced(after: Question) -> None:
         if after.step == 6:
-            arm_process.kill()
+            arm_process.send_signal(how)
 
     with pytest.raises(RobotStoppedError, match="no fresh, finite observation"):
-        run(forever, tmp_path / "ran", asked=killed)
+        run(forever, tmp_path / "ran", asked=silenced)
     episode = EpisodeStore.open(tmp_path / "ran").episode(0)
     assert episode.metadata["ended"] == "stopped"
     assert episode.metadata["interventions"]["counts"]["held"] >= 1

@@ -64,7 +64,10 @@ class TopicBuffers:
             buffer = self._buffers[topic]
             if received.monotonic_s < self._cleared_s:
                 return
-            if buffer and received.stamp_ns <= buffer[-1].stamp_ns:
+            back_ns = buffer[-1].stamp_ns - received.stamp_ns if buffer else -1
+            if back_ns >= 0:
+                if back_ns > self._keep_ns:
+                    self.tell(topic, _went_back(back_ns))
                 return
             buffer.append(received)
             oldest_ns = received.stamp_ns - self._keep_ns
@@ -111,3 +114,11 @@ class TopicBuffers:
         with self._lock:
             newest = [buffer[-1].stamp_ns for buffer in self._buffers.values() if buffer]
         return (max(newest) - min(newest)) / NANOSECONDS if newest else 0.0
+
+
+def _went_back(back_ns: int) -> str:
+    """What is said of stamps that no late message has."""
+    return (
+        f"their stamps went back by {back_ns / NANOSECONDS:.1f} s; a clock was set. It works again "
+        "from the next reset on"
+    )
