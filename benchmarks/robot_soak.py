@@ -150,8 +150,10 @@ def robot_for(run: Path, minutes: float, seconds_told: float = 60.0) -> dict[str
             seed = len(robot.episodes)
             robot.reset(seed)
             end = run_episode(parts, seed, seed)
-            if end.fault or end.episode is None:
-                raise RuntimeError(f"episode {seed} was stopped: {end.fault}")
+            if end.episode is None:
+                raise RuntimeError(f"episode {seed} never began: {end.fault}")
+            if end.fault:
+                print(f"episode {seed} was stopped: {end.fault}", flush=True)
             loops.append(end.episode.metadata)
             loads.append(os.getloadavg()[0])
             if time.monotonic() > told_s + seconds_told:
@@ -184,6 +186,7 @@ def facts_of(robot: Watched, limits: Limits, told: list[dict[str, Any]]) -> dict
         "pauses of the robot above 1.5 periods": pauses,
         "missed ticks, unhandled": unhandled,
         "longest pause, ms": longest_s * 1000,
+        "episodes that a watchdog stopped": sum(one["ended"] == "stopped" for one in told),
         "held steps": sum(loop["held_steps"] for loop in loops),
         "skipped actions": sum(loop["skipped_actions"] for loop in loops),
         "clipped by the limits": sum(one.get("clipped", 0) for one in counts),

@@ -13,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=$PWD/.venv/bin/python
 name=robot_rehearsal kills=5 every=150 demonstrations=60
-options="--eval-episodes 50 --online-rl.num-rounds 10 --online-rl.episodes-per-round 10"
+options="--eval-episodes 20 --offline-rl.num-updates 200 --online-rl.num-updates 150 --online-rl.num-rounds 10 --online-rl.episodes-per-round 10"
 if [ "${SMALL:-}" ]; then
   name=robot_rehearsal_small kills=1 every=40 demonstrations=16
   options="--eval-episodes 4 --imitation.num-updates 300 --critic-warmup.num-updates 100

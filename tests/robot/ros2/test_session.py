@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import signal
 import subprocess
 import time
@@ -112,19 +113,37 @@ def run(
         run_session(parts, store, SessionPlan(episodes), lambda: nullcontext(parts))
 
 
+def missed_ticks(store: EpisodeStore) -> int:
+    return sum(summary.metadata["loop"]["missed_ticks"] for summary in store.summaries())
+
+
+def recorded_run(settings: Ros2Settings, place: Path) -> EpisodeStore:
+    """A run in which every control step came in time, its bag in `place / "bags"`.
+
+    Bags are resampled evenly, and where a step came too late the run was not even.
+    """
+    for attempt in range(3):
+        bag = place / "bags" / str(attempt)
+        bag.parent.mkdir(exist_ok=True)
+        with recording(bag, TOPICS) as heard:
+            run(settings, place / f"ran_{attempt}", heard=heard)
+        store = EpisodeStore.open(place / f"ran_{attempt}")
+        if not missed_ticks(store):
+            return store
+        shutil.rmtree(bag)
+    pytest.skip("this machine is too busy for 10 Hz: control steps came too late in every run")
+
+
 def test_a_bag_of_a_run_imports_to_the_same_episodes(
     arm: Path, settings: Ros2Settings, tmp_path: Path
 ) -> None:
-    bags = tmp_path / "bags"
-    bags.mkdir()
-    with recording(bags / "run", TOPICS) as heard:
-        run(settings, tmp_path / "ran", heard=heard)
+    ran = recorded_run(settings, tmp_path)
     mapping = tmp_path / "mapping.yaml"
     mapping.write_text(MAPPING)
     main = importlib.import_module("softflow.cli.main").main
-    words = ["data", "import", "rosbag", bags, "--mapping", mapping, "--out", tmp_path / "bag"]
-    main([*map(str, words), "--unlabelled", "success"])
-    ran, imported = EpisodeStore.open(tmp_path / "ran"), EpisodeStore.open(tmp_path / "bag")
+    words = ["data", "import", "rosbag", tmp_path / "bags", "--mapping", mapping]
+    main([*map(str, words), "--out", str(tmp_path / "bag"), "--unlabelled", "success"])
+    imported = EpisodeStore.open(tmp_path / "bag")
     assert ran.spec.differences(imported.spec) == []
     assert len(ran) == len(imported) == 2
     for index in range(2):
