@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,9 @@ class Arm:
         self._seen.publish(message)
 
     def run(self) -> None:
-        """Until it is killed."""
-        self._modules.rclpy.spin(self.node)
+        """Until it is told to end, or killed."""
+        with suppress(KeyboardInterrupt, self._modules.executors.ExternalShutdownException):
+            self._modules.rclpy.spin(self.node)
 
 
 if __name__ == "__main__":
