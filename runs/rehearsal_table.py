@@ -103,8 +103,8 @@ def draw(found: dict[str, Rounds], path: Path) -> None:
         below = [mean - end.low for mean, end in zip(means, ends, strict=True)]
         above = [end.high - mean for mean, end in zip(means, ends, strict=True)]
         places = [number + 1 + offset for number in numbers]
-        style = {"color": COLOURS[name], "marker": "o", "markersize": 4, "capsize": 3}
-        axes.errorbar(places, means, (below, above), linewidth=1.2, label=RUNS[name], **style)
+        bars = axes.errorbar(places, means, (below, above), color=COLOURS[name], capsize=3)
+        bars.lines[0].set(marker="o", markersize=4, linewidth=1.2, label=RUNS[name])
     axes.set(ylim=(0, 1.02), xlabel="online round", ylabel="success of its episodes")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")

@@ -99,8 +99,9 @@ def test_no_clock_says_which_is_newer(
     published(claim, tmp_path, 500)
     assert robot.newer() == "3_online_rl_00000500"
     newer = published(claim, tmp_path, 600)
+    at_s = (year - 1970) * 31_557_600
     for path in (newer, *newer.rglob("*")):
-        os.utime(path, ((year - 1970) * 31_557_600,) * 2)
+        os.utime(path, (at_s, at_s))
     assert robot.newer() == "3_online_rl_00000600"
     assert robot.newer() is None
 
