@@ -135,6 +135,21 @@ def test_any_order_any_pieces_any_duplicates(
     assert sorted(came) == list(range(6))
 
 
+@pytest.mark.parametrize("year", [1970, 2090])
+def test_no_clock_says_which_episode_is_new(
+    claim: Claim, robot: Robot, learner: Learner, year: int
+) -> None:
+    robot.record(0, 1)
+    robot.send()
+    taken = learner.keys()
+    robot.record(2)
+    robot.send()
+    at_s = (year - 1970) * 31_557_600
+    for path in claim.folder.episodes.iterdir():
+        os.utime(path, (at_s, at_s))
+    assert learner.seeds(*taken) == [2]
+
+
 def test_a_torn_file_is_waited_for_told_once_and_never_touched(
     robot: Robot, learner: Learner, claim: Claim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
