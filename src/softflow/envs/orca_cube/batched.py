@@ -104,6 +104,7 @@ class BatchedHand:
         named = grasps if isinstance(grasps, Path) else Path("grasps")
         cache.require_of(self.scene.hand.fingerprint, settings.cube_edge_m, named)
         self.grasps, self._dumps = cache, dumps
+        self._starts = cache.near_home(settings.start_grasps)
         self.physics = BatchedPhysics(self.scene, num, threads)
         self.rng = np.random.default_rng(seed)
         self._randomiser = ModelRandomiser(self.scene, randomisation, num, self.rng)
@@ -143,8 +144,7 @@ class BatchedHand:
         """
         for index in indices:
             self._randomiser.redraw(self.physics.models[index], int(index), self.rng)
-        chosen = self.rng.integers(len(self.grasps), size=len(indices))
-        chosen = chosen if grasps is None else grasps
+        chosen = self.rng.choice(self._starts, len(indices)) if grasps is None else grasps
         self._place(indices, chosen)
         self.start_grasp[indices] = chosen
         self.targets[indices] = self.grasps.targets[chosen]

@@ -9,7 +9,7 @@ at rest.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,7 +50,10 @@ def find_grasps(
     batch: int = 512,
     told: Callable[[int, int], None] = lambda found, tried: None,
 ) -> GraspCache:
-    """At least `count` stable grasps; `told` hears how many were found of how many tried."""
+    """About `count` stable grasps; home is the one most like all others.
+
+    `told` hears how many were found of how many tried.
+    """
     rng, kinematics = np.random.default_rng(seed), HandKinematics(scene)
     physics = BatchedPhysics(scene, batch)
     found: list[_Cages] = []
@@ -67,7 +70,9 @@ def find_grasps(
     joints = scene.num_joints
     edge = 2 * float(scene.model.geom_size[scene.cube_geom, 0])
     cache = GraspCache(qpos[:, :joints], targets, qpos[:, joints:], scene.hand.fingerprint, edge)
-    return cache.chosen(_without_outliers(cache))
+    kept_ones = cache.chosen(_without_outliers(cache))
+    middle = np.mean([kept_ones.unlike(grasp) for grasp in range(len(kept_ones))], axis=0)
+    return replace(kept_ones, home=int(middle.argmin()))
 
 
 def _reachable_cages(kinematics: HandKinematics, rng: np.random.Generator, count: int) -> _Cages:

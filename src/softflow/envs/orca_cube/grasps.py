@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -27,6 +27,7 @@ class GraspCache:
         cube_pose: [G, 7], position in m and quat_wxyz.
         fingerprint: of the hand (`LoadedHand.fingerprint`).
         cube_edge_m: of the cube.
+        home: number of the grasp about which cubes are turned.
 
     Raises:
         StoreError: shapes that do not belong together, or numbers that are not finite.
@@ -37,6 +38,7 @@ class GraspCache:
     cube_pose: np.ndarray
     fingerprint: str
     cube_edge_m: float
+    home: int = 0
 
     def __post_init__(self) -> None:
         shapes = self.joints.shape, self.targets.shape, self.cube_pose.shape
@@ -44,6 +46,8 @@ class GraspCache:
             raise StoreError(f"grasps have the shapes {shapes}; make the cache again")
         if shapes[2] != (len(self), _POSE):
             raise StoreError(f"the cubes of {len(self)} grasps have shape {shapes[2]}; [G, 7]")
+        if not 0 <= self.home < len(self):
+            raise StoreError(f"grasp {self.home} of {len(self)} cannot be home; make it anew")
         for name in ("joints", "targets", "cube_pose"):
             if not np.isfinite(getattr(self, name)).all():
                 raise StoreError(f"grasps: {name} is not finite; make the cache again")
@@ -57,14 +61,24 @@ class GraspCache:
         return np.concatenate([self.joints, self.cube_pose], axis=1)
 
     def chosen(self, indices: np.ndarray) -> GraspCache:
-        """Some of them."""
-        return GraspCache(
-            self.joints[indices],
-            self.targets[indices],
-            self.cube_pose[indices],
-            self.fingerprint,
-            self.cube_edge_m,
+        """Some of them; the first is home."""
+        return replace(
+            self,
+            joints=self.joints[indices],
+            targets=self.targets[indices],
+            cube_pose=self.cube_pose[indices],
+            home=0,
         )
+
+    def unlike(self, grasp: int) -> np.ndarray:
+        """How far each grasp [G] is from one: 0.3 rad of all joints and 5 mm of the cube are 1."""
+        joints = np.linalg.norm(self.joints - self.joints[grasp], axis=1)
+        place = np.linalg.norm(self.cube_pose[:, :3] - self.cube_pose[grasp, :3], axis=1)
+        return joints / 0.3 + place / 0.005
+
+    def near_home(self, count: int) -> np.ndarray:
+        """The numbers of the grasps most like home, home first."""
+        return np.argsort(self.unlike(self.home), kind="stable")[:count]
 
     def require_of(self, fingerprint: str, cube_edge_m: float, where: Path) -> None:
         """Raise unless these are grasps of that hand and cube.
@@ -91,7 +105,8 @@ def write_grasps(path: Path, grasps: GraspCache) -> None:
     Raises:
         StoreError: the system refused.
     """
-    about = json.dumps({"fingerprint": grasps.fingerprint, "cube_edge_m": grasps.cube_edge_m})
+    names = ("fingerprint", "cube_edge_m", "home")
+    about = json.dumps({name: getattr(grasps, name) for name in names})
     with written_whole(path) as temp, temp.open("wb") as file:
         np.savez_compressed(
             file,
@@ -113,7 +128,8 @@ def read_grasps(path: Path) -> GraspCache:
         with np.load(path, allow_pickle=False) as arrays:
             about: dict[str, Any] = json.loads(str(arrays["about"]))
             parts = [arrays[name].astype(np.float64) for name in ("joints", "targets", "cube_pose")]
-            return GraspCache(*parts, str(about["fingerprint"]), float(about["cube_edge_m"]))
+            edge, home = float(about["cube_edge_m"]), int(about["home"])
+            return GraspCache(*parts, str(about["fingerprint"]), edge, home)
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise StoreError(
             f"'{path}' is no cache of grasps ({brief(error)}); make one: softflow teacher grasps "

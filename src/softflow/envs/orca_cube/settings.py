@@ -120,6 +120,7 @@ class CubeSettings:
         episode_s: time limit.
         platform_s: how long the platform carries the cube; 0 begins in the air, in a stable grasp.
         ema: weight of the newest target in the joints' targets.
+        start_grasps: episodes begin in one of so many grasps, those most like the cache's home.
         drop_m: how far below its start the cube counts as dropped.
         commands: what is asked for.
         gap: how this hand differs from the nominal one.
@@ -136,6 +137,7 @@ class CubeSettings:
     episode_s: float = 32.0
     platform_s: float = 6.0
     ema: float = 0.5
+    start_grasps: int = 64
     drop_m: float = 0.04
     commands: Commands = Commands()
     gap: Gap = NO_GAP
@@ -155,7 +157,7 @@ class CubeSettings:
             )
         if not 0 < self.ema <= 1:
             raise ConfigError(f"CubeSettings.ema is {self.ema}; give a weight in (0, 1]")
-        for name in ("cube_edge_m", "cube_mass_kg", "episode_s", "drop_m"):
+        for name in ("cube_edge_m", "cube_mass_kg", "episode_s", "drop_m", "start_grasps"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"CubeSettings.{name} is {getattr(self, name)}; make it > 0")
         if not 0 <= self.platform_s < self.episode_s:

@@ -91,8 +91,8 @@ class OrcaCube(MujocoTask):
         self.control_hz = CONTROL_HZ
         self.max_episode_steps = self.settings.max_steps
         self.task_profile = CUBE_PROFILE
-        middle = np.median(self.hand.grasps.targets, axis=0)
-        self.neutral_action = self.hand.to_actions(middle).astype(np.float32)
+        home = self.hand.grasps.targets[self.hand.grasps.home]
+        self.neutral_action = self.hand.to_actions(home).astype(np.float32)
         names = self.hand.scene.hand.joint_names
         self.component_names = {STATE_KEY: state_names(names)}
         self._happened, self._dumps = list[str](), dumps

@@ -1,0 +1,170 @@
+"""A teacher trained from nothing: gaits, then PPO on them; stopped and continued at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from softflow.envs.orca_cube.batched import BatchedHand
+from softflow.envs.orca_cube.settings import CubeSettings
+from softflow.teacher.config import TeacherConfig
+from softflow.teacher.evaluating import TurningScore, evaluate
+from softflow.teacher.gait_search import FoundGait, search_gait
+from softflow.teacher.ppo import PpoLearner, act
+from softflow.teacher.residual import ResidualHands
+from softflow.teacher.teacher_files import (
+    BEST,
+    STATE,
+    TeacherFacts,
+    has_teacher,
+    read_facts,
+    read_weights,
+    require_same,
+    stored_gait,
+    write_facts,
+    write_weights,
+)
+from softflow.utils.metrics import MetricLogger
+from softflow.utils.progress import ProgressReporter
+
+EVALUATED_HANDS, EVALUATED_S = 32, 60.0
+
+
+class TeacherTraining:
+    """One training in a folder.
+
+    Args:
+        run: the folder; a training that began there goes on.
+        config: its numbers.
+        seed: of everything random.
+        progress: hears how it goes.
+        device: of PPO's networks.
+
+    Raises:
+        ConfigError: the folder holds a training with other numbers.
+    """
+
+    def __init__(
+        self, run: Path, config: TeacherConfig, seed: int, progress: ProgressReporter, device: str
+    ) -> None:
+        self._run, self._config, self._seed, self._progress = run, config, seed, progress
+        self._device = device
+        run.mkdir(parents=True, exist_ok=True)
+        self.facts = read_facts(run) if has_teacher(run) else TeacherFacts(config, seed, "")
+        require_same(self.facts, config, seed, run)
+        self.facts = replace(self.facts, config=config)
+
+    def run(self) -> TeacherFacts:
+        """Do what is left; what the folder says at the end."""
+        torch.manual_seed(self._seed)
+        for direction in self._config.cube.commands.directions:
+            known = {gait.direction for gait in self.facts.gaits}
+            if self._config.gait and direction not in known:
+                self._keep(gaits=[*self.facts.gaits, stored_gait(self._search(direction))])
+        self._improve()
+        return self.facts
+
+    def _keep(self, **changes: object) -> None:
+        self.facts = replace(self.facts, **changes)  # type: ignore[arg-type]
+        write_facts(self._run, self.facts)
+
+    def _search(self, direction: int) -> FoundGait:
+        config = self._config.gait
+        assert config is not None
+        self._progress.begin(f"gait, direction {direction:+d}", config.generations)
+
+        def told(generation: int, best: float, mean: float) -> None:
+            status = f"best {best:.2f} turns, {mean:.2f} of those kept"
+            self._progress.advance(generation, status)
+
+        rng = np.random.default_rng([self._seed, 2 + direction])
+        return search_gait(self._trial_hands, config, direction, rng, told)
+
+    def _trial_hands(self, num: int) -> BatchedHand:
+        settings = replace(self._config.cube, platform_s=0.0)
+        what = replace(self._config.randomisation, stiffness=None, damping=None)
+        return BatchedHand(settings, num, self._seed, randomisation=what)
+
+    def _improve(self) -> None:
+        ppo = self._config.ppo
+        hands = training_hands(self._config, self.facts.found_gaits, ppo.num_envs, self._seed)
+        # Episodes of all ages from the start: else all hands end theirs in the same iteration.
+        hands.hand.steps[:] = hands.hand.rng.integers(
+            hands.hand.settings.max_steps, size=hands.hand.num
+        )
+        learner = PpoLearner(hands, ppo, self._device)
+        self._keep(
+            fingerprint=hands.hand.scene.hand.fingerprint,
+            observation_dim=learner.observation.shape[1],
+            num_actions=hands.num_actions,
+        )
+        if self.facts.iteration:
+            learner.restore(read_weights(self._run / STATE), f"'{self._run / STATE}'")
+        else:
+            self._judge(learner)
+        self._progress.begin("PPO", ppo.iterations, self.facts.iteration)
+        with MetricLogger(self._run) as metrics:
+            metrics.rewind(self.facts.metric_rows)
+            for iteration in range(self.facts.iteration + 1, ppo.iterations + 1):
+                told = learner.iterate()
+                steps = iteration * ppo.num_envs * ppo.steps_per_env
+                metrics.log(told, stage="teacher", update_step=iteration, robot_steps=steps)
+                status = (
+                    f"{told['turns_per_minute']:.2f} turns/min, "
+                    f"{told['drops_per_minute']:.2f} drops/min"
+                )
+                self._progress.advance(iteration, status)
+                if iteration % self._config.evaluate_every == 0 or iteration == ppo.iterations:
+                    self._save(learner, iteration, metrics.position())
+
+    def _save(self, learner: PpoLearner, iteration: int, metric_rows: int) -> None:
+        write_weights(self._run / STATE, learner.tensors())
+        self._keep(iteration=iteration, metric_rows=metric_rows)
+        self._judge(learner)
+
+    def _judge(self, learner: PpoLearner) -> None:
+        """Evaluate the mean policy, and keep the best one."""
+        actor = learner.algorithm.actor
+        actor.eval()
+        score = self._score(lambda observation: act(actor, observation))
+        learner.algorithm.train_mode()
+        self._progress.say(f"iteration {self.facts.iteration}: {score}")
+        numbers = {"iteration": float(self.facts.iteration), **score.numbers()}
+        self._keep(evaluations=[*self.facts.evaluations, numbers])
+        if self.facts.best is None or score.turns > self.facts.best:
+            write_weights(self._run / BEST, actor.state_dict())
+            self._keep(best=score.turns)
+
+    def _score(self, decide: Callable[[np.ndarray], np.ndarray]) -> TurningScore:
+        hands = evaluation_hands(self._config, self.facts.found_gaits, self._seed)
+        return evaluate(hands, decide, EVALUATED_S)
+
+
+def training_hands(
+    config: TeacherConfig, gaits: list[FoundGait], num: int, seed: int
+) -> ResidualHands:
+    """Randomised hands with these gaits."""
+    return _hands(config, config.cube, gaits, num, seed)
+
+
+def evaluation_hands(
+    config: TeacherConfig,
+    gaits: list[FoundGait],
+    seed: int,
+    num: int = EVALUATED_HANDS,
+    seconds: float = EVALUATED_S,
+) -> ResidualHands:
+    """Other hands, randomised alike, whose episodes are longer than `seconds`."""
+    longer = replace(config.cube, episode_s=seconds + 1)
+    return _hands(config, longer, gaits, num, seed + 10_000)
+
+
+def _hands(
+    config: TeacherConfig, cube: CubeSettings, gaits: list[FoundGait], num: int, seed: int
+) -> ResidualHands:
+    hand = BatchedHand(cube, num, seed, randomisation=config.randomisation)
+    return ResidualHands(hand, gaits, config)
