@@ -24,7 +24,8 @@ softflow — make a robot policy better with little robot time.
   softflow train softflow-plus --dataset data/cube --run runs/cube2 --imitation.num-updates 5000
                                            any number of the preset can be overridden; presets:
                                            softflow-plus, small, small-image, demo,
-                                           robomimic-state, robomimic-image, scissors
+                                           robomimic-state, robomimic-image, scissors, cube,
+                                           cube-small
   softflow evaluate runs/cube/checkpoints/last --episodes 200
   softflow robot runs/cube --env-id cube-single --out data/rehearsal
                                            the policy in real time: on an environment, or your robot

@@ -11,6 +11,8 @@ import tyro
 from softflow.cli.words import InPath
 from softflow.errors import ConfigError
 from softflow.teacher.config import TeacherConfig
+from softflow.teacher.distillation.config import DistillConfig
+from softflow.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -74,3 +76,26 @@ class EvaluateTeacher:
     def __post_init__(self) -> None:
         if self.hands < 1 or self.seconds <= 0:
             raise ConfigError("--hands and --seconds must be above 0")
+
+
+@dataclass(frozen=True)
+class Distill:
+    """Teach a policy of chunks what a teacher does, seen through noise (App. B5).
+
+    Its folder then holds a checkpoint to go on from, and episodes to do it with:
+    softflow train cube-small --dataset STUDENT/episodes --run RUN --from STUDENT
+    Stopped at any moment, the same command goes on.
+    """
+
+    teacher: InPath
+    """The teacher's folder."""
+    run: Path
+    """The student's folder."""
+    distill: DistillConfig
+    """Numbers of the distillation."""
+    config: Annotated[TrainingConfig, tyro.conf.arg(name="")]
+    """Numbers of the student's preset: its networks, and the stage imitation."""
+    env_id: str = "orca-cube-twin"
+    """Environment that the student is for."""
+    seed: int = 0
+    """Of everything random."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from softflow.envs.orca_cube.batched import HandStep
 from softflow.envs.orca_cube.settings import CONTROL_HZ
 from softflow.teacher.residual import ResidualHands
 
@@ -52,38 +53,65 @@ class TurningScore:
         )
 
 
-def evaluate(hands: ResidualHands, decide: Corrections, seconds: float) -> TurningScore:
-    """Let each hand act until its first drop, or `seconds` are over.
+class Scorekeeper:
+    """Counts what each hand does until its first drop, or `seconds` are over.
 
-    The hands' own episodes must be at least that long. Turns are the true ones, in the commanded
-    direction.
+    The hands' own episodes must be at least that long; all begin anew here. Turns are the true
+    ones, in the commanded direction.
+
+    Args:
+        hands: that act.
+        seconds: the longest that each has.
     """
-    count = hands.hand.num
-    observation = hands.reset(np.arange(count))
-    alive, broken = np.ones(count, dtype=bool), np.zeros(count, dtype=bool)
-    turned, quarters, held = np.zeros(count), np.zeros(count), np.zeros(count)
-    for _ in range(round(seconds * CONTROL_HZ)):
-        direction = np.sign(hands.hand.commands)
-        corrections = decide(observation)
-        done, _ = hands.execute(hands.actions(corrections), corrections)
-        observation = hands.observation()
-        broken |= alive & done.broken
-        alive &= ~(done.dropped | done.broken)
-        turned += alive * direction * done.turned_rad / (2 * np.pi)
-        quarters += alive * done.quarters
-        held += alive / CONTROL_HZ / 60
-        if not alive.any():
-            break
-    fine = ~broken
-    drops = int((fine & ~alive).sum())
-    return TurningScore(
-        hands=count,
-        seconds=seconds,
-        turns_per_minute=float(turned[fine].sum() / max(held[fine].sum(), 1e-9)),
-        turns=float(turned[fine].mean()) if fine.any() else 0.0,
-        turns_median=float(np.median(turned[fine])) if fine.any() else 0.0,
-        drop_rate=drops / max(int(fine.sum()), 1),
-        turns_before_drop=float(turned[fine].sum() / max(drops, 1)),
-        quarters=float(quarters[fine].mean()) if fine.any() else 0.0,
-        broken=int(broken.sum()),
-    )
+
+    def __init__(self, hands: ResidualHands, seconds: float) -> None:
+        self.hands, self._seconds = hands, seconds
+        num = hands.hand.num
+        hands.reset(np.arange(num))
+        self._alive, self._broken = np.ones(num, dtype=bool), np.zeros(num, dtype=bool)
+        self._turned, self._quarters, self._held_min = np.zeros((3, num))
+        self._left = round(seconds * CONTROL_HZ)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is over, or no cube is held any more."""
+        return self._left <= 0 or not self._alive.any()
+
+    def execute(self, actions: np.ndarray, corrections: np.ndarray) -> HandStep:
+        """One control step of actions [N, J]; corrections [N, A] move the gait's phase on."""
+        direction = np.sign(self.hands.hand.commands)
+        done, _ = self.hands.execute(actions, corrections)
+        self._left -= 1
+        self._broken |= self._alive & done.broken
+        self._alive &= ~(done.dropped | done.broken)
+        self._turned += self._alive * direction * done.turned_rad / (2 * np.pi)
+        self._quarters += self._alive * done.quarters
+        self._held_min += self._alive / CONTROL_HZ / 60
+        return done
+
+    def score(self) -> TurningScore:
+        """The measures so far."""
+        fine = ~self._broken
+        turned, held = self._turned[fine], self._held_min[fine]
+        drops = int((fine & ~self._alive).sum())
+        some = bool(fine.any())
+        return TurningScore(
+            hands=len(fine),
+            seconds=self._seconds,
+            turns_per_minute=float(turned.sum() / max(held.sum(), 1e-9)),
+            turns=float(turned.mean()) if some else 0.0,
+            turns_median=float(np.median(turned)) if some else 0.0,
+            drop_rate=drops / max(int(fine.sum()), 1),
+            turns_before_drop=float(turned.sum() / max(drops, 1)),
+            quarters=float(self._quarters[fine].mean()) if some else 0.0,
+            broken=int(self._broken.sum()),
+        )
+
+
+def evaluate(hands: ResidualHands, decide: Corrections, seconds: float) -> TurningScore:
+    """The score of hands whose gait is corrected by `decide`."""
+    keeper = Scorekeeper(hands, seconds)
+    while not keeper.is_over:
+        corrections = decide(hands.observation())
+        keeper.execute(hands.actions(corrections), corrections)
+    return keeper.score()

@@ -139,7 +139,8 @@ def score_gaits(
     """
     count = len(numbers)
     starts = np.concatenate([starts_about(hand, int(grasp)) for grasp in grasps])
-    hand.reset(np.arange(hand.num), starts)
+    alike = np.tile(np.arange(YAWS), count)
+    hand.reset(np.arange(hand.num), starts, alike)
     about, repeated = np.repeat(grasps, YAWS), np.repeat(numbers, YAWS, axis=0)
     gait = FingertipGait(hand.scene, hand.grasps, about, repeated, direction)
     turns, kept = np.zeros(hand.num), np.zeros(hand.num)

@@ -135,15 +135,23 @@ class BatchedHand:
         self.rng = np.random.default_rng(seed)
         self._randomiser = ModelRandomiser(self.scene, self._randomiser.what, self.num, self.rng)
 
-    def reset(self, indices: np.ndarray, grasps: np.ndarray | None = None) -> np.ndarray:
+    def reset(
+        self,
+        indices: np.ndarray,
+        grasps: np.ndarray | None = None,
+        model_seeds: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Begin new episodes of some hands; the states [N, S] of all.
 
         Args:
             indices: of the hands.
             grasps: which grasp each of them begins with; drawn without.
+            model_seeds: of each one's friction, masses and gains: alike where the seed is.
         """
-        for index in indices:
-            self._randomiser.redraw(self.physics.models[index], int(index), self.rng)
+        for place, index in enumerate(indices):
+            seed = None if model_seeds is None else int(model_seeds[place])
+            rng = self.rng if seed is None else np.random.default_rng(seed)
+            self._randomiser.redraw(self.physics.models[index], int(index), rng)
         chosen = self.rng.choice(self._starts, len(indices)) if grasps is None else grasps
         self._place(indices, chosen)
         self.start_grasp[indices] = chosen
@@ -157,6 +165,10 @@ class BatchedHand:
         self._yaw = quarter_yaw(self.physics.cube_quat_wxyz)
         self._observing.look()
         self._seen_yaw = quarter_yaw(self._observing.cube_quat_wxyz)
+        return self.state()
+
+    def state(self) -> np.ndarray:
+        """What the hands observe now [N, S], float32."""
         return self._observing.state()
 
     def step(self, actions: np.ndarray) -> HandStep:
@@ -176,7 +188,7 @@ class BatchedHand:
         self._command_left -= 1
         self._draw_commands(np.flatnonzero(self._command_left <= 0))
         timed_out = (self.steps >= self.settings.max_steps) & ~dropped & ~broken
-        return HandStep(self._observing.state(), quarters, turned, dropped, timed_out, broken)
+        return HandStep(self.state(), quarters, turned, dropped, timed_out, broken)
 
     def to_targets(self, actions: np.ndarray) -> np.ndarray:
         """Joint targets, rad, of actions in [-1, 1]."""

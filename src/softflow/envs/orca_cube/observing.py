@@ -77,7 +77,8 @@ class Observing:
         """Read everything once."""
         hand, physics = self._hand, self._hand.physics
         gap, shape = hand.settings.gap, (hand.num, 3)
-        self.joints = physics.joints + self._joint_bias
+        joint_noise = gap.joint_noise_rad * hand.rng.normal(0, 1, physics.joints.shape)
+        self.joints = physics.joints + self._joint_bias + joint_noise
         noise = hand.rng.normal(0, 1, (2, *shape))
         self.cube_pos = physics.cube_pos + self._pos_bias + gap.pose_noise_m * noise[0]
         off = small_rotation(self._turn_bias + gap.pose_noise_rad * noise[1])

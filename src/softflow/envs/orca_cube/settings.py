@@ -24,6 +24,7 @@ class Gap:
         gain_factor: of the position controllers.
         pose_noise_m, pose_noise_rad: standard deviation of each reading of the cube's pose.
         pose_bias_m, pose_bias_rad: of the offset an episode keeps.
+        joint_noise_rad: of each reading of a joint.
         joint_bias_rad: of the offset of each joint's reading, kept for an episode.
 
     Raises:
@@ -38,6 +39,7 @@ class Gap:
     pose_noise_rad: float = 0.0
     pose_bias_m: float = 0.0
     pose_bias_rad: float = 0.0
+    joint_noise_rad: float = 0.0
     joint_bias_rad: float = 0.0
 
     def __post_init__(self) -> None:
