@@ -7,12 +7,14 @@ import pytest
 
 from softflow.envs.orca_cube.batched import BatchedHand
 from softflow.envs.orca_cube.kinematics import HandKinematics
+from softflow.envs.orca_cube.randomisation import Randomisation
 from softflow.envs.orca_cube.settings import CubeSettings
 from softflow.errors import ConfigError
 from softflow.teacher.gait import FingertipGait
 from softflow.teacher.gait_search import (
     YAWS,
     GaitSearchConfig,
+    SearchState,
     score_gaits,
     search_gait,
     starts_about,
@@ -93,18 +95,28 @@ def test_a_gait_that_opens_the_hand_scores_worse_than_one_that_holds() -> None:
     assert scores[1] < scores[0] - 0.2
 
 
-def test_a_search_tells_its_generations_and_repeats_itself() -> None:
+def test_a_search_tells_its_generations_and_goes_on_from_one() -> None:
     config = GaitSearchConfig(population=4, elite=2, generations=2, trial_s=0.3)
-    told: list[int] = []
+    told: list[SearchState] = []
 
     def make(num: int) -> BatchedHand:
         return BatchedHand(CubeSettings(platform_s=0.0), num, 0)
 
-    found = [
-        search_gait(make, config, 1, np.random.default_rng(0), lambda *n: told.append(n[0]))
-        for _ in range(2)
-    ]
-    assert told == [1, 2, 1, 2]
-    assert np.array_equal(found[0].numbers, found[1].numbers)
+    found = search_gait(make, config, 1, 0, lambda state, _: told.append(state))
+    assert [state.generation for state in told] == [1, 2]
+    again = search_gait(make, config, 1, 0, begun=told[0])
+    assert np.allclose(again.numbers, found.numbers)
     with pytest.raises(ConfigError, match="elite"):
         GaitSearchConfig(population=4, elite=4)
+
+
+def test_all_gaits_of_a_trial_meet_the_same_frictions_and_masses() -> None:
+    what = Randomisation(hand_friction=None, link_mass=None, cube_start_m=None, cube_start_m_s=None)
+    hand = BatchedHand(CubeSettings(platform_s=0.0), 3 * YAWS, 0, randomisation=what)
+    config = GaitSearchConfig(population=4, elite=2, generations=1, trial_s=0.5)
+    gait = np.tile(_numbers(amplitude=0.01, lift=0.01), (3, 1))
+    home = np.full(3, hand.grasps.home)
+    scores = score_gaits(hand, gait, home, 1, config)
+    assert np.ptp(scores) == 0.0
+    masses = [model.body_mass[hand.scene.cube_body] for model in hand.physics.models]
+    assert len(set(masses)) == YAWS

@@ -45,12 +45,13 @@ class GaitShape:
     def first_guess(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation [size] of a search's first gaits."""
         count = self.fingers
-        phases = np.arange(count) * 0.4 % 1.0
+        # Two sets of fingers take turns: those that hold the cube between them are of one.
+        phases = np.arange(count) % 3 % 2 * 0.5
         mean = np.concatenate(
             [
-                np.full(count, 0.014),
+                np.full(count, 0.016),
                 np.full(count, 0.010),
-                np.full(count, 0.003),
+                np.zeros(count),
                 np.zeros(count),
                 phases,
                 [1.0, 0.65],

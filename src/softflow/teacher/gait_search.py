@@ -39,10 +39,10 @@ class GaitSearchConfig:
         ConfigError: a number makes no search.
     """
 
-    population: int = 40
+    population: int = 32
     elite: int = 8
-    generations: int = 24
-    trial_s: float = 8.0
+    generations: int = 40
+    trial_s: float = 6.0
     fastest_rad_s: float = 1.0
     keep: float = 0.25
     least_spread: float = 0.08
@@ -73,38 +73,83 @@ class FoundGait:
     score: float
 
 
+@dataclass(frozen=True)
+class SearchState:
+    """Where a search is: the next generation is drawn around it.
+
+    Args:
+        generation: how many are behind.
+        mean, deviation: [size], of the next gaits.
+        champion: [size], the best gait of the last generation; top: its score.
+    """
+
+    generation: int
+    mean: np.ndarray
+    deviation: np.ndarray
+    champion: np.ndarray
+    top: float
+
+
 Make = Callable[[int], BatchedHand]
-"""Makes a hand for so many trials, always with the same frictions and masses."""
+"""Makes hands for so many trials."""
+Told = Callable[[SearchState, float], None]
+"""Hears of every generation: where the search is, the mean score of the gaits that were kept."""
 
 
 def search_gait(
     make: Make,
     config: GaitSearchConfig,
     direction: int,
-    rng: np.random.Generator,
-    told: Callable[[int, float, float], None] = lambda generation, best, mean: None,
+    seed: int,
+    told: Told = lambda state, mean: None,
+    begun: SearchState | None = None,
 ) -> FoundGait:
     """The gait about the cache's home that a search ends with.
 
-    `told` hears of every generation: its number, the best score, the mean of those kept.
+    Args:
+        make: hands for the trials.
+        config: numbers of the search.
+        direction: +1 or -1.
+        seed: of its gaits.
+        told: hears of every generation.
+        begun: where a search of the same numbers was stopped.
     """
     hand = make(config.population * YAWS)
-    home, shape = hand.grasps.home, gait_shape(hand)
-    first, spread = shape.first_guess()
-    mean, deviation, champion = first, spread, first
-    about, top = np.full(config.population, home), 0.0
-    for generation in range(1, config.generations + 1):
-        numbers = rng.normal(mean, deviation, (config.population, shape.size))
-        numbers[0], numbers[1] = mean, champion
-        scores = score_gaits(hand, numbers, about, direction, config)
-        order = np.argsort(scores)[::-1]
-        elite = numbers[order[: config.elite]]
-        champion, top = numbers[order[0]], float(scores[order[0]])
-        mean = config.keep * mean + (1 - config.keep) * elite.mean(0)
-        fresh = config.keep * deviation + (1 - config.keep) * elite.std(0)
-        deviation = np.maximum(fresh, config.least_spread * spread)
-        told(generation, top, float(scores[order[: config.elite]].mean()))
-    return FoundGait(champion, home, direction, top)
+    state = begun or first_state(hand)
+    while state.generation < config.generations:
+        rng = np.random.default_rng([seed, 2 + direction, state.generation])
+        state, mean = _generation(hand, config, direction, rng, state)
+        told(state, mean)
+    return FoundGait(state.champion, hand.grasps.home, direction, state.top)
+
+
+def first_state(hand: BatchedHand) -> SearchState:
+    """Where a search begins."""
+    first, spread = gait_shape(hand).first_guess()
+    return SearchState(0, first, spread, first, 0.0)
+
+
+def _generation(
+    hand: BatchedHand,
+    config: GaitSearchConfig,
+    direction: int,
+    rng: np.random.Generator,
+    state: SearchState,
+) -> tuple[SearchState, float]:
+    """Draw gaits, try them, keep the best; the mean and the champion are tried again."""
+    _, spread = gait_shape(hand).first_guess()
+    numbers = rng.normal(state.mean, state.deviation, (config.population, len(state.mean)))
+    numbers[0], numbers[1] = state.mean, state.champion
+    about = np.full(config.population, hand.grasps.home)
+    scores = score_gaits(hand, numbers, about, direction, config)
+    order = np.argsort(scores)[::-1]
+    elite = numbers[order[: config.elite]]
+    mean = config.keep * state.mean + (1 - config.keep) * elite.mean(0)
+    fresh = config.keep * state.deviation + (1 - config.keep) * elite.std(0)
+    deviation = np.maximum(fresh, config.least_spread * spread)
+    top = float(scores[order[0]])
+    after = SearchState(state.generation + 1, mean, deviation, numbers[order[0]], top)
+    return after, float(scores[order[: config.elite]].mean())
 
 
 def choose_home(

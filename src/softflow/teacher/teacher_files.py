@@ -20,7 +20,7 @@ from torch import Tensor
 from softflow.errors import CheckpointError, ConfigError, StoreError, brief
 from softflow.models.tensor_file import write_tensors
 from softflow.teacher.config import TeacherConfig
-from softflow.teacher.gait_search import FoundGait
+from softflow.teacher.gait_search import FoundGait, SearchState
 from softflow.utils.documents import checked
 from softflow.utils.files import is_there
 from softflow.utils.sealed_json import read_sealed, write_sealed
@@ -39,6 +39,24 @@ class StoredGait:
 
 
 @dataclass(frozen=True)
+class StoredSearch:
+    """A `SearchState` as JSON holds it, and the direction it searches."""
+
+    direction: int
+    generation: int
+    mean: list[float]
+    deviation: list[float]
+    champion: list[float]
+    top: float
+
+    @property
+    def state(self) -> SearchState:
+        """Ready to go on from."""
+        arrays = (np.array(part) for part in (self.mean, self.deviation, self.champion))
+        return SearchState(self.generation, *arrays, self.top)
+
+
+@dataclass(frozen=True)
 class TeacherFacts:
     """What a teacher's folder says of it.
 
@@ -47,7 +65,7 @@ class TeacherFacts:
         seed: of everything random.
         fingerprint: of the hand.
         observation_dim, num_actions: of its policy.
-        gaits: found so far.
+        gaits: found so far; search: the one that is under way.
         iteration: of PPO, that state.safetensors is of; metric_rows: of metrics.csv by then.
         best: score of best_actor.safetensors.
         evaluations: iteration and measures of each.
@@ -59,6 +77,7 @@ class TeacherFacts:
     observation_dim: int = 0
     num_actions: int = 0
     gaits: list[StoredGait] = field(default_factory=list)
+    search: StoredSearch | None = None
     iteration: int = 0
     metric_rows: int = 0
     best: float | None = None
@@ -68,6 +87,12 @@ class TeacherFacts:
     def found_gaits(self) -> list[FoundGait]:
         """The gaits, ready for use."""
         return [FoundGait(np.array(g.numbers), g.grasp, g.direction, g.score) for g in self.gaits]
+
+
+def stored_search(direction: int, state: SearchState) -> StoredSearch:
+    """A search as JSON holds it."""
+    parts = [part.tolist() for part in (state.mean, state.deviation, state.champion)]
+    return StoredSearch(direction, state.generation, *parts, state.top)
 
 
 def stored_gait(gait: FoundGait) -> StoredGait:

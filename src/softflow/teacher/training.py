@@ -13,7 +13,7 @@ from softflow.envs.orca_cube.batched import BatchedHand
 from softflow.envs.orca_cube.settings import CubeSettings
 from softflow.teacher.config import TeacherConfig
 from softflow.teacher.evaluating import TurningScore, evaluate
-from softflow.teacher.gait_search import FoundGait, search_gait
+from softflow.teacher.gait_search import FoundGait, SearchState, search_gait
 from softflow.teacher.ppo import PpoLearner, act
 from softflow.teacher.residual import ResidualHands
 from softflow.teacher.teacher_files import (
@@ -25,6 +25,7 @@ from softflow.teacher.teacher_files import (
     read_weights,
     require_same,
     stored_gait,
+    stored_search,
     write_facts,
     write_weights,
 )
@@ -64,7 +65,8 @@ class TeacherTraining:
         for direction in self._config.cube.commands.directions:
             known = {gait.direction for gait in self.facts.gaits}
             if self._config.gait and direction not in known:
-                self._keep(gaits=[*self.facts.gaits, stored_gait(self._search(direction))])
+                found = stored_gait(self._search(direction))
+                self._keep(gaits=[*self.facts.gaits, found], search=None)
         self._improve()
         return self.facts
 
@@ -75,18 +77,22 @@ class TeacherTraining:
     def _search(self, direction: int) -> FoundGait:
         config = self._config.gait
         assert config is not None
-        self._progress.begin(f"gait, direction {direction:+d}", config.generations)
+        there = self.facts.search
+        begun = there.state if there and there.direction == direction else None
+        done = begun.generation if begun else 0
+        self._progress.begin(f"gait, direction {direction:+d}", config.generations, done)
 
-        def told(generation: int, best: float, mean: float) -> None:
-            status = f"best {best:.2f} turns, {mean:.2f} of those kept"
-            self._progress.advance(generation, status)
+        def told(state: SearchState, mean: float) -> None:
+            self._keep(search=stored_search(direction, state))
+            status = f"best {state.top:.3f}, {mean:.3f} of those kept"
+            self._progress.advance(state.generation, status)
 
-        rng = np.random.default_rng([self._seed, 2 + direction])
-        return search_gait(self._trial_hands, config, direction, rng, told)
+        return search_gait(self._trial_hands, config, direction, self._seed, told, begun)
 
     def _trial_hands(self, num: int) -> BatchedHand:
         settings = replace(self._config.cube, platform_s=0.0)
-        what = replace(self._config.randomisation, stiffness=None, damping=None)
+        # Alike for all gaits of a trial; what a hand keeps for life would differ between them.
+        what = replace(self._config.randomisation, hand_friction=None, link_mass=None)
         return BatchedHand(settings, num, self._seed, randomisation=what)
 
     def _improve(self) -> None:
