@@ -49,12 +49,12 @@ class GaitShape:
         phases = np.arange(count) % 3 % 2 * 0.5
         mean = np.concatenate(
             [
-                np.full(count, 0.016),
-                np.full(count, 0.010),
-                np.zeros(count),
+                np.full(count, 0.020),
+                np.full(count, 0.018),
+                np.full(count, 0.003),
                 np.zeros(count),
                 phases,
-                [1.0, 0.65],
+                [1.2, 0.7],
                 np.zeros(self.moved_joints),
             ]
         )

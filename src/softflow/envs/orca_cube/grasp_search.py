@@ -28,6 +28,10 @@ HOLD_S, SHAKE_S = 1.0, 2.0
 _FALLEN_M = 0.01
 _TILT_RAD = 0.35
 _REACH_M = 0.004
+_SPREAD_M = np.array([0.010, 0.010, 0.006])
+"""How far cubes are from the hand's home for them."""
+_MARGIN_RAD = 0.05
+"""How far joints are at least from the ends of their ranges: a grasp there could not move."""
 _EDGE_M = 0.004
 """A fingertip keeps this far from an edge."""
 
@@ -47,7 +51,7 @@ def find_grasps(
     scene: CubeScene,
     count: int,
     seed: int,
-    batch: int = 512,
+    batch: int = 256,
     told: Callable[[int, int], None] = lambda found, tried: None,
 ) -> GraspCache:
     """About `count` stable grasps; home is the one most like all others.
@@ -55,28 +59,42 @@ def find_grasps(
     `told` hears how many were found of how many tried.
     """
     rng, kinematics = np.random.default_rng(seed), HandKinematics(scene)
-    physics = BatchedPhysics(scene, batch)
-    found: list[_Cages] = []
-    kept = tried = 0
-    while kept < count:
-        cages = _reachable_cages(kinematics, rng, batch)
-        held = _held(physics, cages)
-        steady = _steady(physics, _settled(physics, cages)[held], rng)
-        found.append(steady)
-        kept, tried = kept + len(steady.targets), tried + batch
-        told(kept, tried)
-    qpos = np.concatenate([cages.qpos for cages in found])
-    targets = np.concatenate([cages.targets for cages in found])
-    joints = scene.num_joints
-    edge = 2 * float(scene.model.geom_size[scene.cube_geom, 0])
-    cache = GraspCache(qpos[:, :joints], targets, qpos[:, joints:], scene.hand.fingerprint, edge)
-    kept_ones = cache.chosen(_without_outliers(cache))
-    middle = np.mean([kept_ones.unlike(grasp) for grasp in range(len(kept_ones))], axis=0)
-    return replace(kept_ones, home=int(middle.argmin()))
+    physics, found, tried = BatchedPhysics(scene, batch), list[_Cages](), 0
+    while (kept := sum(len(cages.targets) for cages in found)) < count:
+        # Shaking costs most: a whole batch of cages that hold is shaken at once.
+        holding = list[_Cages]()
+        while sum(len(cages.targets) for cages in holding) < batch:
+            cages = _reachable_cages(kinematics, rng, batch)
+            tried += batch
+            held = _held(physics, cages)
+            holding.append(_settled(physics, cages)[held])
+            told(kept, tried)
+        found.append(_steady(physics, _joined(holding)[np.arange(batch)], rng))
+    told(kept, tried)
+    return _as_cache(scene, _joined(found))
+
+
+def _joined(cages: list[_Cages]) -> _Cages:
+    qpos, targets = ([getattr(c, name) for c in cages] for name in ("qpos", "targets"))
+    return _Cages(np.concatenate(qpos), np.concatenate(targets))
+
+
+def _as_cache(scene: CubeScene, cages: _Cages) -> GraspCache:
+    joints, edge = scene.num_joints, 2 * float(scene.model.geom_size[scene.cube_geom, 0])
+    cache = GraspCache(
+        cages.qpos[:, :joints],
+        cages.targets,
+        cages.qpos[:, joints:],
+        scene.hand.fingerprint,
+        edge,
+    )
+    cache = cache.chosen(_without_outliers(cache))
+    unlike = np.mean([cache.unlike(grasp) for grasp in range(len(cache))], axis=0)
+    return replace(cache, home=int(unlike.argmin()))
 
 
 def _reachable_cages(kinematics: HandKinematics, rng: np.random.Generator, count: int) -> _Cages:
-    """Cages whose thumb and at least two fingers get where they should."""
+    """Cages whose thumb and at least three fingers get where they should, few at their limits."""
     middle = (kinematics.low + kinematics.high) / 2
     for name in kinematics.scene.hand.description.held_joints:
         middle[kinematics.scene.hand.joint_names.index(name)] = 0.0
@@ -84,7 +102,12 @@ def _reachable_cages(kinematics: HandKinematics, rng: np.random.Generator, count
     while len(qpos) < count:
         pose, touching, pressing = _random_cage(kinematics.scene, rng)
         joints, left = kinematics.reach(touching, middle)
-        if left[0] < _REACH_M and (left[1:] < _REACH_M).sum() >= 2:
+        room = np.minimum(joints - kinematics.low, kinematics.high - joints)[kinematics.moved]
+        if (
+            left[0] < _REACH_M
+            and (left[1:] < _REACH_M).sum() >= 3
+            and (room < _MARGIN_RAD).sum() < 2
+        ):
             qpos.append(np.concatenate([joints, pose]))
             targets.append(kinematics.reach(pressing, joints, iterations=8)[0])
     return _Cages(np.array(qpos), np.array(targets))
@@ -95,12 +118,12 @@ def _random_cage(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A cube's pose [7]; tips [F, 3] that touch it; tips that would press into it."""
     hand, half = scene.hand.description, float(scene.model.geom_size[scene.cube_geom, 0])
-    centre = np.array(hand.cube_home_m) + rng.uniform([-0.02, -0.02, -0.012], [0.02, 0.02, 0.01])
+    centre = np.array(hand.cube_home_m) + rng.uniform(-1, 1, 3) * _SPREAD_M
     yaw = rng.uniform(-np.pi / 4, np.pi / 4)
     bearings = np.array(hand.bearings_rad)
-    bearings = bearings + rng.normal(0.0, 0.35, len(bearings)) - yaw
-    height = rng.uniform(-0.006, 0.012, len(bearings))
-    press = rng.uniform(0.003, 0.012, len(bearings))
+    bearings = bearings + rng.normal(0.0, 0.25, len(bearings)) - yaw
+    height = rng.uniform(-0.006, 0.008, len(bearings))
+    press = rng.uniform(0.002, 0.008, len(bearings))
     place, normal = _side_points(bearings, half)
     turn = np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
 
@@ -146,18 +169,15 @@ def _steady(physics: BatchedPhysics, cages: _Cages, rng: np.random.Generator) ->
 
 def _shaken(physics: BatchedPhysics, cages: _Cages, rng: np.random.Generator) -> np.ndarray:
     """Which survive two seconds of another physics, from a start somewhat off."""
-    count, joints, scene = len(cages.targets), physics.scene.num_joints, physics.scene
-    for model in physics.models[:count]:
+    joints, scene = physics.scene.num_joints, physics.scene
+    for model in physics.models:
         model.geom_friction[scene.cube_geom] = contact_friction(rng.uniform(*FRICTION))
         _set_mass(model, scene, rng.uniform(*MASS_KG))
-    filled = np.arange(physics.num) % max(count, 1)
-    qpos = cages.qpos[filled] if count else np.zeros((physics.num, joints + 7))
+    qpos = cages.qpos.copy()
     qpos[:, joints : joints + 3] += rng.normal(0.0, 0.001, (physics.num, 3))
     qpos[:, :joints] += rng.normal(0.0, 0.01, (physics.num, joints))
-    if not count:
-        return np.zeros(0, dtype=bool)
     physics.place(np.arange(physics.num), qpos)
-    return _survive(physics, cages[filled], SHAKE_S)[:count]
+    return _survive(physics, cages, SHAKE_S)
 
 
 def _restore(physics: BatchedPhysics) -> None:

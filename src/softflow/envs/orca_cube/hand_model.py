@@ -41,7 +41,8 @@ class HandDescription:
         held_joints: joints that no gait moves (the wrist).
         palm_down_quat_wxyz: turns the root so that the palm faces down.
         palm_height_m: of the root above the ground, so turned.
-        cube_home_m: where the fingertips can surround a cube, in the world.
+        cube_home_m: where the fingertips surround a cube with their joints in mid-range, in the
+            world: at the ends of their ranges they hold, but do not turn.
         bearings_rad: on which side of the cube each finger touches, about the vertical from +x.
     """
 
@@ -60,8 +61,8 @@ class HandDescription:
     held_joints: tuple[str, ...] = ("right_wrist",)
     palm_down_quat_wxyz: tuple[float, ...] = (0.7071067811865476, -0.7071067811865476, 0.0, 0.0)
     palm_height_m: float = 0.35
-    cube_home_m: tuple[float, float, float] = (0.035, 0.168, 0.284)
-    bearings_rad: tuple[float, ...] = (-2.36, 2.2, 1.5, 0.8, 0.1)
+    cube_home_m: tuple[float, float, float] = (0.05, 0.198, 0.296)
+    bearings_rad: tuple[float, ...] = (-2.0, 2.4, 1.7, 1.0, 0.2)
 
     @property
     def tips(self) -> tuple[str, ...]:
