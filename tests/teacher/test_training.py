@@ -15,7 +15,9 @@ from softflow.errors import CheckpointError, ConfigError, StoreError
 from softflow.teacher import training
 from softflow.teacher.acting import Teacher
 from softflow.teacher.config import PRESETS, SMOKE
+from softflow.teacher.hand_view import view_of
 from softflow.teacher.ppo import PpoLearner
+from softflow.teacher.rewards import table_iii_reward
 from softflow.teacher.teacher_files import BEST, read_facts
 from softflow.teacher.training import TeacherTraining, training_hands
 from softflow.utils.metrics import read_metrics
@@ -24,7 +26,12 @@ from softflow.utils.progress import SilentProgress
 
 @pytest.fixture(autouse=True)
 def _short_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "EVALUATED_S", 0.5)
+    _shorten(monkeypatch)
+
+
+def _shorten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(training, "EVALUATED_S", 0.5)
+    patch.setattr(training, "EVALUATED_HANDS", 4)
 
 
 def _train(run: Path, iterations: int = 2) -> None:
@@ -36,7 +43,7 @@ def _train(run: Path, iterations: int = 2) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("teacher")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "EVALUATED_S", 0.5)
+        _shorten(patch)
         _train(run)
     return run
 
@@ -79,6 +86,19 @@ def test_a_restored_learner_acts_and_learns_as_the_one_it_was() -> None:
     wider = PpoLearner(training_hands(SMOKE, [], 4, 0), replace(SMOKE.ppo, hidden=(8,)))
     with pytest.raises(CheckpointError, match="another size"):
         wider.restore(tensors, "memory")
+
+
+def test_the_papers_reward_without_a_gait() -> None:
+    config = replace(SMOKE, reward="table_iii", gait=None, residual=1.0)
+    hands = training_hands(config, [], 4, 0)
+    assert hands.num_actions == 17
+    assert np.isfinite(PpoLearner(hands, config.ppo).iterate()["reward"])
+    hands.reset(np.arange(4))
+    before, held = view_of(hands.hand), hands.hand.to_actions(hands.hand.targets)
+    step = hands.step(held)
+    assert step.executed == pytest.approx(held)
+    assert not step.hand.done.any()
+    assert step.reward == pytest.approx(table_iii_reward(before, view_of(hands.hand)))
 
 
 def test_broken_physics_neither_pays_nor_costs() -> None:

@@ -97,7 +97,8 @@ class TeacherTraining:
 
     def _improve(self) -> None:
         ppo = self._config.ppo
-        hands = training_hands(self._config, self.facts.found_gaits, ppo.num_envs, self._seed)
+        gaits, dumps = self.facts.found_gaits, self._run / "unstable"
+        hands = training_hands(self._config, gaits, ppo.num_envs, self._seed, dumps)
         # Episodes of all ages from the start: else all hands end theirs in the same iteration.
         hands.hand.steps[:] = hands.hand.rng.integers(
             hands.hand.settings.max_steps, size=hands.hand.num
@@ -146,23 +147,28 @@ class TeacherTraining:
             self._keep(best=score.turns)
 
     def _score(self, decide: Callable[[np.ndarray], np.ndarray]) -> TurningScore:
-        hands = evaluation_hands(self._config, self.facts.found_gaits, self._seed)
+        gaits = self.facts.found_gaits
+        hands = evaluation_hands(self._config, gaits, self._seed, EVALUATED_HANDS, EVALUATED_S)
         return evaluate(hands, decide, EVALUATED_S)
 
 
 def training_hands(
-    config: TeacherConfig, gaits: list[FoundGait], num: int, seed: int
+    config: TeacherConfig,
+    gaits: list[FoundGait],
+    num: int,
+    seed: int,
+    dumps: Path | None = None,
 ) -> ResidualHands:
-    """Randomised hands with these gaits."""
-    return _hands(config, config.cube, gaits, num, seed)
+    """Randomised hands with these gaits; `dumps` keeps what blows up."""
+    return _hands(config, config.cube, gaits, num, seed, dumps)
 
 
 def evaluation_hands(
     config: TeacherConfig,
     gaits: list[FoundGait],
     seed: int,
-    num: int = EVALUATED_HANDS,
-    seconds: float = EVALUATED_S,
+    num: int,
+    seconds: float,
 ) -> ResidualHands:
     """Other hands, randomised alike, whose episodes are longer than `seconds`."""
     longer = replace(config.cube, episode_s=seconds + 1)
@@ -170,7 +176,12 @@ def evaluation_hands(
 
 
 def _hands(
-    config: TeacherConfig, cube: CubeSettings, gaits: list[FoundGait], num: int, seed: int
+    config: TeacherConfig,
+    cube: CubeSettings,
+    gaits: list[FoundGait],
+    num: int,
+    seed: int,
+    dumps: Path | None = None,
 ) -> ResidualHands:
-    hand = BatchedHand(cube, num, seed, randomisation=config.randomisation)
+    hand = BatchedHand(cube, num, seed, randomisation=config.randomisation, dumps=dumps)
     return ResidualHands(hand, gaits, config)

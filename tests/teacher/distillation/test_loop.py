@@ -45,6 +45,7 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("distillation")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(teacher_training, "EVALUATED_S", 0.5)
+        patch.setattr(teacher_training, "EVALUATED_HANDS", 4)
         config = replace(SMOKE, cube=replace(SMOKE.cube, episode_s=1.0))
         TeacherTraining(folder / "teacher", config, 0, SilentProgress(), "cpu").run()
     _distill(folder / "student", folder / "teacher", 2)
