@@ -19,6 +19,7 @@ from rich.table import Table
 from benchmarks import (
     action_selection,
     checkpoint_time,
+    cube_hands,
     data_append,
     data_images,
     data_import,
@@ -55,6 +56,7 @@ Name = Literal[
     "deployed",
     "robot",
     "render",
+    "cube_hands",
 ]
 
 
@@ -110,6 +112,7 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "deployed": lambda: deployed_decision.run("small", small, turns),
         "robot": lambda: robot_loop.run(turns),
         "render": lambda: render_speed.run(turns),
+        "cube_hands": lambda: cube_hands.run(turns),
     }
 
 

@@ -92,6 +92,7 @@ _EXTRAS = {
     "formats": ("h5py", "pyarrow", "rosbags", "yaml"),
     "images": ("timm",),
     "robot": ("websockets",),
+    "cube": ("orca_sim", "rsl_rl", "tensordict"),
 }
 """Extra of softflow -> modules that it brings."""
 

@@ -24,7 +24,8 @@ softflow — make a robot policy better with little robot time.
   softflow train softflow-plus --dataset data/cube --run runs/cube2 --imitation.num-updates 5000
                                            any number of the preset can be overridden; presets:
                                            softflow-plus, small, small-image, demo,
-                                           robomimic-state, robomimic-image, scissors
+                                           robomimic-state, robomimic-image, scissors, cube,
+                                           cube-small
   softflow evaluate runs/cube/checkpoints/last --episodes 200
   softflow robot runs/cube --env-id cube-single --out data/rehearsal
                                            the policy in real time: on an environment, or your robot
@@ -35,6 +36,8 @@ softflow — make a robot policy better with little robot time.
   softflow exchange show /mnt/exchange     what that folder holds; stop robots, label episodes
   softflow data import lerobot PATH --out data/mine
                                            other people's data in (and out: softflow data export)
+  softflow teacher train two-cores --run runs/teacher
+                                           a cube turned in a simulated hand, to be learned from
   softflow data validate data/cube         look into, check, merge, filter, label and plot episodes
 
 `softflow COMMAND --help` explains each; `softflow --version` says which softflow this is.
@@ -51,6 +54,7 @@ COMMANDS = (
     "learn",
     "serve",
     "exchange",
+    "teacher",
 )
 
 
@@ -129,6 +133,10 @@ def _run(name: str, words: list[str]) -> int:
         from softflow.cli import exchange_commands
 
         return exchange_commands.run(words)
+    if name == "teacher":
+        from softflow.cli import teacher_commands
+
+        return teacher_commands.run(words)
     from softflow.cli import run_commands
 
     run_commands.run(name, words)
