@@ -33,8 +33,8 @@ class Prepared:
     Args:
         source: the dataset.
         env_id: the environment to evaluate policies in, if there is one for this data.
-        unlabelled: what episodes that say nothing of success are taken for; both replace their
-            rewards, success by 1 at the last step.
+        unlabelled: what episodes that say nothing of success are taken for; rewards that were
+            recorded stay, others become 1 at the last step of a success.
         image_size: (height, width) to bring all cameras to; None leaves them as they are.
         actions: bounds that the source does not know, or knows too narrow.
 
@@ -236,7 +236,10 @@ def _with_image_size(spec: DataSpec, size: tuple[int, int]) -> DataSpec:
 
 def _resized(episode: Episode, size: tuple[int, int]) -> Episode:
     observations = {
-        key: np.stack([resized(frame, size) for frame in values]) if is_image_key(key) else values
+        # A source that was told the size has brought them to it already.
+        key: np.stack([resized(frame, size) for frame in values])
+        if is_image_key(key) and values.shape[1:3] != size
+        else values
         for key, values in episode.observations.items()
     }
     return replace(episode, observations=observations)
@@ -245,13 +248,15 @@ def _resized(episode: Episode, size: tuple[int, int]) -> Episode:
 def taken_as(episode: Episode, outcome: Outcome) -> Episode:
     """An episode that says nothing of success, with an outcome that somebody vouches for.
 
-    Its rewards are replaced. Episodes that tell how they went stay as they are.
+    Rewards that were recorded stay; where all are 0, success earns 1 at the last step. Episodes
+    that tell how they went stay as they are.
     """
     if outcome == "unknown" or not episode.metadata.get("unlabelled"):
         return episode
     success = outcome == "success"
-    rewards = np.zeros_like(episode.rewards)
-    rewards[-1] = success
+    rewards = episode.rewards.copy()
+    if not rewards.any():
+        rewards[-1] = success
     metadata = {key: value for key, value in episode.metadata.items() if key != "unlabelled"}
     return replace(
         episode,

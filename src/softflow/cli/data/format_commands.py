@@ -251,8 +251,10 @@ def _robomimic(options: ImportRobomimic, _: ConsoleProgress) -> Source:
         filter_key=options.filter_key,
         state_keys=options.state_keys,
         cameras=options.cameras,
+        action_key=options.action_key,
         control_hz=options.control_hz,
         end_at_success=not options.whole,
+        image_size=options.image_size,
     )
     if options.env_id in ROBOMIMIC_FAMILIES:
         _require_fits(source, options)
@@ -295,7 +297,10 @@ def _minari(options: ImportMinari, _: ConsoleProgress) -> Source:
     from softflow.formats.minari.reading import MinariSource
 
     return MinariSource(
-        options.path, control_hz=options.control_hz, end_at_success=not options.whole
+        options.path,
+        control_hz=options.control_hz,
+        end_at_success=not options.whole,
+        image_size=options.image_size,
     )
 
 

@@ -31,8 +31,8 @@ class Import:
     action_high: tuple[float, ...] = ()
     """Highest value of the actions, in the same way."""
     unlabelled: Literal["unknown", "success", "failure"] = "unknown"
-    """What recordings that say nothing of success are taken for; both replace their rewards,
-    success by 1 at the last step."""
+    """What recordings that say nothing of success are taken for. Rewards that were recorded stay;
+    without any, success earns 1 at the last step."""
     image_size: tuple[int, int] | None = None
     """Height and width to bring all cameras to, such as 224 224: the store keeps frames without
     loss, which is large. They stay as they are if not given."""
@@ -55,6 +55,8 @@ class ImportRobomimic(Import):
     """Observations that make up the state, in this order; all low-dimensional ones if not given."""
     cameras: tuple[str, ...] | None = None
     """Cameras to take, such as agentview_image; all if not given, none if nothing follows."""
+    action_key: tuple[str, ...] = ("actions",)
+    """Arrays that are the action, side by side, such as actions_abs."""
     whole: bool = False
     """Keep the steps behind the first success."""
 

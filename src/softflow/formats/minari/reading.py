@@ -20,7 +20,6 @@ from softflow.data.data_spec import IMAGE_PREFIX, STATE_KEY, DataSpec
 from softflow.data.episode import Episode
 from softflow.errors import DataError, brief
 from softflow.formats.documents import converted, parsed, read_document
-from softflow.formats.frames import rgb_shape
 from softflow.formats.hdf5 import (
     attribute,
     has,
@@ -34,7 +33,8 @@ from softflow.formats.hdf5 import (
     usable,
     values_of,
 )
-from softflow.formats.minari.pictures import is_camera, pictures
+from softflow.formats.hdf5_frames import Size, frame_shape, frames_of
+from softflow.formats.minari.pictures import is_camera
 from softflow.formats.outcome import SUCCESS_INFOS, episode_of, range_of_actions
 from softflow.formats.rates import control_rate
 from softflow.formats.source import component_names, joined, require_equal_lengths
@@ -56,15 +56,22 @@ class MinariSource:
         path: the dataset's folder, or its `main_data.hdf5`.
         control_hz: control steps a second; None takes what is known of the environment.
         end_at_success: cut an episode behind its first success and terminate it there.
+        image_size: (height, width) that cameras are brought to as they are read; None leaves them.
 
     Raises:
         DataError: not such a dataset, or damaged; names the file and the fix.
     """
 
     def __init__(
-        self, path: Path, *, control_hz: float | None = None, end_at_success: bool = True
+        self,
+        path: Path,
+        *,
+        control_hz: float | None = None,
+        end_at_success: bool = True,
+        image_size: Size | None = None,
     ) -> None:
         self.path, self._end_at_success = _main_data(path), end_at_success
+        self._size = image_size
         self._environment, bounds = _described_by(self.path.parent / "metadata.json")
         with opened(self.path) as file:
             self._names = _episodes(file)
@@ -85,8 +92,8 @@ class MinariSource:
         names: list[str] = []
         for name, array in leaves.items():
             if is_camera(array):
-                first = pictures(array, slice(0, 1))
-                shapes[_camera_key(name)] = rgb_shape(first.shape, place_of(array))
+                height, width, _ = frame_shape(array)
+                shapes[_camera_key(name)] = (*(self._size or (height, width)), 3)
             else:
                 names += component_names(name, math.prod(array.shape[1:]))
         if names:
@@ -116,7 +123,7 @@ class MinariSource:
             lengths |= {f"observations/{k} less one": len(a) - 1 for k, a in leaves.items()}
             if require_equal_lengths(lengths, where) == 0:
                 raise DataError(f"{where} has 0 steps; leave it out")
-            observations = _observations(leaves)
+            observations = _observations(leaves, self._size)
             succeeded = self._success(group, len(arrays["actions"]))
             episode = episode_of(
                 observations,
@@ -266,10 +273,12 @@ def _actions(file: h5py.File, episode: str) -> np.ndarray:
     return values_of(member_array(member_group(file, episode, WHOLE), "actions", WHOLE))
 
 
-def _observations(leaves: dict[str, h5py.Dataset]) -> dict[str, np.ndarray]:
+def _observations(leaves: dict[str, h5py.Dataset], size: Size | None) -> dict[str, np.ndarray]:
     """key -> [T+1, ...]: the vectors side by side, and every camera."""
     vectors = {name: values_of(a) for name, a in leaves.items() if not is_camera(a)}
-    result = {_camera_key(name): pictures(a) for name, a in leaves.items() if name not in vectors}
+    result = {
+        _camera_key(name): frames_of(a, size) for name, a in leaves.items() if name not in vectors
+    }
     return result | ({STATE_KEY: joined(vectors)[0]} if vectors else {})
 
 
