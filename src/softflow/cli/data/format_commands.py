@@ -1,7 +1,7 @@
 """What `softflow data import FORMAT` and `softflow data export FORMAT` do.
 
-A new format is a class of `format_options`, a function here and a line in `IMPORTS` or `EXPORTS`.
-Each imports its own packages, so that one needs only those of the formats one has.
+A new format is a class of `format_options`, and a function and a line in `format_sources` (import)
+or here (export). Each imports its own packages: one needs only those of the formats one has.
 """
 
 from __future__ import annotations
@@ -9,21 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 
 from softflow.cli.data.action_bounds import bounds_at_import, environment_spec
-from softflow.cli.data.format_options import (
-    ExportLerobot,
-    ExportRobomimic,
-    Import,
-    ImportD4rl,
-    ImportLerobot,
-    ImportMinari,
-    ImportRobomimic,
-    ImportRosbag,
-)
+from softflow.cli.data.format_options import ExportLerobot, ExportRobomimic, Import, ImportRosbag
+from softflow.cli.data.format_sources import IMPORTS
 from softflow.cli.option_types import parsed
 from softflow.cli.words import (
     asks_for_help,
@@ -46,10 +38,6 @@ from softflow.jobs.targets import require_outside_stores, require_store_folder
 from softflow.utils.console import say
 from softflow.utils.progress import ConsoleProgress
 
-if TYPE_CHECKING:
-    from softflow.formats.robomimic.reading import RobomimicSource
-    from softflow.formats.rosbag.reading import RosbagSource
-
 Function = TypeVar("Function")
 PROBLEMS_SHOWN = 100
 
@@ -61,8 +49,8 @@ def run_import(words: list[str]) -> int:
         return 0
     options, open_source = chosen
     with needed_packages(), ConsoleProgress(Console(stderr=True)) as progress:
-        if isinstance(options, ImportRosbag) and options.report:
-            say(_recording_reports(options, progress))
+        if isinstance(options, ImportRosbag) and (told := _looked_at(options, progress)):
+            say(told)
             return 0
         if options.check:
             return _check(_opened(open_source, options, progress, words[0]), options, progress)
@@ -70,9 +58,19 @@ def run_import(words: list[str]) -> int:
             raise ConfigError("give --out, the episode store to fill, or --check to import nothing")
         require_store_folder(options.out, "--out")
         source = _opened(open_source, options, progress, words[0])
+        tell_contents(source)
         line = _import(source, options, options.out, progress)
     say(line)
     return 0
+
+
+def _looked_at(options: ImportRosbag, progress: ConsoleProgress) -> str:
+    """What is to be said of bags instead of importing them; "" where they are to be imported."""
+    from softflow.cli.data.bag_reports import recording_reports, write_mapping
+
+    if options.write_mapping is not None:
+        return write_mapping(options, options.write_mapping)
+    return recording_reports(options, progress) if options.report else ""
 
 
 def _chosen(
@@ -110,6 +108,14 @@ def _opened(
         if hint := advice(options.path, asked):
             raise DataError(f"{error}\n{hint}") from error
         raise
+
+
+def tell_contents(source: Source) -> None:
+    """Print what of a dataset is taken, and what is not."""
+    from softflow.formats.contents import told_contents
+
+    for line in told_contents(source):
+        say(line)
 
 
 def _import(source: Source, options: Import, out: Path, progress: ConsoleProgress) -> str:
@@ -177,6 +183,7 @@ def _check(source: Source, options: Import, progress: ConsoleProgress) -> int:
     """Print every problem of foreign data as it would be imported; 1 if there are errors."""
     from softflow.formats.importing import Prepared
 
+    tell_contents(source)
     prepared = Prepared(
         source,
         env_id=options.env_id,
@@ -243,97 +250,6 @@ def _next(store: EpisodeStore, out: Path) -> str:
     )
 
 
-def _robomimic(options: ImportRobomimic, _: ConsoleProgress) -> Source:
-    from softflow.formats.robomimic.reading import RobomimicSource
-
-    source = RobomimicSource(
-        options.path,
-        filter_key=options.filter_key,
-        state_keys=options.state_keys,
-        cameras=options.cameras,
-        action_key=options.action_key,
-        control_hz=options.control_hz,
-        end_at_success=not options.whole,
-        image_size=options.image_size,
-    )
-    if options.env_id in ROBOMIMIC_FAMILIES:
-        _require_fits(source, options)
-    return source
-
-
-def _require_fits(source: RobomimicSource, options: ImportRobomimic) -> None:
-    """Refuse actions and observations that the named environment has otherwise, under one name.
-
-    Raises:
-        DataError: another task, robot or controller was recorded.
-        ConfigError: robosuite has another version there, and `object` other components.
-    """
-    from softflow.envs.robomimic.recorded_states import require_same_environment
-
-    require_same_environment(source, options.env_id)
-    version = source.environment.version
-    of_object = any(name.startswith("object.") for name in source.spec.names.get(STATE_KEY, ()))
-    if of_object and version and not version.startswith(("1.5", "1.6")):
-        raise ConfigError(
-            f"{options.path} was recorded with robosuite {version}, whose observation 'object' has "
-            f"another order than that of {options.env_id!r} here; `softflow data render "
-            f"{options.path} OUT --env-id {options.env_id}` computes it anew from the simulator's "
-            "states"
-        )
-
-
-def _lerobot(options: ImportLerobot, progress: ConsoleProgress) -> Source:
-    from softflow.formats.lerobot.reading import LeRobotSource
-
-    return LeRobotSource(
-        options.path,
-        cameras=options.cameras,
-        end_at_success=not options.whole,
-        progress=progress,
-    )
-
-
-def _minari(options: ImportMinari, _: ConsoleProgress) -> Source:
-    from softflow.formats.minari.reading import MinariSource
-
-    return MinariSource(
-        options.path,
-        control_hz=options.control_hz,
-        end_at_success=not options.whole,
-        image_size=options.image_size,
-    )
-
-
-def _d4rl(options: ImportD4rl, _: ConsoleProgress) -> Source:
-    from softflow.formats.d4rl import D4RLSource
-
-    return D4RLSource(
-        options.path,
-        control_hz=options.control_hz,
-        max_episode_steps=options.max_episode_steps,
-        end_at_success=not options.whole,
-    )
-
-
-def _rosbag(options: ImportRosbag, progress: ConsoleProgress) -> RosbagSource:
-    from softflow.formats.rosbag.reading import RosbagSource
-
-    return RosbagSource(options.path, options.mapping, progress)
-
-
-def _recording_reports(options: ImportRosbag, progress: ConsoleProgress) -> str:
-    source = _rosbag(options, progress)
-    progress.begin("report", len(source.bags))
-    tables: list[str] = []
-    for done, name in enumerate(source.bags, 1):
-        try:
-            tables.append(source.report(name).table())
-        except DataError as error:
-            tables.append(f"{name}: nothing to import\n{error}")
-        progress.advance(done, name)
-    return "\n\n".join(tables)
-
-
 def _to_lerobot(options: ExportLerobot, store: EpisodeStore, progress: ConsoleProgress) -> None:
     from softflow.formats.lerobot.export import export_lerobot
 
@@ -368,13 +284,6 @@ def needed_packages() -> Iterator[None]:
         ) from error
 
 
-IMPORTS: dict[str, tuple[type[Import], Callable[[Any, ConsoleProgress], Source]]] = {
-    "robomimic": (ImportRobomimic, _robomimic),
-    "lerobot": (ImportLerobot, _lerobot),
-    "minari": (ImportMinari, _minari),
-    "d4rl": (ImportD4rl, _d4rl),
-    "rosbag": (ImportRosbag, _rosbag),
-}
 EXPORTS: dict[str, tuple[type, Callable[[Any, EpisodeStore, ConsoleProgress], None]]] = {
     "lerobot": (ExportLerobot, _to_lerobot),
     "robomimic": (ExportRobomimic, _to_robomimic),

@@ -98,10 +98,13 @@ class ImportD4rl(Import):
 class ImportRosbag(Import):
     """rosbag2 recordings, MCAP or SQLite: a bag, or a folder of bags."""
 
-    mapping: Path
-    """YAML file that maps topics to keys; docs/rosbag_mapping.md has one to start from."""
+    mapping: Path | None = None
+    """YAML file that maps topics to keys: docs/rosbag_mapping.md. Needed to import."""
     report: bool = False
-    """Import nothing; print rates, gaps, lost messages and clock skew of every bag."""
+    """Import nothing; print rates, gaps, lost messages and clock skew of every bag. Without
+    --mapping, all topics with their types, rates, joints and sizes of images."""
+    write_mapping: Path | None = None
+    """Import nothing; write a mapping to start from, with every topic of the first bag."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

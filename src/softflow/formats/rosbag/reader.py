@@ -16,7 +16,7 @@ from rosbags.rosbag2.reader import DirectoryReader
 from softflow.errors import DataError, SoftflowError, brief
 from softflow.formats.rosbag.bounds import METADATA, require_bounded, require_bounded_chunks
 from softflow.formats.rosbag.resampling import NANOSECONDS
-from softflow.formats.rosbag.types import HEADER, MessageTypes
+from softflow.formats.rosbag.types import HEADER, NAME_FIELDS, MessageTypes
 from softflow.utils.files import require_inside
 
 STORAGE_SUFFIXES = (".mcap", ".db3")
@@ -153,6 +153,20 @@ class Recording:
             DataError: it does not fit its type, or nobody knows the type.
         """
         return self._types.decode(self.topics[message.topic], message.data, self.told(message))
+
+    def joint_groups(self, topic: str, messages: int = 100) -> list[tuple[str, ...]]:
+        """The joints that the first messages of a topic tell of: a group for each publisher.
+
+        Raises:
+            DataError: the file or a message is damaged.
+        """
+        found: dict[frozenset[str], tuple[str, ...]] = {}
+        for _, message in zip(range(messages), self.messages({topic}), strict=False):
+            decoded = self.decode(message)
+            for field in NAME_FIELDS:
+                if isinstance(there := getattr(decoded, field, None), list) and there:
+                    found.setdefault(frozenset(map(str, there)), tuple(map(str, there)))
+        return list(found.values())
 
     def stamp_ns(self, message: RawMessage) -> int:
         """The stamp in a message's header; 0 without one.
