@@ -57,8 +57,8 @@ class Notes:
     lines: list[str] = field(default_factory=list)
 
     def add(self, line: str) -> None:
-        """Notice something, once."""
-        if line not in self.lines:
+        """Notice something, once; "" is nothing."""
+        if line and line not in self.lines:
             self.lines.append(line)
 
     def drained(self) -> list[str]:

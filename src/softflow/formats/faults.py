@@ -5,26 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from softflow.errors import DataError
-
-
-class SeveralFaultsError(DataError):
-    """Several things are wrong with one episode.
-
-    Args:
-        faults: what each of them is.
-    """
-
-    def __init__(self, faults: list[str]) -> None:
-        self.faults = tuple(faults)
-        more = len(faults) - 1
-        super().__init__(f"{faults[0]}\nand {more} more of this episode (--check lists them)")
+from softflow.errors import DataError, SeveralFaultsError
 
 
 class Faults:
-    """Collects the faults of an episode while its parts are read, one independent of the other.
+    """Collects the faults of an episode while its parts are read, none of which needs the other.
 
-    with faults.of_a_part(): reads a part; `raise_any` raises once all were tried.
+    Each part is read in a block `with faults.of_a_part():`; `raise_any` raises once all were tried.
     """
 
     def __init__(self) -> None:

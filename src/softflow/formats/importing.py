@@ -16,6 +16,7 @@ from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.metadata import metadata_value
 from softflow.errors import DataError
+from softflow.formats.contents import Notes
 from softflow.formats.frames import resized
 from softflow.formats.source import Source
 from softflow.utils.progress import ProgressReporter
@@ -61,6 +62,11 @@ class Prepared:
     def episodes(self) -> list[str]:
         """The source's."""
         return self._source.episodes()
+
+    def oddities(self) -> list[str]:
+        """What the source noticed since it was asked last, and is no fault."""
+        notes = getattr(self._source, "notes", None)
+        return notes.drained() if isinstance(notes, Notes) else []
 
     def read(self, name: str) -> Episode:
         """An episode, with the outcome and the image size that were asked for.
@@ -199,6 +205,7 @@ def _copy(
     missing = [name for name in names if not target.holds(name)]
     imported, first = 0, len(names) - len(missing)
     progress.begin(doing, len(names), first)
+    _tell(source, progress)
     for done, name in enumerate(missing, first + 1):
         try:
             # No name for the episode here: it would keep it while the next one is read.
@@ -208,6 +215,7 @@ def _copy(
             if not skip_bad:
                 raise DataError(f"{error} (--skip-bad goes on without such episodes)") from error
             progress.say(f"left out {name}: {error}")
+        _tell(source, progress)
         progress.advance(done, name)
     left_out = len(missing) - imported
     if left_out and left_out == len(names):
@@ -215,6 +223,11 @@ def _copy(
     if left_out:
         progress.say(f"left out {left_out} of {len(names)} episodes")
     return imported
+
+
+def _tell(source: Prepared, progress: ProgressReporter) -> None:
+    for line in source.oddities():
+        progress.say(f"careful: {line}")
 
 
 def _told(options: Mapping[str, Any]) -> str:

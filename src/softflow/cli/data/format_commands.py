@@ -25,7 +25,7 @@ from softflow.cli.words import (
     require_command,
 )
 from softflow.curation.episode_checks import CheckSettings
-from softflow.curation.problems import alike_together, verdict
+from softflow.curation.problems import Problem, alike_together, verdict
 from softflow.curation.rate_limits import USUAL_SIGMAS
 from softflow.curation.validation import source_rates, validate_source
 from softflow.data.data_spec import STATE_KEY, DataSpec
@@ -197,6 +197,7 @@ def _check(source: Source, options: Import, progress: ConsoleProgress) -> int:
     progress.begin("check", count)
     settings = CheckSettings(usual_rate=rates)
     found = validate_source(prepared, settings, sigmas=0, on_progress=lambda done: advance(done))
+    found = [*found, *(Problem("warning", "odd", "", line) for line in prepared.oddities())]
     problems = sorted(found, key=lambda problem: problem.severity)
     print_some(alike_together(problems), PROBLEMS_SHOWN)
     say(f"{options.path}: {verdict(problems, count)}")

@@ -63,13 +63,18 @@ class ImportRobomimic(Import):
 
 @dataclass(frozen=True, kw_only=True)
 class ImportLerobot(Import):
-    """A LeRobot dataset on this disk, v2.1 or v3.0."""
+    """A LeRobot dataset on this disk, v2.0, v2.1 or v3.0."""
 
     cameras: tuple[str, ...] | None = None
-    """Cameras to take, such as observation.images.front; all if not given, none if nothing
-    follows."""
+    """Cameras to take, such as front or wrist_image; all called observation.… if not given, none if
+    nothing follows."""
+    action_key: tuple[str, ...] = ()
+    """Features that are the action, side by side, such as actions; action if not given."""
+    state_keys: tuple[str, ...] = ()
+    """Features that make up the state, in this order, such as state; if not given, each
+    observation.… of numbers under its own name."""
     whole: bool = False
-    """Keep the steps behind the first success."""
+    """Keep the steps behind the first success, and behind the first next.done."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,7 +72,10 @@ def _lerobot(options: ImportLerobot, progress: ConsoleProgress) -> Source:
     return LeRobotSource(
         options.path,
         cameras=options.cameras,
+        action_key=options.action_key,
+        state_keys=options.state_keys,
         end_at_success=not options.whole,
+        image_size=options.image_size,
         progress=progress,
     )
 
