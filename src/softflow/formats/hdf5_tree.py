@@ -63,10 +63,16 @@ def leaves(group: h5py.Group, leave_out: Collection[str] = ()) -> Iterator[Leaf]
 
 
 class Tally:
-    """Collects the arrays of many episodes by name, each told of once."""
+    """Collects the arrays of many episodes by name, each told of once.
 
-    def __init__(self) -> None:
-        self._first: dict[str, Leaf] = {}
+    Args:
+        why_not: why an array is left out if it is, and how to take it; asked while its file is
+            open.
+    """
+
+    def __init__(self, why_not: Callable[[Leaf], str]) -> None:
+        self._why_not = why_not
+        self._first: dict[str, tuple[Leaf, str]] = {}
         self._count: dict[str, int] = {}
         self._episodes = 0
 
@@ -74,17 +80,15 @@ class Tally:
         """Take in the arrays of one more episode."""
         self._episodes += 1
         for leaf in found:
-            self._first.setdefault(leaf.path, leaf)
+            if leaf.path not in self._first:
+                self._first[leaf.path] = leaf, self._why_not(leaf)
             self._count[leaf.path] = self._count.get(leaf.path, 0) + 1
 
-    def parts(
-        self, becomes: Mapping[str, str], why_not: Callable[[Leaf], str], below: str = ""
-    ) -> list[Part]:
+    def parts(self, becomes: Mapping[str, str], below: str = "") -> list[Part]:
         """A part for each name.
 
         Args:
             becomes: path -> what it becomes.
-            why_not: why an array is left out, and how to take it.
             below: what to put in front of each name.
         """
         return [
@@ -93,9 +97,9 @@ class Tally:
                 leaf.shape[1:],
                 leaf.dtype,
                 becomes.get(path, ""),
-                "" if becomes.get(path) else why_not(leaf),
+                "" if becomes.get(path) else why,
             )
-            for path, leaf in sorted(self._first.items())
+            for path, (leaf, why) in sorted(self._first.items())
         ]
 
     def _told(self, leaf: Leaf) -> str:

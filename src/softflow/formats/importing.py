@@ -16,6 +16,7 @@ from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.metadata import metadata_value
 from softflow.errors import DataError
+from softflow.formats.choice import chosen
 from softflow.formats.contents import Notes
 from softflow.formats.frames import resized
 from softflow.formats.source import Source
@@ -38,6 +39,7 @@ class Prepared:
             recorded stay, others become 1 at the last step of a success.
         image_size: (height, width) to bring all cameras to; None leaves them as they are.
         actions: bounds that the source does not know, or knows too narrow.
+        episodes: which of its episodes, by their positions (`choice.chosen`); "" takes all.
 
     Raises:
         ConfigError, DataError: the bounds do not fit the data's components.
@@ -51,8 +53,9 @@ class Prepared:
         unlabelled: Outcome = "unknown",
         image_size: tuple[int, int] | None = None,
         actions: ActionSpace | None = None,
+        episodes: str = "",
     ) -> None:
-        self.path = source.path
+        self.path, self._episodes = source.path, episodes
         self._source, self._image_size = source, image_size
         self._unlabelled: Outcome = unlabelled
         spec = (actions or ActionSpace()).given_to(source.spec)
@@ -60,8 +63,8 @@ class Prepared:
         self.spec = spec if image_size is None else _with_image_size(spec, image_size)
 
     def episodes(self) -> list[str]:
-        """The source's."""
-        return self._source.episodes()
+        """The source's, or those of them that were chosen."""
+        return chosen(self._source.episodes(), self._episodes)
 
     def oddities(self) -> list[str]:
         """What the source noticed since it was asked last, and is no fault."""
@@ -94,6 +97,7 @@ def import_into(
     skip_bad: bool = False,
     image_size: tuple[int, int] | None = None,
     actions: ActionSpace | None = None,
+    episodes: str = "",
     options: Mapping[str, Any] | None = None,
     doing: str = "import",
 ) -> int:
@@ -104,7 +108,7 @@ def import_into(
         store_path: the store; several sources may fill one, if they hold the same kind of data. A
             new one is made with the first episode.
         progress: told after every episode.
-        env_id, unlabelled, image_size, actions: as in `Prepared`.
+        env_id, unlabelled, image_size, actions, episodes: as in `Prepared`.
         skip_bad: leave unusable episodes out, and say why, instead of stopping.
         options: what else, other than usual, decides what the episodes hold. It is kept in their
             metadata: going on with other options would mix two kinds of episodes.
@@ -118,7 +122,12 @@ def import_into(
             imported with other options, an episode is unusable, or all of them are.
     """
     prepared = Prepared(
-        source, env_id=env_id, unlabelled=unlabelled, image_size=image_size, actions=actions
+        source,
+        env_id=env_id,
+        unlabelled=unlabelled,
+        image_size=image_size,
+        actions=actions,
+        episodes=episodes,
     )
     said = {} if unlabelled == "unknown" else {"unlabelled": unlabelled}
     with ExitStack() as stack:

@@ -131,6 +131,7 @@ def _import(source: Source, options: Import, out: Path, progress: ConsoleProgres
         skip_bad=options.skip_bad,
         image_size=options.image_size,
         actions=bounds_at_import(options),
+        episodes=options.episodes,
         options=_telling_options(options, source),
     )
     store = EpisodeStore.open(out)
@@ -175,7 +176,7 @@ def _telling_options(options: Import, source: Any) -> dict[str, Any]:
     """Those that change what an episode holds, and nothing that the store's spec would show."""
     if isinstance(options, ImportRosbag):
         return {"mapping": f"of fingerprint {source.mapping.fingerprint}"}
-    names = ("whole", "max_episode_steps")
+    names = ("whole", "max_episode_steps", "swap_red_blue")
     return {name: value for name in names if (value := getattr(options, name, None))}
 
 
@@ -190,6 +191,7 @@ def _check(source: Source, options: Import, progress: ConsoleProgress) -> int:
         unlabelled=options.unlabelled,
         image_size=options.image_size,
         actions=bounds_at_import(options),
+        episodes=options.episodes,
     )
     count, advance = len(prepared.episodes()), progress.advance
     progress.begin("usual rates", count)

@@ -36,6 +36,8 @@ class Import:
     image_size: tuple[int, int] | None = None
     """Height and width to bring all cameras to, such as 224 224: the store keeps frames without
     loss, which is large. They stay as they are if not given."""
+    episodes: str = ""
+    """Only these, by their positions from 0 on: 0-9, or 0-9,20-29. All if not given."""
     skip_bad: bool = False
     """Leave unusable episodes out, and say why, instead of stopping at the first."""
 
@@ -97,6 +99,38 @@ class ImportD4rl(Import):
     """Cut episodes after so many steps, for files that do not mark time limits."""
     whole: bool = False
     """Keep the steps behind the first success."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportAct(Import):
+    """ACT's or ALOHA's HDF5 files, one an episode: their folder, or one of them."""
+
+    control_hz: float | None = None
+    """Steps per second, which the files do not say; ALOHA records 50."""
+    action_key: tuple[str, ...] = ("action",)
+    """Arrays that are the action, side by side, such as action base_action."""
+    state_keys: tuple[str, ...] = ()
+    """Observations that make up the state, in this order, such as qpos; all vectors if not
+    given."""
+    cameras: tuple[str, ...] | None = None
+    """Cameras to take, such as cam_high; all if not given, none if nothing follows."""
+    swap_red_blue: bool = False
+    """Put encoded pictures right whose red and blue were exchanged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportUmi(Import):
+    """A replay buffer of UMI or Diffusion Policy: Zarr, a folder or a .zarr.zip."""
+
+    control_hz: float | None = None
+    """Rows per second, which the file does not say; UMI records 60, PushT 10."""
+    action_key: tuple[str, ...] = ()
+    """Arrays that are the action, side by side; action if not given or, without such an array, the
+    next row's poses and gripper widths."""
+    state_keys: tuple[str, ...] = ()
+    """Arrays that make up the state, in this order; all vectors if not given."""
+    cameras: tuple[str, ...] | None = None
+    """Cameras to take, such as camera0_rgb; all if not given, none if nothing follows."""
 
 
 @dataclass(frozen=True, kw_only=True)

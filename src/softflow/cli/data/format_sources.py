@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from softflow.cli.data.format_options import (
     Import,
+    ImportAct,
     ImportD4rl,
     ImportLerobot,
     ImportMinari,
     ImportRobomimic,
     ImportRosbag,
+    ImportUmi,
 )
 from softflow.data.data_spec import STATE_KEY
 from softflow.envs.robomimic import ROBOMIMIC_FAMILIES
@@ -102,6 +104,33 @@ def _d4rl(options: ImportD4rl, _: ConsoleProgress) -> Source:
     )
 
 
+def _act(options: ImportAct, _: ConsoleProgress) -> Source:
+    from softflow.formats.act.reading import ActSource
+
+    return ActSource(
+        options.path,
+        control_hz=options.control_hz,
+        action_key=options.action_key,
+        state_keys=options.state_keys,
+        cameras=options.cameras,
+        swap_red_blue=options.swap_red_blue,
+        image_size=options.image_size,
+    )
+
+
+def _umi(options: ImportUmi, _: ConsoleProgress) -> Source:
+    from softflow.formats.replay_buffer.reading import ReplayBufferSource
+
+    return ReplayBufferSource(
+        options.path,
+        control_hz=options.control_hz,
+        action_key=options.action_key,
+        state_keys=options.state_keys,
+        cameras=options.cameras,
+        image_size=options.image_size,
+    )
+
+
 def open_rosbag(options: ImportRosbag, progress: ConsoleProgress) -> RosbagSource:
     """The bags with their mapping.
 
@@ -124,5 +153,7 @@ IMPORTS: dict[str, tuple[type[Import], Callable[[Any, ConsoleProgress], Source]]
     "lerobot": (ImportLerobot, _lerobot),
     "minari": (ImportMinari, _minari),
     "d4rl": (ImportD4rl, _d4rl),
+    "act": (ImportAct, _act),
+    "umi": (ImportUmi, _umi),
     "rosbag": (ImportRosbag, open_rosbag),
 }

@@ -90,8 +90,8 @@ class Info(msgspec.Struct):
     data_path: Template
     video_path: Template | None = None
     chunks_size: Annotated[int, msgspec.Meta(ge=1)] = V2_CHUNK_SIZE
-    total_episodes: int | None = None
-    total_frames: int | None = None
+    total_episodes: Count | None = None
+    total_frames: Count | None = None
     robot_type: str | None = None
 
 
@@ -230,7 +230,7 @@ class Layout:
         if rows not in (None, listed):
             yield f"{self.path}/meta lists {listed} rows, but meta/info.json says {rows}"
         tables = {place.table for place in places.values()}
-        unlisted = sorted(set((self.path / "data").rglob("*.parquet")) - tables)
+        unlisted = sorted(set(inside(self.path, "data").rglob("*.parquet")) - tables)
         if unlisted:
             names = ", ".join(str(table.relative_to(self.path)) for table in unlisted[:TABLES_TOLD])
             more = f" and {len(unlisted) - TABLES_TOLD} more" if unlisted[TABLES_TOLD:] else ""

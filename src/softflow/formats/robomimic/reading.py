@@ -156,8 +156,8 @@ class RobomimicSource:
 
     def contents(self) -> list[Part]:
         """Every array of the file, those of all demonstrations by one name."""
-        tally, beside = Tally(), Tally()
         observations = self._observations
+        tally, beside = Tally(observations.why_not), Tally(lambda _: "it is no demonstration")
         with opened(self.path) as file:
             for name in self._names:
                 tally.see(leaves(self._demonstration(file, name)))
@@ -171,8 +171,8 @@ class RobomimicSource:
                 becomes |= {"rewards": "next.reward, success", "dones": "success without a reward"}
             masks = {f"mask/{key}": "metadata filter_keys" for key in self._masks}
             return [
-                *tally.parts(becomes, observations.why_not, "data/*/"),
-                *beside.parts(masks, lambda _: "it is no demonstration"),
+                *tally.parts(becomes, "data/*/"),
+                *beside.parts(masks),
             ]
 
     def _recorded(self, group: h5py.Group, name: str) -> Episode:
