@@ -262,6 +262,7 @@ def _to_lerobot(options: ExportLerobot, store: EpisodeStore, progress: ConsolePr
         progress,
         cameras_as=options.cameras_as,
         robot_type=options.robot_type,
+        version=options.format_version,
     )
 
 

@@ -153,7 +153,7 @@ class ImportRosbag(Import):
 
 @dataclass(frozen=True)
 class ExportLerobot:
-    """A LeRobot v3.0 dataset, with rewards and success."""
+    """A LeRobot dataset, v3.0 or v2.1, with rewards and success."""
 
     store: StorePath
     """The episode store."""
@@ -161,6 +161,8 @@ class ExportLerobot:
     """Folder to write; it appears when all of it is there."""
     cameras_as: Literal["video", "images"] = "video"
     """H.264 video is small and slightly lossy; images are PNG and exact."""
+    format_version: Literal["v3.0", "v2.1"] = "v3.0"
+    """v3.0 has many episodes in a file; v2.1 has one, and is what openpi and GR00T read."""
     robot_type: str = "unknown"
     """Name of the robot, for LeRobot's info.json."""
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 import pyarrow.parquet as pq
@@ -29,7 +29,7 @@ from softflow.utils.files import inside, require_inside
 
 EPISODE_FILES = ("v2.0", "v2.1")
 """Versions with one table and one video per camera for each episode."""
-SHARED_FILES = "v3.0"
+SHARED_FILES: Final = "v3.0"
 """The version with many episodes in each file."""
 CAMERA_TYPES = ("video", "image")
 DEEP_GREY = ("gray10", "gray12", "gray14", "gray16")
@@ -40,6 +40,10 @@ DATA_PATHS = {
     True: "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
 }
 """Where LeRobot itself puts tables: many episodes in a file or not."""
+VIDEO_PATHS = {
+    False: "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4",
+    True: "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
+}
 NEEDED = {
     "fps": '"fps": the rows a second at which it was recorded',
     "features": '"features": name -> dtype and shape of every column',
