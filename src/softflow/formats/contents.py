@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from softflow.errors import DataError
+
 LINES_SHOWN = 60
 """Of what is taken, and of what is not."""
 
@@ -71,7 +73,11 @@ def told_contents(source: object) -> list[str]:
     """Lines that say of every part what becomes of it; none of an importer that does not tell."""
     if not isinstance(source, TellsContents):
         return []
-    parts = source.contents()
+    try:
+        parts = source.contents()
+    except DataError as error:
+        # Whoever reads the damaged episode is told; the others may be whole.
+        return [f"what it holds cannot be listed: {error}"]
     taken = [part for part in parts if part.becomes]
     left = [part for part in parts if not part.becomes]
     lines = ["taken:", *_columns([(str(part), f"-> {part.becomes}") for part in taken])]

@@ -226,9 +226,17 @@ def _imported_line(store: EpisodeStore, out: Path, number: int) -> str:
 
     summaries = store.summaries()
     successes = sum(summary.success for summary in summaries)
-    unknown = sum(not outcome_known(summary.metadata) for summary in summaries)
+    unlabelled = [summary for summary in summaries if not outcome_known(summary.metadata)]
+    earned = sum(summary.return_ != 0 for summary in unlabelled)
+    unknown = len(unlabelled)
     line = f"{out}: {number} episodes imported, {len(store)} in all, {successes} successful"
-    if unknown:
+    if earned:
+        line += (
+            f"\n{unknown} say nothing of success, {earned} of them have rewards, which are kept; "
+            "imitation learns from successes only: if they are demonstrations, import them with "
+            "--unlabelled success (softflow data relabel would replace their rewards)"
+        )
+    elif unknown:
         line += (
             f"\n{unknown} say nothing of success, and imitation learns from successes only; if "
             f"they are demonstrations:\n      {vouch(out)}"

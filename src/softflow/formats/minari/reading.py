@@ -19,6 +19,7 @@ import numpy as np
 from softflow.data.data_spec import IMAGE_PREFIX, STATE_KEY, DataSpec
 from softflow.data.episode import Episode
 from softflow.errors import DataError, brief
+from softflow.formats.contents import Part, spans
 from softflow.formats.documents import converted, parsed, read_document
 from softflow.formats.hdf5 import (
     attribute,
@@ -34,6 +35,7 @@ from softflow.formats.hdf5 import (
     values_of,
 )
 from softflow.formats.hdf5_frames import Size, frame_shape, frames_of
+from softflow.formats.hdf5_tree import Tally, leaves
 from softflow.formats.minari.pictures import is_camera
 from softflow.formats.outcome import SUCCESS_INFOS, episode_of, range_of_actions
 from softflow.formats.rates import control_rate
@@ -100,6 +102,31 @@ class MinariSource:
             shapes[STATE_KEY] = (len(names),)
         # An observation that is one array has nothing to tell its components apart by.
         return shapes, {STATE_KEY: tuple(names)} if names and "" not in leaves else {}
+
+    def contents(self) -> list[Part]:
+        """Every array of the file, those of all episodes by one name."""
+        tally = Tally(lambda leaf: "nothing of the kind is stored")
+        with opened(self.path) as file:
+            for name in self._names:
+                tally.see(leaves(member_group(file, name, WHOLE)))
+            first = _leaves(file, self._names[0])
+            told = member_group(file, self._names[0], WHOLE)
+            infos = [key for key in SUCCESS_INFOS if member(told, f"infos/{key}") is not None]
+            widths = [
+                (f"observations/{name}".rstrip("/"), math.prod(array.shape[1:]))
+                for name, array in first.items()
+                if not is_camera(array)
+            ]
+            becomes = spans(widths, STATE_KEY)
+            becomes |= {
+                f"observations/{name}".rstrip("/"): _camera_key(name)
+                for name, array in first.items()
+                if is_camera(array)
+            }
+        becomes |= {"actions": "action", "rewards": "next.reward"}
+        becomes |= {"terminations": "terminated", "truncations": "truncated, as its opposite"}
+        becomes |= {f"infos/{key}": "success" for key in infos[:1]}
+        return tally.parts(becomes)
 
     def episodes(self) -> list[str]:
         """episode_0, episode_1, … in the order of their numbers."""
