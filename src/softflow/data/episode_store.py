@@ -186,6 +186,19 @@ class EpisodeStore:
         self._numbers.append(number)
         return len(self) - 1
 
+    def append_sealed(self, file: Path) -> int:
+        """Take a file that `write_episode_file` wrote into the store's folder, of a valid episode.
+
+        Raises:
+            StoreError: as `append`.
+        """
+        number = self._number_to_append()
+        with refusals(file):
+            file.rename(self._file(number))
+            sync_to_disk(file.parent)
+        self._numbers.append(number)
+        return len(self) - 1
+
     def redeclare(self, spec: DataSpec) -> None:
         """Say anew which actions there may be, and in which environment; episodes stay the same.
 

@@ -21,7 +21,7 @@ from softflow.data.episode import Episode
 from softflow.data.files.limits import array_bytes, require_episode_bytes
 from softflow.errors import DataError
 from softflow.formats.contents import Part
-from softflow.formats.hdf5 import (
+from softflow.formats.hdf5.files import (
     has,
     member,
     member_array,
@@ -29,7 +29,7 @@ from softflow.formats.hdf5 import (
     require_stored,
     values_of,
 )
-from softflow.formats.hdf5_tree import Tally, leaves
+from softflow.formats.hdf5.tree import Tally, leaves
 from softflow.formats.outcome import SUCCESS_INFOS, episode_of, range_of_actions
 from softflow.formats.rates import control_rate
 from softflow.formats.source import require_equal_lengths

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 
 from softflow.errors import DataError
-from softflow.formats.hdf5 import member, member_dataset, opened
+from softflow.formats.hdf5.files import member, member_dataset, opened
 from softflow.formats.remedies import ROS1_START, first_bytes, remedy
 from softflow.formats.replay_buffer.entries import holds_buffer
 

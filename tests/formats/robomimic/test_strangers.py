@@ -14,7 +14,7 @@ from robomimic_files import AGENTVIEW, ENV_ARGS, STATE, STEPS, edited, replace, 
 from softflow.errors import DataError
 from softflow.formats.contents import told_contents
 from softflow.formats.frames import resized
-from softflow.formats.importing import taken_as
+from softflow.formats.prepared import taken_as
 from softflow.formats.robomimic.reading import RobomimicSource
 
 GYM = {"env_name": "Isaac-Stack-Cube-Franka-IK-Rel-Mimic-v0", "type": 2, "env_kwargs": {}}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,7 +37,7 @@ from softflow.errors import ConfigError, DataError, SoftflowError
 from softflow.formats.source import Source
 from softflow.jobs.targets import require_outside_stores, require_store_folder
 from softflow.utils.console import say
-from softflow.utils.progress import ConsoleProgress
+from softflow.utils.progress import ConsoleProgress, SilentProgress
 
 Function = TypeVar("Function")
 PROBLEMS_SHOWN = 100
@@ -59,7 +60,8 @@ def run_import(words: list[str]) -> int:
         require_store_folder(options.out, "--out")
         source = _opened(open_source, options, progress, words[0])
         tell_contents(source)
-        line = _import(source, options, options.out, progress)
+        again = partial(open_source, options, SilentProgress())
+        line = _import(source, options, options.out, progress, again)
     say(line)
     return 0
 
@@ -118,7 +120,13 @@ def tell_contents(source: Source) -> None:
         say(line)
 
 
-def _import(source: Source, options: Import, out: Path, progress: ConsoleProgress) -> str:
+def _import(
+    source: Source,
+    options: Import,
+    out: Path,
+    progress: ConsoleProgress,
+    open_again: Callable[[], Source],
+) -> str:
     """Fill the store; what came of it."""
     from softflow.formats.importing import import_into
 
@@ -133,6 +141,8 @@ def _import(source: Source, options: Import, out: Path, progress: ConsoleProgres
         actions=bounds_at_import(options),
         episodes=options.episodes,
         options=_telling_options(options, source),
+        open_again=open_again,
+        jobs=options.jobs,
     )
     store = EpisodeStore.open(out)
     told = _imported_line(store, out, number) + _bounds(store.spec, options)
@@ -182,7 +192,7 @@ def _telling_options(options: Import, source: Any) -> dict[str, Any]:
 
 def _check(source: Source, options: Import, progress: ConsoleProgress) -> int:
     """Print every problem of foreign data as it would be imported; 1 if there are errors."""
-    from softflow.formats.importing import Prepared
+    from softflow.formats.prepared import Prepared
 
     tell_contents(source)
     prepared = Prepared(

@@ -40,9 +40,14 @@ class Import:
     """Only these, by their positions from 0 on: 0-9, or 0-9,20-29. All if not given."""
     skip_bad: bool = False
     """Leave unusable episodes out, and say why, instead of stopping at the first."""
+    jobs: int | None = None
+    """Processes that read and write episodes; with cameras one for each core if not given, else
+    one."""
 
     def __post_init__(self) -> None:
         require_image_size(self.image_size)
+        if self.jobs is not None and self.jobs < 1:
+            raise ConfigError(f"--jobs is {self.jobs}; give 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,14 +22,14 @@ from softflow.data.data_spec import STATE_KEY
 from softflow.envs.robomimic import ROBOMIMIC_FAMILIES
 from softflow.errors import ConfigError
 from softflow.formats.source import Source
-from softflow.utils.progress import ConsoleProgress
+from softflow.utils.progress import ProgressReporter
 
 if TYPE_CHECKING:
     from softflow.formats.robomimic.reading import RobomimicSource
     from softflow.formats.rosbag.reading import RosbagSource
 
 
-def _robomimic(options: ImportRobomimic, _: ConsoleProgress) -> Source:
+def _robomimic(options: ImportRobomimic, _: ProgressReporter) -> Source:
     from softflow.formats.robomimic.reading import RobomimicSource
 
     source = RobomimicSource(
@@ -68,7 +68,7 @@ def _require_fits(source: RobomimicSource, options: ImportRobomimic) -> None:
         )
 
 
-def _lerobot(options: ImportLerobot, progress: ConsoleProgress) -> Source:
+def _lerobot(options: ImportLerobot, progress: ProgressReporter) -> Source:
     from softflow.formats.lerobot.reading import LeRobotSource
 
     return LeRobotSource(
@@ -82,7 +82,7 @@ def _lerobot(options: ImportLerobot, progress: ConsoleProgress) -> Source:
     )
 
 
-def _minari(options: ImportMinari, _: ConsoleProgress) -> Source:
+def _minari(options: ImportMinari, _: ProgressReporter) -> Source:
     from softflow.formats.minari.reading import MinariSource
 
     return MinariSource(
@@ -93,7 +93,7 @@ def _minari(options: ImportMinari, _: ConsoleProgress) -> Source:
     )
 
 
-def _d4rl(options: ImportD4rl, _: ConsoleProgress) -> Source:
+def _d4rl(options: ImportD4rl, _: ProgressReporter) -> Source:
     from softflow.formats.d4rl import D4RLSource
 
     return D4RLSource(
@@ -104,7 +104,7 @@ def _d4rl(options: ImportD4rl, _: ConsoleProgress) -> Source:
     )
 
 
-def _act(options: ImportAct, _: ConsoleProgress) -> Source:
+def _act(options: ImportAct, _: ProgressReporter) -> Source:
     from softflow.formats.act.reading import ActSource
 
     return ActSource(
@@ -118,7 +118,7 @@ def _act(options: ImportAct, _: ConsoleProgress) -> Source:
     )
 
 
-def _umi(options: ImportUmi, _: ConsoleProgress) -> Source:
+def _umi(options: ImportUmi, _: ProgressReporter) -> Source:
     from softflow.formats.replay_buffer.reading import ReplayBufferSource
 
     return ReplayBufferSource(
@@ -131,7 +131,7 @@ def _umi(options: ImportUmi, _: ConsoleProgress) -> Source:
     )
 
 
-def open_rosbag(options: ImportRosbag, progress: ConsoleProgress) -> RosbagSource:
+def open_rosbag(options: ImportRosbag, progress: ProgressReporter) -> RosbagSource:
     """The bags with their mapping.
 
     Raises:
@@ -148,7 +148,7 @@ def open_rosbag(options: ImportRosbag, progress: ConsoleProgress) -> RosbagSourc
     return RosbagSource(options.path, options.mapping, progress)
 
 
-IMPORTS: dict[str, tuple[type[Import], Callable[[Any, ConsoleProgress], Source]]] = {
+IMPORTS: dict[str, tuple[type[Import], Callable[[Any, ProgressReporter], Source]]] = {
     "robomimic": (ImportRobomimic, _robomimic),
     "lerobot": (ImportLerobot, _lerobot),
     "minari": (ImportMinari, _minari),

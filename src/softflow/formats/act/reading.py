@@ -22,7 +22,7 @@ from softflow.data.episode import Episode
 from softflow.errors import DataError
 from softflow.formats.contents import Notes, Part, spans
 from softflow.formats.faults import Faults
-from softflow.formats.hdf5 import (
+from softflow.formats.hdf5.files import (
     attribute,
     json_attributes,
     member_array,
@@ -33,8 +33,8 @@ from softflow.formats.hdf5 import (
     usable,
     values_of,
 )
-from softflow.formats.hdf5_frames import Size, frame_shape, frames_of, holds_pictures, is_camera
-from softflow.formats.hdf5_tree import Leaf, Tally, leaves
+from softflow.formats.hdf5.frames import Size, frame_shape, frames_of, holds_pictures, is_camera
+from softflow.formats.hdf5.tree import Leaf, Tally, leaves
 from softflow.formats.outcome import SUCCESS_INFOS, episode_of, range_of_actions
 from softflow.formats.source import component_names, joined, repeated_last, require_equal_lengths
 from softflow.utils.files import require_inside

@@ -5,7 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
-from softflow.formats.hdf5_frames import holds_pictures
+from softflow.formats.hdf5.frames import holds_pictures
 
 MIN_SIDE = 32
 """What Minari itself takes for a picture; smaller grids are symbols."""

@@ -21,7 +21,7 @@ from softflow.data.episode import Episode
 from softflow.errors import DataError, brief
 from softflow.formats.contents import Part, spans
 from softflow.formats.documents import converted, parsed, read_document
-from softflow.formats.hdf5 import (
+from softflow.formats.hdf5.files import (
     attribute,
     has,
     member,
@@ -34,8 +34,8 @@ from softflow.formats.hdf5 import (
     usable,
     values_of,
 )
-from softflow.formats.hdf5_frames import Size, frame_shape, frames_of
-from softflow.formats.hdf5_tree import Tally, leaves
+from softflow.formats.hdf5.frames import Size, frame_shape, frames_of
+from softflow.formats.hdf5.tree import Tally, leaves
 from softflow.formats.minari.pictures import is_camera
 from softflow.formats.outcome import SUCCESS_INFOS, episode_of, range_of_actions
 from softflow.formats.rates import control_rate

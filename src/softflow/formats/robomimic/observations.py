@@ -11,7 +11,7 @@ import numpy as np
 from softflow.data.data_spec import IMAGE_PREFIX, STATE_KEY
 from softflow.errors import DataError
 from softflow.formats.contents import spans
-from softflow.formats.hdf5 import (
+from softflow.formats.hdf5.files import (
     has,
     member_array,
     member_dataset,
@@ -19,8 +19,8 @@ from softflow.formats.hdf5 import (
     place_of,
     values_of,
 )
-from softflow.formats.hdf5_frames import Size, frame_shape, frames_of, is_camera
-from softflow.formats.hdf5_tree import Leaf, leaves
+from softflow.formats.hdf5.frames import Size, frame_shape, frames_of, is_camera
+from softflow.formats.hdf5.tree import Leaf, leaves
 from softflow.formats.robomimic.record import IMAGE_SUFFIX, FileRecord, camera_observation
 from softflow.formats.source import component_names, joined
 

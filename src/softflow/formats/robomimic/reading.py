@@ -23,7 +23,7 @@ from softflow.data.episode import Episode
 from softflow.errors import DataError
 from softflow.formats.contents import Part, spans
 from softflow.formats.documents import converted
-from softflow.formats.hdf5 import (
+from softflow.formats.hdf5.files import (
     as_text,
     attribute,
     has,
@@ -39,8 +39,8 @@ from softflow.formats.hdf5 import (
     usable,
     values_of,
 )
-from softflow.formats.hdf5_frames import Size
-from softflow.formats.hdf5_tree import Tally, leaves
+from softflow.formats.hdf5.frames import Size
+from softflow.formats.hdf5.tree import Tally, leaves
 from softflow.formats.outcome import episode_of, range_of_actions
 from softflow.formats.rates import control_rate
 from softflow.formats.robomimic.observations import LEAVE_OUT, Observations

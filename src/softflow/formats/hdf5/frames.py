@@ -22,7 +22,7 @@ from softflow.formats.frames import (
     rgb_frames,
     rgb_shape,
 )
-from softflow.formats.hdf5 import place_of, require_stored, values_of
+from softflow.formats.hdf5.files import place_of, require_stored, values_of
 
 PICTURE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF")
 """The first bytes of JPEG, PNG and WebP files."""

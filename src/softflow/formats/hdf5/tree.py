@@ -9,7 +9,7 @@ import h5py
 
 from softflow.errors import DataError
 from softflow.formats.contents import Part
-from softflow.formats.hdf5 import member, member_dataset, place_of
+from softflow.formats.hdf5.files import member, member_dataset, place_of
 
 MAX_NODES = 10_000
 """Groups and arrays below one group: more are no recording, or a group that holds itself."""
