@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import tempfile
+from math import prod
 
 import numpy as np
 from PIL import Image
 
-from softflow.data.files.limits import MAX_FRAME_PIXELS
+from softflow.data.files.limits import MAX_FRAME_PIXELS, MIB
 from softflow.errors import DataError, brief
 
 PICTURES = ("PNG", "JPEG", "WEBP")
 """Kinds that are decoded. Pillow knows others, for some of which it starts other programs."""
+FRAMES_IN_MEMORY = 256 * MIB
+"""Of one camera in one episode; more are kept in a file while it is imported."""
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_BITS_AT = 24
 """Where a PNG says how many bits a channel has: Pillow reads 16 as if they were 8."""
@@ -102,6 +107,29 @@ def _as_bytes(frames: np.ndarray, where: str) -> np.ndarray:
     if frames.dtype.kind == "f" and frames.max() <= 1:
         frames = frames * 255
     return np.rint(frames).astype(np.uint8)
+
+
+def room_for_frames(shape: tuple[int, ...]) -> np.ndarray:
+    """uint8 of that shape, its content anything: where the frames of an episode are decoded to.
+
+    Beyond `FRAMES_IN_MEMORY` bytes it is a temporary file, which goes when the array does: what a
+    process needs of its own does not grow with the length of an episode.
+
+    Raises:
+        DataError: there is no room for the file.
+    """
+    size = prod(shape)
+    if size <= FRAMES_IN_MEMORY:
+        return np.empty(shape, np.uint8)
+    try:
+        with tempfile.TemporaryFile() as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+            return np.asarray(np.memmap(file, np.uint8, "r+", shape=shape))
+    except OSError as error:
+        raise DataError(
+            f"no room for {size:,} bytes of frames in {tempfile.gettempdir()} ({brief(error)}); "
+            "name a larger folder with TMPDIR, or take smaller frames (--image-size)"
+        ) from error
 
 
 def decoded_picture(data: bytes, where: str, shape: tuple[int, ...] | None = None) -> np.ndarray:

@@ -207,8 +207,10 @@ class ActSource:
     def _frames(self, array: h5py.Dataset) -> np.ndarray:
         """uint8 [T + 1, H, W, 3]."""
         frames = frames_of(array, self._size, extra=1)
+        for frame in frames[:-1] if self._swap else ():
+            frame[...] = frame[..., ::-1].copy()
         frames[-1] = frames[-2]
-        return np.ascontiguousarray(frames[..., ::-1]) if self._swap else frames
+        return frames
 
     def _actions(self, file: h5py.File) -> np.ndarray:
         """[T, A]."""

@@ -21,6 +21,7 @@ from softflow.formats.frames import (
     resized,
     rgb_frames,
     rgb_shape,
+    room_for_frames,
 )
 from softflow.formats.hdf5.files import place_of, require_stored, values_of
 
@@ -80,7 +81,7 @@ def frames_of(
     steps = range(*rows.indices(len(array)))
     kept = (len(steps) + extra, *(size or shape[:2]), 3)
     require_episode_bytes(array_bytes(kept, 1), place_of(array))
-    frames = np.empty(kept, np.uint8)
+    frames = room_for_frames(kept)
     done = 0
     for piece in _pieces(array, shape, steps):
         for frame in piece if size else ():

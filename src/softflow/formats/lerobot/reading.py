@@ -22,6 +22,7 @@ from softflow.data.files.limits import require_episode_bytes
 from softflow.errors import DataError
 from softflow.formats.contents import Notes, Part
 from softflow.formats.faults import Faults
+from softflow.formats.frames import room_for_frames
 from softflow.formats.lerobot.contents import contents_of
 from softflow.formats.lerobot.extras import Extras
 from softflow.formats.lerobot.layout import Layout, Place
@@ -196,7 +197,7 @@ class LeRobotSource:
         """uint8 [T+1, H, W, 3], decoded to where they stay, the last one included."""
         promised = self._promised(feature)
         shape = self.spec.observation_shapes[self._cameras[feature]]
-        frames = np.empty((table.num_rows + 1, *shape), np.uint8)
+        frames = room_for_frames((table.num_rows + 1, *shape))
         if feature in place.clips:
             read_clip(place.clips[feature], self._layout.fps, frames[:-1], promised)
         else:

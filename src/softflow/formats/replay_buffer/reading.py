@@ -23,7 +23,13 @@ from softflow.data.files.limits import MIB, array_bytes
 from softflow.errors import DataError
 from softflow.formats.contents import Notes, Part, spans
 from softflow.formats.faults import Faults
-from softflow.formats.frames import looks_like_camera, resized, rgb_frames, rgb_shape
+from softflow.formats.frames import (
+    looks_like_camera,
+    resized,
+    rgb_frames,
+    rgb_shape,
+    room_for_frames,
+)
 from softflow.formats.outcome import episode_of, range_of_actions
 from softflow.formats.replay_buffer.arrays import ZarrArray
 from softflow.formats.replay_buffer.entries import ENDS, Entries
@@ -244,7 +250,7 @@ class ReplayBufferSource:
         array = self._arrays[key]
         shape = self.spec.observation_shapes[_camera_key(key)]
         extra = 0 if self._from_next else 1
-        frames = np.empty((stop - first + extra, *shape), np.uint8)
+        frames = room_for_frames((stop - first + extra, *shape))
         rows = max(PIECE_BYTES // array_bytes(array.shape[1:], array.dtype.itemsize), 1)
         for start in range(first, stop, rows):
             piece = rgb_frames(self._read(key, start, min(start + rows, stop)), array.where)

@@ -9,6 +9,7 @@ import numpy as np
 
 from softflow.data.data_spec import IMAGE_PREFIX
 from softflow.errors import DataError
+from softflow.formats.frames import room_for_frames
 from softflow.formats.rosbag.fields import FieldReader
 from softflow.formats.rosbag.images import IMAGE_TYPES, frame
 from softflow.formats.rosbag.mapping import (
@@ -277,7 +278,7 @@ class _Frames(_Collector):
     def add(self, stamp_ns: int, message: RawMessage, decoded: object) -> None:
         picture = self._read(decoded)
         if self._frames.size == 0:
-            self._frames = np.zeros((len(self._at), *picture.shape), np.uint8)
+            self._frames = room_for_frames((len(self._at), *picture.shape))
         self._require_shape(picture, self._frames.shape[1:])
         self._frames[self._stamps == stamp_ns] = picture
 
