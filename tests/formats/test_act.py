@@ -178,3 +178,12 @@ def test_two_commands_and_a_choice_of_episodes(
     for wrong in ("3", "1-0", "x"):
         assert main([*words, "--episodes", wrong, "--out", str(store)]) == 2
         assert "--episodes" in capsys.readouterr().err
+
+
+def test_hidden_files_of_macos_are_no_episodes(tmp_path: Path) -> None:
+    """ "Error loading episode_10.hdf5": act-plus-plus, issue 45."""
+    folder = write(tmp_path / "task")
+    for name in (".episode_3.hdf5", "._episode_0.hdf5"):
+        (folder / name).write_bytes(b"\x00\x05\x16\x07Mac OS X")
+    assert len(ActSource(folder, control_hz=50).episodes()) == 3
+    assert "data import act" in advice(folder, "robomimic")

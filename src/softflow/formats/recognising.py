@@ -92,4 +92,5 @@ def _inside(folder: Path) -> str:
 
 
 def _hdf5_files(folder: Path) -> Iterator[Path]:
-    return (file for ending in HDF5_ENDINGS for file in folder.glob(f"*{ending}"))
+    found = (file for ending in HDF5_ENDINGS for file in folder.glob(f"*{ending}"))
+    return (file for file in found if not file.name.startswith("."))

@@ -312,3 +312,32 @@ def test_frames_are_resized_as_they_are_decoded(tmp_path: Path) -> None:
     expected = [resized(frame, (24, 32)) for frame in whole]
     np.testing.assert_array_equal(small.observations[CAMERA], expected)
     assert shown(0).shape == (48, 64, 3)
+
+
+def test_hidden_files_of_macos_are_no_tables(tmp_path: Path) -> None:
+    spec = DataSpec({STATE: (3,)}, 2, (-1, -1), (1, 1), RATE)
+    store = store_with(tmp_path / "store", spec, [episode_of(spec, 6, k, True) for k in range(2)])
+    export_lerobot(store, tmp_path / "set", SilentProgress())
+    for place in ("meta/episodes/chunk-000", "data/chunk-000"):
+        (tmp_path / "set" / place / "._file-000.parquet").write_bytes(b"\x00\x05\x16\x07")
+    source = LeRobotSource(tmp_path / "set")
+    assert len(source.episodes()) == 2
+    assert not source.notes.drained()
+
+
+def test_videos_and_tables_are_numbered_apart(tmp_path: Path) -> None:
+    """Frames of other episodes came where one index was taken for both: starVLA, pull 285."""
+    spec = DataSpec({STATE: (3,), CAMERA: (48, 64, 3)}, 2, (-1, -1), (1, 1), RATE)
+    store = store_with(tmp_path / "store", spec, [episode_of(spec, 6, k, True) for k in range(3)])
+    export_lerobot(store, tmp_path / "set", SilentProgress(), video_file_mib=0)
+    source = LeRobotSource(tmp_path / "set")
+    for index, name in enumerate(source.episodes()):
+        apart = source.read(name).observations[CAMERA].astype(int)
+        apart -= store.episode(index).observations[CAMERA]
+        assert np.abs(apart).mean() < 8
+
+
+def test_cameras_without_names_or_statistics(dataset: Path) -> None:
+    """What the converter from v2.1 to v3.0 emits: lerobot, issue 3786."""
+    change_info(dataset, lambda info: info["features"][CAMERA].update(names=None))
+    assert LeRobotSource(dataset).read("episode_000000").observations[CAMERA].shape[0] == 9

@@ -352,3 +352,19 @@ def test_nothing_in_the_dataset_is_unmentioned() -> None:
     assert found
     for name in found:
         assert f"  {name.partition('/')[2]} " in told, name
+
+
+def test_episodes_without_their_final_observation(written: Writer) -> None:
+    """antmaze-umaze-v0 has four of them: Minari, issue 199."""
+    path, _ = written()
+    file = path / "data/main_data.hdf5"
+    with h5py.File(file, "a") as data:
+        seen = np.asarray(cast("h5py.Dataset", data["episode_1/observations"]))[:-1]
+        del data["episode_1/observations"]
+        data["episode_1/observations"] = seen
+    source = MinariSource(path)
+    episode = source.read("episode_1")
+    assert episode.length == len(seen)
+    np.testing.assert_array_equal(episode.observations[STATE][-1], seen[-1].astype(np.float32))
+    assert episode.metadata["final_observation"] == "repeated"
+    assert "no final observation" in source.notes.drained()[0]

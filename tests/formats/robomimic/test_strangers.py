@@ -168,3 +168,30 @@ def test_cameras_are_resized_as_they_are_read(tmp_path: Path) -> None:
     assert small.spec.observation_shapes[AGENTVIEW] == (4, 5, 3)
     frames = small.read("demo_0").observations[AGENTVIEW]
     np.testing.assert_array_equal(frames, [resized(frame, (4, 5)) for frame in whole])
+
+
+def test_a_recording_that_nobody_finished_says_so(tmp_path: Path) -> None:
+    """ "The HDF5 file it generates is always only 96 bytes": IsaacLab, issue 577."""
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file.create_group("data").attrs["total"] = 0
+    with pytest.raises(DataError, match="its group 'data' holds no demonstrations"):
+        RobomimicSource(tmp_path / "a.hdf5")
+
+
+def test_mimicgens_files_without_rewards_or_next_observations(tmp_path: Path) -> None:
+    """[actions, datagen_info, obs, src_demo_inds, src_demo_labels, states]: mimicgen, issue 30."""
+    path = write(tmp_path / "a.hdf5")
+    with edited(path) as data:
+        for demo in data:
+            for name in ("rewards", "dones", "next_obs"):
+                del data[f"{demo}/{name}"]
+            data[f"{demo}/datagen_info/eef_pose"] = np.zeros((STEPS, 1, 4, 4))
+            data[f"{demo}/datagen_info/gripper_action"] = np.zeros((STEPS, 1))
+            data[f"{demo}/src_demo_inds"] = np.arange(STEPS)
+    source = RobomimicSource(path)
+    episode = source.read("demo_0")
+    assert episode.metadata["unlabelled"]
+    assert episode.metadata["final_observation"] == "repeated"
+    left = "\n".join(told_contents(source)).partition("not taken:")[2]
+    for name in ("datagen_info/eef_pose [1, 4, 4]", "datagen_info/gripper_action", "src_demo_inds"):
+        assert name in left

@@ -141,3 +141,32 @@ def test_a_report_and_a_mapping_before_there_is_one(
     assert spec.observation_shapes[STATE] == (3 + 3 + 4,)
     assert main([*command, "--out", str(store)]) == 2
     assert "--write-mapping" in capsys.readouterr().err
+
+
+def test_hidden_files_of_macos_are_no_bags(tmp_path: Path, ros: Any) -> None:
+    ros.write(tmp_path / "run", recording(ros, lambda t: [*"abc"]))
+    (tmp_path / "._run_0.mcap").write_bytes(b"\x00\x05\x16\x07")
+    assert source(tmp_path).episodes() == ["run"]
+
+
+def test_a_ros1_bag_is_told_how_to_be_converted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "old.bag"
+    file.write_bytes(b"#ROSBAG V2.0\n" + bytes(100))
+    mapping = tmp_path / "m.yaml"
+    mapping.write_text(
+        "control_hz: 10\nobservation.state: [{topic: /a, field: data}]\n"
+        "action: [{topic: /b, field: data}]\n"
+    )
+    for path in (file, tmp_path):
+        words = ["data", "import", "rosbag", str(path), "--mapping", str(mapping), "--check"]
+        assert main(words) == 2
+        assert "rosbags-convert --src" in " ".join(capsys.readouterr().err.split()), path
+
+
+def test_a_renamed_file_of_a_bag_is_named(tmp_path: Path, ros: Any) -> None:
+    bag = ros.write(tmp_path / "run", recording(ros, lambda t: [*"abc"]))
+    (bag / "run.mcap").rename(bag / "monday.mcap")
+    with pytest.raises(DataError, match=r"monday\.mcap.* rename it to run\.mcap"):
+        source(bag)

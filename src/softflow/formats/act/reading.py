@@ -231,7 +231,8 @@ def _files(path: Path) -> dict[str, Path]:
     """Name of each episode -> its file."""
     if path.is_file():
         return {path.stem: path}
-    found = [file for ending in ENDINGS for file in path.glob(ending)]
+    # Beside its files, macOS leaves others of their names with a dot in front.
+    found = [f for ending in ENDINGS for f in path.glob(ending) if not f.name.startswith(".")]
     if not found:
         raise DataError(
             f"{path} holds no .hdf5 files; give the folder with episode_0.hdf5, episode_1.hdf5, …"

@@ -234,7 +234,8 @@ class Layout:
         if rows not in (None, listed):
             yield f"{self.path}/meta lists {listed} rows, but meta/info.json says {rows}"
         tables = {place.table for place in places.values()}
-        unlisted = sorted(set(inside(self.path, "data").rglob("*.parquet")) - tables)
+        there = inside(self.path, "data").rglob("*.parquet")
+        unlisted = sorted({path for path in there if not path.name.startswith(".")} - tables)
         if unlisted:
             names = ", ".join(str(table.relative_to(self.path)) for table in unlisted[:TABLES_TOLD])
             more = f" and {len(unlisted) - TABLES_TOLD} more" if unlisted[TABLES_TOLD:] else ""
@@ -246,7 +247,7 @@ class Layout:
             lines = read_bytes(inside(self.path, "meta/episodes.jsonl")).splitlines()
             first = parsed(next(filter(None, lines), b"{}"), dict[str, Any], "meta/episodes.jsonl")
             return {name: type(value).__name__ for name, value in first.items()}
-        for found in sorted((self.path / "meta" / "episodes").glob("*/*.parquet")):
+        for found in self._lists():
             with damage_named(found), opened_table(found) as file:
                 return {field.name: str(field.type) for field in file.schema_arrow}
         return {}
@@ -279,11 +280,16 @@ class Layout:
             yield Place(index, line.length, table, tasks, clips, line.success)
 
     def _shared_files(self, videos: list[str]) -> Iterator[Place]:
-        for found in sorted((self.path / "meta" / "episodes").glob("*/*.parquet")):
+        for found in self._lists():
             require_inside(self.path, found)
             rows = list_of(found, leave_out="stats/")
             with damage_named(found):
                 yield from [self._shared_place(row, videos) for row in rows]
+
+    def _lists(self) -> list[Path]:
+        """The tables that list episodes, without what macOS leaves beside them."""
+        found = sorted((self.path / "meta" / "episodes").glob("*/*.parquet"))
+        return [path for path in found if not path.name.startswith(".")]
 
     def _shared_place(self, row: dict[str, Any], videos: list[str]) -> Place:
         index, length = int(row["episode_index"]), int(row["length"])

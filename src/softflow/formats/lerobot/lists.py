@@ -88,11 +88,7 @@ class TableLists:
     def finish(self, tasks: list[str], whole: Statisticses) -> None:
         """tasks.parquet and stats.json."""
         _write_tasks(self._path / "meta" / "tasks.parquet", tasks)
-        statistics = {
-            key: {name: value.tolist() for name, value in found.items()}
-            for key, found in whole.items()
-        }
-        write_json(self._path / "meta" / "stats.json", statistics)
+        _write_statistics(self._path / "meta" / "stats.json", whole)
 
 
 class LineLists:
@@ -125,9 +121,17 @@ class LineLists:
         self._statistics.close()
 
     def finish(self, tasks: list[str], whole: Statisticses) -> None:
-        """tasks.jsonl; the version has no statistics of all episodes."""
+        """tasks.jsonl, and stats.json, which v2.0 has and GR00T reads."""
         lines = [json.dumps({"task_index": n, "task": task}) for n, task in enumerate(tasks)]
         (self._folder / "tasks.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        _write_statistics(self._folder / "stats.json", whole)
+
+
+def _write_statistics(path: Path, whole: Statisticses) -> None:
+    statistics = {
+        key: {name: value.tolist() for name, value in found.items()} for key, found in whole.items()
+    }
+    write_json(path, statistics)
 
 
 def _write_tasks(path: Path, tasks: list[str]) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from softflow.data.data_spec import IMAGE_PREFIX, STATE_KEY, DataSpec
 from softflow.data.episode import Episode
 from softflow.errors import DataError, brief
-from softflow.formats.contents import Part, spans
+from softflow.formats.contents import Notes, Part, spans
 from softflow.formats.documents import converted, parsed, read_document
 from softflow.formats.hdf5.files import (
     attribute,
@@ -39,7 +39,12 @@ from softflow.formats.hdf5.tree import Tally, leaves
 from softflow.formats.minari.pictures import is_camera
 from softflow.formats.outcome import SUCCESS_INFOS, episode_of, range_of_actions
 from softflow.formats.rates import control_rate
-from softflow.formats.source import component_names, joined, require_equal_lengths
+from softflow.formats.source import (
+    component_names,
+    joined,
+    repeated_last,
+    require_equal_lengths,
+)
 from softflow.utils.files import inside
 
 Document = TypeVar("Document")
@@ -74,6 +79,8 @@ class MinariSource:
     ) -> None:
         self.path, self._end_at_success = _main_data(path), end_at_success
         self._size = image_size
+        self.notes = Notes()
+        """What is odd about episodes as they are read."""
         self._environment, bounds = _described_by(self.path.parent / "metadata.json")
         with opened(self.path) as file:
             self._names = _episodes(file)
@@ -147,10 +154,18 @@ class MinariSource:
             require_room([*stored.values(), *leaves.values()], where)
             arrays = {key: values_of(array) for key, array in stored.items()}
             lengths = {key: len(array) for key, array in arrays.items()}
-            lengths |= {f"observations/{k} less one": len(a) - 1 for k, a in leaves.items()}
+            # Recorders of some public datasets forgot what was seen last (Minari, issue 199).
+            missing = bool(leaves) and all(
+                len(array) == len(arrays["actions"]) for array in leaves.values()
+            )
+            seen = 0 if missing else 1
+            lengths |= {f"observations/{k} less one": len(a) - seen for k, a in leaves.items()}
             if require_equal_lengths(lengths, where) == 0:
                 raise DataError(f"{where} has 0 steps; leave it out")
             observations = _observations(leaves, self._size)
+            if missing:
+                observations = {key: repeated_last(v) for key, v in observations.items()}
+                self.notes.add(f"{where} has no final observation; the last one stands for it")
             succeeded = self._success(group, len(arrays["actions"]))
             episode = episode_of(
                 observations,
@@ -158,7 +173,8 @@ class MinariSource:
                 arrays["rewards"],
                 succeeded,
                 terminated=bool(arrays["terminations"][-1]),
-                metadata=self._metadata(group),
+                metadata=self._metadata(group)
+                | ({"final_observation": "repeated"} if missing else {}),
                 end_at_success=self._end_at_success,
             )
         episode.validate(self.spec, where)
