@@ -23,6 +23,7 @@ from benchmarks import (
     deployed_decision,
     gpu_check,
     image_training,
+    import_memory,
     paper_images,
     render_speed,
     robot_loop,
@@ -82,6 +83,7 @@ def test_every_section_has_positive_times_and_ratios(
             "data_memory": lambda: data_memory.run(tiny.model.chunk, 8, (20, 40), 10, 100),
             "data_append": lambda: data_append.run(turns, 1, 3),
             "data_import": lambda: data_import.run(turns, 1, 6),
+            "import_memory": lambda: import_memory.run((3, 6), (16, 24)),
             "images": lambda: image_training.run(seeing, turns, "cpu", 2, 6),
             "paper_images_84": lambda: paper_images.run(
                 paper_images.Case("tiny", seeing, 1, 32, 2), turns, "cpu"
