@@ -1,4 +1,4 @@
-"""The filter against a linear Kalman filter derived for one axis, by hand, and in what it survives."""
+"""The filter against a Kalman filter derived for one axis, by hand, and in what it survives."""
 
 from __future__ import annotations
 

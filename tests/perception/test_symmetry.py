@@ -55,7 +55,9 @@ def test_every_turned_pose_is_turned_back() -> None:
         true = slanted(rng)
         light = np.array([1.0, 0.9, 0.75]) * rng.uniform(0.5, 1.0)
         picture, mask = painted(true, light)
-        found = resolve_symmetry(picture, mask, Pose(true.rotation @ rotation, true.position_m), CAMERA, CUBE)
+        found = resolve_symmetry(
+            picture, mask, Pose(true.rotation @ rotation, true.position_m), CAMERA, CUBE
+        )
         assert pose_errors(found, true) == pytest.approx((0, 0), abs=1e-6)
 
 

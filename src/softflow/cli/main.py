@@ -35,6 +35,8 @@ softflow — make a robot policy better with little robot time.
   softflow exchange show /mnt/exchange     what that folder holds; stop robots, label episodes
   softflow data import lerobot PATH --out data/mine
                                            other people's data in (and out: softflow data export)
+  softflow cube-pose train small --renders data/renders --run runs/pose
+                                           a camera that finds the cube in the hand
   softflow data validate data/cube         look into, check, merge, filter, label and plot episodes
 
 `softflow COMMAND --help` explains each; `softflow --version` says which softflow this is.
@@ -51,6 +53,7 @@ COMMANDS = (
     "learn",
     "serve",
     "exchange",
+    "cube-pose",
 )
 
 
@@ -129,6 +132,10 @@ def _run(name: str, words: list[str]) -> int:
         from softflow.cli import exchange_commands
 
         return exchange_commands.run(words)
+    if name == "cube-pose":
+        from softflow.cli import cube_pose
+
+        return cube_pose.run(words)
     from softflow.cli import run_commands
 
     run_commands.run(name, words)

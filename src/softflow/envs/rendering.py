@@ -54,8 +54,8 @@ class SceneRenderer:
         self._start()
         if self.backend == "painter":
             raise MissingPackageError(
-                "what each pixel shows is told by OpenGL alone, which cannot be had here; on Debian "
-                "or Ubuntu, `apt-get install libegl1 libgl1` brings it"
+                "what each pixel shows is told by OpenGL alone, which cannot be had here; on "
+                "Debian or Ubuntu, `apt-get install libegl1 libgl1` brings it"
             )
         self._renderer.enable_segmentation_rendering()
         try:

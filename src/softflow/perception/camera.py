@@ -117,4 +117,4 @@ def read_calibration(path: Path | None) -> Calibration:
             "--calibration FILE, a TOML file with width, height, fx, fy, cx, cy and, if pictures "
             "are not rectified, distortion (docs/cube_pose.md says how to measure them)"
         )
-    return read_toml(path, Calibration, "the calibration")
+    return read_toml(path, Calibration, "the calibration", "docs/cube_pose.md")

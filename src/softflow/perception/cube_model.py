@@ -8,11 +8,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from softflow.errors import ConfigError
+from softflow.robot.toml_file import read_toml
 
 SIDE_M = 0.045
 """App. B4: a 45 mm cube."""
@@ -20,7 +22,9 @@ CORNER_SIGNS = np.array(list(itertools.product((-1.0, 1.0), repeat=3)))
 """[8, 3]: corner i lies at these signs times half a side; x changes slowest."""
 NUM_CORNERS = len(CORNER_SIGNS)
 FACE_NAMES = ("+x", "-x", "+y", "-y", "+z", "-z")
-FACE_NORMALS = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], float)
+FACE_NORMALS = np.array(
+    [[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], float
+)
 EDGES = tuple(
     (i, j)
     for i, j in itertools.combinations(range(NUM_CORNERS), 2)
@@ -81,6 +85,16 @@ class CubeModel:
     def to_json(self) -> dict[str, Any]:
         """For checkpoints and folders of renders."""
         return {"side_m": self.side_m, "face_colours": [list(c) for c in self.face_colours]}
+
+
+def read_cube(path: Path | None) -> CubeModel:
+    """The cube in a TOML file with `side_m` and `face_colours`, or the standard one.
+
+    Raises:
+        ConfigError: a field is unknown or unusable.
+        StoreError: no such file, or no TOML.
+    """
+    return read_toml(path, CubeModel, "the cube", "docs/cube_pose.md") if path else CubeModel()
 
 
 def cube_rotations() -> np.ndarray:

@@ -11,12 +11,13 @@ import numpy as np
 
 from softflow.envs.rendering import SceneRenderer
 from softflow.errors import ConfigError
+from softflow.perception.camera import Calibration
 from softflow.perception.cube_model import CubeModel
 from softflow.perception.renders import Render, RendersRecord, part_path, write_part, write_record
 from softflow.perception.scene.backgrounds import Backgrounds, backgrounds, put_behind
 from softflow.perception.scene.cube_scene import CAMERA, CubeScene
 from softflow.perception.scene.hand import CONTACT_GROUP, HandKind, make_hand
-from softflow.perception.scene.labels import BACKGROUND, label
+from softflow.perception.scene.labels import BACKGROUND, Labels, label
 from softflow.perception.scene.randomising import (
     Variation,
     draw_camera,
@@ -87,11 +88,19 @@ class CubeRenderer:
         draw_light(scene, rng)
         draw_colours(scene, rng)
         scene.update()
-        picture = self._renderer.render(scene.data, CAMERA).copy()
-        labels = label(scene, self._renderer.geom_ids(scene.data, CAMERA), camera)
-        behind = self._behind.draw(rng, HEIGHT, WIDTH)
-        put_behind(picture, behind, labels.segments == BACKGROUND)
+        picture, labels = self.shown(camera, self.background(rng))
         return Render(picture, labels, camera)
+
+    def background(self, rng: np.random.Generator) -> np.ndarray:
+        """Something to put behind the hand, uint8 [H, W, 3]."""
+        return self._behind.draw(rng, HEIGHT, WIDTH)
+
+    def shown(self, camera: Calibration, background: np.ndarray) -> tuple[np.ndarray, Labels]:
+        """The scene as it was updated last, before a background, and its labels."""
+        picture = self._renderer.render(self.scene.data, CAMERA).copy()
+        labels = label(self.scene, self._renderer.geom_ids(self.scene.data, CAMERA), camera)
+        put_behind(picture, background, labels.segments == BACKGROUND)
+        return picture, labels
 
     def close(self) -> None:
         """Free the OpenGL context."""

@@ -145,9 +145,7 @@ def _moved(render: Render, rng: np.random.Generator, plan: Augmentation) -> Rend
     return replace(render, picture=picture, labels=moved)
 
 
-def _blurred(
-    picture: np.ndarray, rng: np.random.Generator, plan: Augmentation
-) -> np.ndarray:
+def _blurred(picture: np.ndarray, rng: np.random.Generator, plan: Augmentation) -> np.ndarray:
     cv2 = load_cv2()
     if rng.random() >= plan.blur:
         return picture

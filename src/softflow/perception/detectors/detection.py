@@ -135,6 +135,4 @@ def _in_pixels_of(picture: np.ndarray, found: Detection, scale: float) -> Detect
     mask = found.mask[: max(round(height * scale), 1), : max(round(width * scale), 1)]
     mask = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
     corners, box = ((p + 0.5) / scale - 0.5 for p in (found.corners, found.box))
-    return replace(
-        found, box=box, corners=corners, spread_px=found.spread_px / scale, mask=mask
-    )
+    return replace(found, box=box, corners=corners, spread_px=found.spread_px / scale, mask=mask)

@@ -228,7 +228,9 @@ def _jittered(regions: Tensor, generator: torch.Generator) -> Tensor:
     """Regions off by what the first network may be off by."""
     draw = torch.rand(regions.shape, generator=generator).to(regions) * 2 - 1
     side = regions[:, 2:]
-    return torch.cat([regions[:, :2] + 0.08 * side * draw[:, :2], side * (1 + 0.12 * draw[:, 2:])], 1)
+    return torch.cat(
+        [regions[:, :2] + 0.08 * side * draw[:, :2], side * (1 + 0.12 * draw[:, 2:])], 1
+    )
 
 
 def _cut_out(pictures: Tensor, regions: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ STAGE = "cube_pose"
 WARM_UP = 0.02
 LOG_EVERY = 20
 KEEP = 2
-_MAY_CHANGE = ("checkpoint_every",)
+_MAY_CHANGE = ("checkpoint_every", "updates")
 
 
 class DetectorTrainer:

@@ -1,4 +1,4 @@
-"""A pose from the corners of a cube in a picture: PnP within RANSAC, then weighted least squares."""
+"""A pose from a cube's corners in a picture: PnP within RANSAC, then weighted least squares."""
 
 from __future__ import annotations
 

@@ -19,11 +19,14 @@ INNER = 0.75
 MIN_SAMPLES = 6
 """A face of which less is seen says nothing."""
 TIE_RAD = 0.12
-"""Mean difference in colour by which another position must be better than the one that was found."""
+"""Mean difference in colour by which another position must be better than the one found."""
 
 _ROTATIONS = cube_rotations()
 _FACE_AFTER = np.array(
-    [[int(np.argmax((rotation @ FACE_NORMALS.T).T @ n)) for n in FACE_NORMALS] for rotation in _ROTATIONS]
+    [
+        [int(np.argmax((rotation @ FACE_NORMALS.T).T @ n)) for n in FACE_NORMALS]
+        for rotation in _ROTATIONS
+    ]
 )
 """[24, 6]: the face that looks where a face looked, once the cube is turned."""
 _ANGLES = np.array([np.linalg.norm(vector_from_rotation(r)) for r in _ROTATIONS])
