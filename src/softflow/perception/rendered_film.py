@@ -67,7 +67,7 @@ def render_film(plan: RenderPlan, seconds: float, folder: Path, progress: Progre
         renderer.close()
     head = "time_s,x_m,y_m,z_m,qw,qx,qy,qz"
     write_bytes(folder / "truth.csv", "\n".join([head, *rows, ""]).encode())
-    lines = (f"{name} = {value}" for name, value in camera.to_json().items() if value != [])
+    lines = (f"{name} = {value}" for name, value in camera.to_json().items() if value)
     write_bytes(folder / "camera.toml", "\n".join([*lines, ""]).encode())
 
 
@@ -79,7 +79,7 @@ def _move(scene: CubeScene, start: Pose, time_s: float) -> None:
     )
     scene.place_cube(Pose(turn @ start.rotation, start.position_m + sway))
     low, high = scene.model.jnt_range.T
-    share = 0.55 + 0.25 * np.sin(2.0 * time_s + np.arange(len(low)))
+    share = 0.6 + 0.3 * np.sin(2.0 * time_s + np.arange(len(low)))
     targets = low + (high - low) * share
     scene.close_fingers(scene.data.qpos.copy() if time_s else targets, targets, 10)
     scene.update()

@@ -39,6 +39,10 @@ MARGIN = 1.4
 TARGET_CELLS = 1.0
 """Standard deviation of the heat map that training aims at."""
 MIN_SCORE = 0.5
+VIEWS = 2
+"""Cut-outs of each picture in an update, each moved and turned its own way."""
+MOVED, SCALED, TURNED_RAD = 0.08, 0.12, 0.6
+"""How far cut-outs are off in training at most: parts of their side, and radians."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class HeatmapNetwork(CornerNetwork):
         """Cross-entropies of place, corners, visibility and mask; distances of box and corners."""
         pictures = floats(batch.pictures)
         losses = _locator_losses(self.locator(_shrunk(pictures)), batch)
-        there = batch.present.nonzero()[:, 0]
+        there = batch.present.nonzero()[:, 0].repeat(VIEWS)
         if len(there) == 0:
             return losses
         regions = _jittered(_regions(batch.boxes[there]), generator)
@@ -218,39 +222,43 @@ def _best_box(output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _regions(boxes: Tensor) -> Tensor:
-    """Square regions [B, 3] around boxes: middle x, y and side, pixels."""
+    """Square regions [B, 4] around boxes: middle x, y, side (pixels), and angle, which is 0."""
     low, high = boxes.split(2, dim=1)
     side = MARGIN * (high - low).amax(dim=1, keepdim=True).clamp(min=8)
-    return torch.cat([(low + high) / 2, side], dim=1)
+    return torch.cat([(low + high) / 2, side, torch.zeros_like(side)], dim=1)
 
 
 def _jittered(regions: Tensor, generator: torch.Generator) -> Tensor:
-    """Regions off by what the first network may be off by."""
+    """Regions off by what the first network may be off by, and turned: cameras may be rolled."""
     draw = torch.rand(regions.shape, generator=generator).to(regions) * 2 - 1
-    side = regions[:, 2:]
-    return torch.cat(
-        [regions[:, :2] + 0.08 * side * draw[:, :2], side * (1 + 0.12 * draw[:, 2:])], 1
-    )
+    side = regions[:, 2:3]
+    middle = regions[:, :2] + MOVED * side * draw[:, :2]
+    return torch.cat([middle, side * (1 + SCALED * draw[:, 2:3]), TURNED_RAD * draw[:, 3:]], dim=1)
 
 
 def _cut_out(pictures: Tensor, regions: Tensor) -> Tensor:
     """The regions of pictures [B, 3, H, W], brought to [B, 3, REGION, REGION]."""
     height, width = pictures.shape[2:]
     steps = (torch.arange(REGION, device=regions.device) + 0.5) / REGION - 0.5
-    x = regions[:, 0, None] + regions[:, 2, None] * steps
-    y = regions[:, 1, None] + regions[:, 2, None] * steps
+    across, down = steps.expand(REGION, REGION), steps[:, None].expand(REGION, REGION)
+    points = torch.stack([across, down], dim=-1).flatten(0, 1)
+    points = (points @ _turns(regions).transpose(1, 2)) * regions[:, None, 2:3]
+    points = points + regions[:, None, :2]
     # grid_sample counts from -1 to 1 between the outer edges of the outer pixels.
-    x, y = (2 * x + 1) / width - 1, (2 * y + 1) / height - 1
-    shape = (len(regions), REGION, REGION)
-    grid = torch.stack([x[:, None, :].expand(shape), y[:, :, None].expand(shape)], dim=-1)
-    return F.grid_sample(pictures, grid, align_corners=False)
+    grid = (2 * points + 1) / points.new_tensor([width, height]) - 1
+    return F.grid_sample(pictures, grid.view(-1, REGION, REGION, 2), align_corners=False)
 
 
 def _to_cells(points: Tensor, regions: Tensor) -> Tensor:
     """Pixels [B, N, 2] of pictures in cells of the regions' heat maps."""
-    cells = REGION // STRIDE
-    side = regions[:, None, 2:]
-    return ((points - regions[:, None, :2]) / side + 0.5) * cells - 0.5
+    upright = ((points - regions[:, None, :2]) / regions[:, None, 2:3]) @ _turns(regions)
+    return (upright + 0.5) * (REGION // STRIDE) - 0.5
+
+
+def _turns(regions: Tensor) -> Tensor:
+    """How regions are turned, as rotations [B, 2, 2]."""
+    cos, sin = regions[:, 3].cos(), regions[:, 3].sin()
+    return torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], dim=1)
 
 
 def _corner_losses(
