@@ -62,7 +62,7 @@ def test_what_is_no_calibration_is_refused(
 
 
 def test_none_and_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no calibration.*--calibration FILE"):
+    with pytest.raises(ConfigError, match=r"no calibration.*--calibration FILE"):
         read_calibration(None)
     with pytest.raises(StoreError, match="cannot read the calibration"):
         read_calibration(tmp_path / "absent.toml")

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torchvision.models import resnet
 from torchvision.models.detection import KeypointRCNN
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, KeypointRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import MultiScaleRoIAlign
 
@@ -32,6 +34,7 @@ from softflow.perception.detectors.detection import (
 
 BACKBONES = ("resnet18", "resnet34", "resnet50")
 MIN_SCORE = 0.5
+TORCHVISION_HEADS = 1024
 NUM_CLASSES = 2
 """Background and cube."""
 _MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -53,7 +56,7 @@ class MaskRcnnConfig:
     """
 
     backbone: str = "resnet50"
-    heads: int = 1024
+    heads: int = TORCHVISION_HEADS
     weights: str = ""
 
     def __post_init__(self) -> None:
@@ -96,28 +99,23 @@ def _keypoint_rcnn(config: MaskRcnnConfig) -> KeypointRCNN:
     backbone = _resnet_fpn_extractor(network, trainable_layers=5)
     rcnn = KeypointRCNN(
         backbone,
-        NUM_CLASSES,
-        num_keypoints=NUM_CORNERS,
         min_size=HEIGHT,
         max_size=WIDTH,
         image_mean=_MEAN,
         image_std=_STD,
         box_detections_per_img=1,
         box_score_thresh=MIN_SCORE,
-        **_narrow(config),
+        **_heads(config),
     )
     if config.weights:
         _start_from(rcnn, config.weights)
     return rcnn
 
 
-def _narrow(config: MaskRcnnConfig) -> dict[str, nn.Module]:
-    """Box head of another width than torchvision's, if that is asked for."""
-    if config.heads == 1024:
-        return {}
-    from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-    from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, KeypointRCNNPredictor
-
+def _heads(config: MaskRcnnConfig) -> dict[str, nn.Module | int]:
+    """Torchvision's own heads, or box and corner heads of another width."""
+    if config.heads == TORCHVISION_HEADS:
+        return {"num_classes": NUM_CLASSES, "num_keypoints": NUM_CORNERS}
     channels = config.heads // 2
     return {
         "box_head": TwoMLPHead(256 * 7**2, config.heads),
