@@ -44,11 +44,42 @@ def test_detection_undoes_the_region() -> None:
     corners = torch.tensor([[[130.0 + 8 * i, 90.0 + 7 * i] for i in range(8)]])
     cells = heatmaps._to_cells(corners, region)
     heat = heatmaps._gaussians(cells, 32)[0].log()
-    output = heatmaps._CornerOutput(heat, torch.full((32, 32), -5.0), torch.zeros(8))
+    output = heatmaps._CornerOutput(
+        heat, 9 * torch.eye(7)[0, :, None, None].expand(7, 32, 32), torch.zeros(8)
+    )
     found = heatmaps._detection(0.9, region[0], output)
     np.testing.assert_allclose(found.corners, corners[0].numpy(), atol=0.05)
     assert (found.spread_px < 0.15 * 90 / 32 + 0.3).all()
     assert not found.mask.any()
+
+
+def test_faces_are_where_the_picture_shows_their_colours(renders_folder: Path) -> None:
+    """What a cell should show has the hue of that face in the picture."""
+    renders, right, total = Renders(renders_folder), 0, 0
+    for render in (renders[i] for i in range(12)):
+        batch = batch_of([render], CPU)
+        if not render.labels.present:
+            continue
+        regions = heatmaps._regions(batch.boxes)
+        pictures = batch.pictures.permute(0, 3, 1, 2).float()
+        colours = torch.nn.functional.avg_pool2d(heatmaps._cut_out(pictures, regions), 2)[0]
+        masks = torch.nn.functional.avg_pool2d(
+            heatmaps._cut_out(batch.masks[:, None].float(), regions), 2
+        )[:, 0]
+        shown = heatmaps._shown(heatmaps._to_cells(batch.corners, regions), masks > 0.99)[0]
+        expected = torch.tensor(renders.record.cube.face_colours)
+        for face in range(6):
+            cells = colours[:, shown == face + 1].T
+            if len(cells) > 20:
+                mine = cells.median(0).values
+                mine, all_faces = (
+                    mine - 0.7 * mine.min(),
+                    expected - 0.7 * expected.amin(1)[:, None],
+                )
+                cosines = torch.nn.functional.cosine_similarity(mine[None], all_faces)
+                right, total = right + int(cosines.argmax() == face), total + 1
+    assert total > 10
+    assert right >= 0.9 * total
 
 
 def test_boxes_are_found_where_targets_put_them(renders_folder: Path) -> None:
@@ -91,7 +122,7 @@ def test_pictures_without_a_cube_are_learned_from(renders_folder: Path) -> None:
         batch_of([empty], CPU), torch.Generator()
     )
     assert set(losses) == {"place", "box"}
-    assert float(losses["box"]) == 0
+    assert losses["box"].item() == 0
 
 
 class Told(CornerNetwork):

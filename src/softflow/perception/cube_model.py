@@ -32,6 +32,19 @@ EDGES = tuple(
 )
 """The 12 pairs of corners that an edge joins."""
 
+
+def _around(face: int) -> list[int]:
+    """Corners of a face against the clock's sense, seen from outside."""
+    normal = FACE_NORMALS[face]
+    right = np.roll(normal, 1) * np.sign(normal.sum())
+    up = np.cross(normal, right)
+    ways = [right + up, up - right, -right - up, right - up]
+    return [int(np.argmax(CORNER_SIGNS @ (normal + way))) for way in ways]
+
+
+FACE_CORNERS = np.array([_around(face) for face in range(len(FACE_NAMES))])
+"""[6, 4]: corners of each face, against the clock's sense for who looks at it."""
+
 Colour = tuple[float, float, float]
 # Opposite faces have opposite hues: a half turn changes what is seen as much as anything can.
 FACE_COLOURS: tuple[Colour, ...] = (

@@ -75,7 +75,7 @@ def preset(name: PresetName) -> DetectorTraining:
         return DetectorTraining(
             MaskRcnnConfig(), updates=200_000, learning_rate=1e-4, checkpoint_every=1000
         )
-    return DetectorTraining(HeatmapConfig(), updates=12_000, batch_size=8, learning_rate=2e-3)
+    return DetectorTraining(HeatmapConfig(), updates=12_000, batch_size=8, learning_rate=1.5e-3)
 
 
 def network_name(config: DetectorConfig) -> str:
