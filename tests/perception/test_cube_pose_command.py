@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from softflow.cli.cube_pose import COMMANDS
 from softflow.cli.main import main
 from softflow.perception import running
 from softflow.perception.camera import Calibration, pinhole
@@ -49,6 +51,23 @@ def pictures(tmp_path: Path) -> Path:
 def camera(tmp_path: Path) -> Path:
     (tmp_path / "camera.toml").write_text(CAMERA)
     return tmp_path / "camera.toml"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_explains_every_option(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cube-pose", "--help"]) == 0
+    assert f"softflow cube-pose {command}" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="0"):
+        main(["cube-pose", command, "--help"])
+    shown = capsys.readouterr().out
+    for option in fields(COMMANDS[command]):
+        assert (
+            option.name.replace("_", "-") in shown
+            or option.name.upper() in shown
+            or "PATH" in shown
+        )
 
 
 def test_evaluate_writes_table_numbers_and_page(
