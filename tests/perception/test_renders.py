@@ -70,7 +70,7 @@ def test_backgrounds_of_a_folder(tmp_path: Path, rng: np.random.Generator) -> No
     assert drawn.shape == (240, 320, 3)
     assert (drawn == (200, 30, 90)).all()
     (tmp_path / "inside" / "wall.png").write_bytes(b"nothing")
-    with pytest.raises(ConfigError, match=r"wall\.png.*remove it"):
+    with pytest.raises(DataError, match=r"wall\.png.*no PNG"):
         FolderBackgrounds(tmp_path).draw(rng, 240, 320)
 
 

@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 
 from softflow.errors import ConfigError
+from softflow.perception.frames import picture_files, read_picture
 from softflow.perception.packages import load_cv2
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 KEPT = 512
 """Pictures of a folder that are kept in memory."""
 
@@ -48,17 +48,14 @@ class FolderBackgrounds:
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
             raise ConfigError(f"there is no folder of backgrounds '{folder}'; correct the path")
-        self._files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES)
-        if not self._files:
-            kinds = ", ".join(SUFFIXES)
-            raise ConfigError(f"the folder of backgrounds '{folder}' holds no picture ({kinds})")
+        self._files = picture_files(folder, deep=True)
         self._pictures: dict[int, np.ndarray] = {}
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         """A picture uint8 [height, width, 3], RGB.
 
         Raises:
-            ConfigError: a file cannot be read as a picture; names it.
+            DataError: a file cannot be read as a picture; names it.
         """
         picture = self._picture(int(rng.integers(len(self._files))))
         tall, wide = picture.shape[:2]
@@ -71,16 +68,9 @@ class FolderBackgrounds:
 
     def _picture(self, index: int) -> np.ndarray:
         if index not in self._pictures:
-            cv2 = load_cv2()
-            found = cv2.imread(str(self._files[index]), cv2.IMREAD_COLOR)
-            if found is None:
-                raise ConfigError(
-                    f"'{self._files[index]}' is among the backgrounds and cannot be read as a "
-                    "picture; remove it"
-                )
             if len(self._pictures) >= KEPT:
                 self._pictures.pop(next(iter(self._pictures)))
-            self._pictures[index] = np.ascontiguousarray(found[..., ::-1])
+            self._pictures[index] = read_picture(self._files[index])
         return self._pictures[index]
 
 
