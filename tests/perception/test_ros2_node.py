@@ -20,6 +20,7 @@ from softflow.perception.detectors.checkpoints import Detector
 from softflow.perception.detectors.detection import Batch, CornerNetwork, Detection
 from softflow.perception.geometry import Pose
 from softflow.perception.ros2_node import CubePoseNode, NodeSettings, calibration_of
+from softflow.robot.ros2.rclpy_modules import ros
 
 CAMERA = pinhole(320, 240, 54.0)
 TRUE = Pose(np.eye(3), np.array([0.02, -0.01, 0.3]))
@@ -81,27 +82,23 @@ def test_a_camera_without_calibration_and_a_topic_that_is_none() -> None:
 
 
 def test_pictures_in_poses_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    rclpy = pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
-    from geometry_msgs.msg import PoseStamped
-    from rclpy.executors import SingleThreadedExecutor
-    from rclpy.qos import qos_profile_sensor_data
-    from sensor_msgs.msg import Image
-
+    pytest.importorskip("rclpy", reason="needs ROS 2", exc_type=ImportError)
+    parts = ros()
     monkeypatch.setenv("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     worker = CubePoseNode(Detector(Sees().eval(), CubeModel(), 1), CAMERA, NodeSettings("/eye"))
     stop = threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
-    context = rclpy.context.Context()
-    rclpy.init(context=context, args=[])
-    other = rclpy.create_node("other", context=context)
+    context = parts.context.Context()
+    parts.rclpy.init(context=context, args=[])
+    other = parts.rclpy.create_node("other", context=context)
     heard: list[Any] = []
-    other.create_subscription(PoseStamped, "/cube/pose", heard.append, 10)
-    eye = other.create_publisher(Image, "/eye", qos_profile_sensor_data)
-    executor = SingleThreadedExecutor(context=context)
+    other.create_subscription(parts.geometry.PoseStamped, "/cube/pose", heard.append, 10)
+    eye = other.create_publisher(parts.sensors.Image, "/eye", parts.qos.qos_profile_sensor_data)
+    executor = parts.executors.SingleThreadedExecutor(context=context)
     executor.add_node(other)
-    message = Image(height=240, width=320, step=960, encoding="rgb8")
+    message = parts.sensors.Image(height=240, width=320, step=960, encoding="rgb8")
     message.header.frame_id = "eye_optical"
     deadline_s, second = time.monotonic() + 60, 0
     while len(heard) < 3 and time.monotonic() < deadline_s:
