@@ -14,7 +14,7 @@ import torch
 
 from softflow.cli.main import main
 from softflow.errors import CheckpointError, ConfigError
-from softflow.models.checkpoint import read_checkpoint
+from softflow.models.checkpoint import CheckpointParts, read_checkpoint, write_checkpoint
 from softflow.perception.detectors.augmentation import Augmentation
 from softflow.perception.detectors.checkpoints import load_detector
 from softflow.perception.detectors.heatmaps import HeatmapConfig
@@ -101,6 +101,13 @@ def test_weights_of_another_architecture_are_refused(renders_folder: Path, tmp_p
         load_weights(
             make_network(PLAN.network), read_checkpoint(two).weights("pretrained_model/model"), "b"
         )
+
+
+def test_a_checkpoint_of_something_else_is_no_detector(tmp_path: Path) -> None:
+    policy = CheckpointParts({"pretrained_model/model": {"weight": torch.zeros(1)}}, {})
+    write_checkpoint(tmp_path / "checkpoints", "0_imitation", policy)
+    with pytest.raises(CheckpointError, match=r"no detector of a cube.*cube-pose train"):
+        load_detector(tmp_path, CPU)
 
 
 def test_no_checkpoint_yet(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def painted(pose: Pose, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A flat picture of the cube, and its mask."""
     picture = np.full((240, 320, 3), 90, np.uint8)
     mask = np.zeros((240, 320), np.uint8)
-    for face in np.flatnonzero(seen_faces(pose.rotation, pose.position_m, CUBE.side_m)):
+    for face in map(int, np.flatnonzero(seen_faces(pose.rotation, pose.position_m, CUBE.side_m))):
         corners = CUBE.corners_m[CORNER_SIGNS @ FACE_NORMALS[face] > 0]
         points = cv2.convexHull(np.rint(CAMERA.project(pose.apply(corners))).astype(np.int32))
         colour = np.clip(np.asarray(CUBE.face_colours[face]) * light * 255, 0, 255)

@@ -102,8 +102,8 @@ def read_record(folder: Path) -> RendersRecord:
                 "render anew"
             )
         cube = CubeModel(**value["cube"])
-        sizes = (int(value[key]) for key in ("height", "width", "part_size"))
-        return RendersRecord(*sizes, cube, dict(value["settings"]))
+        height, width, part_size = (int(value[k]) for k in ("height", "width", "part_size"))
+        return RendersRecord(height, width, part_size, cube, dict(value["settings"]))
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"'{folder / RECORD}' is damaged: {brief(error)}; render anew") from error
 

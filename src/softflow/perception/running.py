@@ -94,8 +94,12 @@ def run_on(
             progress.advance(len(rows), _said(tracked))
     poses = out / f"poses.{pose_format}"
     write_bytes(poses, _encoded(rows, pose_format))
-    counts = (sum(row[key] is not None for row in rows) for key in ("seen_x_m", "filtered_x_m"))
-    return RunSummary(len(rows), *counts, poses, video)
+    seen, known = (_known(rows, key) for key in ("seen_x_m", "filtered_x_m"))
+    return RunSummary(len(rows), seen, known, poses, video)
+
+
+def _known(rows: list[dict[str, Any]], key: str) -> int:
+    return sum(row[key] is not None for row in rows)
 
 
 def row_of(tracked: Tracked) -> dict[str, Any]:

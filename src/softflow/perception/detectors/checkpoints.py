@@ -70,8 +70,13 @@ def load_detector(path: Path, device: torch.device) -> Detector:
     if newest is None:
         raise CheckpointError(f"'{path}' has no checkpoint yet; train it first")
     parts = read_checkpoint(newest, only=("pretrained_model/",))
-    said = parts.document(ABOUT)
     where = str(newest)
+    if ABOUT not in parts.documents:
+        raise CheckpointError(
+            f"{where} holds no detector of a cube (it has no {ABOUT}.json); give a run of "
+            "`softflow cube-pose train`"
+        )
+    said = parts.document(ABOUT)
     try:
         config = config_of(said["network"], said["sizes"], where)
         cube, updates = CubeModel(**said["cube"]), int(said["updates"])

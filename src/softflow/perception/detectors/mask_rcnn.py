@@ -112,7 +112,7 @@ def _keypoint_rcnn(config: MaskRcnnConfig) -> KeypointRCNN:
     return rcnn
 
 
-def _heads(config: MaskRcnnConfig) -> dict[str, nn.Module | int]:
+def _heads(config: MaskRcnnConfig) -> dict[str, Any]:
     """Torchvision's own heads, or box and corner heads of another width."""
     if config.heads == TORCHVISION_HEADS:
         return {"num_classes": NUM_CLASSES, "num_keypoints": NUM_CORNERS}

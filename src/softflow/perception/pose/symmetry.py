@@ -64,7 +64,7 @@ def _seen_colours(
     """Faces of which enough is seen [n], and the direction of each one's median colour [n, 3]."""
     looks = np.flatnonzero(seen_faces(pose.rotation, pose.position_m, cube.side_m))
     seen, colours = [], []
-    for face in looks:
+    for face in map(int, looks):
         x, y = np.rint(camera.project(pose.apply(_samples_m(face, cube.side_m)))).astype(int).T
         inside = (x >= 0) & (y >= 0) & (x < picture.shape[1]) & (y < picture.shape[0])
         x, y = x[inside], y[inside]

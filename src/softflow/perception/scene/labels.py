@@ -74,7 +74,8 @@ def label(scene: CubeScene, geom_ids: np.ndarray, camera: Calibration) -> Labels
     inside &= (corners < np.array([camera.width, camera.height]) - 0.5).all(axis=1)
     if present:
         inside &= _unhidden(segments, corners, pose, camera, scene.cube.side_m)
-    return Labels(segments, corners, inside & present, pose, present)
+    visible = np.logical_and(inside, present)
+    return Labels(segments, corners, visible, pose, present)
 
 
 def _unhidden(
