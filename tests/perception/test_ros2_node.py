@@ -41,7 +41,8 @@ class Sees(CornerNetwork):
             return [None]
         corners = CAMERA.project(TRUE.apply(CubeModel().corners_m))
         ones, mask = np.ones(8), np.zeros((240, 320), bool)
-        return [Detection(0.9, np.zeros(4), corners, 0.3 * ones, ones, mask)]
+        each = np.ones((8, 1))
+        return [Detection(0.9, np.zeros(4), corners[:, None], 0.3 * each, each, ones, mask)]
 
 
 def info(**others: Any) -> SimpleNamespace:

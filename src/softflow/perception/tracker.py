@@ -60,7 +60,8 @@ def see(detector: Detector, camera: Calibration, picture: np.ndarray) -> Seen:
     detection = find_cube(detector.network, picture)
     if detection is None:
         return Seen(None, None, None)
-    fit = fit_pose(detection.corners, detection.spread_px, camera, detector.cube)
+    d = detection
+    fit = fit_pose(d.places, d.spread_px, d.weights, camera, detector.cube)
     if fit is None:
         return Seen(detection, None, None)
     pose = resolve_symmetry(picture, detection.mask, fit.pose, camera, detector.cube)

@@ -25,18 +25,26 @@ class Detection:
     Attributes:
         score: how sure it is that there is one, 0 to 1.
         box: float64 [4]: left, top, right, bottom of all eight corners, pixels.
-        corners: float64 [8, 2], pixels; the first pixel's centre is (0, 0).
-        spread_px: float64 [8], standard deviation of each corner as the network sees it.
+        places: float64 [8, K, 2], where each corner may be, the likeliest first, in pixels; the
+            first pixel's centre is (0, 0).
+        spread_px: float64 [8, K], standard deviation of each place as the network sees it.
+        weights: float64 [8, K], how likely each place is, 0 to 1; 0 for none.
         visible: float64 [8], how sure it is that a corner is seen, 0 to 1.
         mask: bool [H, W], where the cube is seen.
     """
 
     score: float
     box: np.ndarray
-    corners: np.ndarray
+    places: np.ndarray
     spread_px: np.ndarray
+    weights: np.ndarray
     visible: np.ndarray
     mask: np.ndarray
+
+    @property
+    def corners(self) -> np.ndarray:
+        """float64 [8, 2]: the likeliest place of each corner."""
+        return self.places[:, 0]
 
 
 @dataclass(frozen=True)
@@ -134,5 +142,5 @@ def _in_pixels_of(picture: np.ndarray, found: Detection, scale: float) -> Detect
     height, width = picture.shape[:2]
     mask = found.mask[: max(round(height * scale), 1), : max(round(width * scale), 1)]
     mask = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
-    corners, box = ((p + 0.5) / scale - 0.5 for p in (found.corners, found.box))
-    return replace(found, box=box, corners=corners, spread_px=found.spread_px / scale, mask=mask)
+    places, box = ((p + 0.5) / scale - 0.5 for p in (found.places, found.box))
+    return replace(found, box=box, places=places, spread_px=found.spread_px / scale, mask=mask)

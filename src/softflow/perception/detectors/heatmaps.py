@@ -41,6 +41,12 @@ TARGET_CELLS = 1.0
 HEAT_GAIN = 4.0
 """Makes heat maps narrow in fewer updates."""
 MIN_SCORE = 0.5
+NUM_PEAKS, AROUND = 4, 2
+"""Peaks of a heat map that are looked at, and cells around each that belong to it."""
+LEAST_WEIGHT = 0.02
+"""Peaks that hold less of their map are none."""
+SPREAD_CELLS = 0.3
+"""Standard deviation of a peak that holds all of its map; of others it is larger."""
 VIEWS = 2
 """Cut-outs of each picture in an update, each moved and turned its own way."""
 MOVED, SCALED, TURNED_RAD = 0.08, 0.12, 0.6
@@ -318,32 +324,43 @@ def _gaussians(points: Tensor, cells: int) -> Tensor:
     return y[..., :, None] * x[..., None, :]
 
 
-def _means(maps: Tensor) -> Tensor:
-    """Means [..., 2] (x, y), in cells, of maps [..., S, S] that sum to 1."""
-    at = torch.arange(maps.shape[-1], device=maps.device, dtype=maps.dtype)
-    return torch.stack([(maps.sum(-2) * at).sum(-1), (maps.sum(-1) * at).sum(-1)], dim=-1)
-
-
 def _detection(score: float, region: Tensor, output: _CornerOutput) -> Detection:
     """What was found in one region, in the picture's pixels."""
-    maps = _probabilities(output.heat)
-    means = _means(maps)
-    cells = maps.shape[-1]
-    at = torch.arange(cells, device=maps.device, dtype=maps.dtype)
-    near = (at - means[:, :1]) ** 2, (at - means[:, 1:]) ** 2
-    variance = 0.5 * ((maps.sum(1) * near[0]).sum(1) + (maps.sum(2) * near[1]).sum(1))
-    # The width that training aims at is no doubt; some is left for what a cell cannot tell.
-    doubt = (variance - TARGET_CELLS**2).clamp(min=0.15**2).sqrt()
-    cell_px = float(region[2]) / cells
-    corners = _numpy((means + 0.5) / cells - 0.5) * float(region[2]) + _numpy(region[:2])
+    peaks, weights = _peaks(_numpy(_probabilities(output.heat)))
+    middle, side = _numpy(region[:2]), float(region[2])
+    cell_px = side * STRIDE / REGION
+    places = ((peaks + 0.5) * STRIDE / REGION - 0.5) * side + middle
     return Detection(
         score,
-        np.concatenate([corners.min(axis=0), corners.max(axis=0)]),
-        corners,
-        _numpy(doubt) * cell_px,
+        np.concatenate([places[:, 0].min(axis=0), places[:, 0].max(axis=0)]),
+        places,
+        SPREAD_CELLS * cell_px / np.sqrt(np.maximum(weights, LEAST_WEIGHT)),
+        weights,
         _numpy(output.visible.sigmoid()),
         _pasted(1 - output.faces.softmax(0)[0], region),
     )
+
+
+def _peaks(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The highest peaks of maps [8, S, S] that sum to 1: places [8, K, 2], in cells, and weights.
+
+    A peak's place is the mean of the cells around it, its weight what these hold.
+    """
+    count, cells = len(maps), maps.shape[-1]
+    padded = np.pad(maps, ((0, 0), (AROUND, AROUND), (AROUND, AROUND)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * [2 * AROUND + 1], axis=(1, 2))
+    is_peak = maps == windows.max(axis=(-1, -2))
+    order = np.argsort(-(maps * is_peak).reshape(count, -1), axis=1)[:, :NUM_PEAKS]
+    y, x = np.divmod(order, cells)
+    each = windows[np.arange(count)[:, None], y, x]
+    weights, offsets = each.sum(axis=(-1, -2)), np.arange(-AROUND, AROUND + 1)
+    total = np.maximum(weights, 1e-12)
+    x = x + (each.sum(-2) * offsets).sum(-1) / total
+    y = y + (each.sum(-1) * offsets).sum(-1) / total
+    real = np.take_along_axis(is_peak.reshape(count, -1), order, axis=1)
+    weights = np.where(real & (weights > LEAST_WEIGHT), weights, 0.0)
+    weights[:, 0] = np.maximum(weights[:, 0], LEAST_WEIGHT)
+    return np.stack([x, y], axis=-1), np.minimum(weights, 1.0)
 
 
 def _pasted(mask: Tensor, region: Tensor) -> np.ndarray:

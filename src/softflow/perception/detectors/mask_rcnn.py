@@ -182,8 +182,9 @@ def _best(found: dict[str, Tensor]) -> Detection | None:
     return Detection(
         float(found["scores"][0]),
         found["boxes"][0].cpu().double().numpy() - 0.5,
-        corners,
-        1.0 + 4.0 * (1 - sure),
+        corners[:, None],
+        (1.0 + 4.0 * (1 - sure))[:, None],
+        sure[:, None],
         sure,
         found["masks"][0, 0].cpu().numpy() > 0.5,
     )

@@ -10,9 +10,12 @@ from softflow.perception.camera import Calibration
 from softflow.perception.cube_model import CubeModel
 from softflow.perception.geometry import Pose, rotation_from_vector, skew
 from softflow.perception.packages import load_cv2
+from softflow.perception.pose.search import search_pose
 
 MIN_CORNERS = 4
 """Three leave up to four poses."""
+CLEAR = 6
+"""If so many corners agree on a pose with their likeliest places, no other is looked for."""
 OUTLIER_SHARE = 0.08
 """A corner further from where a pose puts it than this part of the cube's size is left out."""
 MAX_SPREAD_SHARE = 0.25
@@ -42,46 +45,73 @@ class PoseFit:
 
 
 def fit_pose(
-    corners: np.ndarray, spread_px: np.ndarray, camera: Calibration, cube: CubeModel
+    places: np.ndarray,
+    spread_px: np.ndarray,
+    weights: np.ndarray,
+    camera: Calibration,
+    cube: CubeModel,
 ) -> PoseFit | None:
     """The cube's pose, or None where its corners tell none.
 
     Args:
-        corners: [8, 2], pixels of the camera's pictures.
-        spread_px: [8], standard deviation of each.
+        places: [8, K, 2], where each corner may be, the likeliest first; pixels of the camera's
+            pictures.
+        spread_px: [8, K], standard deviation of each place.
+        weights: [8, K], how likely each place is, 0 to 1; 0 for none.
         camera: its calibration; distortion is taken out.
         cube: the cube.
     """
-    points = _undistorted(corners, camera)
-    size = float(np.linalg.norm(np.ptp(corners, axis=0)))
-    used = np.isfinite(points).all(axis=1) & (spread_px < MAX_SPREAD_SHARE * size)
-    if used.sum() < MIN_CORNERS:
-        # Better the surest ones than nothing: what comes out says how unsure it is.
-        used = np.zeros(len(points), bool)
-        used[np.argsort(spread_px)[:MIN_CORNERS]] = True
-    if not np.isfinite(points[used]).all() or size < 1.0:
+    points = _undistorted(places, camera)
+    first = points[:, 0]
+    size = float(np.linalg.norm(np.ptp(first, axis=0)))
+    if not np.isfinite(points).all() or size < 1.0:
         return None
-    start = _ransac(points, used, camera, cube, OUTLIER_SHARE * size)
-    if start is None:
+    outlier_px = OUTLIER_SHARE * size
+    pose = _ransac(first, _surest(spread_px[:, 0], size), camera, cube, outlier_px)
+    if pose is None or _agreeing(pose, points[:, :1], camera, cube, outlier_px)[1].sum() < CLEAR:
+        pose = search_pose(points, weights, size, camera, cube) or pose
+    if pose is None:
         return None
-    pose, inliers = start
+    taken, inliers = _agreeing(pose, points, camera, cube, outlier_px)
+    inliers &= weights[np.arange(len(weights)), taken] > 0
+    if inliers.sum() < MIN_CORNERS:
+        return None
     sigmas = np.hypot(spread_px, LEAST_PX * camera.width / 320)
-    return _refined(pose, inliers, points, sigmas, camera, cube)
+    each = np.arange(len(points))
+    return _refined(pose, inliers, points[each, taken], sigmas[each, taken], camera, cube)
 
 
-def _undistorted(corners: np.ndarray, camera: Calibration) -> np.ndarray:
+def _surest(spread_px: np.ndarray, size: float) -> np.ndarray:
+    """bool [8]: corners that the detector is sure of, or the surest ones if that is too few."""
+    used = spread_px < MAX_SPREAD_SHARE * size
+    if used.sum() < MIN_CORNERS:
+        used[np.argsort(spread_px)[:MIN_CORNERS]] = True
+    return used
+
+
+def _agreeing(
+    pose: Pose, points: np.ndarray, camera: Calibration, cube: CubeModel, outlier_px: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which place of each corner [8] is nearest to where a pose puts it, and whether it is near."""
+    seen = camera.project(pose.apply(cube.corners_m))
+    off = np.linalg.norm(points - seen[:, None], axis=2)
+    return off.argmin(axis=1), off.min(axis=1) < outlier_px
+
+
+def _undistorted(places: np.ndarray, camera: Calibration) -> np.ndarray:
     """Where a camera without distortion would see them."""
+    places = np.asarray(places, np.float64)
     if not any(camera.distortion):
-        return np.asarray(corners, np.float64)
-    cv2, matrix = load_cv2(), camera.matrix
-    given = np.asarray(corners, np.float64)[:, None]
-    return cv2.undistortPoints(given, matrix, np.array(camera.distortion), P=matrix)[:, 0]
+        return places
+    cv2, matrix, given = load_cv2(), camera.matrix, places.reshape(-1, 1, 2)
+    straight = cv2.undistortPoints(given, matrix, np.array(camera.distortion), P=matrix)
+    return straight.reshape(places.shape)
 
 
 def _ransac(
     points: np.ndarray, used: np.ndarray, camera: Calibration, cube: CubeModel, outlier_px: float
-) -> tuple[Pose, np.ndarray] | None:
-    """A pose on which most corners agree, and which do."""
+) -> Pose | None:
+    """A pose on which most corners agree."""
     cv2 = load_cv2()
     cv2.setRNGSeed(0)  # the same corners give the same pose
     try:
@@ -100,12 +130,7 @@ def _ransac(
     if not found or not np.isfinite(turn).all() or not np.isfinite(place).all():
         return None
     pose = Pose(rotation_from_vector(turn.ravel()), place.ravel())
-    seen = pose.apply(cube.corners_m)
-    if (seen[:, 2] <= 0).any():
-        return None
-    off = np.linalg.norm(camera.project(seen) - points, axis=1)
-    inliers = used & (off < outlier_px)
-    return (pose, inliers) if inliers.sum() >= MIN_CORNERS else None
+    return pose if (pose.apply(cube.corners_m)[:, 2] > 0).all() else None
 
 
 def _refined(
