@@ -105,7 +105,7 @@ _EXTRAS = {
     "formats": ("h5py", "pyarrow", "rosbags", "yaml"),
     "images": ("timm",),
     "robot": ("websockets",),
-    "cube": ("orca_sim", "rsl_rl", "tensordict"),
+    "cube": ("orca_sim", "rsl_rl", "tensordict", "cv2"),
 }
 """Extra of softflow -> modules that it brings."""
 

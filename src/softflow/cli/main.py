@@ -38,6 +38,8 @@ softflow — make a robot policy better with little robot time.
                                            other people's data in (and out: softflow data export)
   softflow teacher train two-cores --run runs/teacher
                                            a cube turned in a simulated hand, to be learned from
+  softflow cube-pose train small --renders data/renders --run runs/pose
+                                           a camera that finds the cube in the hand
   softflow data validate data/cube         look into, check, merge, filter, label and plot episodes
 
 `softflow COMMAND --help` explains each; `softflow --version` says which softflow this is.
@@ -55,6 +57,7 @@ COMMANDS = (
     "serve",
     "exchange",
     "teacher",
+    "cube-pose",
 )
 
 
@@ -137,6 +140,10 @@ def _run(name: str, words: list[str]) -> int:
         from softflow.cli import teacher_commands
 
         return teacher_commands.run(words)
+    if name == "cube-pose":
+        from softflow.cli import cube_pose
+
+        return cube_pose.run(words)
     from softflow.cli import run_commands
 
     run_commands.run(name, words)
