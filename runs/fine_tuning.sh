@@ -2,12 +2,12 @@
 # The table of fine-tuning in docs/results.md: a policy that brings the cube to one place shall bring it to another,
 # of which there are 20 successful demonstrations.
 #
-#     runs/fine_tuning.sh                        tasks 1 and 4 of cube-single, seeds 0 1 2; one thread
-#     SEEDS="3 4" TASKS="1" runs/fine_tuning.sh  others
+#     runs/fine_tuning.sh                          task 1 of cube-single, seeds 0 1 2; one thread
+#     SEEDS="3 4" TASKS="1 4" runs/fine_tuning.sh  others
 #
-# A seed and task measures, with the updates that imitate: the policy as it is (0), tuned (400), from scratch with as many
-# (400) and with ten times as many (4000), and from scratch on 120 new demonstrations, failures among them (4000).
-# A killed script continues where it was. Runs are runs/fine_tuning/seedS, their progress runs/fine_tuning/log.
+# Each measures, with so many updates of imitation: the policy tuned (400), from scratch with ten times as many (4000) and
+# with as many (400), and the policy as it was before (0). A killed script continues where it was. Runs are in
+# runs/fine_tuning/seedS, their progress in runs/fine_tuning/log.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 folder=runs/fine_tuning
@@ -39,18 +39,17 @@ with EpisodeStore.open_or_create(out, source.spec) as store:
 PYTHON
 }
 
-for seed in ${SEEDS:-0 1 2}; do
-  at=$folder/seed$seed
-  collect cube-single "$seed" 120 "$at/demonstrations"
-  imitate "$at/demonstrations" "$at/base" "$seed" 4000
-  for task in ${TASKS:-1 4}; do
+for task in ${TASKS:-1}; do
+  for seed in ${SEEDS:-0 1 2}; do
+    at=$folder/seed$seed
+    collect cube-single "$seed" 120 "$at/demonstrations"
+    imitate "$at/demonstrations" "$at/base" "$seed" 4000 --eval-episodes 0
     new=$at/task$task
-    collect "cube-single-task$task" "$((1000 + seed))" 120 "$new/demonstrations"
+    collect "cube-single-task$task" "$((1000 + seed))" 50 "$new/demonstrations"
     first_successes "$new/demonstrations" "$new/twenty" 20
-    imitate "$new/twenty" "$new/as_it_is" "$seed" 0 --from "$at/base"
-    imitate "$new/twenty" "$new/tuned" "$seed" 400 --from "$at/base"
-    imitate "$new/twenty" "$new/scratch_400" "$seed" 400
-    imitate "$new/twenty" "$new/scratch" "$seed" 4000
-    imitate "$new/demonstrations" "$new/scratch_120" "$seed" 4000
+    imitate "$new/twenty" "$new/tuned" "$seed" 400 --from "$at/base" --eval-episodes 50
+    imitate "$new/twenty" "$new/scratch" "$seed" 4000 --eval-episodes 50
+    imitate "$new/twenty" "$new/scratch_400" "$seed" 400 --eval-episodes 50
+    imitate "$new/twenty" "$new/as_it_is" "$seed" 0 --from "$at/base" --eval-episodes 50
   done
 done

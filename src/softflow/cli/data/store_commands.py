@@ -99,8 +99,6 @@ def run(words: list[str]) -> int:
         if name in FORMAT_COMMANDS:
             return FORMAT_COMMANDS[name](rest)
         options, do = COMMANDS[name]
-        # Behind a list of stores tyro's help would have nothing to say.
-        rest = ["--help"] if {"-h", "--help"} & set(rest) else rest
         return do(parsed(options, f"softflow data {name}", rest)) or 0
     except KeyboardInterrupt:
         say(f"\nStopped. {_AFTER_A_STOP.get(name, _NOTHING_WRITTEN)}", to_errors=True)
