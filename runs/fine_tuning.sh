@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # The table of fine-tuning in docs/results.md: a policy that brings the cube to one place shall bring it to another,
-# of which there are 20 successful demonstrations.
+# of which there are 20 successful demonstrations. One policy, a new set of 20 for every seed.
 #
 #     runs/fine_tuning.sh                          task 1 of cube-single, seeds 0 1 2; one thread
 #     SEEDS="3 4" TASKS="1 4" runs/fine_tuning.sh  others
 #
-# Each measures, with so many updates of imitation: the policy tuned (400), from scratch with ten times as many (4000) and
-# with as many (400), and the policy as it was before (0). A killed script continues where it was. Runs are in
-# runs/fine_tuning/seedS, their progress in runs/fine_tuning/log.
+# Each measures, after so many updates of imitation, the policy from scratch (1000) and tuned (100); then, with as few
+# from scratch (100), and the policy as it was before (0). A killed script continues where it was. Runs are in
+# runs/fine_tuning, their progress in runs/fine_tuning/log.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 folder=runs/fine_tuning
@@ -39,17 +39,24 @@ with EpisodeStore.open_or_create(out, source.spec) as store:
 PYTHON
 }
 
+measured() { # DATA RUN SEED UPDATES [FLAGS]
+  imitate "$@" --eval-episodes 50
+}
+
+base=$folder/seed0
+collect cube-single 0 120 "$base/demonstrations"
+imitate "$base/demonstrations" "$base/base" 0 4000 --eval-episodes 0
 for task in ${TASKS:-1}; do
   for seed in ${SEEDS:-0 1 2}; do
-    at=$folder/seed$seed
-    collect cube-single "$seed" 120 "$at/demonstrations"
-    imitate "$at/demonstrations" "$at/base" "$seed" 4000 --eval-episodes 0
-    new=$at/task$task
+    new=$folder/task$task/seed$seed
     collect "cube-single-task$task" "$((1000 + seed))" 50 "$new/demonstrations"
     first_successes "$new/demonstrations" "$new/twenty" 20
-    imitate "$new/twenty" "$new/tuned" "$seed" 400 --from "$at/base" --eval-episodes 50
-    imitate "$new/twenty" "$new/scratch" "$seed" 4000 --eval-episodes 50
-    imitate "$new/twenty" "$new/scratch_400" "$seed" 400 --eval-episodes 50
-    imitate "$new/twenty" "$new/as_it_is" "$seed" 0 --from "$at/base" --eval-episodes 50
+    measured "$new/twenty" "$new/tuned" "$seed" 100 --from "$base/base"
+    measured "$new/twenty" "$new/scratch" "$seed" 1000
+  done
+  for seed in ${SEEDS:-0 1 2}; do
+    new=$folder/task$task/seed$seed
+    measured "$new/twenty" "$new/scratch_100" "$seed" 100
+    measured "$new/twenty" "$new/as_it_is" "$seed" 0 --from "$base/base"
   done
 done

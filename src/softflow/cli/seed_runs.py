@@ -22,6 +22,7 @@ from softflow.cli.run_options import Train
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import ConfigError, SeedsFailedError
 from softflow.jobs.targets import require_run_folder
+from softflow.jobs.train import starting_from
 from softflow.pages.comparing.page import NAME, write_comparison
 from softflow.utils.console import plain, say
 from softflow.utils.files import entries_of
@@ -100,11 +101,15 @@ def train_seeds(options: Train, words: Sequence[str]) -> None:
         words: it was read from, without "train".
 
     Raises:
-        ConfigError: the folder holds a run of one seed, or the seeds would not be runs.
+        ConfigError: the folder holds a run of one seed, the seeds would not be runs, or cannot
+            start from what `--from` names.
+        CheckpointError: that is none, or damaged.
         SeedsFailedError: some seeds failed; names each with its reason. The others are done.
     """
     runs = [_seed_run(options, options.config.seed + i) for i in range(options.seeds)]
-    EpisodeStore.open(options.dataset)
+    spec, how = EpisodeStore.open(options.dataset).spec, options.from_critic
+    for run in runs:  # told once, before anything is written
+        starting_from(options.start, run.folder, options.config, spec, how)
     options.run.mkdir(parents=True, exist_ok=True)
     jobs = min(options.jobs or os.cpu_count() or 1, len(runs))
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from softflow.data.action_space import require_fits_environment
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.seen_again import foreign_actions
 from softflow.deployment.saved_policy import find_checkpoint
 from softflow.envs.registry import require_trusted_env
 from softflow.errors import ConfigError
@@ -80,7 +82,7 @@ def train(
     trust_environment(store.spec, env, f"'{dataset}'")
     if not store.spec.env_id:
         config = _without_environment(config, store, stages)
-    begin = _starting_from(os.fspath(start), run, config, store.spec, start_critic)
+    begin = starting_from(os.fspath(start), run, config, store.spec, start_critic)
     acts = bool(config.eval_episodes) or "online_rl" in stages
     if acts:
         require_trusted_env(store.spec.env_id)
@@ -105,6 +107,8 @@ def _train(
     dataset = store.path
     identity = identity_of(dataset, store, stages, config)
     require_continues(folder, identity, store)
+    if told := foreign_actions(store.summaries()):
+        warnings.warn(f"'{dataset}': {told}", stacklevel=3)
     with ConsoleProgress() as progress, RolloutPool(config.num_workers) as pool:
         if acts:
             spec = store.spec
@@ -143,10 +147,15 @@ def _follow(
         run.close()
 
 
-def _starting_from(
+def starting_from(
     given: str, run: Path, config: TrainingConfig, spec: DataSpec, with_critic: bool
 ) -> Start | None:
     """The networks that a new run starts from; None where it starts anew, or has started already.
+
+    Args:
+        given: run or checkpoint as the user named it; "" for none.
+        run, config, spec: the folder of the new run, its configuration, and what its data hold.
+        with_critic: take the critic along, where that has learned.
 
     Raises:
         ConfigError: they do not fit, or the run started from others.
