@@ -1,4 +1,4 @@
-"""Bad inputs at the door: whatever a robot's program hands over, a clear error, and nothing is lost.
+"""Bad inputs at the door: whatever a robot's program gives, a clear error, and nothing is lost.
 
 Each is wrong in one way, the smallest one. Held elsewhere: keys, shapes and ranges one by one
 (`tests/control/test_observation_checks.py`, 24), files of a checkpoint that were damaged byte by

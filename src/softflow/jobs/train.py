@@ -16,6 +16,7 @@ from softflow.deployment.saved_policy import find_checkpoint
 from softflow.envs.registry import require_trusted_env
 from softflow.errors import ConfigError
 from softflow.jobs.consent import trust_environment
+from softflow.jobs.opening import open_store
 from softflow.jobs.targets import require_run_folder
 from softflow.models.checkpoint import last_checkpoint
 from softflow.pages.run_report import write_report
@@ -34,7 +35,6 @@ from softflow.training.provenance import identity_of, require_continues, write_i
 from softflow.training.rollouts import RolloutPool
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
-from softflow.utils.console import say
 from softflow.utils.progress import ConsoleProgress, SilentProgress
 
 
@@ -77,7 +77,7 @@ def train(
     _require_stages(stages)
     config.require_memory()
     require_run_folder(run, dataset)
-    store = EpisodeStore.open(dataset)
+    store = open_store(dataset)
     config.model.actions.require_fit(store.spec)
     trust_environment(store.spec, env, f"'{dataset}'")
     if not store.spec.env_id:
@@ -88,7 +88,7 @@ def train(
         require_trusted_env(store.spec.env_id)
     with Ranks.joined(config.device) as ranks:
         if ranks.is_first:
-            _train(store, run, config, stages, acts, ranks, begin)
+            _train(store, run, config, stages, acts or bool(env), ranks, begin)
         else:
             _follow(store, run, config, stages, ranks, begin)
     return last_checkpoint(run / "checkpoints")
@@ -103,7 +103,7 @@ def _train(
     ranks: Ranks,
     start: Start | None,
 ) -> None:
-    """The run itself; `acts`: it will need the environment."""
+    """The run itself; `acts`: its environment must be there, and give what the data hold."""
     dataset = store.path
     identity = identity_of(dataset, store, stages, config)
     require_continues(folder, identity, store)
@@ -120,6 +120,8 @@ def _train(
             require_continues(folder, identity, store)
             state(run, identity, start)
             write_identity(folder, identity)
+            if not store.spec.env_id:
+                progress.say(_what_is_measured(store, config))
             if start:
                 run.save()  # from here on the other run is not needed
             run_stages(run, stages)
@@ -183,6 +185,13 @@ def _require_stages(stages: Sequence[StageName]) -> None:
         raise ConfigError(f"stages has {unknown[0]!r}; choose among {names}")
 
 
+def _what_is_measured(store: EpisodeStore, config: TrainingConfig) -> str:
+    """What takes the place of success rates where no environment is known."""
+    share, successes = config.data.held_out, len(successful_episodes(store))
+    split = in_words(successes, len(held_out_episodes(store, share, config.seed)), share)
+    return f"this data names no environment: no success rates; {split}"
+
+
 def _without_environment(
     config: TrainingConfig, store: EpisodeStore, stages: Sequence[StageName]
 ) -> TrainingConfig:
@@ -198,7 +207,4 @@ def _without_environment(
             f"train the other stages (--stages {offline}), or name the environment when importing "
             "(--env-id)"
         )
-    share, successes = config.data.held_out, len(successful_episodes(store))
-    split = in_words(successes, len(held_out_episodes(store, share, config.seed)), share)
-    say(f"this data names no environment: no success rates; {split}")
     return replace(config, eval_episodes=0, round_eval_episodes=0)

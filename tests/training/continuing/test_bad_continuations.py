@@ -2,8 +2,8 @@
 
 Commands as typed, on a run that has imitated and warmed its critic up; each is wrong in one way.
 Held elsewhere: which settings may change (`test_growing.py`), what a new run may start from
-(`test_starting.py`), data that changed (`tests/training/test_changed_data.py`), checkpoints that were
-damaged byte by byte (`tests/training/test_damaged_checkpoints.py`).
+(`test_starting.py`), data that changed (`tests/training/test_changed_data.py`), checkpoints damaged
+byte by byte (`tests/training/test_damaged_checkpoints.py`).
 """
 
 from __future__ import annotations
@@ -219,7 +219,10 @@ def notes_for_metrics(place: Path) -> None:
 
 BESIDE: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "the data are gone": (no_data, ("demos",)),
-    "the data are empty": (no_episodes, ("there were 4 episodes, now there are 0", "Bring them back")),
+    "the data are empty": (
+        no_episodes,
+        ("were 4 episodes, now there are 0", "Bring them"),
+    ),
     "other episodes": (other_episodes, ("Bring them back", "--from")),
     "an episode less": (one_episode_less, ("demos",)),
     "an episode cut off": (an_episode_cut_off, ("demos",)),
@@ -275,7 +278,10 @@ FROM: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "no data": ("--from run --dataset missing", ("missing",)),
     "into the data": ("--from run --run demos/new", ("lies in the episode store",)),
-    "into the other run": ("--from run --run run/checkpoints", ("lies among what the run", "choose a folder beside")),
+    "into the other run": (
+        "--from run --run run/checkpoints",
+        ("lies among what the run", "choose a folder beside"),
+    ),
     "cameras, of a run without": (
         "--from run --dataset filmed",
         ("cannot start from 'run'", "observation.images.top: there missing"),
