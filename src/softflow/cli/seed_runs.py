@@ -3,7 +3,7 @@
 Every seed is a `softflow train` of its own, a process of one thread: it writes what it says into
 RUN/seed0.log, can be looked at while it runs, and continues from its last checkpoint. So the same
 command goes on with what is missing, and one that fails takes none of the others with it. If this
-process is killed, they save their checkpoints and end.
+process is killed, they end as after Ctrl-C.
 """
 
 from __future__ import annotations
