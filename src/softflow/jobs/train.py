@@ -204,7 +204,7 @@ def _without_environment(
         offline = " ".join(stage for stage in STAGES if stage != "online_rl")
         raise ConfigError(
             f"'{store.path}' names no environment, and online_rl collects episodes in one; "
-            f"train the other stages (--stages {offline}), or name the environment when importing "
-            "(--env-id)"
+            f"train the other stages (--stages {offline}), or name it: softflow data bounds "
+            f"{store.path} --env-id ENVIRONMENT"
         )
     return replace(config, eval_episodes=0, round_eval_episodes=0)
