@@ -106,8 +106,8 @@ class ObservationChecks:
         known = self._spec.observation_shapes
         if not isinstance(observation, Mapping):
             raise ObservationError(
-                f"the observation is a {type(observation).__name__}; "
-                f"{_of_an_environment(observation)}give a dictionary with the keys "
+                f"the observation is a {type(observation).__name__}; give "
+                f"{_of_an_environment(observation)}a dictionary with the keys "
                 f"{', '.join(self._reads)}"
             )
         given = [str(key) for key in observation]
@@ -198,7 +198,7 @@ def _of_an_environment(observation: Any) -> str:
     is_answer = isinstance(observation, tuple) and len(observation) in answers
     if not is_answer or not isinstance(observation[0], Mapping):
         return ""
-    return f"give the first of the {answers[len(observation)]} returns: "
+    return f"the first of the {answers[len(observation)]} returns, "
 
 
 def _as_array(name: str, value: Any) -> np.ndarray:
