@@ -22,6 +22,7 @@ EnvFactory = Callable[[str, int | None, tuple[int, int] | None], RobotEnv]
 ENTRY_POINT_GROUP = "softflow.envs"
 """Where an installed package names its families: name = family, value = `module:factory`."""
 
+IS_ROBOT = "is_robot"
 _REQUIRED = ("control_hz", "max_episode_steps", "neutral_action")
 
 
@@ -119,6 +120,22 @@ def make_env(env_id: str, *, image_size: tuple[int, int] | None = None) -> Robot
         return _require_env(_imported(env_id, f"the environment {env_id!r}")(), env_id)
     family, task = _family_and_task(env_id)
     return _require_env(_factory(family, env_id)(family, task, image_size), env_id)
+
+
+def is_robot(env_id: str) -> bool:
+    """Whether what makes this environment says that it is a robot; nothing is made to know.
+
+    What is named by a path is imported.
+
+    Raises:
+        UntrustedImportError, ConfigError: as `make_env`.
+    """
+    if ":" in env_id:
+        require_trusted_env(env_id)
+        maker: Any = _imported(env_id, f"the environment {env_id!r}")
+    else:
+        maker = _factory(family_of(env_id), env_id)
+    return getattr(maker, IS_ROBOT, False) is True
 
 
 def require_known_env(env_id: str) -> None:
@@ -225,5 +242,12 @@ def _require_env(env: Any, env_id: str) -> RobotEnv:
         raise ConfigError(
             f"the environment {env_id!r} is a {type(env).__name__}{lacking}, not a RobotEnv; make "
             "the function return a softflow.envs.contract.RobotEnv (check_env tests one)"
+        )
+    if getattr(env.unwrapped, IS_ROBOT, False) and not is_robot(env_id):
+        env.close()
+        raise ConfigError(
+            f"the environment {env_id!r} is a robot ({IS_ROBOT}), and what makes it does not say "
+            "so, which must be known before it is made: name its class, or set the attribute of "
+            f"the function too (make.{IS_ROBOT} = True). It was closed"
         )
     return env  # type: ignore[return-value]

@@ -13,8 +13,9 @@ from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.seen_again import foreign_actions
 from softflow.deployment.saved_policy import find_checkpoint
-from softflow.envs.registry import require_trusted_env
+from softflow.envs.registry import is_robot, require_trusted_env
 from softflow.errors import ConfigError
+from softflow.jobs.acting_place import FEW, acting_place, few_on_robots
 from softflow.jobs.consent import trust_environment
 from softflow.jobs.opening import open_store
 from softflow.jobs.targets import require_run_folder
@@ -32,7 +33,6 @@ from softflow.training.continuing.stating import state
 from softflow.training.hardware.ranks import Ranks
 from softflow.training.held_out.split import held_out_episodes, in_words, successful_episodes
 from softflow.training.provenance import identity_of, require_continues, write_identity
-from softflow.training.rollouts import RolloutPool
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
 from softflow.utils.progress import ConsoleProgress, SilentProgress
@@ -47,6 +47,7 @@ def train(
     env: str = "",
     start: str | os.PathLike[str] = "",
     start_critic: bool = True,
+    robot_eval_episodes: int = FEW,
 ) -> Path | None:
     """Run the stages, then write the report; also after an error or Ctrl-C, with what there is.
 
@@ -64,6 +65,7 @@ def train(
         start: another run, or a checkpoint, whose networks a new run starts from; sizes and keys
             must be the same, and its normalisation is kept.
         start_critic: take its critic along, where that has learned.
+        robot_eval_episodes: most episodes of an evaluation where the environment is a robot.
 
     Returns:
         The newest checkpoint; None if nothing was trained.
@@ -86,9 +88,12 @@ def train(
     acts = bool(config.eval_episodes) or "online_rl" in stages
     if acts:
         require_trusted_env(store.spec.env_id)
+        config = few_on_robots(config, store.spec.env_id, robot_eval_episodes)
     with Ranks.joined(config.device) as ranks:
         if ranks.is_first:
-            _train(store, run, config, stages, acts or bool(env), ranks, begin)
+            # One that is named is held to the data now, but no robot is woken up for it.
+            asked = acts or (bool(env) and not is_robot(env))
+            _train(store, run, config, stages, asked, ranks, begin)
         else:
             _follow(store, run, config, stages, ranks, begin)
     return last_checkpoint(run / "checkpoints")
@@ -109,9 +114,10 @@ def _train(
     require_continues(folder, identity, store)
     if told := foreign_actions(store.summaries()):
         warnings.warn(f"'{dataset}': {told}", stacklevel=3)
-    with ConsoleProgress() as progress, RolloutPool(config.num_workers) as pool:
+    spec = store.spec
+    place = acting_place(spec.env_id if acts else "", config.num_workers)
+    with ConsoleProgress() as progress, place as pool:
         if acts:
-            spec = store.spec
             theirs = pool.environment_spec(spec.env_id, spec.image_size)
             require_fits_environment(spec, theirs, dataset)
         # Until here nothing is written; from here on the run is locked.
