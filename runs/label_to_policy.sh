@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # What labels are worth, and what wrong ones cost: the table in docs/results.md.
 #
-#     runs/label_to_policy.sh                        4 seeds, about 6 minutes a policy on one core
+#     runs/label_to_policy.sh                        4 seeds, 2 to 3 minutes a policy on a free core
 #     SEEDS="0 1" ARMS="all wrong00" runs/label_to_policy.sh        fewer
 #
 # Demonstrations of mixed quality lose their outcome; a stated rule (runs/stated_annotator.py) then
 # plays the person who labels. The arms, each trained from the same recordings:
 #     all      without labels: every episode is counted as a success at its end
 #     wrong00  the rule's labels        wrong05, wrong20  5 % and 20 % of them say the other outcome
-# Three stages, no online RL: the environment would reward by itself. A killed script continues where
+# Three stages with half of softflow-plus's updates, no online RL: the environment would reward by itself. A killed script continues where
 # it was. A run is FOLDER/seedS/ARM, its progress FOLDER/seedS/ARM.log; FOLDER is runs/label_to_policy.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,7 +23,9 @@ for seed in ${SEEDS:-0 1 2 3}; do
     [ "$arm" = all ] && labels="--labels everything"
     { .venv/bin/python runs/stated_annotator.py "$demonstrations" "$run/episodes" $labels --seed "$seed" &&
       .venv/bin/softflow train softflow-plus --dataset "$run/episodes" --run "$run" --seed "$seed" \
-        --stages imitation critic_warmup offline_rl --eval-episodes 100 --num-workers 1; } >> "$run.log" 2>&1
+        --stages imitation critic_warmup offline_rl --imitation.num-updates 2000 \
+        --critic-warmup.num-updates 1500 --offline-rl.num-updates 500 --eval-episodes 50 --num-workers 1
+    } >> "$run.log" 2>&1
   done
 done
 for arm in ${ARMS:-all wrong00 wrong05 wrong20}; do
