@@ -25,7 +25,7 @@ from softflow.labelling.server.exchange_episodes import ExchangeEpisodes
 from softflow.labelling.server.frames import FrameBlocks
 from softflow.labelling.server.operator_state import Operator
 from softflow.labelling.server.routes import Served
-from softflow.labelling.server.running import listening, serve
+from softflow.labelling.server.running import PageServer, listening
 from softflow.labelling.server.store_episodes import StoreEpisodes
 from softflow.robot.exchange.folder import ExchangeFolder
 from softflow.robot.policy_server import is_loopback, require_token
@@ -40,7 +40,15 @@ def run(words: list[str]) -> None:
 
 
 def label(options: LabelPage) -> None:
-    """Serve the page until Ctrl-C.
+    """Serve the page until Ctrl-C; raises as `prepared`."""
+    server = prepared(options)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.answer(lambda: _tell(options, server.port))
+    say("\nclosed; every label that was saved is on the disk")
+
+
+def prepared(options: LabelPage) -> PageServer:
+    """The page's server, which listens already.
 
     Raises:
         ConfigError: an option cannot be used.
@@ -57,12 +65,10 @@ def label(options: LabelPage) -> None:
     if options.exchange is not None:
         episodes = ExchangeEpisodes(ExchangeFolder(options.exchange), kinds)
         places["exchange"], operator = EpisodeRows(episodes), Operator(episodes)
-    server = listening(options.host, options.port)
-    access = Access(server.getsockname()[1], token)
+    listener = listening(options.host, options.port)
+    access = Access(listener.getsockname()[1], token)
     served = Served(places, FrameBlocks(), access, options.annotator, operator)
-    with contextlib.suppress(KeyboardInterrupt):
-        serve(make_app(served), server, lambda: _tell(options, access.port))
-    say("\nclosed; every label that was saved is on the disk")
+    return PageServer(make_app(served), listener)
 
 
 def _tell(options: LabelPage, port: int) -> None:

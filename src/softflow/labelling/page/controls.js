@@ -16,6 +16,9 @@ export class Controls {
     );
     this.auto = button("auto", "Play the next episode at once (p)", () => page.toggleAuto(), "quiet");
     this.others = button("others", "What others said (o)", () => page.toggleOthers(), "quiet");
+    this.undo = button("↶", "Undo (z)", () => page.undo(), "icon");
+    this.redo = button("↷", "Redo (Shift z)", () => page.redo(), "icon");
+    this.drop = button("⌫", "Remove the event (Backspace)", () => page.drop(), "icon");
     byId("transport").replaceChildren(
       this.play,
       button("‹", "One frame back (←)", () => page.by(-1), "icon"),
@@ -25,6 +28,9 @@ export class Controls {
       this.speed,
       this.time,
       el("span", { class: "space" }),
+      this.drop,
+      this.undo,
+      this.redo,
       this.auto,
       this.others,
       button("labels", "Every label of this episode", () => page.history(), "quiet"),
@@ -35,17 +41,11 @@ export class Controls {
 
   #marks() {
     const page = this.page;
-    this.undo = button("↶", "Undo (z)", () => page.undo(), "icon");
-    this.redo = button("↷", "Redo (Shift z)", () => page.redo(), "icon");
-    this.drop = button("⌫", "Remove the event (Backspace)", () => page.drop(), "icon");
     this.save = el("button", { class: "go", id: "save", onclick: () => page.saveAndNext() });
     this.extra = el("span", { id: "extra" });
     byId("marks").replaceChildren(
       ...page.kinds.map((kind) => mark(kind, () => page.mark(kind))),
       mark({ name: "end here", kind: "end", key: "e", reward: 0, help: "It is over, without a verdict" }, () => page.endHere()),
-      this.drop,
-      this.undo,
-      this.redo,
       el("span", { class: "space" }),
       this.extra,
       this.save,

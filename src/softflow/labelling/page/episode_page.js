@@ -287,6 +287,14 @@ export class EpisodePage {
     this.player.setSpeed(speed);
     keep("speed", speed);
   }
+  faster(by) {
+    this.player.faster(by);
+    keep("speed", this.player.speed);
+  }
+  neighbour(by) {
+    const name = this.list.neighbour(by);
+    if (name) this.open(name);
+  }
   toggleAuto() {
     keep("auto", (this.auto = !this.auto));
     toast(this.auto ? "The next episode plays at once" : "The next episode waits for Space");

@@ -5,7 +5,7 @@ import { dialog, el } from "/page/dom.js";
 const NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", PageUp: "Page ↑", PageDown: "Page ↓", Enter: "Enter" };
 const nice = (key) => key.split("+").map((part) => NAMES[part] ?? part).join(" ");
 
-/** `commands`: [{section, keys: ["Shift+ArrowLeft", …], what, run}]. */
+/** `commands`: [{section, keys: ["Shift+ArrowLeft", …], what, run}]; without `what` no help. */
 export class Keys {
   constructor(commands) {
     this.commands = commands;
@@ -27,7 +27,7 @@ export class Keys {
 
   help(...more) {
     const sections = new Map();
-    for (const one of this.commands) {
+    for (const one of this.commands.filter(({ what }) => what)) {
       if (!sections.has(one.section)) sections.set(one.section, []);
       sections.get(one.section).push(one);
     }
@@ -38,7 +38,7 @@ export class Keys {
   }
 }
 
-function row({ keys, what }) {
-  const caps = keys.flatMap((key) => [el("kbd", {}, nice(key)), " "]);
+function row({ keys, caps: shown = keys, what }) {
+  const caps = shown.flatMap((key) => [el("kbd", {}, nice(key)), " "]);
   return [el("dt", {}, ...caps), el("dd", {}, what)];
 }

@@ -97,17 +97,21 @@ export class TimeLine {
   }
 
   #lane(g, { name, lines }, top, height) {
-    const [low, high] = range(lines);
-    const y = (value) => top + height - 4 - ((value - low) / (high - low || 1)) * (height - 10);
+    const ranges = lines.map(({ values }) => range(values));
+    const least = 0.04 * Math.max(...ranges.map(([low, high]) => high - low)) || 1;
     const perPixel = Math.max(1, Math.floor(this.frames / (this.width * 2)));
     g.lineWidth = 1;
     g.globalAlpha = lines.length > 6 ? 0.65 : 0.95;
-    for (const { values, hue } of lines) {
+    lines.forEach(({ values, hue }, i) => {
+      // Each on its own scale: joints and forces share a lane. What hardly moves stays a line.
+      const [low, high] = ranges[i];
+      const span = Math.max(high - low, least);
+      const y = (value) => top + height - 5 - ((value - (low + high - span) / 2) / span) * (height - 12);
       g.strokeStyle = `hsl(${(hue * 47) % 360} 62% 58%)`;
       g.beginPath();
       for (let t = 0; t < this.frames; t += perPixel) g.lineTo(this.x(t), y(values[t]));
       g.stroke();
-    }
+    });
     g.globalAlpha = 1;
     const text = `${name.replace("observation.", "")}${lines.length === 1 && lines[0].name !== name ? ` ${lines[0].name}` : ""}`;
     g.fillStyle = this.colour("page");
@@ -230,13 +234,11 @@ export function title(event) {
   return `${(event.name || event.kind).replaceAll("_", " ")}${value}`;
 }
 
-function range(lines) {
+function range(values) {
   let [low, high] = [Infinity, -Infinity];
-  for (const { values } of lines) {
-    for (const value of values) {
-      if (value < low) low = value;
-      if (value > high) high = value;
-    }
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
   }
   return [low, high];
 }

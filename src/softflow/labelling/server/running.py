@@ -12,6 +12,7 @@ from softflow.errors import ConfigError
 
 END_S = 3
 """How long open connections may take to end."""
+MAX_CONNECTIONS = 200
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -35,36 +36,54 @@ def listening(host: str, port: int) -> socket.socket:
     return server
 
 
-def serve(app: ASGIApp, server: socket.socket, on_started: Callable[[], None]) -> None:
-    """Answer until Ctrl-C or SIGTERM; the socket is closed then.
+class PageServer(uvicorn.Server):
+    """Answers on a socket, which is closed in the end.
 
     Args:
         app: what answers.
-        server: listens.
-        on_started: called once requests are answered.
+        listener: from `listening`.
     """
-    config = uvicorn.Config(
-        app,
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=END_S,
-        limit_concurrency=200,
-        ws="none",
-        lifespan="off",
-    )
-    running = _Server(config, on_started)
-    try:
-        running.run(sockets=[server])
-    finally:
-        server.close()
 
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+        config = uvicorn.Config(
+            app,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=END_S,
+            limit_concurrency=MAX_CONNECTIONS,
+            ws="none",
+            lifespan="off",
+        )
         super().__init__(config)
+        self._listener = listener
+        self._on_started: Callable[[], None] = lambda: None
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._listener.getsockname()[1]
+
+    def answer(self, on_started: Callable[[], None] = lambda: None) -> None:
+        """Answer until Ctrl-C, SIGTERM or `stop`.
+
+        Args:
+            on_started: called once requests are answered.
+
+        Raises:
+            KeyboardInterrupt: it was Ctrl-C; everything is closed by then.
+        """
         self._on_started = on_started
+        try:
+            self.run(sockets=[self._listener])
+        finally:
+            self._listener.close()
+
+    def stop(self) -> None:
+        """End `answer` in another thread."""
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn has it, and then it is told."""
         await super().startup(sockets)
         self._on_started()
