@@ -24,6 +24,7 @@ export class EpisodePage {
     this.seesOthers = false;
     this.selected = null;
     this.opening = new AbortController();
+    this.ready = Promise.resolve();
     this.cameras = new Cameras(byId("cameras"));
     this.player = new Player((step) => this.#ready(step), () => this.#moved());
     this.player.speed = load("speed", 1);
@@ -68,7 +69,7 @@ export class EpisodePage {
     this.me = (await ask("Your name", { value: this.me, note })) ?? (this.me || "anonymous");
     keep("annotator", this.me);
     this.#named();
-    if (this.detail) await this.open(this.detail.name);
+    if (this.detail) this.open(this.detail.name);
   }
 
   #named() {
@@ -79,9 +80,15 @@ export class EpisodePage {
 
   // ---- opening ------------------------------------------------------------------------------
 
-  async open(name) {
-    if (!name) return this.#nothing();
+  /** Open an episode; what is marked in the present one is saved. Keys wait for `ready`. */
+  open(name) {
     if (this.draft?.changed) this.#put(false);
+    this.ready = this.#open(name);
+    return this.ready;
+  }
+
+  async #open(name) {
+    if (!name) return this.#nothing();
     document.body.classList.remove("menu");
     this.opening.abort();
     const opening = (this.opening = new AbortController());
@@ -94,17 +101,18 @@ export class EpisodePage {
     } catch (error) {
       return this.#unreadable(name, error);
     }
-    if (opening.signal.aborted) return;
+    if (opening.signal.aborted) return undefined;
     Object.assign(this, { detail, url, selected: null });
     byId("banner").hidden = byId("banner").dataset.from !== "outbox";
     this.#film(url, detail);
     this.player.open(detail.length + 1, this.place.control_hz);
     this.#draft(detail);
-    this.timeline.set({ frames: detail.length + 1, lanes: [] });
+    this.signals.values = null;
+    this.timeline.set({ frames: detail.length + 1, lanes: this.signals.lanes() });
     this.#show();
     if (this.auto) this.player.toggle();
-    await this.#plots(url, detail, opening);
-    this.#prepareNext();
+    this.#plots(url, detail, opening).then(() => this.#prepareNext());
+    return undefined;
   }
 
   #film(url, detail) {

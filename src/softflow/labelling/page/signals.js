@@ -37,15 +37,14 @@ export class Signals {
     return this.values.subarray(i * this.columns, (i + 1) * this.columns);
   }
 
-  /** Lanes of the time line: name, and the chosen channels with their values. */
+  /** Lanes of the time line: name, and the chosen channels with their values; none yet, no lines. */
   lanes() {
-    if (!this.values) return [];
     return [...this.groups]
       .map(([name, all]) => ({ name, channels: all.filter((i) => this.chosen.has(this.id(i))) }))
       .filter(({ channels }) => channels.length)
       .map(({ name, channels }) => ({
         name,
-        lines: channels.map((i) => ({ name: this.channels[i].name, values: this.channel(i), hue: i })),
+        lines: (this.values ? channels : []).map((i) => ({ name: this.channels[i].name, values: this.channel(i), hue: i })),
       }));
   }
 

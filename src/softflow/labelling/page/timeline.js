@@ -98,7 +98,7 @@ export class TimeLine {
 
   #lane(g, { name, lines }, top, height) {
     const ranges = lines.map(({ values }) => range(values));
-    const least = 0.04 * Math.max(...ranges.map(([low, high]) => high - low)) || 1;
+    const least = 0.04 * Math.max(0, ...ranges.map(([low, high]) => high - low)) || 1;
     const perPixel = Math.max(1, Math.floor(this.frames / (this.width * 2)));
     g.lineWidth = 1;
     g.globalAlpha = lines.length > 6 ? 0.65 : 0.95;
