@@ -8,7 +8,7 @@ import { Draft, plain } from "/page/draft.js";
 import { Film } from "/page/film.js";
 import { keep, load } from "/page/kept.js";
 import { ghosts, own, showAgreement, showHistory } from "/page/labels.js";
-import { List } from "/page/list.js";
+import { List, recorded } from "/page/list.js";
 import { Outbox } from "/page/outbox.js";
 import { Player } from "/page/player.js";
 import { Signals } from "/page/signals.js";
@@ -176,7 +176,7 @@ export class EpisodePage {
   }
 
   #moved() {
-    this.film?.look(this.player.step, this.player.forward);
+    this.film?.look(this.player.step, this.player.forward, this.player.playing);
     this.#draw();
     this.timeline.to(this.player.step);
     this.controls?.show();
@@ -205,7 +205,7 @@ export class EpisodePage {
     const state = draft.changed ? "not saved yet" : detail.state;
     byId("saying").replaceChildren(
       el("span", { class: `badge ${draft.changed ? "proposed" : detail.state}` }, state),
-      ` ${told || (detail.recorded && `recorded: ${detail.recorded}`)}`,
+      ` ${told || recorded(detail.recorded)}`,
     );
     const words = this.resolves ? "Settle" : draft.events.length || !draft.isNew ? "Save" : "Nothing happened";
     this.controls.saying(`${words}, next`);

@@ -4,7 +4,7 @@ import { getBytes } from "/page/api.js";
 import { dialog, el } from "/page/dom.js";
 import { keep, load } from "/page/kept.js";
 
-const SHOWN_FIRST = 3;
+const SHOWN_FIRST = 3, LINES_FIRST = 8;
 
 export class Signals {
   /** `channels` as the server lists them; `changed()` when others are chosen. */
@@ -18,7 +18,7 @@ export class Signals {
     const names = [...this.groups.keys()];
     const first = names.filter((name) => name !== "next.reward").slice(0, SHOWN_FIRST);
     const known = load(`signals:${place}`, null);
-    const chosen = known ?? first.flatMap((name) => this.groups.get(name).map((i) => this.id(i)));
+    const chosen = known ?? first.flatMap((name) => this.groups.get(name).slice(0, LINES_FIRST).map((i) => this.id(i)));
     this.chosen = new Set(chosen);
   }
 

@@ -54,7 +54,7 @@ export class TimeLine {
 
   #draw() {
     const lanes = this.lanes.slice(0, MOST_LANES);
-    const lane = this.high ? Math.max(60, Math.min(150, (innerHeight - 300) / Math.max(1, lanes.length))) : lanes.length > 2 ? 40 : 52;
+    const lane = this.high ? Math.max(60, Math.min(260, (innerHeight - 245 - this.ghosts.length * GHOSTS) / Math.max(1, lanes.length))) : lanes.length > 2 ? 40 : 52;
     const ghosts = this.ghosts.length * GHOSTS;
     this.top = RULER + EVENTS + ghosts;
     this.width = this.canvas.parentElement.clientWidth - 32;
