@@ -7,7 +7,7 @@ import { ask, byId, el, toast } from "/page/dom.js";
 import { Draft, plain } from "/page/draft.js";
 import { Film } from "/page/film.js";
 import { keep, load } from "/page/kept.js";
-import { ghosts, own, showAgreement, showHistory } from "/page/labels.js";
+import { ghosts, offer, own, showAgreement, showHistory } from "/page/labels.js";
 import { List, recorded } from "/page/list.js";
 import { Outbox } from "/page/outbox.js";
 import { Player } from "/page/player.js";
@@ -23,6 +23,7 @@ export class EpisodePage {
     this.auto = load("auto", false);
     this.seesOthers = false;
     this.selected = null;
+    this.started = false;
     this.opening = new AbortController();
     this.ready = Promise.resolve();
     this.cameras = new Cameras(byId("cameras"));
@@ -61,6 +62,7 @@ export class EpisodePage {
     const asked = decodeURIComponent(location.hash.slice(1));
     const first = [...this.list.rows.keys()][0] ?? "";
     await this.open(this.list.rows.has(asked) ? asked : this.list.next() || first);
+    this.started = true;
     this.list.watch();
   }
 
@@ -107,6 +109,7 @@ export class EpisodePage {
     this.#film(url, detail);
     this.player.open(detail.length + 1, this.place.control_hz);
     this.#draft(detail);
+    if (detail.problem) this.#banner(detail.problem, "bad");
     this.signals.values = null;
     this.timeline.set({ frames: detail.length + 1, lanes: this.signals.lanes() });
     this.#show();
@@ -207,7 +210,7 @@ export class EpisodePage {
       el("span", { class: `badge ${draft.changed ? "proposed" : detail.state}` }, state),
       ` ${told || recorded(detail.recorded)}`,
     );
-    const words = this.resolves ? "Settle" : draft.events.length || !draft.isNew ? "Save" : "Nothing happened";
+    const words = this.resolves ? "Settle" : draft.events.length || !draft.isNew ? "Save" : "Nothing";
     this.controls.saying(`${words}, next`);
     this.controls.show();
   }
@@ -313,12 +316,19 @@ export class EpisodePage {
     this.#show();
   }
 
-  /** Take the newest proposal: as it is and on to the next one, or into the draft to correct it. */
+  /** What can be taken over: the newest proposal, or what somebody else said where they differ. */
+  get offered() {
+    if (!this.detail || this.placeName !== "store") return null;
+    return offer(this.detail, this.me);
+  }
+
+  /** Take what is offered: as it is and on to the next one, or into the draft to correct it. */
   accept(correct = false) {
-    const proposal = this.detail?.proposals.at(-1);
-    if (!proposal) return toast("Nothing is proposed for this episode");
-    this.#edit(() => this.draft.set(proposal.events.map(plain)));
+    const { offered } = this;
+    if (!offered) return toast("Nothing is proposed for this episode");
+    this.#edit(() => this.draft.set(offered.events.map(plain)));
     if (!correct) this.saveAndNext();
+    return undefined;
   }
 
   // ---- saving -------------------------------------------------------------------------------
@@ -361,7 +371,7 @@ export class EpisodePage {
   }
 
   async #news(rows) {
-    if (!this.detail && !this.list.current) return this.open(rows[0].name);
+    if (this.started && !this.detail && !this.list.current) return this.open(rows[0].name);
     const row = rows.find(({ name }) => name === this.detail?.name);
     if (!row || this.outbox.has(row.name)) return undefined;
     const before = this.detail.labels.length;

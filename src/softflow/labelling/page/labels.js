@@ -35,6 +35,16 @@ export function ghosts(detail, me, seesOthers) {
   return [...(seesOthers ? others : []), ...proposals.reverse()].slice(0, 4);
 }
 
+/** What one key takes over: {by, events}, or null. */
+export function offer(detail, me) {
+  if (detail.state === "disagreement") {
+    const [by, label] = [...newest(detail.labels)].findLast(([name]) => name !== me) ?? [];
+    return label ? { by, events: label.events } : null;
+  }
+  const proposal = detail.state === "proposed" ? detail.proposals.at(-1) : null;
+  return proposal && { by: proposal.proposer, events: proposal.events };
+}
+
 function sure(events) {
   const least = Math.min(1, ...events.map((event) => event.confidence));
   return least < 1 ? ` (${Math.round(100 * least)} %)` : "";

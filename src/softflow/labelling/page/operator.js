@@ -88,10 +88,9 @@ const extra = [
 const common = commands(page).filter(({ keys: [key] }) => !["a", "Shift+a"].includes(key));
 const keys = new Keys([...common, ...extra], () => page.ready);
 byId("help-button").addEventListener("click", () => keys.help(hint()));
-page.controls.extra.append(
-  el("button", { onclick: () => act("discard") }, "Discard ", el("kbd", {}, "x")),
-  " ",
-  el("button", { onclick: () => act("accept") }, "Accept ", el("kbd", {}, "a")),
+byId("annotator").before(
+  el("button", { title: "It is not learned from", onclick: () => act("discard") }, "Discard ", el("kbd", {}, "x")),
+  el("button", { title: "As it was recorded", onclick: () => act("accept") }, "Accept ", el("kbd", {}, "a")),
 );
 if (places.store) byId("below").append(el("a", { href: "/" }, "data set"));
 watch();
