@@ -78,6 +78,10 @@ def _proposer(
 ) -> Proposer:
     """What `--with` names; only what is named is loaded."""
     kinds = read_event_kinds(store.path)
+    if name == "vlm":
+        from softflow.labelling.vlm.proposer import VlmProposer, VlmSettings
+
+        return VlmProposer(settings_as(VlmSettings, given, "vlm"), kinds)
     if name != "classifier":
         return RuleProposer(name, kinds, given)
     from softflow.labelling.classifier.learning import ClassifierSettings, train_classifier
