@@ -96,6 +96,7 @@ _EXTRAS = {
     "formats": ("h5py", "pyarrow", "rosbags", "yaml"),
     "images": ("timm",),
     "robot": ("websockets",),
+    "label": ("fastapi", "starlette", "uvicorn"),
 }
 """Extra of softflow -> modules that it brings."""
 

@@ -34,7 +34,7 @@ from softflow.utils.files import is_there, write_bytes
 FILE_NAME = "event_kinds.toml"
 PAGE = "docs/labelling.md"
 MAX_KINDS = 24
-RESERVED_KEYS = frozenset("aehjknoqxz")
+RESERVED_KEYS = frozenset("aejknopxz")
 """Letters that the page itself needs: see its help."""
 
 

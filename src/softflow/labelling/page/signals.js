@@ -1,0 +1,80 @@
+// Signals of an episode, and which of them a person wants to see.
+
+import { getBytes } from "/page/api.js";
+import { dialog, el } from "/page/dom.js";
+import { keep, load } from "/page/kept.js";
+
+const SHOWN_FIRST = 3;
+
+export class Signals {
+  /** `channels` as the server lists them; `changed()` when others are chosen. */
+  constructor(place, channels, changed) {
+    Object.assign(this, { place, channels, changed, values: null, columns: 0 });
+    this.groups = new Map();
+    channels.forEach((channel, i) => {
+      if (!this.groups.has(channel.group)) this.groups.set(channel.group, []);
+      this.groups.get(channel.group).push(i);
+    });
+    const names = [...this.groups.keys()];
+    const first = names.filter((name) => name !== "next.reward").slice(0, SHOWN_FIRST);
+    const known = load(`signals:${place}`, null);
+    const chosen = known ?? first.flatMap((name) => this.groups.get(name).map((i) => this.id(i)));
+    this.chosen = new Set(chosen);
+  }
+
+  id(i) {
+    return `${this.channels[i].key}/${this.channels[i].name}`;
+  }
+
+  async open(url, digest, frames, signal) {
+    this.values = null;
+    const buffer = await getBytes(`${url}/signals?digest=${digest}`, signal);
+    this.values = new Float32Array(buffer);
+    this.columns = frames;
+  }
+
+  channel(i) {
+    return this.values.subarray(i * this.columns, (i + 1) * this.columns);
+  }
+
+  /** Lanes of the time line: name, and the chosen channels with their values. */
+  lanes() {
+    if (!this.values) return [];
+    return [...this.groups]
+      .map(([name, all]) => ({ name, channels: all.filter((i) => this.chosen.has(this.id(i))) }))
+      .filter(({ channels }) => channels.length)
+      .map(({ name, channels }) => ({
+        name,
+        lines: channels.map((i) => ({ name: this.channels[i].name, values: this.channel(i), hue: i })),
+      }));
+  }
+
+  choose() {
+    const sections = [...this.groups].map(([name, all]) => {
+      const boxes = all.map((i) =>
+        el("input", {
+          type: "checkbox",
+          checked: this.chosen.has(this.id(i)),
+          onchange: (event) => this.#pick([i], event.target.checked),
+        }),
+      );
+      const every = el("input", {
+        type: "checkbox",
+        checked: all.every((i) => this.chosen.has(this.id(i))),
+        onchange: (event) => {
+          for (const box of boxes) box.checked = event.target.checked;
+          this.#pick(all, event.target.checked);
+        },
+      });
+      const rows = all.length > 1 ? all.map((i, n) => el("label", {}, boxes[n], this.channels[i].name)) : [];
+      return el("section", {}, el("h4", {}, el("label", {}, every, name)), ...rows);
+    });
+    dialog("Signals under the time line", el("div", { class: "columns" }, ...sections));
+  }
+
+  #pick(all, on) {
+    for (const i of all) this.chosen[on ? "add" : "delete"](this.id(i));
+    keep(`signals:${this.place}`, [...this.chosen]);
+    this.changed();
+  }
+}
