@@ -165,6 +165,14 @@ def test_lifted_is_where_the_height_first_rises_enough() -> None:
     assert lifted(LIFT, height=[0.80, 0.82, 0.839]) == []
 
 
+def test_lifted_above_the_lowest_height_for_a_gripper_that_first_goes_down() -> None:
+    heights = [0.30, 0.10, 0.02, 0.03, 0.07, 0.09]
+    assert lifted(LIFT, height=heights) == []
+    assert lifted(replace(LIFT, above="lowest"), height=heights) == [3]
+    with pytest.raises(ConfigError, match="choose start or lowest"):
+        replace(LIFT, above="table")
+
+
 def test_lifted_once_where_the_event_is_declared_once() -> None:
     assert lifted(LIFT, height=[0, 0.05, 0, 0.05, 0]) == [0]
 
