@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import Literal, NamedTuple
 
 from softflow.data.labels import Event, Label
-from softflow.utils.intervals import Interval, wilson_interval
+from softflow.utils.intervals import wilson_interval
 
 RESOLUTION = "resolution:"
 MATCH_S = 1.0
@@ -239,9 +239,8 @@ def cohens_kappa(outcomes: Sequence[tuple[str, str]]) -> Kappa:
     def beyond_chance(share: float) -> float:
         return (share - expected) / (1 - expected)
 
-    interval: Interval = wilson_interval(same, count)
-    ends = (beyond_chance(end) for end in interval)
-    return Kappa(beyond_chance(observed), *ends, observed, expected, count)
+    low, high = (beyond_chance(end) for end in wilson_interval(same, count))
+    return Kappa(beyond_chance(observed), low, high, observed, expected, count)
 
 
 def agreements(

@@ -133,7 +133,7 @@ def _function(name: str) -> RuleFunction:
         known = ", ".join(RULES)
         raise ConfigError(f"there is no rule '{name}'; choose {known}, or module:function")
     try:
-        found = follow(path)
+        found: Any = follow(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"cannot import the rule '{name}': {brief(error)}") from error
     if not callable(found):
