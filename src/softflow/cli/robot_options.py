@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import tyro
 
 from softflow.errors import ConfigError
+from softflow.utils.documents import MAX_INTEGER
 
 MAX_EPISODES = 10_000
-MAX_SEED = 2**63 - 1
 SERVERS = ("ws://", "wss://")
 """How the address of a policy's server begins."""
 
@@ -89,7 +89,7 @@ class Robot:
                 "give either --robot module:function, or --ros2 SETTINGS, or --env-id for a "
                 "rehearsal"
             )
-        for name, most in (("episodes", MAX_EPISODES), ("seed", MAX_SEED)):
+        for name, most in (("episodes", MAX_EPISODES), ("seed", MAX_INTEGER)):
             least = int(name == "episodes")
             if not least <= getattr(self, name) <= most:
                 raise ConfigError(

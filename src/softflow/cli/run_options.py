@@ -11,11 +11,11 @@ import tyro
 from softflow.cli.option_types import require_image_size
 from softflow.deployment.deployed_policy import Rule
 from softflow.errors import ConfigError
-from softflow.jobs.evaluate import MAX_SEED
 from softflow.presets import demo as demo_preset
 from softflow.presets import softflow_plus
 from softflow.training.config import STAGES, StageName, TrainingConfig
 from softflow.training.config.limits import MAX_EPISODES, MAX_WORKERS
+from softflow.utils.documents import MAX_INTEGER
 
 MAX_SEEDS = 1000
 
@@ -71,7 +71,7 @@ class Collect:
     def __post_init__(self) -> None:
         _require_within(self, "episodes", 1, MAX_EPISODES)
         _require_within(self, "workers", 1, MAX_WORKERS)
-        _require_within(self, "seed", 0, MAX_SEED)
+        _require_within(self, "seed", 0, MAX_INTEGER)
         require_image_size(self.image_size)
 
 

@@ -26,14 +26,14 @@ from softflow.training.files.progress import Progress, read_progress
 from softflow.training.hardware.devices import acting_device
 from softflow.training.persistence import read_run_facts
 from softflow.training.rollouts import RolloutPool
+from softflow.utils.documents import MAX_INTEGER
 from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
 
-MAX_SEED = 2**63 - 1
 _BOUNDS = {
     "episodes": (1, MAX_EPISODES),
     "workers": (1, MAX_WORKERS),
-    "seed": (0, MAX_SEED),
+    "seed": (0, MAX_INTEGER),
     "candidates": (0, MAX_CANDIDATES),
 }
 _NO_NETWORKS: Mapping[str, str] = MappingProxyType({})
