@@ -123,13 +123,20 @@ def toy_episode(spec: DataSpec, seed: int = 0, length: int = LENGTH) -> Episode:
     return Episode(observations, actions, rewards, False, True, False, {"unlabelled": True})
 
 
-@pytest.fixture
-def toy_store(tmp_path: Path) -> EpisodeStore:
-    """Four episodes that nobody has labelled, two cameras."""
-    spec = toy_spec()
-    with EpisodeStore.create(tmp_path / "toy", spec) as store:
+@pytest.fixture(scope="session")
+def toy_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `toy_store` is copied from."""
+    spec, path = toy_spec(), tmp_path_factory.mktemp("label") / "toy"
+    with EpisodeStore.create(path, spec) as store:
         for seed in range(4):
             store.append(toy_episode(spec, seed))
+    return path
+
+
+@pytest.fixture
+def toy_store(tmp_path: Path, toy_original: Path) -> EpisodeStore:
+    """Four episodes that nobody has labelled, two cameras."""
+    shutil.copytree(toy_original, tmp_path / "toy")
     return EpisodeStore.open(tmp_path / "toy")
 
 

@@ -130,14 +130,14 @@ def test_nothing_is_lost_with_a_killed_server(
 def test_a_disk_that_refuses_keeps_the_label_in_the_browser(
     browser: Browser, toy_store: EpisodeStore, start_server: StartServer
 ) -> None:
-    """A link that leads nowhere in the place of the folder: root, too, cannot write there."""
-    away = toy_store.path.parent / "away"
-    (toy_store.path / "labels").symlink_to(away)
+    """A folder of the system's in its place: root, too, cannot write there."""
+    labels = toy_store.path / "labels"
+    labels.symlink_to("/proc/sys")
     anna = Annotator(browser.new_context(), start_server(toy_store.path))
     anna.marks(11, "s")
     anna.press("Enter")
     expect(anna.page.locator("#banner")).to_contain_text("waits in this browser")
-    away.mkdir()
+    labels.unlink()
     assert waited_for(toy_store.path, 0)[0].events[0].step == 10
 
 

@@ -62,6 +62,16 @@ class Annotator:
         self.press(*[f"Shift+{side}"] * (abs(way) // 10), *[side] * (abs(way) % 10))
         assert self.frame == frame
 
+    def plays_until(self, frame: int) -> None:
+        """Play, and stop as soon as a frame is reached."""
+        self.press("Space")
+        script = (
+            "(frame) => +document.querySelector('#time').textContent.match(/\\d+$/)[0] >= frame"
+        )
+        self.page.wait_for_function(script, arg=frame)
+        if self.text("#transport button") != "▶":
+            self.press("Space")
+
     @property
     def frame(self) -> int:
         """The frame that the page says it shows."""

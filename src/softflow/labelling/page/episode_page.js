@@ -8,7 +8,7 @@ import { Draft, plain } from "/page/draft.js";
 import { Film } from "/page/film.js";
 import { keep, load } from "/page/kept.js";
 import { ghosts, own, showAgreement, showHistory } from "/page/labels.js";
-import { List } from "/page/list.js";
+import { List, recorded } from "/page/list.js";
 import { Outbox } from "/page/outbox.js";
 import { Player } from "/page/player.js";
 import { Signals } from "/page/signals.js";
@@ -24,6 +24,7 @@ export class EpisodePage {
     this.seesOthers = false;
     this.selected = null;
     this.opening = new AbortController();
+    this.ready = Promise.resolve();
     this.cameras = new Cameras(byId("cameras"));
     this.player = new Player((step) => this.#ready(step), () => this.#moved());
     this.player.speed = load("speed", 1);
@@ -68,7 +69,7 @@ export class EpisodePage {
     this.me = (await ask("Your name", { value: this.me, note })) ?? (this.me || "anonymous");
     keep("annotator", this.me);
     this.#named();
-    if (this.detail) await this.open(this.detail.name);
+    if (this.detail) this.open(this.detail.name);
   }
 
   #named() {
@@ -79,9 +80,15 @@ export class EpisodePage {
 
   // ---- opening ------------------------------------------------------------------------------
 
-  async open(name) {
-    if (!name) return this.#nothing();
+  /** Open an episode; what is marked in the present one is saved. Keys wait for `ready`. */
+  open(name) {
     if (this.draft?.changed) this.#put(false);
+    this.ready = this.#open(name);
+    return this.ready;
+  }
+
+  async #open(name) {
+    if (!name) return this.#nothing();
     document.body.classList.remove("menu");
     this.opening.abort();
     const opening = (this.opening = new AbortController());
@@ -94,17 +101,18 @@ export class EpisodePage {
     } catch (error) {
       return this.#unreadable(name, error);
     }
-    if (opening.signal.aborted) return;
+    if (opening.signal.aborted) return undefined;
     Object.assign(this, { detail, url, selected: null });
     byId("banner").hidden = byId("banner").dataset.from !== "outbox";
     this.#film(url, detail);
     this.player.open(detail.length + 1, this.place.control_hz);
     this.#draft(detail);
-    this.timeline.set({ frames: detail.length + 1, lanes: [] });
+    this.signals.values = null;
+    this.timeline.set({ frames: detail.length + 1, lanes: this.signals.lanes() });
     this.#show();
     if (this.auto) this.player.toggle();
-    await this.#plots(url, detail, opening);
-    this.#prepareNext();
+    this.#plots(url, detail, opening).then(() => this.#prepareNext());
+    return undefined;
   }
 
   #film(url, detail) {
@@ -168,7 +176,7 @@ export class EpisodePage {
   }
 
   #moved() {
-    this.film?.look(this.player.step, this.player.forward);
+    this.film?.look(this.player.step, this.player.forward, this.player.playing);
     this.#draw();
     this.timeline.to(this.player.step);
     this.controls?.show();
@@ -197,7 +205,7 @@ export class EpisodePage {
     const state = draft.changed ? "not saved yet" : detail.state;
     byId("saying").replaceChildren(
       el("span", { class: `badge ${draft.changed ? "proposed" : detail.state}` }, state),
-      ` ${told || (detail.recorded && `recorded: ${detail.recorded}`)}`,
+      ` ${told || recorded(detail.recorded)}`,
     );
     const words = this.resolves ? "Settle" : draft.events.length || !draft.isNew ? "Save" : "Nothing happened";
     this.controls.saying(`${words}, next`);

@@ -45,12 +45,13 @@ export class Film {
     return null;
   }
 
-  /** Say where the person looks, and in which direction; loads what will be needed. */
-  look(step, forward = 1) {
+  /** Say where the person looks, and in which direction; loads what will be needed. Pictures are
+   * decoded ahead while it plays: who drags the cursor needs the present one only. */
+  look(step, forward = 1, playing = false) {
     this.at = step;
     this.forward = forward;
     this.#fill();
-    for (let i = 0; i <= AHEAD; i++) {
+    for (let i = 0; i <= (playing ? AHEAD : 1); i++) {
       const next = step + i * forward;
       if (next >= 0 && next < this.length && !this.bitmaps.has(next)) this.#decode(next);
     }

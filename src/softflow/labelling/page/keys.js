@@ -5,10 +5,11 @@ import { dialog, el } from "/page/dom.js";
 const NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", PageUp: "Page ↑", PageDown: "Page ↓", Enter: "Enter" };
 const nice = (key) => key.split("+").map((part) => NAMES[part] ?? part).join(" ");
 
-/** `commands`: [{section, keys: ["Shift+ArrowLeft", …], what, run}]; without `what` no help. */
+/** `commands`: [{section, keys: ["Shift+ArrowLeft", …], what, run}]; without `what` no help. `ready` gives what to wait for. */
 export class Keys {
-  constructor(commands) {
+  constructor(commands, ready) {
     this.commands = commands;
+    this.ready = ready;
     this.table = new Map(commands.flatMap((one) => one.keys.map((key) => [key, one])));
     addEventListener("keydown", (event) => this.#pressed(event));
   }
@@ -22,7 +23,7 @@ export class Keys {
     const command = this.table.get(word);
     if (!command || (event.repeat && command.once)) return;
     event.preventDefault(); // Space and Enter would press the button that has the focus
-    command.run();
+    this.ready().then(command.run); // an episode that is being opened is the one that is meant
   }
 
   help(...more) {

@@ -9,7 +9,7 @@ import { Keys } from "/page/keys.js";
 const { places, annotator } = await get("/api/places");
 const page = new EpisodePage("store", places.store, annotator);
 const help = { section: "Episodes", keys: ["?"], what: "this help", run: () => keys.help(hint()) };
-const keys = new Keys([...commands(page), help]);
+const keys = new Keys([...commands(page), help], () => page.ready);
 byId("help-button").addEventListener("click", help.run);
 byId("below").append(
   el("button", { class: "quiet", onclick: () => page.agreement() }, "agreement"),

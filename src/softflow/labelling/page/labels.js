@@ -54,7 +54,7 @@ export function showHistory(detail, withdraw) {
   const notes = detail.proposals.map(({ proposer, events, note }) =>
     el("p", { class: "note" }, `${proposer} proposes: ${told(events)}. ${note}`),
   );
-  const recorded = detail.recorded ? `The recording says: ${detail.recorded}.` : "The recording says nothing of success.";
+  const recorded = detail.recorded ? `The recording says: ${detail.recorded === "none" ? "no success" : detail.recorded}.` : "The recording says nothing of success.";
   const box = dialog(
     `Labels of episode ${detail.title}`,
     rows.length ? el("table", {}, ...rows) : el("p", {}, "Nobody has labelled it."),

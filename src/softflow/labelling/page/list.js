@@ -135,11 +135,13 @@ export class List {
   }
 }
 
+export const recorded = (word) => (word ? `recorded: ${word === "none" ? "no success" : word}` : "");
+
 function saying(row) {
   if (row.state === "unreadable") return "cannot be read";
   if (row.state === "disagreement") return `disagreement: ${row.annotators.join(", ")}`;
   if (row.state === "discarded" || row.state === "accepted") return row.state;
-  if (!row.outcome) return row.state === "proposed" ? "proposed" : row.recorded ? `recorded: ${row.recorded}` : "";
+  if (!row.outcome) return row.state === "proposed" ? "proposed" : recorded(row.recorded);
   const counts = new Map();
   for (const { name, kind } of row.events) counts.set(name || kind, (counts.get(name || kind) ?? 0) + 1);
   const told = [...counts]

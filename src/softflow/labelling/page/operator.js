@@ -86,7 +86,7 @@ const extra = [
   { section: "Episodes", keys: ["?"], what: "this help", run: () => keys.help(hint()) },
 ];
 const common = commands(page).filter(({ keys: [key] }) => !["a", "Shift+a"].includes(key));
-const keys = new Keys([...common, ...extra]);
+const keys = new Keys([...common, ...extra], () => page.ready);
 byId("help-button").addEventListener("click", () => keys.help(hint()));
 page.controls.extra.append(
   el("button", { onclick: () => act("discard") }, "Discard ", el("kbd", {}, "x")),

@@ -4,7 +4,7 @@ import { getBytes } from "/page/api.js";
 import { dialog, el } from "/page/dom.js";
 import { keep, load } from "/page/kept.js";
 
-const SHOWN_FIRST = 3;
+const SHOWN_FIRST = 3, LINES_FIRST = 8;
 
 export class Signals {
   /** `channels` as the server lists them; `changed()` when others are chosen. */
@@ -18,7 +18,7 @@ export class Signals {
     const names = [...this.groups.keys()];
     const first = names.filter((name) => name !== "next.reward").slice(0, SHOWN_FIRST);
     const known = load(`signals:${place}`, null);
-    const chosen = known ?? first.flatMap((name) => this.groups.get(name).map((i) => this.id(i)));
+    const chosen = known ?? first.flatMap((name) => this.groups.get(name).slice(0, LINES_FIRST).map((i) => this.id(i)));
     this.chosen = new Set(chosen);
   }
 
@@ -37,15 +37,14 @@ export class Signals {
     return this.values.subarray(i * this.columns, (i + 1) * this.columns);
   }
 
-  /** Lanes of the time line: name, and the chosen channels with their values. */
+  /** Lanes of the time line: name, and the chosen channels with their values; none yet, no lines. */
   lanes() {
-    if (!this.values) return [];
     return [...this.groups]
       .map(([name, all]) => ({ name, channels: all.filter((i) => this.chosen.has(this.id(i))) }))
       .filter(({ channels }) => channels.length)
       .map(({ name, channels }) => ({
         name,
-        lines: channels.map((i) => ({ name: this.channels[i].name, values: this.channel(i), hue: i })),
+        lines: (this.values ? channels : []).map((i) => ({ name: this.channels[i].name, values: this.channel(i), hue: i })),
       }));
   }
 

@@ -54,7 +54,7 @@ export class TimeLine {
 
   #draw() {
     const lanes = this.lanes.slice(0, MOST_LANES);
-    const lane = this.high ? Math.max(60, Math.min(150, (innerHeight - 300) / Math.max(1, lanes.length))) : lanes.length > 2 ? 40 : 52;
+    const lane = this.high ? Math.max(60, Math.min(260, (innerHeight - 245 - this.ghosts.length * GHOSTS) / Math.max(1, lanes.length))) : lanes.length > 2 ? 40 : 52;
     const ghosts = this.ghosts.length * GHOSTS;
     this.top = RULER + EVENTS + ghosts;
     this.width = this.canvas.parentElement.clientWidth - 32;
@@ -98,7 +98,7 @@ export class TimeLine {
 
   #lane(g, { name, lines }, top, height) {
     const ranges = lines.map(({ values }) => range(values));
-    const least = 0.04 * Math.max(...ranges.map(([low, high]) => high - low)) || 1;
+    const least = 0.04 * Math.max(0, ...ranges.map(([low, high]) => high - low)) || 1;
     const perPixel = Math.max(1, Math.floor(this.frames / (this.width * 2)));
     g.lineWidth = 1;
     g.globalAlpha = lines.length > 6 ? 0.65 : 0.95;
