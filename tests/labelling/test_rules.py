@@ -79,6 +79,11 @@ def test_a_rule_that_gives_something_else_is_named(store: EpisodeStore) -> None:
         rule.propose(store, 1)
 
 
+def test_events_are_held_against_what_is_declared(store: EpisodeStore) -> None:
+    with pytest.raises(DataError, match="an episode ends once"):
+        proposer(f"{HERE}:twice").propose(store, 0)
+
+
 def test_a_key_that_is_not_there_is_named(store: EpisodeStore) -> None:
     with pytest.raises(DataError, match="names nothing in this data"):
         proposer("gripper-lifted", height="observation.pose[2]").propose(store, 0)
