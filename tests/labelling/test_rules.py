@@ -27,6 +27,9 @@ def shouts(episode, context):
         return ["success"]
     return []
 
+def twice(episode, context):
+    return [context.event("success", step) for step in (1, 2)]
+
 number = 3
 """
 
