@@ -70,6 +70,10 @@ class PolicyServerError(SoftflowError):
     """A policy server, or a client of one, does not answer, refuses, or says what nobody means."""
 
 
+class EndpointError(SoftflowError):
+    """A model's server does not answer, refuses, or says what cannot be meant."""
+
+
 class NumericalError(SoftflowError):
     """A NaN or infinity appeared in training; the message names the dump to replay."""
 

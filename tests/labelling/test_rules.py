@@ -27,6 +27,9 @@ def shouts(episode, context):
         return ["success"]
     return []
 
+def twice(episode, context):
+    return [context.event("success", step) for step in (1, 2)]
+
 number = 3
 """
 
@@ -77,6 +80,11 @@ def test_a_rule_that_gives_something_else_is_named(store: EpisodeStore) -> None:
     assert list(rule.propose(store, 0)) == []
     with pytest.raises(DataError, match="gave a str for episode 1"):
         rule.propose(store, 1)
+
+
+def test_events_are_held_against_what_is_declared(store: EpisodeStore) -> None:
+    with pytest.raises(DataError, match="an episode ends once"):
+        proposer(f"{HERE}:twice").propose(store, 0)
 
 
 def test_a_key_that_is_not_there_is_named(store: EpisodeStore) -> None:

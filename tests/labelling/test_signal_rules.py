@@ -21,6 +21,7 @@ from softflow.labelling.signal_rules import (
     gripper_lifted,
 )
 
+Signal = Sequence[float] | np.ndarray
 HZ = 10.0
 NAMES = ("height", "gap", "yaw", "q.0", "q.1", "q.2", "q.3")
 SPEC = DataSpec({STATE_KEY: (7,)}, 1, (-1.0,), (1.0,), HZ, names={STATE_KEY: NAMES})
@@ -31,7 +32,7 @@ QUAT = QuarterTurnSettings(quat="observation.state[q.0]", hold_s=0.0)
 LIFT = LiftedSettings(height="observation.state[height]", hold_s=0.0)
 
 
-def recorded(**signals: Sequence[float] | np.ndarray) -> Episode:
+def recorded(**signals: Signal) -> Episode:
     """An episode with one signal or several; what is not given is 0."""
     length = len(next(iter(signals.values()))) - 1
     state = np.zeros((length + 1, 7), np.float32)
@@ -41,11 +42,11 @@ def recorded(**signals: Sequence[float] | np.ndarray) -> Episode:
     return Episode({STATE_KEY: state}, zeros, zeros[:, 0], False, True, False)
 
 
-def turned(degrees: Sequence[float]) -> Episode:
+def turned(degrees: Signal) -> Episode:
     return recorded(yaw=np.radians(degrees))
 
 
-def quats(degrees: Sequence[float], tilt_degrees: float = 0.0) -> Episode:
+def quats(degrees: Signal, tilt_degrees: float = 0.0) -> Episode:
     """Turned about the vertical after being tilted about x: q = z-turn times x-tilt, wxyz."""
     half, tilt = np.radians(degrees) / 2, math.radians(tilt_degrees) / 2
     cos, sin = np.cos(half), np.sin(half)
@@ -163,6 +164,14 @@ def lifted(
 def test_lifted_is_where_the_height_first_rises_enough() -> None:
     assert lifted(LIFT, height=[0.80, 0.82, 0.839, 0.8401, 0.9]) == [2]
     assert lifted(LIFT, height=[0.80, 0.82, 0.839]) == []
+
+
+def test_lifted_above_the_lowest_height_for_a_gripper_that_first_goes_down() -> None:
+    heights = [0.30, 0.10, 0.02, 0.03, 0.07, 0.09]
+    assert lifted(LIFT, height=heights) == []
+    assert lifted(replace(LIFT, above="lowest"), height=heights) == [3]
+    with pytest.raises(ConfigError, match="choose start or lowest"):
+        replace(LIFT, above="table")
 
 
 def test_lifted_once_where_the_event_is_declared_once() -> None:

@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import Literal, NamedTuple
 
 from softflow.data.labels import Event, Label
-from softflow.utils.intervals import Interval, wilson_interval
+from softflow.utils.intervals import wilson_interval
 
 RESOLUTION = "resolution:"
 MATCH_S = 1.0
@@ -199,21 +199,29 @@ def _without(events: Sequence[Event], matched: Sequence[Event]) -> tuple[Event, 
 
 
 def _matched(first: Sequence[Event], second: Sequence[Event], within: float) -> list[Match]:
-    """As many pairs as possible, in the order of time, of these the ones closest together.
+    pairs = match_steps([e.step for e in first], [e.step for e in second], within)
+    return [Match(first[i], second[j]) for i, j in pairs]
 
-    Pairs that cross are never better than those that do not, so each list is gone through once.
+
+def match_steps(
+    first: Sequence[int], second: Sequence[int], within: float
+) -> tuple[tuple[int, int], ...]:
+    """Which of two ascending lists of control steps belong together, as pairs of positions.
+
+    As many pairs as possible of at most `within` steps, of these the ones closest together. Pairs
+    that cross are never better than those that do not, so each list is gone through once.
     """
-    best: list[list[tuple[int, int, tuple[Match, ...]]]]
+    best: list[list[tuple[int, int, tuple[tuple[int, int], ...]]]]
     best = [[(0, 0, ())] * (len(second) + 1) for _ in range(len(first) + 1)]
     for i, ours in enumerate(first, 1):
         for j, theirs in enumerate(second, 1):
             choices = [best[i - 1][j], best[i][j - 1]]
-            apart = abs(theirs.step - ours.step)
+            apart = abs(theirs - ours)
             if apart <= within:
                 count, cost, pairs = best[i - 1][j - 1]
-                choices.append((count + 1, cost - apart, (*pairs, Match(ours, theirs))))
+                choices.append((count + 1, cost - apart, (*pairs, (i - 1, j - 1))))
             best[i][j] = max(choices, key=lambda choice: choice[:2])
-    return list(best[-1][-1][2])
+    return best[-1][-1][2]
 
 
 def cohens_kappa(outcomes: Sequence[tuple[str, str]]) -> Kappa:
@@ -231,9 +239,8 @@ def cohens_kappa(outcomes: Sequence[tuple[str, str]]) -> Kappa:
     def beyond_chance(share: float) -> float:
         return (share - expected) / (1 - expected)
 
-    interval: Interval = wilson_interval(same, count)
-    ends = (beyond_chance(end) for end in interval)
-    return Kappa(beyond_chance(observed), *ends, observed, expected, count)
+    low, high = (beyond_chance(end) for end in wilson_interval(same, count))
+    return Kappa(beyond_chance(observed), low, high, observed, expected, count)
 
 
 def agreements(

@@ -27,6 +27,7 @@ from softflow.curation.components import parse_component, rows_of
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.labels import Label
 from softflow.errors import ConfigError, DataError, brief
 from softflow.labelling.event_kinds import EventKinds
 from softflow.labelling.proposals import ProposedEvent
@@ -106,7 +107,8 @@ class RuleProposer:
         """What the rule says of the recording; a function that reads cameras says so.
 
         Raises:
-            DataError: the rule cannot be applied to this data, or failed.
+            DataError: the rule cannot be applied to this data, failed, or gave events that are not
+                as declared.
         """
         cameras = bool(getattr(self._function, "needs_images", False))
         episode = store.episode(index, with_images=cameras, labelled=False)
@@ -124,6 +126,7 @@ class RuleProposer:
                     f"the rule '{self.name}' gave a {type(one).__name__} for episode {index}; give "
                     "what context.event(name, step) makes"
                 )
+        self._kinds.require_fit(Label(self.name, tuple(one.event for one in found)))
         return found
 
 
@@ -133,7 +136,7 @@ def _function(name: str) -> RuleFunction:
         known = ", ".join(RULES)
         raise ConfigError(f"there is no rule '{name}'; choose {known}, or module:function")
     try:
-        found = follow(path)
+        found: Any = follow(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"cannot import the rule '{name}': {brief(error)}") from error
     if not callable(found):

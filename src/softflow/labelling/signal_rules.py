@@ -69,7 +69,9 @@ class LiftedSettings:
     Attributes:
         event: which declared event it is.
         height: component that is the height of the thing, or of the gripper, in m.
-        rise: m above its height in the first observation.
+        rise: m above where it began.
+        above: what that is: "start", its height in the first observation, or "lowest", the least it
+            has been since; that one is for the height of a gripper, which first goes down.
         gap: component that is how far the fingers are apart; "" to look at the height alone.
         gap_above, gap_below: it holds something while the gap lies between the two: neither shut on
             nothing nor open.
@@ -79,6 +81,7 @@ class LiftedSettings:
     event: str = "retrieved"
     height: str = ""
     rise: float = 0.04
+    above: str = "start"
     gap: str = ""
     gap_above: float = -math.inf
     gap_below: float = math.inf
@@ -89,6 +92,8 @@ class LiftedSettings:
             raise ConfigError(
                 "gripper-lifted needs to know which component is the height: --set height=KEY[NAME]"
             )
+        if self.above not in ("start", "lowest"):
+            raise ConfigError(f"gripper-lifted: above is {self.above!r}; choose start or lowest")
         require_positive("gripper-lifted", rise=self.rise)
         require_hold("gripper-lifted", self.hold_s)
         if not self.gap_above < self.gap_below:
@@ -133,7 +138,8 @@ def gripper_lifted(
 ) -> list[ProposedEvent]:
     """One event where it is first held above; more, each after a way down, where it may repeat."""
     height = context.signal(episode, settings.height)
-    risen = height - height[0]
+    lowest = settings.above == "lowest"
+    risen = height - (np.minimum.accumulate(height) if lowest else height[0])
     holds = np.ones(len(risen), bool)
     if settings.gap:
         gap = context.signal(episode, settings.gap)

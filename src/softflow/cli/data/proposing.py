@@ -17,7 +17,7 @@ from softflow.labelling.event_kinds import read_event_kinds
 from softflow.labelling.proposals import ProposalFolder, ProposedEvent, Proposer
 from softflow.labelling.proposals import propose as proposal_of
 from softflow.labelling.rules import RuleProposer
-from softflow.labelling.settings import parse_settings
+from softflow.labelling.settings import parse_settings, settings_as
 from softflow.utils.console import say
 from softflow.utils.progress import ConsoleProgress
 
@@ -78,7 +78,17 @@ def _proposer(
 ) -> Proposer:
     """What `--with` names; only what is named is loaded."""
     kinds = read_event_kinds(store.path)
-    return RuleProposer(name, kinds, given)
+    if name == "vlm":
+        from softflow.labelling.vlm.proposer import VlmProposer, VlmSettings
+
+        return VlmProposer(settings_as(VlmSettings, given, "vlm"), kinds)
+    if name != "classifier":
+        return RuleProposer(name, kinds, given)
+    from softflow.labelling.classifier.learning import ClassifierSettings, train_classifier
+
+    settings = settings_as(ClassifierSettings, given, "the classifier")
+    learned_from = EpisodeStore.open(settings.labels) if settings.labels else store
+    return train_classifier(learned_from, kinds, settings, progress)
 
 
 def agreement(options: Agreement) -> None:
