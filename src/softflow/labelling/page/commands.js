@@ -1,6 +1,6 @@
 // What keys do, for the page and for its help.
 
-import { el } from "/page/dom.js";
+import { el } from "/page/parts/dom.js";
 
 const PLAY = "Play", MARK = "Mark what is seen now", SAVE = "Save", EPISODES = "Episodes";
 

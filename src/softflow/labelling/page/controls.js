@@ -1,7 +1,7 @@
 // The buttons of the page: playing below the cameras, events below the time line.
 
-import { byId, el, seconds } from "/page/dom.js";
-import { SPEEDS } from "/page/player.js";
+import { byId, el, seconds } from "/page/parts/dom.js";
+import { SPEEDS } from "/page/parts/player.js";
 
 export class Controls {
   /** `page` does what the buttons say. */

@@ -1,18 +1,19 @@
 // The page: one episode in front of one person. Parts know nothing of each other; they meet here.
 
-import { get } from "/page/api.js";
-import { Cameras } from "/page/cameras.js";
+import { get } from "/page/parts/api.js";
+import { banner, labelsWait, leaveOutboxBanner, serverIsAway } from "/page/banner.js";
+import { Cameras } from "/page/parts/cameras.js";
 import { Controls } from "/page/controls.js";
-import { ask, byId, el, toast } from "/page/dom.js";
+import { ask, byId, el, toast } from "/page/parts/dom.js";
 import { Draft, plain } from "/page/draft.js";
-import { Film } from "/page/film.js";
-import { keep, load } from "/page/kept.js";
+import { Film } from "/page/parts/film.js";
+import { keep, load } from "/page/parts/kept.js";
 import { ghosts, offer, own, showAgreement, showHistory } from "/page/labels.js";
 import { List, recorded } from "/page/list.js";
 import { Outbox } from "/page/outbox.js";
-import { Player } from "/page/player.js";
-import { Signals } from "/page/signals.js";
-import { TimeLine, title } from "/page/timeline.js";
+import { Player } from "/page/parts/player.js";
+import { Signals } from "/page/parts/signals.js";
+import { TimeLine, title } from "/page/parts/timeline.js";
 
 const NEXT_FRAMES = 16;
 
@@ -39,10 +40,10 @@ export class EpisodePage {
     this.list = new List(placeName, place.control_hz, {
       opened: (name) => this.open(name),
       changed: (rows) => this.#news(rows),
-      away: (message) => this.#away(message),
+      away: (message) => serverIsAway(message, this.outbox.waiting),
     });
     this.outbox = new Outbox(`outbox:${placeName}:${place.title}`, {
-      told: ({ waiting, problem }) => this.#waits(waiting, problem),
+      told: labelsWait,
       refused: (item, message) => toast(`${item.title} is not saved: ${message}`, "bad"),
       saved: (item, detail) => this.#saved(item, detail),
     });
@@ -105,11 +106,11 @@ export class EpisodePage {
     }
     if (opening.signal.aborted) return undefined;
     Object.assign(this, { detail, url, selected: null });
-    byId("banner").hidden = byId("banner").dataset.from !== "outbox";
+    leaveOutboxBanner();
     this.#film(url, detail);
     this.player.open(detail.length + 1, this.place.control_hz);
     this.#draft(detail);
-    if (detail.problem) this.#banner(detail.problem, "bad");
+    if (detail.problem) banner(detail.problem, "bad");
     this.signals.values = null;
     this.timeline.set({ frames: detail.length + 1, lanes: this.signals.lanes() });
     this.#show();
@@ -138,7 +139,7 @@ export class EpisodePage {
       await this.signals.open(url, detail.digest, detail.length + 1, opening.signal);
       if (!opening.signal.aborted) this.#lanes();
     } catch (error) {
-      if (error.name !== "AbortError") this.#banner(`Signals: ${error.message}`, "bad");
+      if (error.name !== "AbortError") banner(`Signals: ${error.message}`, "bad");
     }
   }
 
@@ -168,7 +169,7 @@ export class EpisodePage {
     this.timeline.set({ events: [], ghosts: [], lanes: [] });
     byId("episode").textContent = `Episode ${row?.title ?? name}`;
     byId("saying").replaceChildren(el("span", { class: "badge unreadable" }, "cannot be read"));
-    this.#banner(error.message, "bad");
+    banner(error.message, "bad");
   }
 
   // ---- showing ------------------------------------------------------------------------------
@@ -217,14 +218,6 @@ export class EpisodePage {
 
   get resolves() {
     return this.detail?.state === "disagreement";
-  }
-
-  #banner(text, kind = "", from = "") {
-    const banner = byId("banner");
-    banner.className = kind;
-    banner.dataset.from = from;
-    banner.textContent = text;
-    banner.hidden = !text;
   }
 
   // ---- marking ------------------------------------------------------------------------------
@@ -381,18 +374,6 @@ export class EpisodePage {
     if (detail.labels.length > before && by !== this.me) toast(`${by} has labelled this episode, too`);
     this.#renew(detail);
     return undefined;
-  }
-
-  #waits(waiting, problem) {
-    const kept = `${waiting} label${waiting > 1 ? "s" : ""} wait${waiting > 1 ? "" : "s"} in this browser and will be saved`;
-    if (problem) this.#banner(`${problem}. ${kept}.`, "bad", "outbox");
-    else if (byId("banner").dataset.from === "outbox") this.#banner("");
-  }
-
-  #away(message) {
-    const from = byId("banner").dataset.from;
-    if (message && !this.outbox.waiting) this.#banner(`${message}. What you mark is kept in this browser.`, "bad", "away");
-    else if (!message && from === "away") this.#banner("");
   }
 
   history() {

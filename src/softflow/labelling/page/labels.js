@@ -1,8 +1,8 @@
 // What is said of an episode: by oneself, by others, by programs; and who settles it.
 
-import { get } from "/page/api.js";
-import { dialog, el } from "/page/dom.js";
-import { title } from "/page/timeline.js";
+import { get } from "/page/parts/api.js";
+import { dialog, el } from "/page/parts/dom.js";
+import { title } from "/page/parts/timeline.js";
 
 const RESOLUTION = "resolution:";
 

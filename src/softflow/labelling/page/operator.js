@@ -1,10 +1,10 @@
 // The operator's page: robots, their episodes as they end, and what happened in each.
 
-import { get, post } from "/page/api.js";
+import { get, post } from "/page/parts/api.js";
 import { commands, hint } from "/page/commands.js";
-import { byId, el, toast } from "/page/dom.js";
+import { byId, el, toast } from "/page/parts/dom.js";
 import { EpisodePage } from "/page/episode_page.js";
-import { Keys } from "/page/keys.js";
+import { Keys } from "/page/parts/keys.js";
 
 const EVERY_MS = 1000;
 const { places, annotator } = await get("/api/places");

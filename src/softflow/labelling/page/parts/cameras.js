@@ -1,6 +1,6 @@
 // All cameras of a step side by side, as large as they fit; a click shows one alone.
 
-import { el } from "/page/dom.js";
+import { el } from "/page/parts/dom.js";
 
 const GAP = 8;
 
