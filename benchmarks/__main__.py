@@ -26,6 +26,7 @@ from benchmarks import (
     data_throughput,
     deployed_decision,
     image_training,
+    label_page,
     paper_images,
     render_speed,
     robot_loop,
@@ -55,6 +56,7 @@ Name = Literal[
     "deployed",
     "robot",
     "render",
+    "label",
 ]
 
 
@@ -110,6 +112,7 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "deployed": lambda: deployed_decision.run("small", small, turns),
         "robot": lambda: robot_loop.run(turns),
         "render": lambda: render_speed.run(turns),
+        "label": lambda: label_page.run(turns),
     }
 
 
