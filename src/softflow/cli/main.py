@@ -24,7 +24,8 @@ softflow — make a robot policy better with little robot time.
   softflow train softflow-plus --dataset data/cube --run runs/cube2 --imitation.num-updates 5000
                                            any number of the preset can be overridden; presets:
                                            softflow-plus, small, small-image, demo,
-                                           robomimic-state, robomimic-image, scissors
+                                           robomimic-state, robomimic-image, scissors, cube,
+                                           cube-small
   softflow evaluate runs/cube/checkpoints/last --episodes 200
   softflow robot runs/cube --env-id cube-single --out data/rehearsal
                                            the policy in real time: on an environment, or your robot
@@ -36,6 +37,10 @@ softflow — make a robot policy better with little robot time.
   softflow data import lerobot PATH --out data/mine
                                            other people's data in (and out: softflow data export)
   softflow label data/mine                 say what happened in episodes, in a browser
+  softflow teacher train two-cores --run runs/teacher
+                                           a cube turned in a simulated hand, to be learned from
+  softflow cube-pose train small --renders data/renders --run runs/pose
+                                           a camera that finds the cube in the hand
   softflow data validate data/cube         look into, check, merge, filter, label and plot episodes
 
 `softflow COMMAND --help` explains each; `softflow --version` says which softflow this is.
@@ -53,6 +58,8 @@ COMMANDS = (
     "learn",
     "serve",
     "exchange",
+    "teacher",
+    "cube-pose",
 )
 
 
@@ -136,6 +143,14 @@ def _run(name: str, words: list[str]) -> int:
         from softflow.cli import exchange_commands
 
         return exchange_commands.run(words)
+    if name == "teacher":
+        from softflow.cli import teacher_commands
+
+        return teacher_commands.run(words)
+    if name == "cube-pose":
+        from softflow.cli import cube_pose
+
+        return cube_pose.run(words)
     from softflow.cli import run_commands
 
     run_commands.run(name, words)

@@ -17,7 +17,7 @@ from softflow.cli.robot_options import SERVERS, Robot
 from softflow.data.action_space import is_only_narrower
 from softflow.data.data_spec import DataSpec, require_same_spec
 from softflow.data.episode_store import EpisodeStore
-from softflow.envs.registry import make_env, require_known_env
+from softflow.envs.registry import is_robot, make_env, require_known_env
 from softflow.errors import ConfigError, RobotStoppedError
 from softflow.robot import protocol
 from softflow.robot.control_loop import LoopParts
@@ -162,7 +162,9 @@ def _lock_names(options: Robot) -> list[str]:
         domain = os.environ.get("ROS_DOMAIN_ID", "0")
         commands = read_settings(options.ros2).command
         return [f"ros2 {domain}{command.topic}" for command in commands]
-    return [options.robot] if options.robot else []
+    if options.robot:
+        return [options.robot]
+    return [options.env_id] if is_robot(options.env_id) else []
 
 
 def _plan(options: Robot) -> SessionPlan:

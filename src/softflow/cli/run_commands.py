@@ -136,6 +136,7 @@ def _train(options: Train, words: list[str]) -> None:
             env=options.env,
             start=options.start,
             start_critic=options.from_critic,
+            robot_eval_episodes=options.robot_eval_episodes,
         )
     if is_first:
         say(f"policy: {options.run / 'checkpoints' / 'last'}")

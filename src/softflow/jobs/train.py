@@ -13,6 +13,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.deployment.saved_policy import find_checkpoint
 from softflow.envs.registry import require_trusted_env
 from softflow.errors import ConfigError
+from softflow.jobs.acting_place import FEW, acting_place, few_on_robots
 from softflow.jobs.consent import trust_environment
 from softflow.jobs.targets import require_run_folder
 from softflow.models.checkpoint import last_checkpoint
@@ -29,7 +30,6 @@ from softflow.training.continuing.stating import state
 from softflow.training.hardware.ranks import Ranks
 from softflow.training.held_out.split import held_out_episodes, in_words, successful_episodes
 from softflow.training.provenance import identity_of, require_continues, write_identity
-from softflow.training.rollouts import RolloutPool
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
 from softflow.utils.console import say
@@ -45,6 +45,7 @@ def train(
     env: str = "",
     start: str | os.PathLike[str] = "",
     start_critic: bool = True,
+    robot_eval_episodes: int = FEW,
 ) -> Path | None:
     """Run the stages, then write the report; also after an error or Ctrl-C, with what there is.
 
@@ -62,6 +63,7 @@ def train(
         start: another run, or a checkpoint, whose networks a new run starts from; sizes and keys
             must be the same, and its normalisation is kept.
         start_critic: take its critic along, where that has learned.
+        robot_eval_episodes: most episodes of an evaluation where the environment is a robot.
 
     Returns:
         The newest checkpoint; None if nothing was trained.
@@ -84,6 +86,7 @@ def train(
     acts = bool(config.eval_episodes) or "online_rl" in stages
     if acts:
         require_trusted_env(store.spec.env_id)
+        config = few_on_robots(config, store.spec.env_id, robot_eval_episodes)
     with Ranks.joined(config.device) as ranks:
         if ranks.is_first:
             _train(store, run, config, stages, acts, ranks, begin)
@@ -105,9 +108,10 @@ def _train(
     dataset = store.path
     identity = identity_of(dataset, store, stages, config)
     require_continues(folder, identity, store)
-    with ConsoleProgress() as progress, RolloutPool(config.num_workers) as pool:
+    spec = store.spec
+    place = acting_place(spec.env_id if acts else "", config.num_workers)
+    with ConsoleProgress() as progress, place as pool:
         if acts:
-            spec = store.spec
             theirs = pool.environment_spec(spec.env_id, spec.image_size)
             require_fits_environment(spec, theirs, dataset)
         # Until here nothing is written; from here on the run is locked.

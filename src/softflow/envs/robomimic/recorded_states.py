@@ -21,7 +21,14 @@ from softflow.envs.contract import data_spec
 from softflow.envs.robomimic.simulator import FAMILIES, OSC_POSE, ROBOT, STATE_PARTS
 from softflow.envs.robomimic.tasks import RobomimicTask
 from softflow.errors import DataError
-from softflow.formats.hdf5 import as_text, attribute, member_array, member_group, opened, values_of
+from softflow.formats.hdf5.files import (
+    as_text,
+    attribute,
+    member_array,
+    member_group,
+    opened,
+    values_of,
+)
 from softflow.formats.outcome import episode_of
 from softflow.formats.robomimic.reading import RobomimicSource
 from softflow.formats.source import split
