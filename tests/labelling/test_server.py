@@ -21,7 +21,7 @@ from softflow.labelling.server.access import Access
 from softflow.labelling.server.app import make_app
 from softflow.labelling.server.episode_rows import EpisodeRows
 from softflow.labelling.server.frames import FrameBlocks
-from softflow.labelling.server.routes import Served
+from softflow.labelling.server.routes import Place, Served
 from softflow.labelling.server.store_episodes import StoreEpisodes
 
 PORT = 8770
@@ -33,8 +33,8 @@ SUCCESS = {"step": 30, "kind": "success", "value": 1.0, "name": "success"}
 
 def client_of(path: Path, token: str = "", base: str = HERE) -> TestClient:
     """A client of a server for a store; it talks as a program does, without an origin."""
-    rows = EpisodeRows(StoreEpisodes(path, READY_MADE["success"]))
-    served = Served({"store": rows}, FrameBlocks(), Access(PORT, token))
+    place = Place.recorded(StoreEpisodes(path, READY_MADE["success"]))
+    served = Served({"store": place}, Access(PORT, token))
     return TestClient(make_app(served), base_url=base, raise_server_exceptions=False)
 
 
@@ -312,7 +312,9 @@ def test_damaged_labels_and_proposals_cost_their_episode_only(
     states = {r["name"]: r["state"] for r in client.get("/api/store/episodes").json()["rows"]}
     assert states["episode_000000"] == "unreadable"
     assert states["episode_000001"] == "unlabelled"
-    assert client.get("/api/store/episodes/episode_000002").status_code == 503
+    detail = client.get("/api/store/episodes/episode_000002").json()
+    assert "is damaged" in detail["problem"]
+    assert detail["proposals"] == []
 
 
 def test_a_missing_camera_is_told(toy_store: EpisodeStore, toy_parts: Any, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from softflow.labelling.server.episode_rows import EpisodeRows
 from softflow.labelling.server.exchange_episodes import ExchangeEpisodes
 from softflow.labelling.server.frames import FrameBlocks
 from softflow.labelling.server.operator_state import Operator
-from softflow.labelling.server.routes import Served
+from softflow.labelling.server.routes import Place, Served
 from softflow.labelling.server.running import PageServer, listening
 from softflow.labelling.server.store_episodes import StoreEpisodes
 from softflow.robot.exchange.folder import ExchangeFolder
@@ -57,18 +57,29 @@ def prepared(options: LabelPage) -> PageServer:
     token = read_token(options.token_file) if options.token_file else ""
     require_token(options.host, token)
     kinds = _kinds(options)
-    places: dict[str, EpisodeRows] = {}
+    places: dict[str, Place] = {}
     operator = None
     if options.dataset is not None:
         _require_store(options.dataset)
-        places["store"] = EpisodeRows(StoreEpisodes(options.dataset, kinds))
+        places["store"] = _store(options.dataset, kinds, options.render)
     if options.exchange is not None:
         episodes = ExchangeEpisodes(ExchangeFolder(options.exchange), kinds)
-        places["exchange"], operator = EpisodeRows(episodes), Operator(episodes)
+        places["exchange"], operator = Place.recorded(episodes), Operator(episodes)
     listener = listening(options.host, options.port)
     access = Access(listener.getsockname()[1], token)
-    served = Served(places, FrameBlocks(), access, options.annotator, operator)
+    served = Served(places, access, options.annotator, operator)
     return PageServer(make_app(served), listener)
+
+
+def _store(path: Path, kinds: EventKinds, render: bool) -> Place:
+    """A data set, seen by the cameras that recorded it or by those of its environment."""
+    episodes = StoreEpisodes(path, kinds)
+    if not render:
+        return Place.recorded(episodes)
+    from softflow.labelling.server.rendered_frames import RenderedFrames  # needs a simulator
+
+    frames = RenderedFrames(path)
+    return Place(EpisodeRows(episodes), FrameBlocks(frames), frames.cameras)
 
 
 def _tell(options: LabelPage, port: int) -> None:

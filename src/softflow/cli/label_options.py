@@ -35,6 +35,8 @@ class LabelPage:
     events: str = ""
     """What may happen: success, scissors, cube, or a TOML file. It is written beside the episodes
     and need not be given again."""
+    render: bool = False
+    """Show data without cameras again in its simulator, from seeds and actions."""
     annotator: str = ""
     """Name that the page suggests; people can change it there."""
     host: str = "127.0.0.1"
@@ -50,5 +52,7 @@ class LabelPage:
     def __post_init__(self) -> None:
         if self.dataset is None and self.exchange is None:
             raise ConfigError("name a data set, or an exchange: softflow label data/mine")
+        if self.render and self.dataset is None:
+            raise ConfigError("--render shows a data set again; name one")
         if not 0 <= self.port < 2**16:
             raise ConfigError(f"--port is {self.port}; it must lie in [0, {2**16})")

@@ -1,6 +1,6 @@
 // What keys do, for the page and for its help.
 
-import { el } from "/page/dom.js";
+import { el } from "/page/parts/dom.js";
 
 const PLAY = "Play", MARK = "Mark what is seen now", SAVE = "Save", EPISODES = "Episodes";
 
@@ -31,8 +31,8 @@ export function commands(page) {
     ),
     one(SAVE, ["Enter"], "save, and on to the next unlabelled one", () => page.saveAndNext(), true),
     one(SAVE, ["Shift+Enter"], "… as your own label, where Enter settles", () => page.saveAndNext(false), true),
-    one(SAVE, ["a"], "accept the proposal, and on", () => page.accept(), true),
-    one(SAVE, ["Shift+a"], "take the proposal, to correct it", () => page.accept(true), true),
+    one(SAVE, ["a"], "accept the proposal, or the other label where two differ, and on", () => page.accept(), true),
+    one(SAVE, ["Shift+a"], "take it, to correct it", () => page.accept(true), true),
     one(EPISODES, ["n"], "the next unlabelled one", () => page.open(page.list.next() || page.list.current), true),
     ...two(EPISODES, ["k", "j"], "the one before, after, of the list", (by) => page.neighbour(by)),
     ...two(EPISODES, ["PageUp", "PageDown"], "", (by) => page.neighbour(by)),

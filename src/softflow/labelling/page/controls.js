@@ -1,7 +1,7 @@
 // The buttons of the page: playing below the cameras, events below the time line.
 
-import { byId, el, seconds } from "/page/dom.js";
-import { SPEEDS } from "/page/player.js";
+import { byId, el, seconds } from "/page/parts/dom.js";
+import { SPEEDS } from "/page/parts/player.js";
 
 export class Controls {
   /** `page` does what the buttons say. */
@@ -42,12 +42,12 @@ export class Controls {
   #marks() {
     const page = this.page;
     this.save = el("button", { class: "go", id: "save", onclick: () => page.saveAndNext() });
-    this.extra = el("span", { id: "extra" });
+    this.accept = el("button", { id: "accept", onclick: () => page.accept() }, "Accept ", el("kbd", {}, "a"));
     byId("marks").replaceChildren(
       ...page.kinds.map((kind) => mark(kind, () => page.mark(kind))),
       mark({ name: "end here", kind: "end", key: "e", reward: 0, help: "It is over, without a verdict" }, () => page.endHere()),
       el("span", { class: "space" }),
-      this.extra,
+      this.accept,
       this.save,
     );
   }
@@ -65,6 +65,8 @@ export class Controls {
     this.undo.disabled = !draft?.past.length;
     this.redo.disabled = !draft?.future.length;
     this.drop.disabled = !draft?.events.length;
+    this.accept.hidden = !this.page.offered;
+    this.accept.title = `Take what ${this.page.offered?.by} says, as it is`;
   }
 
   /** What Enter will do. */

@@ -1,6 +1,6 @@
 // The events of one episode while somebody marks them: undo, redo, kept in the browser until saved.
 
-import { keep, load } from "/page/kept.js";
+import { keep, load } from "/page/parts/kept.js";
 
 const KINDS = { success: 1, failure: 1, end: 1 };
 export const ends = (event) => event.kind in KINDS;

@@ -1,18 +1,19 @@
 // The page: one episode in front of one person. Parts know nothing of each other; they meet here.
 
-import { get } from "/page/api.js";
-import { Cameras } from "/page/cameras.js";
+import { get } from "/page/parts/api.js";
+import { banner, labelsWait, leaveOutboxBanner, serverIsAway } from "/page/banner.js";
+import { Cameras } from "/page/parts/cameras.js";
 import { Controls } from "/page/controls.js";
-import { ask, byId, el, toast } from "/page/dom.js";
+import { ask, byId, el, toast } from "/page/parts/dom.js";
 import { Draft, plain } from "/page/draft.js";
-import { Film } from "/page/film.js";
-import { keep, load } from "/page/kept.js";
-import { ghosts, own, showAgreement, showHistory } from "/page/labels.js";
+import { Film } from "/page/parts/film.js";
+import { keep, load } from "/page/parts/kept.js";
+import { ghosts, offer, own, showAgreement, showHistory } from "/page/labels.js";
 import { List, recorded } from "/page/list.js";
 import { Outbox } from "/page/outbox.js";
-import { Player } from "/page/player.js";
-import { Signals } from "/page/signals.js";
-import { TimeLine, title } from "/page/timeline.js";
+import { Player } from "/page/parts/player.js";
+import { Signals } from "/page/parts/signals.js";
+import { TimeLine, title } from "/page/parts/timeline.js";
 
 const NEXT_FRAMES = 16;
 
@@ -23,6 +24,7 @@ export class EpisodePage {
     this.auto = load("auto", false);
     this.seesOthers = false;
     this.selected = null;
+    this.started = false;
     this.opening = new AbortController();
     this.ready = Promise.resolve();
     this.cameras = new Cameras(byId("cameras"));
@@ -38,10 +40,10 @@ export class EpisodePage {
     this.list = new List(placeName, place.control_hz, {
       opened: (name) => this.open(name),
       changed: (rows) => this.#news(rows),
-      away: (message) => this.#away(message),
+      away: (message) => serverIsAway(message, this.outbox.waiting),
     });
     this.outbox = new Outbox(`outbox:${placeName}:${place.title}`, {
-      told: ({ waiting, problem }) => this.#waits(waiting, problem),
+      told: labelsWait,
       refused: (item, message) => toast(`${item.title} is not saved: ${message}`, "bad"),
       saved: (item, detail) => this.#saved(item, detail),
     });
@@ -61,6 +63,7 @@ export class EpisodePage {
     const asked = decodeURIComponent(location.hash.slice(1));
     const first = [...this.list.rows.keys()][0] ?? "";
     await this.open(this.list.rows.has(asked) ? asked : this.list.next() || first);
+    this.started = true;
     this.list.watch();
   }
 
@@ -103,10 +106,11 @@ export class EpisodePage {
     }
     if (opening.signal.aborted) return undefined;
     Object.assign(this, { detail, url, selected: null });
-    byId("banner").hidden = byId("banner").dataset.from !== "outbox";
+    leaveOutboxBanner();
     this.#film(url, detail);
     this.player.open(detail.length + 1, this.place.control_hz);
     this.#draft(detail);
+    if (detail.problem) banner(detail.problem, "bad");
     this.signals.values = null;
     this.timeline.set({ frames: detail.length + 1, lanes: this.signals.lanes() });
     this.#show();
@@ -135,7 +139,7 @@ export class EpisodePage {
       await this.signals.open(url, detail.digest, detail.length + 1, opening.signal);
       if (!opening.signal.aborted) this.#lanes();
     } catch (error) {
-      if (error.name !== "AbortError") this.#banner(`Signals: ${error.message}`, "bad");
+      if (error.name !== "AbortError") banner(`Signals: ${error.message}`, "bad");
     }
   }
 
@@ -165,7 +169,7 @@ export class EpisodePage {
     this.timeline.set({ events: [], ghosts: [], lanes: [] });
     byId("episode").textContent = `Episode ${row?.title ?? name}`;
     byId("saying").replaceChildren(el("span", { class: "badge unreadable" }, "cannot be read"));
-    this.#banner(error.message, "bad");
+    banner(error.message, "bad");
   }
 
   // ---- showing ------------------------------------------------------------------------------
@@ -207,21 +211,13 @@ export class EpisodePage {
       el("span", { class: `badge ${draft.changed ? "proposed" : detail.state}` }, state),
       ` ${told || recorded(detail.recorded)}`,
     );
-    const words = this.resolves ? "Settle" : draft.events.length || !draft.isNew ? "Save" : "Nothing happened";
+    const words = this.resolves ? "Settle" : draft.events.length || !draft.isNew ? "Save" : "Nothing";
     this.controls.saying(`${words}, next`);
     this.controls.show();
   }
 
   get resolves() {
     return this.detail?.state === "disagreement";
-  }
-
-  #banner(text, kind = "", from = "") {
-    const banner = byId("banner");
-    banner.className = kind;
-    banner.dataset.from = from;
-    banner.textContent = text;
-    banner.hidden = !text;
   }
 
   // ---- marking ------------------------------------------------------------------------------
@@ -313,12 +309,19 @@ export class EpisodePage {
     this.#show();
   }
 
-  /** Take the newest proposal: as it is and on to the next one, or into the draft to correct it. */
+  /** What can be taken over: the newest proposal, or what somebody else said where they differ. */
+  get offered() {
+    if (!this.detail || this.placeName !== "store") return null;
+    return offer(this.detail, this.me);
+  }
+
+  /** Take what is offered: as it is and on to the next one, or into the draft to correct it. */
   accept(correct = false) {
-    const proposal = this.detail?.proposals.at(-1);
-    if (!proposal) return toast("Nothing is proposed for this episode");
-    this.#edit(() => this.draft.set(proposal.events.map(plain)));
+    const { offered } = this;
+    if (!offered) return toast("Nothing is proposed for this episode");
+    this.#edit(() => this.draft.set(offered.events.map(plain)));
     if (!correct) this.saveAndNext();
+    return undefined;
   }
 
   // ---- saving -------------------------------------------------------------------------------
@@ -361,7 +364,7 @@ export class EpisodePage {
   }
 
   async #news(rows) {
-    if (!this.detail && !this.list.current) return this.open(rows[0].name);
+    if (this.started && !this.detail && !this.list.current) return this.open(rows[0].name);
     const row = rows.find(({ name }) => name === this.detail?.name);
     if (!row || this.outbox.has(row.name)) return undefined;
     const before = this.detail.labels.length;
@@ -371,18 +374,6 @@ export class EpisodePage {
     if (detail.labels.length > before && by !== this.me) toast(`${by} has labelled this episode, too`);
     this.#renew(detail);
     return undefined;
-  }
-
-  #waits(waiting, problem) {
-    const kept = `${waiting} label${waiting > 1 ? "s" : ""} wait${waiting > 1 ? "" : "s"} in this browser and will be saved`;
-    if (problem) this.#banner(`${problem}. ${kept}.`, "bad", "outbox");
-    else if (byId("banner").dataset.from === "outbox") this.#banner("");
-  }
-
-  #away(message) {
-    const from = byId("banner").dataset.from;
-    if (message && !this.outbox.waiting) this.#banner(`${message}. What you mark is kept in this browser.`, "bad", "away");
-    else if (!message && from === "away") this.#banner("");
   }
 
   history() {

@@ -1,10 +1,10 @@
 // The labelling page of a data set.
 
-import { get } from "/page/api.js";
+import { get } from "/page/parts/api.js";
 import { commands, hint } from "/page/commands.js";
-import { byId, el, toast } from "/page/dom.js";
+import { byId, el, toast } from "/page/parts/dom.js";
 import { EpisodePage } from "/page/episode_page.js";
-import { Keys } from "/page/keys.js";
+import { Keys } from "/page/parts/keys.js";
 
 const { places, annotator } = await get("/api/places");
 const page = new EpisodePage("store", places.store, annotator);

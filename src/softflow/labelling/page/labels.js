@@ -1,8 +1,8 @@
 // What is said of an episode: by oneself, by others, by programs; and who settles it.
 
-import { get } from "/page/api.js";
-import { dialog, el } from "/page/dom.js";
-import { title } from "/page/timeline.js";
+import { get } from "/page/parts/api.js";
+import { dialog, el } from "/page/parts/dom.js";
+import { title } from "/page/parts/timeline.js";
 
 const RESOLUTION = "resolution:";
 
@@ -33,6 +33,16 @@ export function ghosts(detail, me, seesOthers) {
     .filter(([name]) => name !== me)
     .map(([name, { events }]) => ({ by: name.replace(RESOLUTION, "settled by "), events, colour: "muted" }));
   return [...(seesOthers ? others : []), ...proposals.reverse()].slice(0, 4);
+}
+
+/** What one key takes over: {by, events}, or null. */
+export function offer(detail, me) {
+  if (detail.state === "disagreement") {
+    const [by, label] = [...newest(detail.labels)].findLast(([name]) => name !== me) ?? [];
+    return label ? { by, events: label.events } : null;
+  }
+  const proposal = detail.state === "proposed" ? detail.proposals.at(-1) : null;
+  return proposal && { by: proposal.proposer, events: proposal.events };
 }
 
 function sure(events) {

@@ -1,8 +1,8 @@
 // The list of episodes: told by the server as it changes, filtered, walked through.
 
-import { get } from "/page/api.js";
-import { byId, el, seconds } from "/page/dom.js";
-import { keep, load } from "/page/kept.js";
+import { get } from "/page/parts/api.js";
+import { byId, el, seconds } from "/page/parts/dom.js";
+import { keep, load } from "/page/parts/kept.js";
 
 const EVERY_MS = 1500;
 const open = ["unlabelled", "proposed"];

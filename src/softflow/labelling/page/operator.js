@@ -1,10 +1,10 @@
 // The operator's page: robots, their episodes as they end, and what happened in each.
 
-import { get, post } from "/page/api.js";
+import { get, post } from "/page/parts/api.js";
 import { commands, hint } from "/page/commands.js";
-import { byId, el, toast } from "/page/dom.js";
+import { byId, el, toast } from "/page/parts/dom.js";
 import { EpisodePage } from "/page/episode_page.js";
-import { Keys } from "/page/keys.js";
+import { Keys } from "/page/parts/keys.js";
 
 const EVERY_MS = 1000;
 const { places, annotator } = await get("/api/places");
@@ -88,10 +88,9 @@ const extra = [
 const common = commands(page).filter(({ keys: [key] }) => !["a", "Shift+a"].includes(key));
 const keys = new Keys([...common, ...extra], () => page.ready);
 byId("help-button").addEventListener("click", () => keys.help(hint()));
-page.controls.extra.append(
-  el("button", { onclick: () => act("discard") }, "Discard ", el("kbd", {}, "x")),
-  " ",
-  el("button", { onclick: () => act("accept") }, "Accept ", el("kbd", {}, "a")),
+byId("annotator").before(
+  el("button", { title: "It is not learned from", onclick: () => act("discard") }, "Discard ", el("kbd", {}, "x")),
+  el("button", { title: "As it was recorded", onclick: () => act("accept") }, "Accept ", el("kbd", {}, "a")),
 );
 if (places.store) byId("below").append(el("a", { href: "/" }, "data set"));
 watch();

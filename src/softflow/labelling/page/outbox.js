@@ -1,7 +1,7 @@
 // Labels on their way to the disk: kept in the browser until the server says that they are there.
 
-import { post } from "/page/api.js";
-import { keep, load } from "/page/kept.js";
+import { post } from "/page/parts/api.js";
+import { keep, load } from "/page/parts/kept.js";
 
 const AGAIN_MS = 2000;
 

@@ -30,7 +30,8 @@ def make_app(served: Served) -> ASGIApp:
 
 def _add_page(app: FastAPI, served: Served) -> None:
     """The page's files, which are known by name: nothing a request says becomes a path."""
-    files = {path.name: path for path in PAGE.iterdir() if path.suffix in _MEDIA_TYPES}
+    there = (path for path in PAGE.rglob("*") if path.suffix in _MEDIA_TYPES)
+    files = {path.relative_to(PAGE).as_posix(): path for path in there}
 
     @app.get("/")
     def start() -> Response:
@@ -40,7 +41,7 @@ def _add_page(app: FastAPI, served: Served) -> None:
     def operator() -> Response:
         return page("operator.html")
 
-    @app.get("/page/{name}")
+    @app.get("/page/{name:path}")
     def page(name: str) -> Response:
         if name not in files:
             return answer({"error": f"there is no {name!r:.60}"}, 404)

@@ -13,6 +13,7 @@ import msgspec
 from softflow.data.labels import Event, Label, outcome_known
 from softflow.errors import DataError, SoftflowError
 from softflow.labelling.agreement import unsettled
+from softflow.labelling.proposals import Proposal
 from softflow.labelling.server.episodes import Action, Episodes, Recording, State
 
 BUDGET_S = 0.25
@@ -113,6 +114,7 @@ class EpisodeRows:
         with self._lock:
             recording = self.episodes.recording(name)
             history = self.episodes.history(name)
+            proposals, problem = self._proposals(name)
             return {
                 "name": name,
                 "title": self.episodes.title_of(name),
@@ -121,18 +123,16 @@ class EpisodeRows:
                 "recorded": _recorded(recording),
                 "labels": [_label(label) for label in history],
                 "state": self.episodes.state(name, history),
-                "proposals": [
-                    {
-                        "proposer": one.proposer,
-                        "note": one.note,
-                        "events": [
-                            told(each.event) | {"confidence": each.confidence}
-                            for each in one.events
-                        ],
-                    }
-                    for one in self.episodes.proposals(name)
-                ],
+                "proposals": [_proposal(proposal) for proposal in proposals],
+                "problem": problem,
             }
+
+    def _proposals(self, name: str) -> tuple[list[Proposal], str]:
+        """What is proposed; if that cannot be read, none, and why: a person labels without."""
+        try:
+            return self.episodes.proposals(name), ""
+        except SoftflowError as error:
+            return [], str(error)
 
     def histories(self) -> tuple[list[str], list[list[Label]]]:
         """Names of the episodes that can be read, and every label of each."""
@@ -184,6 +184,11 @@ def _label(label: Label) -> dict[str, Any]:
         "withdrawn": label.withdrawn,
         "events": [told(event) for event in label.events],
     }
+
+
+def _proposal(proposal: Proposal) -> dict[str, Any]:
+    events = [told(one.event) | {"confidence": one.confidence} for one in proposal.events]
+    return {"proposer": proposal.proposer, "note": proposal.note, "events": events}
 
 
 def _says(label: Label) -> tuple[Any, ...]:

@@ -1,8 +1,8 @@
 // Signals of an episode, and which of them a person wants to see.
 
-import { getBytes } from "/page/api.js";
-import { dialog, el } from "/page/dom.js";
-import { keep, load } from "/page/kept.js";
+import { getBytes } from "/page/parts/api.js";
+import { dialog, el } from "/page/parts/dom.js";
+import { keep, load } from "/page/parts/kept.js";
 
 const SHOWN_FIRST = 3, LINES_FIRST = 8;
 

@@ -1,6 +1,6 @@
 // One table of what can be done: keys, the help overlay and tests all read it.
 
-import { dialog, el } from "/page/dom.js";
+import { dialog, el } from "/page/parts/dom.js";
 
 const NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", PageUp: "Page ↑", PageDown: "Page ↓", Enter: "Enter" };
 const nice = (key) => key.split("+").map((part) => NAMES[part] ?? part).join(" ");

@@ -1,6 +1,6 @@
 // Requests to the server: JSON or bytes; a token is asked for once, where one is needed.
 
-import { ask } from "/page/dom.js";
+import { ask } from "/page/parts/dom.js";
 
 export class Refused extends Error {
   constructor(message, status) {

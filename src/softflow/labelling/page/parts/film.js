@@ -1,7 +1,7 @@
 // The pictures of one episode: fetched in blocks, the ones around the shown step first, within a
 // bound of memory.
 
-import { getBytes } from "/page/api.js";
+import { getBytes } from "/page/parts/api.js";
 
 const STEPS = 16;
 const MOST_BYTES = 96 * 2 ** 20;

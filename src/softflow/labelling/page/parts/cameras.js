@@ -1,6 +1,6 @@
 // All cameras of a step side by side, as large as they fit; a click shows one alone.
 
-import { el } from "/page/dom.js";
+import { el } from "/page/parts/dom.js";
 
 const GAP = 8;
 
@@ -29,10 +29,11 @@ export class Cameras {
 
   /** Draw bitmaps, one a camera; with null the pictures before them stay. */
   draw(pictures, problem = "") {
-    this.tiles.forEach(({ canvas, context, fault }, i) => {
+    this.tiles.forEach(({ tile, canvas, context, fault }, i) => {
       fault.hidden = !problem;
       fault.textContent = problem;
       const picture = pictures?.[i];
+      tile.classList.toggle("waiting", !picture && tile.classList.contains("waiting") && !problem);
       if (!picture) return;
       if (canvas.width !== picture.width || canvas.height !== picture.height) {
         [canvas.width, canvas.height] = [picture.width, picture.height];
@@ -42,7 +43,10 @@ export class Cameras {
   }
 
   clear() {
-    for (const { canvas, context } of this.tiles) context.clearRect(0, 0, canvas.width, canvas.height);
+    for (const { tile, canvas, context } of this.tiles) {
+      context.clearRect(0, 0, canvas.width, canvas.height);
+      tile.classList.add("waiting");
+    }
   }
 
   #toggle(key) {
