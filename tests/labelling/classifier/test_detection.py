@@ -1,19 +1,12 @@
-"""Events from curves of probabilities, and how good they are: worked by hand."""
+"""Events from curves of probabilities, and the threshold for them: worked by hand."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import pytest
 
-from softflow.labelling.classifier.detection import (
-    Quality,
-    Seeing,
-    best_threshold,
-    quality_of,
-    sum_quality,
-)
+from softflow.labelling.classifier.detection import Seeing, best_threshold, sum_quality
+from softflow.labelling.quality import Quality
 
 ONCE = Seeing(repeats=False, hold=1, apart=3)
 AGAIN = Seeing(repeats=True, hold=1, apart=3)
@@ -50,32 +43,6 @@ def test_a_repeated_event_is_each_peak() -> None:
     assert steps(AGAIN, 0, 0.6, 0.8, 0.7, 0, 0, 0.9, 0) == [1, 5]
     # Peaks in frames 2 and 4 are too close to be two.
     assert steps(AGAIN, 0, 0, 0.8, 0, 0.9, 0, 0, 0.7) == [1, 6]
-
-
-def test_quality_counts_each_true_event_once() -> None:
-    quality = quality_of([9, 11, 40], [10, 60], within=2)
-    assert (quality.hits, quality.proposed, quality.true) == (1, 3, 2)
-    assert quality.precision == pytest.approx(1 / 3)
-    assert quality.recall == 0.5
-    assert quality.f1 == pytest.approx(0.4)
-    assert quality_of([12], [10], within=2).differences == (2,)
-    assert quality_of([7], [10], within=2).hits == 0
-
-
-def test_quality_of_nothing() -> None:
-    nothing = quality_of([], [], within=2)
-    assert math.isnan(nothing.precision)
-    assert nothing.f1 == 0.0
-    assert "0 of 0" in nothing.told()
-    assert sum([Quality(1, 2, 3, (4,)), Quality(1, 1, 1, (0,))], Quality()) == Quality(
-        2, 3, 4, (4, 0)
-    )
-
-
-def test_quality_is_told_with_wilsons_intervals() -> None:
-    # 8 of 10 and 8 of 16: (0.490, 0.943) and (0.280, 0.720)
-    told = Quality(8, 10, 16).told()
-    assert told == "precision 0.80 (0.49–0.94, 8 of 10), recall 0.50 (0.28–0.72, 8 of 16)"
 
 
 def test_the_best_threshold_lies_between_false_and_true_peaks() -> None:

@@ -30,6 +30,8 @@ class Propose:
     """Only these; by default every episode that has no label."""
     all: bool = False
     """Every episode, labelled or not."""
+    measure: bool = False
+    """Write nothing, but hold what a rule would propose against the labels that are there."""
     show: int = 20
     """Lines to print."""
 

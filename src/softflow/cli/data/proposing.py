@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import median
 
 from rich.console import Console
@@ -16,26 +17,55 @@ from softflow.labelling.agreement import agreements
 from softflow.labelling.event_kinds import read_event_kinds
 from softflow.labelling.proposals import ProposalFolder, ProposedEvent, Proposer
 from softflow.labelling.proposals import propose as proposal_of
+from softflow.labelling.quality import WITHIN_S, measured
 from softflow.labelling.rules import RuleProposer
 from softflow.labelling.settings import parse_settings, settings_as
 from softflow.utils.console import say
+from softflow.utils.files import real_path
 from softflow.utils.progress import ConsoleProgress
 
 
 def propose(options: Propose) -> int:
     """Write a proposal for each episode; 1 if some could not be proposed for."""
     store = EpisodeStore.open(options.store)
+    settings = parse_settings(options.set)
+    if options.measure:
+        _require_unlearned(options, settings)
     with ConsoleProgress(Console(stderr=True)) as progress:
-        proposer = _proposer(options.by, store, parse_settings(options.set), progress)
+        proposer = _proposer(options.by, store, settings, progress)
         say(f"{proposer.name}, version {proposer.version}")
         if proposer.note:
             say(proposer.note)
+        if options.measure:
+            _measure(options, proposer, store)
+            return 0
         lines, failed = _write(proposer, store, _episodes(options, store), progress)
     print_some(lines, options.show, "--show")
     for line in failed:
         say(f"careful: {line}", to_errors=True)
     say(f"{len(lines)} proposals; softflow label {options.store} shows them")
     return 1 if failed else 0
+
+
+def _require_unlearned(options: Propose, settings: Mapping[str, str]) -> None:
+    """Raise ConfigError if a classifier would be measured on labels that it learned from."""
+    learned_from = Path(settings.get("labels") or options.store)
+    if options.by == "classifier" and real_path(learned_from) == real_path(options.store):
+        raise ConfigError(
+            "the classifier would have learned from these labels, and says without --measure how "
+            "good it is; to measure it here let it learn elsewhere: --set labels=OTHER_STORE"
+        )
+
+
+def _measure(options: Propose, proposer: Proposer, store: EpisodeStore) -> None:
+    """Say how good it is where people have labelled."""
+    indices = options.episodes or range(len(store))
+    found = measured(proposer, store, read_event_kinds(store.path), indices)
+    for name, quality in found.items():
+        late = median(quality.differences) / store.spec.control_hz if quality.hits else 0.0
+        say(f"{name}, within {WITHIN_S} s: {quality.told()}; {late:+.2f} s late (median)")
+    if not found:
+        say(f"it proposes nothing in the labelled episodes of '{store.path}'")
 
 
 def _write(

@@ -1,19 +1,17 @@
-"""From a probability a frame to events, and how good these are: precision and recall of events.
+"""From a probability a frame to events, and the threshold with which these are best.
 
 Frame k shows what action k - 1 brought about, so an event seen first in frame k has step k - 1.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from softflow.labelling.agreement import match_steps
-from softflow.utils.intervals import wilson_interval
+from softflow.labelling.quality import Quality, quality_of
 
 THRESHOLDS = (*(round(0.05 * i, 2) for i in range(2, 20)), 0.97, 0.98, 0.99)
 
@@ -56,66 +54,6 @@ class Seeing:
             if not found or peak - 1 - found[-1].step >= self.apart:
                 found.append(Found(peak - 1, float(curve[peak])))
         return found
-
-
-@dataclass(frozen=True)
-class Quality:
-    """Proposed events held against true ones.
-
-    Attributes:
-        hits: proposed events that belong to a true one.
-        proposed, true: how many there are of each.
-        differences: control steps by which each hit came late.
-    """
-
-    hits: int = 0
-    proposed: int = 0
-    true: int = 0
-    differences: tuple[int, ...] = ()
-
-    def __add__(self, other: Quality) -> Quality:
-        return Quality(
-            self.hits + other.hits,
-            self.proposed + other.proposed,
-            self.true + other.true,
-            self.differences + other.differences,
-        )
-
-    @property
-    def precision(self) -> float:
-        """Share of what is proposed that is true; nan if nothing is."""
-        return self.hits / self.proposed if self.proposed else math.nan
-
-    @property
-    def recall(self) -> float:
-        """Share of what is true that is proposed; nan if nothing is."""
-        return self.hits / self.true if self.true else math.nan
-
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of the two, 0 without a hit."""
-        total = self.proposed + self.true
-        return 2 * self.hits / total if total else 0.0
-
-    def told(self) -> str:
-        """Both with their 95 % Wilson intervals, for people."""
-        parts = [
-            f"{name} {value:.2f} ({low:.2f}–{high:.2f}, {self.hits} of {count})"
-            for name, value, count in (
-                ("precision", self.precision, self.proposed),
-                ("recall", self.recall, self.true),
-            )
-            for low, high in [wilson_interval(self.hits, count)]
-        ]
-        return ", ".join(parts)
-
-
-def quality_of(proposed: Sequence[int], true: Sequence[int], within: float) -> Quality:
-    """Steps proposed for an episode held against the true ones; each belongs to one at most."""
-    ordered, real = sorted(proposed), sorted(true)
-    pairs = match_steps(ordered, real, within)
-    late = tuple(ordered[i] - real[j] for i, j in pairs)
-    return Quality(len(pairs), len(ordered), len(real), late)
 
 
 def best_threshold(

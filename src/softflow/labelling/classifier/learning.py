@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -23,17 +23,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.labels import Label
 from softflow.errors import ConfigError, DataError
-from softflow.labelling.classifier.detection import (
-    Quality,
-    Seeing,
-    best_threshold,
-    sum_quality,
-)
+from softflow.labelling.classifier.detection import Seeing, best_threshold, sum_quality
 from softflow.labelling.classifier.frame_rows import FrameRows, rows_for
 from softflow.labelling.event_kinds import EventDeclaration, EventKinds
 from softflow.labelling.proposals import ProposedEvent
+from softflow.labelling.quality import WITHIN_S, Quality, steps_of
 from softflow.utils.progress import ProgressReporter
 
 NAME = "classifier"
@@ -66,7 +61,7 @@ class ClassifierSettings:
     event: str = ""
     labels: str = ""
     window_s: float = 0.25
-    within_s: float = 0.5
+    within_s: float = WITHIN_S
     folds: int = 5
     updates: int = 300
     seed: int = 0
@@ -206,7 +201,7 @@ def labelled_episodes(store: EpisodeStore, event: EventDeclaration) -> list[Labe
         StoreError: an episode or label is damaged.
     """
     episodes = [
-        LabelledEpisode(index, store.summary(index, labelled=False).length, _steps(label, event))
+        LabelledEpisode(index, store.summary(index, labelled=False).length, steps_of(label, event))
         for index in range(len(store))
         if (label := store.newest_label(index)) is not None
     ]
@@ -217,15 +212,6 @@ def labelled_episodes(store: EpisodeStore, event: EventDeclaration) -> list[Labe
             f"have a label); the classifier needs it in {LEAST_EPISODES}: label some more by hand"
         )
     return episodes
-
-
-def _steps(label: Label, event: EventDeclaration) -> tuple[int, ...]:
-    """Control steps of an event; one without a name is meant if it does and is worth the same."""
-    return tuple(
-        one.step
-        for one in label.events
-        if one.name == event.name or (not one.name and one == replace(event.at(one.step), name=""))
-    )
 
 
 def _event(kinds: EventKinds, name: str) -> EventDeclaration:
