@@ -1,4 +1,4 @@
-"""The command line: `softflow demo | collect | train | learn | evaluate | report | …`."""
+"""The command line: `softflow demo | collect | train | learn | label | report | …`."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ softflow — make a robot policy better with little robot time.
   softflow exchange show /mnt/exchange     what that folder holds; stop robots, label episodes
   softflow data import lerobot PATH --out data/mine
                                            other people's data in (and out: softflow data export)
+  softflow label data/mine                 say what happened in episodes, in a browser
   softflow teacher train two-cores --run runs/teacher
                                            a cube turned in a simulated hand, to be learned from
   softflow cube-pose train small --renders data/renders --run runs/pose
@@ -54,6 +55,7 @@ COMMANDS = (
     "robot",
     "report",
     "data",
+    "label",
     "learn",
     "serve",
     "exchange",
@@ -133,6 +135,11 @@ def _run(name: str, words: list[str]) -> int:
         from softflow.cli import robot_commands
 
         robot_commands.run(words)
+        return 0
+    if name == "label":
+        from softflow.cli import label_commands
+
+        label_commands.run(words)
         return 0
     if name == "exchange":
         from softflow.cli import exchange_commands

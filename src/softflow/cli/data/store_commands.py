@@ -22,6 +22,8 @@ from softflow.cli.data.format_commands import (
     run_export,
     run_import,
 )
+from softflow.cli.data.label_options import Agreement, Propose
+from softflow.cli.data.proposing import agreement, propose
 from softflow.cli.data.store_options import (
     Bounds,
     Filter,
@@ -391,6 +393,8 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "merge": (Merge, merge),
     "filter": (Filter, filter_store),
     "relabel": (Relabel, relabel),
+    "propose": (Propose, propose),
+    "agreement": (Agreement, agreement),
     "bounds": (Bounds, set_bounds),
     "plot": (Plot, plot),
     "render": (Render, render),
@@ -405,6 +409,7 @@ _AFTER_A_STOP = {
     "filter": _GOES_ON,
     "render": _GOES_ON,
     "relabel": "Labels written so far count; the same command writes those that are missing.",
+    "propose": "Proposals written so far are there; the same command begins anew.",
 }
 
 FORMAT_COMMANDS = {"import": run_import, "export": run_export}
