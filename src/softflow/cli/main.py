@@ -146,13 +146,13 @@ def _run(name: str, words: list[str]) -> int:
 
         return exchange_commands.run(words)
     if name == "teacher":
-        from softflow.cli import teacher_commands
+        from softflow.cli.cube import teacher_commands
 
         return teacher_commands.run(words)
     if name == "cube-pose":
-        from softflow.cli import cube_pose
+        from softflow.cli.cube import pose
 
-        return cube_pose.run(words)
+        return pose.run(words)
     from softflow.cli import run_commands
 
     run_commands.run(name, words)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from inspect import getdoc
 
-from softflow.cli.examples import EXAMPLES
-from softflow.cli.help_page import Group, chosen, groups_of, once, page
+from softflow.cli.help.examples import EXAMPLES
+from softflow.cli.help.page import Group, chosen, groups_of, once, page
 from softflow.cli.option_types import OPTION_TYPES
 from softflow.cli.run_options import Demo, Train
 from softflow.presets import PRESETS, summary
