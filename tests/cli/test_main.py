@@ -152,8 +152,8 @@ OPTIONS = {
     "serve": ["PATH", *option_names(Serve(Path()), "--")[1:]],
     "exchange": [],  # its commands are in test_exchange_commands
     "data": [],  # its commands are in test_store_commands
-    "label": ["PATH", "--exchange", "--events", "--annotator", "--host", "--port", "--token-file"],
-    "teacher": [],  # its commands are in teacher/test_teacher_commands
+    "label": ["--exchange", "--events", "--annotator", "--host", "--port", "--token-file"],
+    "teacher": [],  # its commands are in teacher/test_training
     "cube-pose": [],  # its commands are in perception/test_cube_pose_command
 }
 
