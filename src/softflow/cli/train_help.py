@@ -20,6 +20,7 @@ _WORK = ("dataset", "run", "stages", "from", "from-critic", "env", "seeds", "job
 _DECISIONS = (
     "eval-episodes",
     "round-eval-episodes",
+    "robot-eval-episodes",
     "sampling-std",
     "execution-candidates",
     "rl-execution-candidates",
