@@ -12,6 +12,7 @@ from softflow import __version__
 from softflow.cli.words import asks_for_help, require_command, require_readable
 from softflow.errors import SoftflowError, with_extra
 from softflow.utils.console import plain, say
+from softflow.utils.parent_death import end_with_parent
 
 EXAMPLES = """\
 softflow — make a robot policy better with little robot time.
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"softflow {__version__}")
         return 0
     try:
+        end_with_parent()
         require_readable(words)
         return _run(words[0], words[1:])
     except SoftflowError as error:
