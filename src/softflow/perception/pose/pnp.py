@@ -65,21 +65,42 @@ def fit_pose(
         cube: the cube.
         faces: what places of the picture show, if the detector says so.
     """
-    points = _undistorted(places, camera)
+    points = _undistorted(places, camera).copy()
     first = points[:, 0]
     if not np.isfinite(points).all() or np.ptp(first, axis=0).max() < 1.0:
         return None
     outlier_px = OUTLIER_SHARE * size_px
+    sigmas = np.hypot(spread_px, LEAST_PX * camera.width / 320)
     pose = _ransac(first, _surest(spread_px[:, 0], size_px), camera, cube, outlier_px)
     if pose is None or _agreeing(pose, points[:, :1], camera, cube, outlier_px)[1].sum() < CLEAR:
         pose = search_pose(points, weights, size_px, faces, camera, cube)
+        # Taken for another corner or not, a peak is where some corner is.
+        points, sigmas, weights = (_shared(values) for values in (points, sigmas, weights))
     if pose is None:
         return None
+    points[weights == 0] = np.inf
+    fit = _fitted(pose, points, sigmas, outlier_px, camera, cube)
+    return fit and _fitted(fit.pose, points, sigmas, outlier_px, camera, cube)
+
+
+def _shared(values: np.ndarray) -> np.ndarray:
+    """Values [8, K, ...] of all corners for each of them, [8, 8 K, ...]."""
+    every = values.reshape(1, -1, *values.shape[2:])
+    return np.repeat(every, len(values), axis=0)
+
+
+def _fitted(
+    pose: Pose,
+    points: np.ndarray,
+    sigmas: np.ndarray,
+    outlier_px: float,
+    camera: Calibration,
+    cube: CubeModel,
+) -> PoseFit | None:
+    """The pose once more, on the place of each corner that is nearest to where it puts it."""
     taken, inliers = _agreeing(pose, points, camera, cube, outlier_px)
-    inliers &= weights[np.arange(len(weights)), taken] > 0
     if inliers.sum() < MIN_CORNERS:
         return None
-    sigmas = np.hypot(spread_px, LEAST_PX * camera.width / 320)
     each = np.arange(len(points))
     return _refined(pose, inliers, points[each, taken], sigmas[each, taken], camera, cube)
 

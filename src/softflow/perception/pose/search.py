@@ -23,7 +23,7 @@ from softflow.perception.cube_model import (
 from softflow.perception.geometry import Pose, rotation_from_vector
 from softflow.perception.packages import load_cv2
 
-TRIES = 80
+TRIES = 60
 """Sets of four corners that are looked at."""
 NEAR_SHARE = 0.06
 """Standard deviation of a place, as part of the cube's size."""
