@@ -28,6 +28,7 @@ from benchmarks import (
     deployed_decision,
     image_training,
     import_memory,
+    label_page,
     paper_images,
     render_speed,
     robot_loop,
@@ -58,6 +59,7 @@ Name = Literal[
     "deployed",
     "robot",
     "render",
+    "label",
     "cube_hands",
 ]
 
@@ -115,6 +117,7 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "deployed": lambda: deployed_decision.run("small", small, turns),
         "robot": lambda: robot_loop.run(turns),
         "render": lambda: render_speed.run(turns),
+        "label": lambda: label_page.run(turns),
         "cube_hands": lambda: cube_hands.run(turns),
     }
 

@@ -1,4 +1,4 @@
-"""What a person writes for a robot: a TOML file, held against a schema."""
+"""What a person writes: a TOML file, held against a schema."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_toml(path: Path, kind: type[Document], what: str, page: str = "docs/rob
         path: of the file.
         kind: the schema, a `msgspec.Struct`.
         what: how messages call the file, such as "the limits".
-        page: which page.
+        page: where its fields are explained.
 
     Raises:
         StoreError: no such file, or no TOML.
