@@ -152,6 +152,7 @@ OPTIONS = {
     "serve": ["PATH", *option_names(Serve(Path()), "--")[1:]],
     "exchange": [],  # its commands are in test_exchange_commands
     "data": [],  # its commands are in test_store_commands
+    "teacher": [],  # its commands are in test_teacher_commands
 }
 
 
