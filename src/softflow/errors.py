@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 
 class SoftflowError(Exception):
@@ -12,6 +12,19 @@ class SoftflowError(Exception):
 
 class DataError(SoftflowError):
     """Episodes or batches hold something a policy must not be trained on (NaN, wrong shape…)."""
+
+
+class SeveralFaultsError(DataError):
+    """Several things are wrong with one episode.
+
+    Args:
+        faults: what each of them is.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        more = len(faults) - 1
+        super().__init__(f"{faults[0]}\nand {more} more of this episode (--check lists them)")
 
 
 class StoreError(SoftflowError):
@@ -70,6 +83,10 @@ class PolicyServerError(SoftflowError):
     """A policy server, or a client of one, does not answer, refuses, or says what nobody means."""
 
 
+class EndpointError(SoftflowError):
+    """A model's server does not answer, refuses, or says what cannot be meant."""
+
+
 class NumericalError(SoftflowError):
     """A NaN or infinity appeared in training; the message names the dump to replay."""
 
@@ -92,7 +109,8 @@ _EXTRAS = {
     "formats": ("h5py", "pyarrow", "rosbags", "yaml"),
     "images": ("timm",),
     "robot": ("websockets",),
-    "cube": ("orca_sim", "rsl_rl", "tensordict"),
+    "label": ("fastapi", "starlette", "uvicorn"),
+    "cube": ("orca_sim", "rsl_rl", "tensordict", "cv2"),
 }
 """Extra of softflow -> modules that it brings."""
 

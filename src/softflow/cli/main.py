@@ -1,4 +1,4 @@
-"""The command line: `softflow demo | collect | train | learn | evaluate | report | …`."""
+"""The command line: `softflow demo | collect | train | learn | label | report | …`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from softflow import __version__
 from softflow.cli.words import asks_for_help, require_command, require_readable
 from softflow.errors import SoftflowError, with_extra
 from softflow.utils.console import plain, say
+from softflow.utils.parent_death import end_with_parent
 
 EXAMPLES = """\
 softflow — make a robot policy better with little robot time.
@@ -36,8 +37,11 @@ softflow — make a robot policy better with little robot time.
   softflow exchange show /mnt/exchange     what that folder holds; stop robots, label episodes
   softflow data import lerobot PATH --out data/mine
                                            other people's data in (and out: softflow data export)
+  softflow label data/mine                 say what happened in episodes, in a browser
   softflow teacher train two-cores --run runs/teacher
                                            a cube turned in a simulated hand, to be learned from
+  softflow cube-pose train small --renders data/renders --run runs/pose
+                                           a camera that finds the cube in the hand
   softflow data validate data/cube         look into, check, merge, filter, label and plot episodes
 
 `softflow COMMAND --help` explains each; `softflow --version` says which softflow this is.
@@ -51,10 +55,12 @@ COMMANDS = (
     "robot",
     "report",
     "data",
+    "label",
     "learn",
     "serve",
     "exchange",
     "teacher",
+    "cube-pose",
 )
 
 
@@ -69,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"softflow {__version__}")
         return 0
     try:
+        end_with_parent()
         require_readable(words)
         return _run(words[0], words[1:])
     except SoftflowError as error:
@@ -129,6 +136,11 @@ def _run(name: str, words: list[str]) -> int:
 
         robot_commands.run(words)
         return 0
+    if name == "label":
+        from softflow.cli import label_commands
+
+        label_commands.run(words)
+        return 0
     if name == "exchange":
         from softflow.cli import exchange_commands
 
@@ -137,6 +149,10 @@ def _run(name: str, words: list[str]) -> int:
         from softflow.cli import teacher_commands
 
         return teacher_commands.run(words)
+    if name == "cube-pose":
+        from softflow.cli import cube_pose
+
+        return cube_pose.run(words)
     from softflow.cli import run_commands
 
     run_commands.run(name, words)

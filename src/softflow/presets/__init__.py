@@ -16,13 +16,13 @@ from softflow.presets.paper import robomimic_image, robomimic_state, scissors
 from softflow.training.config import TrainingConfig
 
 PRESETS = {
+    "softflow-plus": softflow_plus,
+    "small-image": small_image,
+    "small": small,
+    "demo": demo,
     "robomimic-image": robomimic_image,
     "robomimic-state": robomimic_state,
     "scissors": scissors,
-    "small": small,
-    "small-image": small_image,
-    "demo": demo,
-    "softflow-plus": softflow_plus,
     "cube": cube,
     "cube-small": cube_small,
 }
