@@ -7,7 +7,7 @@ from typing import Any
 
 import tyro
 
-from softflow.cli import teacher_options as options
+from softflow.cli.cube import teacher_options as options
 from softflow.cli.option_types import OPTION_TYPES, parsed
 from softflow.cli.words import asks_for_help, first_line, overview, require_command
 from softflow.envs.orca_cube.grasp_search import find_grasps
