@@ -19,6 +19,7 @@ from rich.table import Table
 from benchmarks import (
     action_selection,
     checkpoint_time,
+    cube_hands,
     data_append,
     data_images,
     data_import,
@@ -27,6 +28,7 @@ from benchmarks import (
     deployed_decision,
     image_training,
     import_memory,
+    label_page,
     paper_images,
     render_speed,
     robot_loop,
@@ -57,6 +59,8 @@ Name = Literal[
     "deployed",
     "robot",
     "render",
+    "label",
+    "cube_hands",
 ]
 
 
@@ -113,6 +117,8 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "deployed": lambda: deployed_decision.run("small", small, turns),
         "robot": lambda: robot_loop.run(turns),
         "render": lambda: render_speed.run(turns),
+        "label": lambda: label_page.run(turns),
+        "cube_hands": lambda: cube_hands.run(turns),
     }
 
 

@@ -3,9 +3,10 @@
     python runs/delay_table.py runs/delay_study/seed? --figure docs/figures/delay_study.png
 
 Reads the evaluations that `runs/delay_study.sh` left in every seed's folder. Rates are pooled over
-seeds and episodes with a 95 % Wilson interval; steps are the mean over successful episodes, changes
-that of the action from one control step to the next, over its components. A policy with P prefix
-actions acts alike at every delay up to P control steps, and is measured at P.
+seeds and episodes with a 95 % Wilson interval; steps are the mean over successful episodes. How far
+the action goes from one control step to the next (mean over components) is told where one chunk
+follows another, or the robot stops and starts, and everywhere else. A policy with P prefix actions
+acts alike at every delay up to P control steps, and is measured at P.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 
@@ -27,8 +28,8 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.utils.files import read_object
 from softflow.utils.intervals import Interval, wilson_interval
 
-STEP_MS = 50
-"""A control step of cube-single, 20 Hz."""
+STEP_MS, HORIZON = 50, 5
+"""A control step of cube-single, 20 Hz; control steps from a decision to the next."""
 METHODS = {
     "prefix": ("trained with prefix actions", "#2473c6"),
     "goes on": ("without prefix, goes on with what is left", "#d2521d"),
@@ -55,21 +56,43 @@ def read_cells(folders: Sequence[Path]) -> Cells:
         for file in sorted(folder.glob("prefix*/delays/*.json")):
             prefix = int(re.sub(r"\D", "", file.parent.parent.name))
             result = read_object(file)
-            changes = changes_of(file.parent / result["label"])
-            episodes = [e | {"change": changes[e["seed"]]} for e in result["episodes"]]
+            delay = round(result["latency_ms"][1] / STEP_MS)
+            seams = Seams(prefix, delay, result["stops_to_think"])
+            changes = changes_of(file.parent / result["label"], seams)
+            episodes = [e | changes[e["seed"]] for e in result["episodes"]]
             for cell in cell_of(prefix, result):
                 cells[cell].setdefault(folder.name, []).extend(episodes)
     return cells
 
 
-def changes_of(store: Path) -> dict[int, float]:
-    """Seed of an episode -> how far its action goes from a control step to the next, on average."""
+class Seams(NamedTuple):
+    """Where one chunk follows another: worked out from when decisions are taken and arrive."""
+
+    prefix: int
+    delay: int
+    stops: bool
+
+    def among(self, count: int) -> np.ndarray:
+        """`[count]`: whether the step from action i to i + 1 is one."""
+        step = np.arange(count)
+        if self.stops and self.delay:
+            ends = (self.delay - 1, self.delay - 1 + HORIZON)
+            return np.isin(step % (HORIZON + self.delay), ends)
+        # The first decision is waited for, so later ones are asked for a delay later.
+        begins = self.prefix or 2 * self.delay
+        return (step + 1 - begins) % HORIZON == 0
+
+
+def changes_of(store: Path, seams: Seams) -> dict[int, dict[str, np.ndarray]]:
+    """Seed of an episode -> how far its action goes from each control step to the next."""
+    found: dict[int, dict[str, np.ndarray]] = {}
     with EpisodeStore.open(store) as opened:
-        episodes = [opened.episode(index) for index in range(len(opened))]
-    steps = (np.abs(np.diff(episode.actions, axis=0)).mean() for episode in episodes)
-    return {
-        episode.metadata["seed"]: float(step) for episode, step in zip(episodes, steps, strict=True)
-    }
+        for index in range(len(opened)):
+            episode = opened.episode(index)
+            change = np.abs(np.diff(episode.actions, axis=0)).mean(axis=1)
+            there = seams.among(len(change))
+            found[episode.metadata["seed"]] = {"at": change[there], "else": change[~there]}
+    return found
 
 
 def rate_of(episodes: Sequence[Mapping[str, Any]]) -> tuple[float, Interval]:
@@ -82,9 +105,9 @@ def print_table(cells: Cells) -> None:
     """A line a method and delay."""
     print(
         "| delay, control steps | method | success | 95 % interval | episodes | per seed | "
-        "steps | change |"
+        "steps | change at seams | elsewhere |"
     )
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     for (method, delay), seeds in sorted(cells.items(), key=lambda item: item[0][1]):
         if delay == 0 and method != "prefix":
             continue
@@ -93,11 +116,14 @@ def print_table(cells: Cells) -> None:
         each = ", ".join(f"{rate_of(of_seed)[0]:.2f}" for of_seed in seeds.values())
         lengths = [episode["length"] for episode in episodes if episode["success"]]
         steps = f"{sum(lengths) / len(lengths):.0f}" if lengths else "–"
-        change = sum(episode["change"] for episode in episodes) / len(episodes)
+        at, elsewhere = (
+            np.concatenate([episode[where] for episode in episodes]).mean()
+            for where in ("at", "else")
+        )
         name = METHODS[method][0] if delay else "P = 0, decisions at once"
         print(
             f"| {delay} | {name} | {rate:.2f} | {interval.low:.2f}–{interval.high:.2f} | "
-            f"{len(episodes)} | {each} | {steps} | {change:.3f} |"
+            f"{len(episodes)} | {each} | {steps} | {at:.3f} | {elsewhere:.3f} |"
         )
 
 

@@ -24,6 +24,7 @@ from benchmarks import (
     gpu_check,
     image_training,
     import_memory,
+    label_page,
     paper_images,
     render_speed,
     robot_loop,
@@ -92,11 +93,12 @@ def test_every_section_has_positive_times_and_ratios(
             "deployed": lambda: deployed_decision.run("tiny", tiny, turns),
             "robot": lambda: robot_loop.run(turns, 8, 5),
             "render": lambda: render_speed.run(turns, ("lift",), 16),
+            "label": lambda: label_page.run(turns, 20, 16, browser=""),
         }
 
     monkeypatch.setattr(command, "benchmarks", toy_benchmarks)
     sections = command.main(command.Options(turns=2, json=tmp_path / "result.json"))
-    counts = [7, 12, 8, 3, 12, 8, 2, 4, 4, 10, 7, 3, 4, 5, 4]
+    counts = [7, 12, 8, 3, 12, 8, 2, 4, 4, 10, 7, 3, 4, 5, 4, 3]
     assert [len(section.rows) for section in sections] == counts
     spreads = [s for section in sections for row in section.rows for s in (row.ms, row.ratio) if s]
     assert all(0 < spread.low <= spread.median <= spread.high for spread in spreads)

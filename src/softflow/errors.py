@@ -83,6 +83,10 @@ class PolicyServerError(SoftflowError):
     """A policy server, or a client of one, does not answer, refuses, or says what nobody means."""
 
 
+class EndpointError(SoftflowError):
+    """A model's server does not answer, refuses, or says what cannot be meant."""
+
+
 class NumericalError(SoftflowError):
     """A NaN or infinity appeared in training; the message names the dump to replay."""
 
@@ -105,6 +109,8 @@ _EXTRAS = {
     "formats": ("h5py", "pyarrow", "rosbags", "yaml"),
     "images": ("timm",),
     "robot": ("websockets",),
+    "label": ("fastapi", "starlette", "uvicorn"),
+    "cube": ("orca_sim", "rsl_rl", "tensordict", "cv2"),
 }
 """Extra of softflow -> modules that it brings."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
@@ -154,6 +155,39 @@ def summary_of(episode: Episode) -> EpisodeSummary:
     )
 
 
+def test_a_named_event_keeps_its_name_and_is_what_measures_count(store: EpisodeStore) -> None:
+    said = Label("anna", (Event(2, "reward", 1.0, "rotated"), Event(4, "failure", 0.0, "dropped")))
+    store.label(1, said)
+    assert EpisodeStore.open(store.path).labels(1) == [said]
+    named = [[2, "rotated"], [4, "dropped"]]
+    assert store.episode(1).metadata["events"] == store.summary(1).metadata["events"] == named
+
+
+def test_an_end_cuts_without_a_verdict(store: EpisodeStore) -> None:
+    store.label(0, Label("anna", (Event(1, "reward", 0.5), Event(3, "end"))))
+    episode, summary = store.episode(0), store.summary(0)
+    assert (episode.length, episode.success) == (summary.length, summary.success) == (4, False)
+    assert (episode.terminated, episode.truncated) == (False, True)
+    assert (summary.terminated, summary.truncated) == (False, True)
+    assert episode.rewards.tolist() == [0, 0.5, 0, 0]
+
+
+def test_a_label_of_the_first_format_is_read_and_still_written(store: EpisodeStore) -> None:
+    """Older softflows read what they could have written."""
+    labels = store.path / "labels"
+    labels.mkdir()
+    event = {"step": 4, "kind": "success", "value": 1.0}
+    old = {"annotator": "anna", "events": [event], "created": "2030", "withdrawn": False}
+    write_sealed(labels / "episode_000001.000.00000000.json", {"format_version": 1, **old})
+    store.refresh()
+    assert store.labels(1) == [Label("anna", (Event(4, "success", 1.0),), "2030")]
+    store.label(1, Label("ben", (Event(4, "success", 1.0),)))
+    store.label(1, Label("ben", (Event(4, "success", 1.0, "cut"),)))
+    written = [json.loads(path.read_text()) for path in sorted(labels.iterdir())]
+    assert [document["format_version"] for document in written] == [1, 1, 2]
+    assert [document["events"][0].get("name") for document in written] == [None, None, "cut"]
+
+
 # ---- what is refused ----------------------------------------------------------------------------
 
 
@@ -170,6 +204,12 @@ def test_an_event_behind_the_end_is_refused(store: EpisodeStore) -> None:
 def test_an_event_that_makes_no_sense(kind: str, step: int, value: float, named: str) -> None:
     with pytest.raises(DataError, match=named):
         Event(step, kind, value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["Cut", "<b>", "a b", "1a", "a" * 61])
+def test_a_name_that_is_none(name: str) -> None:
+    with pytest.raises(DataError, match="lower-case"):
+        Event(1, "reward", 1.0, name)
 
 
 def test_labels_that_contradict_themselves() -> None:

@@ -17,11 +17,11 @@ from softflow.data.taken_over import TAKEN_OVER_KEY
 from softflow.errors import ConfigError, DataError
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.sampling.chunk_dataset import ChunkDataset
-from softflow.training.collecting import ExperienceSource
+from softflow.training.collecting import CollectionOrder, ExperienceSource
 from softflow.training.losses import imitation_loss
 from softflow.training.run import Run
 from softflow.training.updates.imitated_rows import imitated_rows
-from softflow.utils.progress import SilentProgress
+from softflow.utils.progress import ProgressReporter, SilentProgress
 
 STAGE = CONFIG.offline_rl
 
@@ -118,6 +118,9 @@ def test_an_update_is_that_of_the_rows_weighted_by_hand(
 
 class FromRobots(ExperienceSource):
     """A source in whose episodes people may take over; nobody asks it here."""
+
+    def collect(self, order: CollectionOrder, progress: ProgressReporter) -> None:
+        raise AssertionError("no run gets that far")
 
 
 @pytest.mark.parametrize("stage", ["offline_rl", "online_rl"])

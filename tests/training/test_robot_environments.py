@@ -37,7 +37,7 @@ class Command:
                     store.append(demonstration(seed, towards_goal=True))
         train = ["train", "small", "--dataset", str(self.data), "--run", str(self.run)]
         train += [*as_overrides(), "--env", env, "--stages", "imitation", "--num-workers", "2"]
-        command = words if words[0] == "evaluate" else (*train, *words)
+        command = words if words[0] in ("evaluate", "robot") else (*train, *words)
         path = os.pathsep.join([str(Path(__file__).parents[1] / "support"), *sys.path])
         variables = {"FAULTY_LOG": str(self.log), "FAULTY_AT": "never", "PYTHONPATH": path}
         self.process = subprocess.Popen(
@@ -107,11 +107,14 @@ def test_a_second_command_is_refused_before_it_touches_the_robot(tmp_path: Path)
     first = Command(tmp_path / "first", *many, FAULTY_AT="slow")
     first.wait_for_steps(1)
     second = Command(tmp_path / "second", "--eval-episodes", "2")
-    status, said = second.ended()
+    loop = ("robot", str(second.run), "--env-id", ONLY_ID, "--out", str(tmp_path / "loop"))
+    other = Command(tmp_path / "other", *loop)
+    for command in (second, other):
+        status, said = command.ended()
+        assert status == 2
+        assert "held by another process" in said
+        assert command.log.read_text() == ""
     os.killpg(first.process.pid, signal.SIGINT)
-    assert status == 2
-    assert "held by another process" in said
-    assert second.log.read_text() == ""
     first.ended()
     third = Command(tmp_path / "second", "--eval-episodes", "1")
     assert third.ended()[0] == 0

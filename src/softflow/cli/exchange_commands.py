@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
 from typing import Any
 
 from softflow.cli import exchange_options as options
@@ -117,7 +116,7 @@ def _label(given: options.Label) -> dict[str, Any]:
             events.append(Event(given.success, "success", 1.0))
         if given.failure is not None:
             events.append(Event(given.failure, "failure"))
-        return asdict(EpisodeLabel(given.author, tuple(events)))
+        return EpisodeLabel(given.author, tuple(events)).to_json()
     except DataError as error:
         raise ConfigError(f"label {given.episode}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""The command line: `softflow demo | collect | train | learn | evaluate | report | …`."""
+"""The command line: `softflow demo | collect | train | learn | label | report | …`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 
 from softflow import __version__
+from softflow.cli.parent_death import end_with_parent
 from softflow.cli.words import asks_for_help, require_command, require_readable
 from softflow.errors import SoftflowError, with_extra
 from softflow.utils.console import plain, say
@@ -24,7 +25,8 @@ softflow — make a robot policy better with little robot time.
   softflow train softflow-plus --dataset data/cube --run runs/cube2 --imitation.num-updates 5000
                                            any number of the preset can be overridden; presets:
                                            softflow-plus, small, small-image, demo,
-                                           robomimic-state, robomimic-image, scissors
+                                           robomimic-state, robomimic-image, scissors, cube,
+                                           cube-small
   softflow evaluate runs/cube/checkpoints/last --episodes 200
   softflow robot runs/cube --env-id cube-single --out data/rehearsal
                                            the policy in real time: on an environment, or your robot
@@ -35,6 +37,11 @@ softflow — make a robot policy better with little robot time.
   softflow exchange show /mnt/exchange     what that folder holds; stop robots, label episodes
   softflow data import lerobot PATH --out data/mine
                                            other people's data in (and out: softflow data export)
+  softflow label data/mine                 say what happened in episodes, in a browser
+  softflow teacher train two-cores --run runs/teacher
+                                           a cube turned in a simulated hand, to be learned from
+  softflow cube-pose train small --renders data/renders --run runs/pose
+                                           a camera that finds the cube in the hand
   softflow data validate data/cube         look into, check, merge, filter, label and plot episodes
 
 `softflow COMMAND --help` explains each; `softflow --version` says which softflow this is.
@@ -48,9 +55,12 @@ COMMANDS = (
     "robot",
     "report",
     "data",
+    "label",
     "learn",
     "serve",
     "exchange",
+    "teacher",
+    "cube-pose",
 )
 
 
@@ -65,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"softflow {__version__}")
         return 0
     try:
+        end_with_parent()
         require_readable(words)
         return _run(words[0], words[1:])
     except SoftflowError as error:
@@ -125,10 +136,23 @@ def _run(name: str, words: list[str]) -> int:
 
         robot_commands.run(words)
         return 0
+    if name == "label":
+        from softflow.cli import label_commands
+
+        label_commands.run(words)
+        return 0
     if name == "exchange":
         from softflow.cli import exchange_commands
 
         return exchange_commands.run(words)
+    if name == "teacher":
+        from softflow.cli.cube import teacher_commands
+
+        return teacher_commands.run(words)
+    if name == "cube-pose":
+        from softflow.cli.cube import pose
+
+        return pose.run(words)
     from softflow.cli import run_commands
 
     run_commands.run(name, words)

@@ -10,9 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import tyro
-
-from softflow.cli.option_types import OPTION_TYPES
+from softflow.cli.option_types import parsed
 from softflow.cli.robot_options import SERVERS, Robot
 from softflow.data.action_space import is_only_narrower
 from softflow.data.data_spec import DataSpec, require_same_spec
@@ -53,7 +51,7 @@ SERVED = "softflow.robot.inference.served_decider:connect_decider"
 
 def run(words: list[str]) -> None:
     """Parse the words after `softflow robot` and do it."""
-    options = tyro.cli(Robot, args=words, prog="softflow robot", registry=OPTION_TYPES)
+    options: Robot = parsed(Robot, "softflow robot", words)
     try:
         with endings_interrupt():
             run_robot(options)

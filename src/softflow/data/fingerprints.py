@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 
 from softflow.data.episode_store import EpisodeStore
 
@@ -29,7 +28,7 @@ def _fingerprint(store: EpisodeStore, index: int) -> str:
     label = store.newest_label(index)
     if label is None:
         return recorded
-    said = {"annotator": label.annotator, "events": [asdict(event) for event in label.events]}
+    said = {"annotator": label.annotator, "events": [event.to_json() for event in label.events]}
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
     return f"{recorded}+{digest[:16]}"
 

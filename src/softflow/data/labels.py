@@ -8,6 +8,9 @@ The eight digits are random: two annotators at once write two files, on network 
 Each is written whole, with a checksum, and never changes, so relabelling rewrites nothing and
 anybody may label while an episode store has a writer. The newest label of an episode decides its
 rewards and its end; a withdrawn one says that the recording itself counts again.
+
+Format 2 has names of events and the kind "end"; a label without either is written as format 1,
+which every softflow reads.
 """
 
 from __future__ import annotations
@@ -18,20 +21,26 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
 
 from softflow.data.episode import Episode
 from softflow.data.files.episode_file import EpisodeSummary
-from softflow.data.task_profile import EventKind
+from softflow.data.measures import EVENTS_KEY
+from softflow.data.task_profile import is_plain_name
 from softflow.errors import DataError, StoreError
 from softflow.utils.documents import misfit
 from softflow.utils.files import entries_of
 from softflow.utils.sealed_json import read_sealed, write_sealed
 
-LABEL_VERSION = 1
+LABEL_VERSION = 2
+MAX_NAME_LETTERS = 60
+EVENT_KINDS_FILE = "event_kinds.toml"
+"""In a store: which names and rewards of events its episodes know (`labelling.event_kinds`)."""
+LabelledKind = Literal["success", "failure", "reward", "end"]
+"""As `data.task_profile.EventKind`, and "end": the episode is over, nobody says how it went."""
 MAX_REWARD = 1e9
 """Of an event, in size: sums of many still are numbers in float32."""
 _LABEL_NAME = re.compile(r"episode_(\d{6,})\.(\d{3,})\.[0-9a-f]{8}\.json")
@@ -43,20 +52,23 @@ class Event:
 
     Args:
         step: control step whose action brought it about, 0 … T−1.
-        kind: "success" and "failure" end the episode there; "reward" does not.
+        kind: "success" and "failure" end the episode there, and so does "end", which cuts off what
+            no longer belongs to it; "reward" does not.
         value: reward of that step, within ± `MAX_REWARD`.
+        name: what the data set calls it, such as "retrieved"; lower case, "" for none.
 
     Raises:
         DataError: a field is unusable.
     """
 
     step: int
-    kind: EventKind
+    kind: LabelledKind
     value: float = 0.0
+    name: str = ""
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(EventKind):
-            kinds = ", ".join(get_args(EventKind))
+        if self.kind not in get_args(LabelledKind):
+            kinds = ", ".join(get_args(LabelledKind))
             raise DataError(f"event kind {self.kind!r} at step {self.step}; choose one of {kinds}")
         if not isinstance(self.step, int) or self.step < 0:
             raise DataError(f"event '{self.kind}' at step {self.step!r}; give an integer >= 0")
@@ -65,6 +77,18 @@ class Event:
                 f"event '{self.kind}' at step {self.step} has value {self.value}; give a finite "
                 f"one, at most {MAX_REWARD:,.0f} in size"
             )
+        if self.name and not (is_plain_name(self.name) and len(self.name) <= MAX_NAME_LETTERS):
+            raise DataError(
+                f"event '{self.kind}' at step {self.step} is called {self.name!r:.80}; use at most "
+                f"{MAX_NAME_LETTERS} lower-case letters, digits and underscores"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields; a name only if it has one."""
+        value = asdict(self)
+        if not self.name:
+            del value["name"]
+        return value
 
 
 @dataclass(frozen=True)
@@ -110,8 +134,9 @@ class Label:
     def applied_to(self, episode: Episode, where: str) -> Episode:
         """The episode as the label has it: its rewards, its end, its success.
 
-        A success or failure at step t cuts the episode behind t and terminates it there. Without
-        one the episode ends as it was recorded, and counts as no success.
+        A success or failure at step t cuts the episode behind t and terminates it there; an "end"
+        cuts it as a time limit does. Without one the episode ends as it was recorded, and counts
+        as no success. Names of events become what measures count.
 
         Raises:
             DataError: an event lies behind the episode's last step.
@@ -125,11 +150,22 @@ class Label:
             observations={key: value[: length + 1] for key, value in episode.observations.items()},
             actions=episode.actions[:length],
             rewards=rewards,
-            terminated=self.end is not None or episode.terminated,
-            truncated=self.end is None and episode.truncated,
-            success=self.end is not None and self.end.kind == "success",
-            metadata=episode.metadata | {"annotator": self.annotator},
+            **self._ending(episode),
+            metadata=self._metadata(episode.metadata),
         )
+
+    def _ending(self, recorded: Episode | EpisodeSummary) -> dict[str, bool]:
+        """`terminated`, `truncated` and `success`."""
+        terminated = recorded.terminated if self.end is None else self.end.kind != "end"
+        success = self.end is not None and self.end.kind == "success"
+        return {"terminated": terminated, "truncated": not terminated, "success": success}
+
+    def _metadata(self, recorded: Mapping[str, Any]) -> dict[str, Any]:
+        metadata = {**recorded, "annotator": self.annotator}
+        named = [[event.step, event.name] for event in self.events if event.name]
+        # Events without names say nothing of those that an environment recorded by name.
+        counted = named or (not self.events and EVENTS_KEY in recorded)
+        return metadata | {EVENTS_KEY: named} if counted else metadata
 
     def rewards(self, length: int, where: str) -> np.ndarray:
         """Rewards `[T]` float32 of an episode recorded with `length` steps; T is where it ends now.
@@ -152,16 +188,18 @@ class Label:
         """What `applied_to` makes of an episode, of which only the summary is known."""
         if self.withdrawn:
             return summary
-        ended = self.end is not None
         return replace(
             summary,
             length=self.end.step + 1 if self.end else summary.length,
-            success=self.end is not None and self.end.kind == "success",
-            terminated=ended or summary.terminated,
-            truncated=not ended and summary.truncated,
+            **self._ending(summary),
             return_=float(sum(event.value for event in self.events)),
-            metadata=summary.metadata | {"annotator": self.annotator},
+            metadata=self._metadata(summary.metadata),
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able dictionary; `label_from_json` gives back an equal label."""
+        events = [event.to_json() for event in self.events]
+        return {**asdict(self), "events": events}
 
 
 class LabelFolder:
@@ -184,7 +222,7 @@ class LabelFolder:
             ) from error
         revision = self._next_revision(number)
         path = self.path / f"episode_{number:06d}.{revision:03d}.{secrets.token_hex(4)}.json"
-        write_sealed(path, {"format_version": LABEL_VERSION, **asdict(label)})
+        write_sealed(path, {"format_version": _version(label), **label.to_json()})
         return path
 
     def _next_revision(self, number: int) -> int:
@@ -208,6 +246,11 @@ class LabelFolder:
         return found
 
 
+def _version(label: Label) -> int:
+    """The oldest format that can hold a label."""
+    return 2 if any(event.name or event.kind == "end" for event in label.events) else 1
+
+
 def _revision(path: Path) -> int:
     return int(path.name.split(".")[1])
 
@@ -226,7 +269,7 @@ def read_label(path: Path) -> Label:
             "upgrade it (pip install --upgrade softflow)."
         )
     try:
-        if version != LABEL_VERSION:
+        if type(version) is not int or version < 1:
             raise DataError(f"its format_version is {version!r:.60}")
         return label_from_json(value)
     except DataError as error:

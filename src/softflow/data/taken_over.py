@@ -54,7 +54,9 @@ class TakenOver:
         times = [
             (index * _STEPS + first, index * _STEPS + last)
             for index in sorted(set(episodes))
-            for first, last in taken_over(store.summary(index).metadata, str(store.path))
+            for first, last in taken_over(
+                store.summary(index).metadata, f"episode {index} of '{store.path}'"
+            )
         ]
         found = np.array(times, np.int64).reshape(-1, 2)
         self._first, self._last = found[:, 0], found[:, 1]

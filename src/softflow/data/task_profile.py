@@ -244,8 +244,13 @@ def _broken(message: str) -> EnvironmentContractError:
     return EnvironmentContractError(f"task_profile: {message}")
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether something may be called so: lower case, digits, underscores, a letter in front."""
+    return bool(_PLAIN_NAME.fullmatch(name))
+
+
 def _require_plain(name: Any, what: str) -> None:
-    if not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name):
+    if not isinstance(name, str) or not is_plain_name(name):
         raise _broken(
             f"{what} is called {name!r}; use lower-case letters, digits and underscores, starting "
             "with a letter (the name becomes a field of metrics.csv)"

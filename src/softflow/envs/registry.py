@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium
 
 from softflow.envs.contract import RobotEnv
+from softflow.envs.orca_cube import CUBE_FAMILY, TWIN_FAMILY
 from softflow.envs.robomimic import ROBOMIMIC_FAMILIES
 from softflow.errors import ConfigError
 from softflow.utils.imports import follow, require_trusted
@@ -42,12 +43,18 @@ def _make_robomimic(family: str, task: int | None, image_size: tuple[int, int] |
     return tasks.RobomimicTask(family, task, image_size=image_size)
 
 
+def _make_orca_cube(family: str, task: int | None, image_size: tuple[int, int] | None) -> RobotEnv:
+    tasks = importlib.import_module("softflow.envs.orca_cube.tasks")
+    return tasks.OrcaCube(family, task, image_size=image_size)
+
+
 OGBENCH_FAMILIES = ("cube-single", "cube-double", "scene", "puzzle-3x3")
 _ADROIT_FAMILIES = ("adroit-door", "adroit-hammer", "adroit-pen", "adroit-relocate")
 _BUILT_IN: dict[str, EnvFactory] = {
     **dict.fromkeys(OGBENCH_FAMILIES, _make_ogbench),
     **dict.fromkeys(_ADROIT_FAMILIES, _make_adroit),
     **dict.fromkeys(ROBOMIMIC_FAMILIES, _make_robomimic),
+    **dict.fromkeys((CUBE_FAMILY, TWIN_FAMILY), _make_orca_cube),
 }
 _FACTORIES: dict[str, EnvFactory | str] = dict(_BUILT_IN)
 # Apart from the others: a module that registers its family when it is imported does so in a worker

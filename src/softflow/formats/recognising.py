@@ -27,7 +27,7 @@ def advice(path: Path, asked: str) -> str:
             return remedy(path)
         if (path / "store.json").is_file():
             return f"{path} is an episode store already: train with --dataset {path}"
-        found = _format_of(path)
+        found = _named_format(path)
         if found not in ("", asked):
             return f"it looks like {found} data: softflow data import {found} {path}"
         return "" if found else _inside(path)
@@ -35,7 +35,15 @@ def advice(path: Path, asked: str) -> str:
         return ""
 
 
-def _format_of(path: Path) -> str:
+def format_of(path: Path) -> str:
+    """The importer's name of what a path holds, or "" where nothing tells; raises nothing."""
+    try:
+        return _named_format(path)
+    except (DataError, OSError, ValueError):
+        return ""
+
+
+def _named_format(path: Path) -> str:
     """The importer's name, or "" where nothing tells."""
     if path.is_file():
         if path.suffix in BAG_ENDINGS:
@@ -87,7 +95,7 @@ def _inside(folder: Path) -> str:
     nested += sorted(folder.glob("*/*/data/main_data.hdf5"))
     if nested:
         dataset = nested[0].parent.parent
-        return f"there is one below it: softflow data import {_format_of(dataset)} {dataset}"
+        return f"there is one below it: softflow data import {_named_format(dataset)} {dataset}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What a person writes for a robot: a TOML file, held against a schema."""
+"""What a person writes: a TOML file, held against a schema."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ Document = TypeVar("Document")
 MAX_FILE_BYTES = 2**20
 
 
-def read_toml(path: Path, kind: type[Document], what: str) -> Document:
-    """A file as `kind`, whose fields docs/robot.md lists.
+def read_toml(path: Path, kind: type[Document], what: str, page: str = "docs/robot.md") -> Document:
+    """A file as `kind`, whose fields a page of the documentation lists.
 
     Args:
         path: of the file.
         kind: the schema, a `msgspec.Struct`.
         what: how messages call the file, such as "the limits".
+        page: where its fields are explained.
 
     Raises:
         StoreError: no such file, or no TOML.
@@ -38,7 +39,7 @@ def read_toml(path: Path, kind: type[Document], what: str) -> Document:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"{what} '{path}' are no TOML: {error}; correct that line") from error
     try:
-        return checked(value, kind, f"{what} '{path}'", "docs/robot.md lists what may stand")
+        return checked(value, kind, f"{what} '{path}'", f"{page} lists what may stand")
     except StoreError as error:
         raise ConfigError(str(error).replace(" is damaged: ", ": ")) from error
     except ConfigError as error:

@@ -266,9 +266,10 @@ def _next(store: EpisodeStore, out: Path) -> str:
     if not any(summary.success for summary in store.summaries()):
         return ""
     fitting = "small-image" if store.spec.image_keys else "softflow-plus"
-    return (
-        f"\nnext: softflow train {fitting} --dataset {out} --run runs/{out.name} --stages imitation"
-    )
+    # What is named by an import path runs code, so the user names it again.
+    named = f" --env {store.spec.env_id}" if ":" in store.spec.env_id else ""
+    command = f"softflow train {fitting} --dataset {out} --run runs/{out.name} --stages imitation"
+    return f"\nnext: {command}{named}"
 
 
 def _to_lerobot(options: ExportLerobot, store: EpisodeStore, progress: ConsoleProgress) -> None:

@@ -22,6 +22,9 @@ from softflow.cli.data.format_commands import (
     run_export,
     run_import,
 )
+from softflow.cli.data.label_options import Agreement, Propose
+from softflow.cli.data.new_store import require_new_store_named
+from softflow.cli.data.proposing import agreement, propose
 from softflow.cli.data.store_options import (
     Bounds,
     Filter,
@@ -64,6 +67,7 @@ from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Label
 from softflow.errors import ConfigError
+from softflow.jobs.opening import open_store
 from softflow.jobs.targets import require_result_file, require_store_folder
 from softflow.pages.data_tables import (
     episode_details,
@@ -99,8 +103,7 @@ def run(words: list[str]) -> int:
         if name in FORMAT_COMMANDS:
             return FORMAT_COMMANDS[name](rest)
         options, do = COMMANDS[name]
-        # Behind a list of stores tyro's help would have nothing to say.
-        rest = ["--help"] if {"-h", "--help"} & set(rest) else rest
+        require_new_store_named(name, rest)
         return do(parsed(options, f"softflow data {name}", rest)) or 0
     except KeyboardInterrupt:
         say(f"\nStopped. {_AFTER_A_STOP.get(name, _NOTHING_WRITTEN)}", to_errors=True)
@@ -109,7 +112,7 @@ def run(words: list[str]) -> int:
 
 def inspect(options: Inspect) -> None:
     """Print tables."""
-    store = EpisodeStore.open(options.store)
+    store = open_store(options.store)
     if options.episode is not None:
         say(episode_details(store, options.episode))
         return
@@ -120,7 +123,7 @@ def inspect(options: Inspect) -> None:
 
 def validate(options: Validate) -> int:
     """Print, and write, every problem; 1 if there are errors."""
-    store = EpisodeStore.open(options.store)
+    store = open_store(options.store)
     settings = CheckSettings(
         max_rate=parse_max_rates(options.max_rate, store.spec),
         frozen_s=options.frozen_s,
@@ -157,7 +160,7 @@ def _problems(
 
 def stats(options: Stats) -> None:
     """Print, and write, statistics."""
-    store = EpisodeStore.open(options.store)
+    store = open_store(options.store)
     if options.json is not None:
         require_result_file(options.json, "--json", b'{\n  "episodes"')
     with _progress() as progress:
@@ -187,7 +190,7 @@ def _episodes(
 def merge(options: Merge) -> None:
     """Copy, and say how much."""
     require_store_folder(options.out, "OUT")
-    stores = [EpisodeStore.open(path) for path in options.stores]
+    stores = [open_store(path) for path in options.stores]
     with _progress() as progress:
         progress.begin("merge", sum(map(len, stores)))
         advance = progress.advance
@@ -202,7 +205,7 @@ def _copied_line(copied: Copied, out: Path) -> str:
 
 def filter_store(options: Filter) -> None:
     """Choose, say why the others are dropped, and copy."""
-    store = EpisodeStore.open(options.store)
+    store = open_store(options.store)
     require_store_folder(options.out, "OUT")
     rules = Rules(
         success=True if options.success else False if options.failure else None,
@@ -240,7 +243,7 @@ def _invalid(store: EpisodeStore, progress: ConsoleProgress) -> dict[int, str]:
 
 def relabel(options: Relabel) -> None:
     """Show what changes, and write it if asked."""
-    store = EpisodeStore.open(options.store)
+    store = open_store(options.store)
     with _progress() as progress:
         changes = plan(store, _labels(options, store, progress))
         before = sum(summary.success for summary in store.summaries())
@@ -313,7 +316,7 @@ def plot(options: Plot) -> None:
     """Write the page."""
     from softflow.pages.data_page import write_page
 
-    store = EpisodeStore.open(options.store)
+    store = open_store(options.store)
     seen = _network_section(options, store)
     folder = real_path(options.store)
     out = options.out or folder.with_name(f"{folder.name}.html")
@@ -371,6 +374,8 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {
     "merge": (Merge, merge),
     "filter": (Filter, filter_store),
     "relabel": (Relabel, relabel),
+    "propose": (Propose, propose),
+    "agreement": (Agreement, agreement),
     "bounds": (Bounds, set_bounds),
     "plot": (Plot, plot),
     "render": (Render, render),
@@ -385,6 +390,7 @@ _AFTER_A_STOP = {
     "filter": _GOES_ON,
     "render": _GOES_ON,
     "relabel": "Labels written so far count; the same command writes those that are missing.",
+    "propose": "Proposals written so far are there; the same command begins anew.",
 }
 
 FORMAT_COMMANDS = {"import": run_import, "export": run_export}

@@ -92,7 +92,7 @@ class SealedGroup:
     """
 
     def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
-        self._archive, self._path = archive, path
+        self._archive, self.path = archive, path
         self._entries = {entry.filename: entry for entry in archive.infolist()}
 
     def document(self, name: str, kind: type[Document]) -> Document:
@@ -100,7 +100,7 @@ class SealedGroup:
         entry = self._entry(f"{name}/{METADATA}".lstrip("/"))
         if entry.file_size > MAX_DOCUMENT_BYTES:
             raise StoreError(
-                f"'{self._path}': {entry.filename} declares {entry.file_size:,} bytes; at most "
+                f"'{self.path}': {entry.filename} declares {entry.file_size:,} bytes; at most "
                 f"{MAX_DOCUMENT_BYTES:,} are read."
             )
         # json keeps what is no Unicode, as in names of files, where msgspec's own decoder does not.
@@ -117,7 +117,7 @@ class SealedGroup:
         self._require_ours(name, document)
         shape, dtype = tuple(document.shape), np.dtype(document.data_type).newbyteorder("<")
         try:
-            require_episode_bytes(array_bytes(shape, dtype.itemsize), f"'{self._path}': '{name}'")
+            require_episode_bytes(array_bytes(shape, dtype.itemsize), f"'{self.path}': '{name}'")
         except DataError as error:
             raise StoreError(f"{error}.") from error
         piece_rows = document.chunk_grid.configuration["chunk_shape"][0]
@@ -143,7 +143,7 @@ class SealedGroup:
             told = f"chunks {pieces} of {document.shape}"
         if told:
             raise ForeignArrayError(
-                f"'{name}' in '{self._path}' was stored by other software ({told}); softflow reads "
+                f"'{name}' in '{self.path}' was stored by other software ({told}); softflow reads "
                 "what it writes: append the episode to a store again with EpisodeStore.append."
             )
 
@@ -162,14 +162,14 @@ class SealedGroup:
         if name not in self._entries:
             if ".zgroup" in self._entries:
                 raise ForeignArrayError(
-                    f"'{self._path}' is of Zarr format 2, which softflow neither writes nor reads; "
+                    f"'{self.path}' is of Zarr format 2, which softflow neither writes nor reads; "
                     "append the episode to a store again with EpisodeStore.append."
                 )
             raise ValueError(f"it has no '{name}'")
         entry = self._entries[name]
         if entry.compress_type != zipfile.ZIP_STORED:
             raise ForeignArrayError(
-                f"'{self._path}' was compressed by other software, or is damaged; copy it again, "
+                f"'{self.path}' was compressed by other software, or is damaged; copy it again, "
                 "or append the episode to a store again with EpisodeStore.append."
             )
         if entry.file_size != entry.compress_size:
@@ -178,11 +178,22 @@ class SealedGroup:
 
     def read(self, array: SealedArray) -> np.ndarray:
         """Decode an array; no more memory than it declares, and one piece."""
-        values = np.empty(array.shape, array.dtype)
-        for number, entry in enumerate(array.entries):
-            rows = values[number * array.piece_rows : (number + 1) * array.piece_rows]
-            piece = decoded(self._archive.read(entry), array.piece_rows * array.row_bytes)
-            rows[...] = piece.view(array.dtype).reshape(-1, *array.shape[1:])[: len(rows)]
+        return self.rows(array, 0, array.shape[0])
+
+    def rows(self, array: SealedArray, start: int, stop: int) -> np.ndarray:
+        """Decode rows `start` … `stop` − 1 of an array, as far as there are any."""
+        stop = min(stop, array.shape[0])
+        start = min(start, stop)
+        values = np.empty((stop - start, *array.shape[1:]), array.dtype)
+        size = array.piece_rows
+        for number in range(start // size, -(-stop // size) if stop > start else 0):
+            entry = array.entries[number]
+            piece = decoded(self._archive.read(entry), size * array.row_bytes)
+            rows = piece.view(array.dtype).reshape(-1, *array.shape[1:])
+            first, last = max(start, number * size), min(stop, (number + 1) * size)
+            values[first - start : last - start] = rows[
+                first - number * size : last - number * size
+            ]
         return values
 
 

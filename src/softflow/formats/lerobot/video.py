@@ -51,7 +51,7 @@ def read_clip(
     _require_length(clip, fps, len(frames))
     promised = frames.shape[1:3] if promised is None else promised[:2]
     count = 0
-    with damage_named(clip.path), _opened(clip.path) as container:
+    with damage_named(clip.path), opened(clip.path) as container:
         for time_s, frame in _timed(container, clip, fps, promised):
             if count == len(frames):
                 if clip.start_s is None:
@@ -84,8 +84,13 @@ def _require_length(clip: Clip, fps: float, steps: int) -> None:
         )
 
 
-def _opened(path: Path) -> Any:
-    """A video file as what its name says that it is, and nothing it names."""
+def opened(path: Path) -> Any:
+    """A video file as what its name says that it is, and nothing it names.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such file.
+        DataError: its name is not that of a video.
+    """
     if not path.exists():
         raise FileNotFoundError(path)
     if not path.is_file():

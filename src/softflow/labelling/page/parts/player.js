@@ -1,0 +1,68 @@
+// Where in the episode we are: playing at a speed, single frames, waiting for pictures.
+
+export const SPEEDS = [0.25, 0.5, 1, 2, 4, 8];
+
+export class Player {
+  /** `ready(step)`: whether it can be shown; `moved()` after every change. */
+  constructor(ready, moved) {
+    Object.assign(this, { ready, moved, hz: 10, frames: 1, place: 0, playing: false, speed: 1 });
+    this.forward = 1;
+    this.before = null;
+  }
+
+  get step() {
+    return Math.min(Math.floor(this.place + 1e-6), this.frames - 1);
+  }
+  get last() {
+    return this.frames - 1;
+  }
+
+  open(frames, hz) {
+    Object.assign(this, { frames, hz, place: 0, playing: false });
+    this.moved();
+  }
+
+  go(step) {
+    const to = Math.max(0, Math.min(step, this.last));
+    this.forward = to < this.place ? -1 : 1;
+    this.place = to;
+    this.moved();
+  }
+
+  toggle() {
+    this.playing = !this.playing;
+    if (!this.playing) return this.go(this.step);
+    if (this.step >= this.last) this.place = 0;
+    this.forward = 1;
+    this.before = null;
+    requestAnimationFrame((now) => this.#tick(now));
+    this.moved();
+  }
+
+  pause() {
+    if (this.playing) this.toggle();
+  }
+
+  setSpeed(speed) {
+    this.speed = speed;
+    this.moved();
+  }
+  faster(by) {
+    const i = SPEEDS.indexOf(this.speed) + by;
+    this.setSpeed(SPEEDS[Math.max(0, Math.min(i, SPEEDS.length - 1))]);
+  }
+
+  #tick(now) {
+    if (!this.playing) return;
+    const passed = this.before === null ? 0 : Math.min(now - this.before, 250);
+    this.before = now;
+    const next = Math.min(this.place + (passed / 1000) * this.hz * this.speed, this.last);
+    if (this.ready(Math.floor(next))) {
+      const step = this.step;
+      this.place = next;
+      if (next >= this.last) this.playing = false;
+      if (this.step !== step || !this.playing) this.moved();
+    }
+    if (this.playing) requestAnimationFrame((later) => this.#tick(later));
+  }
+}

@@ -1,0 +1,1 @@
+"""A vision-language model proposes events: any server that speaks the OpenAI chat interface."""
