@@ -23,7 +23,7 @@ help: ## show this list
 demo: $(STAMP)-run ## train all four stages on a small task, then write a report (DEMO_FLAGS="--help")
 	@$(BIN)/softflow demo $(DEMO_FLAGS)
 
-test: $(STAMP)-dev $(STAMP)-robosuite $(STAMP)-robomimic $(STAMP)-lerobot ## run the tests
+test: $(STAMP)-dev $(STAMP)-robosuite $(STAMP)-robomimic $(STAMP)-lerobot $(STAMP)-ros2 ## run the tests
 	@$(PYTEST)
 
 test-fast: $(STAMP)-dev ## run the tests that take milliseconds: for work in progress
@@ -80,3 +80,8 @@ $(STAMP)-robomimic: tests/support/robomimic_requirements.txt | $(STAMP)-dev
 $(STAMP)-lerobot: tests/support/lerobot_requirements.txt tests/support/lerobot_environment.py | $(STAMP)-dev
 	@$(BIN)/python tests/support/lerobot_environment.py && touch $@ \
 	  || echo "lerobot could not be installed; its tests will skip"
+
+# ROS 2's wheels make the Python of their environment start itself once more: they get their own.
+$(STAMP)-ros2: $(REQUIREMENTS) tests/support/ros2_environment.py | $(STAMP)-dev
+	@$(BIN)/python tests/support/ros2_environment.py && touch $@ \
+	  || echo "ROS 2 could not be installed; the tests of robots behind it will skip"

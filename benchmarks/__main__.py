@@ -19,6 +19,7 @@ from rich.table import Table
 from benchmarks import (
     action_selection,
     checkpoint_time,
+    cube_hands,
     data_append,
     data_images,
     data_import,
@@ -26,6 +27,8 @@ from benchmarks import (
     data_throughput,
     deployed_decision,
     image_training,
+    import_memory,
+    label_page,
     paper_images,
     render_speed,
     robot_loop,
@@ -48,6 +51,7 @@ Name = Literal[
     "data_memory",
     "data_append",
     "data_import",
+    "import_memory",
     "images",
     "paper_images_84",
     "paper_images_224",
@@ -55,6 +59,8 @@ Name = Literal[
     "deployed",
     "robot",
     "render",
+    "label",
+    "cube_hands",
 ]
 
 
@@ -103,6 +109,7 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "data_memory": lambda: data_memory.run(small.model.chunk, small.imitation.batch_size),
         "data_append": lambda: data_append.run(turns),
         "data_import": lambda: data_import.run(turns),
+        "import_memory": import_memory.run,
         "images": lambda: image_training.run(preset("small-image"), turns, device),
         "paper_images_84": lambda: paper_images.run(sim, turns, device),
         "paper_images_224": lambda: paper_images.run(real, turns, device),
@@ -110,6 +117,8 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "deployed": lambda: deployed_decision.run("small", small, turns),
         "robot": lambda: robot_loop.run(turns),
         "render": lambda: render_speed.run(turns),
+        "label": lambda: label_page.run(turns),
+        "cube_hands": lambda: cube_hands.run(turns),
     }
 
 

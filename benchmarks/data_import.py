@@ -1,4 +1,5 @@
-"""What an import costs against merely reading the source, and what the store takes on the disk."""
+"""What an import costs against merely reading the source, and what the store takes on the disk;
+what a merge costs against copying its files."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.data_images import image_store
 from benchmarks.measuring import Row, Section, measure
+from softflow.curation.copying import merge
 from softflow.data.episode_store import EpisodeStore
 from softflow.formats.importing import import_into
 from softflow.formats.lerobot.export import export_lerobot
@@ -21,6 +23,7 @@ from softflow.formats.lerobot.reading import LeRobotSource
 from softflow.formats.robomimic.export import export_robomimic
 from softflow.formats.robomimic.reading import RobomimicSource
 from softflow.formats.source import Source
+from softflow.utils.files import sync_to_disk
 from softflow.utils.progress import SilentProgress
 
 CAMERAS, PIXELS = 2, 84
@@ -39,6 +42,7 @@ def run(turns: int, num_episodes: int = 8, length: int = 100) -> Section:
         )
         export_lerobot(store, root / "lerobot", quiet)
         rows += _rows("LeRobot, H.264", root, root / "lerobot", LeRobotSource, _read_lerobot, turns)
+        rows += _merge_rows(store, root, turns)
     title = f"Importing {num_episodes} episodes of {length} steps, {CAMERAS} × {PIXELS} × {PIXELS}"
     return Section(title, "this ÷ reading", rows)
 
@@ -65,6 +69,28 @@ def _rows(
     return [
         Row(f"{name}: read and decode", timings.ms("read")),
         Row(f"{name}: import", ms, timings.ratio("import", "read"), note=f"{speed}; {size}"),
+    ]
+
+
+def _merge_rows(store: EpisodeStore, root: Path, turns: int) -> list[Row]:
+    copied, merged = root / "copied", root / "merged"
+
+    def copy() -> None:
+        shutil.rmtree(copied, ignore_errors=True)
+        shutil.copytree(store.path, copied)
+        for file in copied.rglob("*"):
+            sync_to_disk(file)
+
+    def merge_again() -> None:
+        shutil.rmtree(merged, ignore_errors=True)
+        merge([store], merged)
+
+    timings = measure({"copy": copy, "merge": merge_again}, turns)
+    ms = timings.ms("merge")
+    speed = f"{_bytes(merged) / 1e6 / ms.median * 1000:,.0f} MB/s"
+    return [
+        Row("files of a store copied and flushed", timings.ms("copy")),
+        Row("merge", ms, timings.ratio("merge", "copy"), aim="≤ 2", note=speed),
     ]
 
 

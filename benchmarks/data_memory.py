@@ -69,10 +69,11 @@ def _sample(store: str, chunk: str, batch_size: str, windows: str) -> None:
     sampler = ChunkSampler(dataset, int(batch_size), 0, "benchmark")
     for step in range(int(windows) // int(batch_size)):
         sampler.batch(step)
-    print(json.dumps([_status_mb(name) for name in ("RssAnon", "RssFile", "VmHWM")]))
+    print(json.dumps([status_mb(name) for name in ("RssAnon", "RssFile", "VmHWM")]))
 
 
-def _status_mb(name: str) -> float:
+def status_mb(name: str) -> float:
+    """A line of what the system says of this process, such as RssAnon, in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e6
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.measuring import Row, Section, measure
+from benchmarks import ros2_observing
+from benchmarks.measuring import Row, Section, Spread, measure
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import STATE_KEY, DataSpec
 from softflow.robot.control_loop import LoopParts, run_episode
@@ -122,6 +123,8 @@ def run(turns: int, pixels: int = 224, steps: int = 40) -> Section:
     """Rows for the recorder, the whole loop, and a decision's way to the process and back."""
     trust(MAKER)
     robot = _Robot(camera_spec(pixels), steps)
+    with ros2_observing.variants() as looking:
+        looked = measure(looking, turns)
     with InferenceProcess(str(pixels), MAKER) as process:
         variants = {
             "recording": _recording(robot),
@@ -130,12 +133,14 @@ def run(turns: int, pixels: int = 224, steps: int = 40) -> Section:
         }
         timings = measure(variants, turns)
     timings = timings.divided({"recording": steps, "the whole loop": steps})
-    rows = [
-        Row(name, timings.ms(name), note=f"{timings.ms(name).median * HZ / 1000:.1%} of a tick")
-        for name in variants
-    ]
+    rows = [_row(name, looked.ms(name)) for name in looking]
+    rows += [_row(name, timings.ms(name)) for name in variants]
     title = f"On the robot: three cameras {pixels} × {pixels}, {HZ:g} Hz, per control step"
     return Section(title, "", rows)
+
+
+def _row(name: str, spread: Spread) -> Row:
+    return Row(name, spread, note=f"{spread.median * HZ / 1000:.1%} of a tick")
 
 
 def _recording(robot: _Robot) -> Callable[[], object]:

@@ -52,6 +52,7 @@ def chunk_batch(batch_size: int, chunk: ChunkSpec) -> ChunkBatch:
         is_offline=torch.ones(batch_size, dtype=torch.bool),
         episode_success=torch.ones(batch_size, dtype=torch.bool),
         has_action=torch.ones(batch_size, dtype=torch.bool),
+        person_steps=torch.zeros(batch_size, dtype=torch.int64),
         window=torch.arange(batch_size),
     )
 

@@ -23,6 +23,8 @@ from benchmarks import (
     deployed_decision,
     gpu_check,
     image_training,
+    import_memory,
+    label_page,
     paper_images,
     render_speed,
     robot_loop,
@@ -82,6 +84,7 @@ def test_every_section_has_positive_times_and_ratios(
             "data_memory": lambda: data_memory.run(tiny.model.chunk, 8, (20, 40), 10, 100),
             "data_append": lambda: data_append.run(turns, 1, 3),
             "data_import": lambda: data_import.run(turns, 1, 6),
+            "import_memory": lambda: import_memory.run((3, 6), (16, 24)),
             "images": lambda: image_training.run(seeing, turns, "cpu", 2, 6),
             "paper_images_84": lambda: paper_images.run(
                 paper_images.Case("tiny", seeing, 1, 32, 2), turns, "cpu"
@@ -90,11 +93,12 @@ def test_every_section_has_positive_times_and_ratios(
             "deployed": lambda: deployed_decision.run("tiny", tiny, turns),
             "robot": lambda: robot_loop.run(turns, 8, 5),
             "render": lambda: render_speed.run(turns, ("lift",), 16),
+            "label": lambda: label_page.run(turns, 20, 16, browser=""),
         }
 
     monkeypatch.setattr(command, "benchmarks", toy_benchmarks)
     sections = command.main(command.Options(turns=2, json=tmp_path / "result.json"))
-    counts = [7, 12, 8, 3, 12, 8, 2, 4, 4, 10, 7, 3, 4, 3, 4]
+    counts = [7, 12, 8, 3, 12, 8, 2, 4, 4, 10, 7, 3, 4, 5, 4, 3]
     assert [len(section.rows) for section in sections] == counts
     spreads = [s for section in sections for row in section.rows for s in (row.ms, row.ratio) if s]
     assert all(0 < spread.low <= spread.median <= spread.high for spread in spreads)

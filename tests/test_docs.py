@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "softflow"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-WHOLE_FOLDERS = ("formats/robomimic", "formats/lerobot", "formats/minari", "formats/rosbag")
+WHOLE_FOLDERS = (
+    *("formats/robomimic", "formats/lerobot", "formats/minari", "formats/rosbag"),
+    *("formats/act", "formats/replay_buffer"),
+)
 """One line each: their reading.py and export.py are named there."""
 
 

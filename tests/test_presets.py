@@ -228,7 +228,7 @@ def test_the_online_budget_is_at_most_100_episodes(name: str) -> None:
 
 
 def test_an_unknown_preset_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"choose one of robomimic-image, .*softflow-plus"):
+    with pytest.raises(ConfigError, match=r"choose one of softflow-plus, .*robomimic-image"):
         preset("samll")
 
 

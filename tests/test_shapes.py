@@ -35,6 +35,7 @@ def batch() -> ChunkBatch:
         is_offline=rows,
         episode_success=rows,
         has_action=~rows,
+        person_steps=torch.zeros(2, dtype=torch.int64),
         window=torch.arange(2),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 
 class SoftflowError(Exception):
@@ -12,6 +12,19 @@ class SoftflowError(Exception):
 
 class DataError(SoftflowError):
     """Episodes or batches hold something a policy must not be trained on (NaN, wrong shape…)."""
+
+
+class SeveralFaultsError(DataError):
+    """Several things are wrong with one episode.
+
+    Args:
+        faults: what each of them is.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        more = len(faults) - 1
+        super().__init__(f"{faults[0]}\nand {more} more of this episode (--check lists them)")
 
 
 class StoreError(SoftflowError):
@@ -97,6 +110,7 @@ _EXTRAS = {
     "images": ("timm",),
     "robot": ("websockets",),
     "label": ("fastapi", "starlette", "uvicorn"),
+    "cube": ("orca_sim", "rsl_rl", "tensordict", "cv2"),
 }
 """Extra of softflow -> modules that it brings."""
 

@@ -93,6 +93,7 @@ def test_seeds_train_side_by_side_and_the_same_command_goes_on(
     assert "1 of 2 seeds failed" in said.err
     assert f"{run / 'seed4' / 'metrics.csv'} does not start with the columns" in said.err
     assert "seed 3: done" in said.out
+    assert "()" not in said.out
     assert read_object(run / "seed3" / "config.json")["seed"] == 3
     assert read_object(run / "seed3" / "versions.json")["torch_threads"] == 1
     assert (run / "seed3" / "report.html").exists()
@@ -149,6 +150,32 @@ def test_a_stop_ends_every_seed_cleanly(dataset: Path, tmp_path: Path, number: i
     assert str(run) not in _command_lines(), "no process is left"
 
 
+@pytest.mark.slow
+def test_seeds_end_with_the_command_that_was_killed(dataset: Path, tmp_path: Path) -> None:
+    """By SIGKILL, which no process hears: they end as after Ctrl-C."""
+    run = tmp_path / "run"
+    command = words(dataset, run, "--seeds", "2", "--jobs", "2")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "softflow", *command, "--imitation.num-updates", "1000000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_until(lambda: has_trained(run / "seed0") and has_trained(run / "seed1"), process)
+    finally:
+        process.kill()
+    process.wait()
+    deadline_s = time.monotonic() + DEADLINE_S
+    while str(run) in _command_lines():
+        assert time.monotonic() < deadline_s, "seeds train on"
+        time.sleep(0.2)
+    for seed in (0, 1):
+        assert "Stopped." in (run / f"seed{seed}.log").read_text()
+        assert (run / f"seed{seed}" / "report.html").exists()
+
+
 def _command_lines() -> str:
     """Of all processes of this machine."""
     found = []
@@ -157,4 +184,4 @@ def _command_lines() -> str:
             found.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
         except OSError:
             continue
-    return "\n".join(line for line in found if "pytest" not in line)
+    return "\n".join(found)

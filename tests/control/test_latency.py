@@ -24,11 +24,15 @@ def test_a_range_is_drawn_from_and_the_same_for_the_same_seed() -> None:
     assert drawn[0] == drawn[1] != drawn[2]
     assert set(drawn[0]) == {1, 2, 3, 4}
     assert (str(latency), str(Latency(250, 250)), bool(latency), bool(Latency())) == (
-        "0-400",
-        "250",
+        "0-400ms",
+        "250ms",
         True,
         False,
     )
+
+
+def test_a_robot_that_stops_to_think_has_another_name() -> None:
+    assert str(Latency(50, 50, stops_to_think=True)) == "50ms-stopping"
 
 
 @pytest.mark.parametrize("ends", [(2, 1), (-1, 1), (0, 1e6), (float("nan"), 1.0)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files.episode_file import EpisodeSummary, write_episode_file
 from softflow.data.labels import Event, Label
-from softflow.errors import DataError
+from softflow.errors import DataError, StoreError
 
 StoreMaker = Callable[..., EpisodeStore]
 
@@ -277,3 +278,27 @@ def test_episodes_are_judged_as_they_are_labelled(make_store: StoreMaker) -> Non
         2: ["longer than 3 steps"],
         3: ["invalid"],
     }
+
+
+def test_frames_are_copied_and_not_encoded_anew(make_store: StoreMaker, tmp_path: Path) -> None:
+    source = make_store("a", 1)
+    camera = source.spec.image_keys[0]
+    assert merge([source], tmp_path / "b").copied == 1
+    copy = EpisodeStore.open(tmp_path / "b")
+    assert same(copy.episode(0), source.episode(0))
+    assert copy.verify() == []
+    path = source.episode_path(0)
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(copy.episode_path(0)) as new:
+        assert sorted(new.namelist()) == sorted(old.namelist())
+        for entry in old.infolist():
+            if entry.filename != "zarr.json":
+                assert new.getinfo(entry.filename).header_offset == entry.header_offset
+        piece = next(e for e in old.infolist() if f"data/{camera}/c/0" in e.filename)
+
+    # A frame that rotted is not copied on.
+    content = bytearray(path.read_bytes())
+    content[piece.header_offset + 150] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="does not match"):
+        merge([EpisodeStore.open(tmp_path / "a")], tmp_path / "c")
+    assert len(EpisodeStore.open(tmp_path / "c")) == 0

@@ -239,6 +239,31 @@ class _RendersFloats(Walk):
         return np.zeros((8, 8, 3))
 
 
+class _SaysRobotInWords(Walk):
+    is_robot = "yes"  # type: ignore[assignment]
+
+
+class _Robot(_UnseededNoise):
+    """As every robot it does nothing twice alike."""
+
+    is_robot = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commanded: list[list[float]] = []
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.commanded.append(action.tolist())
+        return super().step(action)
+
+
+def test_a_robot_is_only_told_to_hold_still_and_need_not_repeat_itself() -> None:
+    robot = _Robot()
+    check_env(robot)
+    assert len(robot.commanded) > 30
+    assert robot.commanded == [robot.neutral_action.tolist()] * len(robot.commanded)
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
@@ -266,6 +291,7 @@ class _RendersFloats(Walk):
         (_NoInfo, r"step 1: step returned a tuple of 4; return \(observation, reward, terminated"),
         (_RewardsNothing, "step 1: reward is None; give a number"),
         (_WrongProfile, "task_profile is 'events'; make it a softflow.data.task_profile.Task"),
+        (_SaysRobotInWords, "is_robot is 'yes'; make it True for a robot"),
         (_RendersFloats, r"render\(\) gave float64; give a uint8 array"),
     ],
 )

@@ -8,11 +8,13 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from array_names import hdf5_arrays
 from hypothesis import given
 from hypothesis import strategies as st
 
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
+from softflow.formats.contents import told_contents
 from softflow.formats.d4rl import D4RLSource, stretches
 from softflow.formats.importing import import_into
 from softflow.utils.progress import SilentProgress
@@ -200,3 +202,13 @@ def test_a_file_without_steps(path: Path) -> None:
     write(path, {name: values[:0] for name, values in arrays_of().items()})
     with pytest.raises(DataError, match="has 0 steps"):
         D4RLSource(path)
+
+
+def test_nothing_in_the_file_is_unmentioned(tmp_path: Path) -> None:
+    path = write(tmp_path / "door-human-v1.hdf5", arrays_of(), extra=np.zeros(3))
+    taken, left = "\n".join(told_contents(D4RLSource(path))).split("not taken:")
+    for name in hdf5_arrays(path):
+        assert f"  {name} " in (taken + left), name
+    for name in ("infos/action_mean [28] float64", "extra", "metadata/algorithm"):
+        assert name in left
+    assert "infos/qpos [30] float64" in taken

@@ -43,6 +43,7 @@ def test_choosing_by_a_critic_that_has_learned_nothing_is_refused(
         ({"candidates": -1}, "candidates is -1"),
         ({"env": "else:where"}, "names the environment"),
         ({"networks": {"policy": "mlp_flow"}}, "the policy of .* is 'flow'"),
+        ({"stop_to_think": True}, "has prefix_length 1, which it executes while it thinks"),
         ({"rule": "random"}, 'choose "value" or "likelihood"'),
     ],
 )

@@ -13,6 +13,7 @@ from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
+from softflow.labelling.event_kinds import FILE_NAME
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from label_browser import Annotator, browser_at  # noqa: E402
@@ -125,6 +126,24 @@ def test_nothing_is_lost_with_a_killed_server(
     (label,) = waited_for(toy_store.path, 0)
     assert label.events == (Event(10, "success", 1.0, "success"),)
     expect(anna.page.locator("#banner")).to_be_hidden()
+
+
+def test_a_label_that_is_refused_is_a_draft_again(
+    browser: Browser, toy_store: EpisodeStore, start_process: StartProcess
+) -> None:
+    """Somebody declared other events while the page was open."""
+    server = start_process(toy_store.path, "--port", 0)
+    anna = Annotator(browser.new_context(), server.url)
+    server.kill()
+    (toy_store.path / FILE_NAME).write_text('[[event]]\nname = "cut"')
+    start_process(toy_store.path, "--port", server.port)
+    anna.marks(11, "s")
+    anna.press("Enter")
+    anna.says("Episode 0 is not saved: event 'success' is not declared")
+    anna.sees_state(0, "unlabelled")
+    anna.press("k")
+    anna.waits_for_episode("0")
+    expect(anna.page.locator("#saying")).to_contain_text("not saved yet success +1")
 
 
 def test_a_disk_that_refuses_keeps_the_label_in_the_browser(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace as changed
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from toy_robot import HZ, SPEC, FakeClock, ToyRobot, ToySource
 
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import STATE_KEY
+from softflow.data.episode_store import EpisodeStore
 from softflow.errors import RobotStoppedError
 from softflow.robot.control_loop import EpisodeEnd, LoopParts, run_episode
 from softflow.robot.person.operator_commands import Command
 from softflow.robot.protocol import Sensed
 from softflow.robot.safety.limits import ComponentLimit, Limits, Patience, Watchdogs
+from softflow.sampling.chunk_dataset import ChunkDataset
 
 CHUNK = ChunkSpec(chunk_length=4, execution_horizon=3, prefix_length=2, history_length=2)
 STILL = 0.0
@@ -209,7 +212,7 @@ def test_whatever_the_latencies_and_the_jitter_limits_hold_and_rows_are_what_was
     assert np.abs(np.diff([0.0, *robot.commands])).max() <= 100.0 / HZ + 1e-4
 
 
-def test_a_person_takes_over_and_gives_back() -> None:
+def test_a_person_takes_over_and_gives_back(tmp_path: Path) -> None:
     loop, robot, source = parts(ChunkSpec(4, 2), steps=12)
 
     def person(values: object, holding: np.ndarray) -> np.ndarray | None:
@@ -219,6 +222,10 @@ def test_a_person_takes_over_and_gives_back() -> None:
     assert robot.commands[4:7] == [9, 9, 9]
     assert end.episode is not None
     assert end.episode.metadata["taken_over"] == [[4, 6]]
+    with EpisodeStore.create(tmp_path / "data", SPEC) as store:
+        store.append(end.episode)
+        windows = ChunkDataset(store, ChunkSpec(4, 2)).gather(np.arange(12))
+    assert windows.person_steps.tolist() == [0, 0, 0, 0, 3, 2, 1, 0, 0, 0, 0, 0]
     # What was asked for before is void; a decision of the step after begins the next plan.
     assert 7 in [asked.step for asked in source.questions]
     assert robot.commands[8] == 0

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from exchange_parts import fill_up, small_disk
 from training_processes import begun_run
 from warm_python import warm_python
 
@@ -103,6 +104,26 @@ def test_a_stop_by_file_reaches_a_robot_in_another_process(
         status, said = warm_python().run(["learn", str(run), "--exchange", str(folder)])
         assert status == 0, said
     assert len(EpisodeStore.open(run / "online")) == 6
+
+
+@pytest.mark.slow
+def test_a_learner_whose_disk_is_full_says_so_and_goes_on_when_there_is_room(
+    demonstrations: Path, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", "24m") as disk:
+        run, folder, store = disk / "run", tmp_path / "exchange", tmp_path / "robot"
+        begun_run(demonstrations, run)
+        words = ["learn", str(run), "--exchange", str(folder)]
+        filler = fill_up(disk)
+        status, said = warm_python().run(words)
+        assert status == 2, said
+        assert "No space left" in said
+        assert "Traceback" not in said
+        filler.unlink()
+        with robot_at(folder, store):
+            status, said = warm_python().run(words)
+        assert status == 0, said
+        assert len(EpisodeStore.open(run / "online")) == 6
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from exchange_parts import small_disk
 from point_world import ENV_ID
 from serving_process import serving
 from training_processes import begun_run
@@ -111,6 +112,20 @@ def test_killed_in_the_middle_it_loses_the_running_episode_alone(
     status, _, errors = robot(*words(imitated, out, "--episodes", 1), STUBBORN_NOTES=str(notes))
     assert status == 0, errors
     assert len(EpisodeStore.open(out)) == 2
+
+
+def test_a_full_disk_ends_it_and_leaves_whole_episodes(
+    imitated: Path, tmp_path: Path, notes: Path
+) -> None:
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        told = robot(*words(imitated, disk / "out", "--episodes", 50), STUBBORN_NOTES=str(notes))
+        assert told[0] == 2
+        assert "No space left" in told[2]
+        assert "Traceback" not in told[2]
+        assert notes.read_text().split()[-1] == "close"
+        store = EpisodeStore.open(disk / "out")
+        assert len(store) >= 1
+        assert store.verify() == []
 
 
 def test_with_a_policy_on_another_machine_and_it_dies(imitated: Path, tmp_path: Path) -> None:

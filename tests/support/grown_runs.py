@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from point_world import ENV_ID, LocalPool, tiny_config, write_demonstrations
 
+from softflow.jobs import acting_place
 from softflow.jobs import train as job
 from softflow.training.config import STAGES, StageName, TrainingConfig
 
@@ -39,7 +40,7 @@ class Trainer:
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.folder, self.data = folder, write_demonstrations(folder / "demos", OUTCOMES)
-        patch.setattr(job, "RolloutPool", lambda workers: LocalPool())
+        patch.setattr(acting_place, "RolloutPool", lambda workers: LocalPool())
         patch.setattr(job, "ConsoleProgress", _Quiet)
 
     def run(

@@ -115,10 +115,12 @@ def test_a_horizon_below_the_chunk_length_drops_the_rest_of_the_plan() -> None:
     assert env.executed == [100, 101, 200, 201, 300]
 
 
-def late(chunk: ChunkSpec, latency_ms: float, limit: int) -> tuple[list[float], dict[str, Any]]:
+def late(
+    chunk: ChunkSpec, latency_ms: float, limit: int, stops: bool = False
+) -> tuple[list[float], dict[str, Any]]:
     """What is executed with decisions that take so long, at 10 Hz; and the episode's metadata."""
     env, planner = CountingWorld(limit=limit), Planner(chunk.chunk_length)
-    selector, latency = cast("ChunkSelector", planner), Latency(latency_ms, latency_ms)
+    selector, latency = cast("ChunkSelector", planner), Latency(latency_ms, latency_ms, stops)
     result = run_episode(env, selector, chunk, 7, {"source": "test"}, latency=latency)
     return env.executed, result.episode.metadata
 
@@ -135,9 +137,13 @@ def test_a_longer_latency_skips_what_has_gone_by_but_not_while_standing_still() 
     # Nothing is skipped of the first plan; of the others, which replace a plan, two actions are.
     assert executed == [NEUTRAL, NEUTRAL, 100, 101, 102, 103, 202, 203, 302]
     assert metadata["held_steps"] == 2
-    executed, metadata = late(ChunkSpec(2, 2), 200, 9)  # stop to think
-    assert executed == [NEUTRAL, NEUTRAL, 100, 101, NEUTRAL, NEUTRAL, 200, 201, NEUTRAL]
-    assert metadata["held_steps"] == 5
+
+
+def test_a_robot_that_stops_to_think_skips_nothing_and_stands_still_meanwhile() -> None:
+    for chunk, stops in ((ChunkSpec(2, 2), False), (ChunkSpec(4, 2), True)):
+        executed, metadata = late(chunk, 200, 9, stops)
+        assert executed == [NEUTRAL, NEUTRAL, 100, 101, NEUTRAL, NEUTRAL, 200, 201, NEUTRAL]
+        assert metadata["held_steps"] == 5
 
 
 def test_late_actions_stay_relative_to_the_observation_they_were_decided_on() -> None:

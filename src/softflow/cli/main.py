@@ -12,6 +12,7 @@ from softflow import __version__
 from softflow.cli.words import asks_for_help, require_command, require_readable
 from softflow.errors import SoftflowError, with_extra
 from softflow.utils.console import plain, say
+from softflow.utils.parent_death import end_with_parent
 
 EXAMPLES = """\
 softflow — make a robot policy better with little robot time.
@@ -24,7 +25,8 @@ softflow — make a robot policy better with little robot time.
   softflow train softflow-plus --dataset data/cube --run runs/cube2 --imitation.num-updates 5000
                                            any number of the preset can be overridden; presets:
                                            softflow-plus, small, small-image, demo,
-                                           robomimic-state, robomimic-image, scissors
+                                           robomimic-state, robomimic-image, scissors, cube,
+                                           cube-small
   softflow evaluate runs/cube/checkpoints/last --episodes 200
   softflow robot runs/cube --env-id cube-single --out data/rehearsal
                                            the policy in real time: on an environment, or your robot
@@ -36,6 +38,10 @@ softflow — make a robot policy better with little robot time.
   softflow data import lerobot PATH --out data/mine
                                            other people's data in (and out: softflow data export)
   softflow label data/mine                 say what happened in episodes, in a browser
+  softflow teacher train two-cores --run runs/teacher
+                                           a cube turned in a simulated hand, to be learned from
+  softflow cube-pose train small --renders data/renders --run runs/pose
+                                           a camera that finds the cube in the hand
   softflow data validate data/cube         look into, check, merge, filter, label and plot episodes
 
 `softflow COMMAND --help` explains each; `softflow --version` says which softflow this is.
@@ -53,6 +59,8 @@ COMMANDS = (
     "learn",
     "serve",
     "exchange",
+    "teacher",
+    "cube-pose",
 )
 
 
@@ -67,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"softflow {__version__}")
         return 0
     try:
+        end_with_parent()
         require_readable(words)
         return _run(words[0], words[1:])
     except SoftflowError as error:
@@ -136,6 +145,14 @@ def _run(name: str, words: list[str]) -> int:
         from softflow.cli import exchange_commands
 
         return exchange_commands.run(words)
+    if name == "teacher":
+        from softflow.cli.cube import teacher_commands
+
+        return teacher_commands.run(words)
+    if name == "cube-pose":
+        from softflow.cli.cube import pose
+
+        return pose.run(words)
     from softflow.cli import run_commands
 
     run_commands.run(name, words)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from softflow.cli.help.examples import EXAMPLES
+from softflow.cli.help.page import groups_of, page, usage_of
 from softflow.errors import ConfigError
+from softflow.utils.console import say
 
 MAX_IMAGE_SIDE = 8192
 
@@ -55,10 +59,28 @@ def named_path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None
     )
 
 
-def parsed(kind: type, prog: str, words: list[str]) -> Any:
-    """The options of a command, of class `kind`; a switch is off unless named: no --no-write."""
-    config = (tyro.conf.FlagCreatePairsOff,)
+def parsed(kind: type, prog: str, words: Sequence[str], *, pairs: bool = False) -> Any:
+    """The options of a command, of class `kind`; asked for help, its page is printed.
+
+    Args:
+        pairs: a switch may be named as --no-switch too, which a preset needs; without, it is off
+            unless named.
+
+    Raises:
+        SystemExit: help was asked for, or tyro has said what is wrong with the words.
+    """
+    config = () if pairs else (tyro.conf.FlagCreatePairsOff,)
+    if wants_help(words):
+        groups = groups_of(kind, config=config, registry=OPTION_TYPES)
+        examples = EXAMPLES.get(prog.removeprefix("softflow "), {})
+        say(page(usage_of(prog, groups), getdoc(kind) or "", examples, [*groups.values()]))
+        raise SystemExit(0)
     return tyro.cli(kind, args=words, prog=prog, config=config, registry=OPTION_TYPES)
+
+
+def wants_help(words: Sequence[str]) -> bool:
+    """Whether help is among the words, wherever."""
+    return bool({"-h", "--help"} & set(words))
 
 
 def _parse_path(words: list[str]) -> Path:

@@ -10,14 +10,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import tyro
-
-from softflow.cli.option_types import OPTION_TYPES
+from softflow.cli.option_types import parsed
 from softflow.cli.robot_options import SERVERS, Robot
 from softflow.data.action_space import is_only_narrower
 from softflow.data.data_spec import DataSpec, require_same_spec
 from softflow.data.episode_store import EpisodeStore
-from softflow.envs.registry import make_env, require_known_env
+from softflow.envs.registry import is_robot, make_env, require_known_env
 from softflow.errors import ConfigError, RobotStoppedError
 from softflow.robot import protocol
 from softflow.robot.control_loop import LoopParts
@@ -53,7 +51,7 @@ SERVED = "softflow.robot.inference.served_decider:connect_decider"
 
 def run(words: list[str]) -> None:
     """Parse the words after `softflow robot` and do it."""
-    options = tyro.cli(Robot, args=words, prog="softflow robot", registry=OPTION_TYPES)
+    options: Robot = parsed(Robot, "softflow robot", words)
     try:
         with endings_interrupt():
             run_robot(options)
@@ -162,7 +160,9 @@ def _lock_names(options: Robot) -> list[str]:
         domain = os.environ.get("ROS_DOMAIN_ID", "0")
         commands = read_settings(options.ros2).command
         return [f"ros2 {domain}{command.topic}" for command in commands]
-    return [options.robot] if options.robot else []
+    if options.robot:
+        return [options.robot]
+    return [options.env_id] if is_robot(options.env_id) else []
 
 
 def _plan(options: Robot) -> SessionPlan:

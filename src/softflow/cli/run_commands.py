@@ -10,7 +10,8 @@ from typing import Any
 import tyro
 
 from softflow.cli.exchange_options import Learn, Serve
-from softflow.cli.option_types import OPTION_TYPES, parsed
+from softflow.cli.help.train_help import demo_page, first_page, preset_page
+from softflow.cli.option_types import OPTION_TYPES, parsed, wants_help
 from softflow.cli.run_options import Collect, Demo, Evaluate, Report, Train
 from softflow.cli.seed_runs import train_seeds
 from softflow.envs.demonstrations import OperatorTally, collect_demonstrations
@@ -31,7 +32,7 @@ from softflow.models.policy import POLICIES
 from softflow.pages.comparing.groups import runs_in
 from softflow.pages.comparing.page import default_place, write_comparison
 from softflow.pages.run_report import write_report
-from softflow.presets import PRESETS, preset, summary
+from softflow.presets import preset
 from softflow.training.config import TrainingConfig
 from softflow.training.hardware.ranks import launched_processes, launched_rank
 from softflow.training.provenance import learned_from
@@ -53,11 +54,15 @@ def run(name: str, words: list[str]) -> None:
             "work, start the others by themselves"
         )
     if name == "demo":
-        demo(tyro.cli(Demo, args=words, prog="softflow demo", registry=OPTION_TYPES))
+        if wants_help(words):
+            say(demo_page())
+            return
+        demo(parsed(Demo, "softflow demo", words, pairs=True))
     elif name == "collect":
-        collect(tyro.cli(Collect, args=words, prog="softflow collect", registry=OPTION_TYPES))
+        collect(parsed(Collect, "softflow collect", words))
     elif name == "train":
-        _train(_parse_train(words), words)
+        if options := _parse_train(words):
+            _train(options, words)
     elif name == "learn":
         say(f"policy: {learn(**_with_networks(parsed(Learn, 'softflow learn', words)))}")
     elif name == "serve":
@@ -67,11 +72,9 @@ def run(name: str, words: list[str]) -> None:
     elif name == "evaluate":
         evaluate(**_with_networks(parsed(Evaluate, "softflow evaluate", words)))
     else:
-        # Behind a list of runs tyro's help would have nothing to say.
-        words = ["--help"] if {"-h", "--help"} & set(words) else words
-        if "" in words:  # nor of what is wrong with one of them
+        if "" in words:  # behind a list of runs tyro would not say what is wrong with one
             raise ConfigError('the path is empty; name a run folder ("." is the one you are in)')
-        report(tyro.cli(Report, args=words, prog="softflow report", registry=OPTION_TYPES))
+        report(parsed(Report, "softflow report", words))
 
 
 def _with_networks(given: Any) -> dict[str, Any]:
@@ -81,32 +84,18 @@ def _with_networks(given: Any) -> dict[str, Any]:
     return {**options, "networks": networks}
 
 
-def _parse_train(words: list[str]) -> Train:
-    """`train PRESET ...`: the preset decides the defaults that --help shows."""
-    if words and not words[0].startswith("-"):
-        name, words = words[0], words[1:]
-    else:
-        name = "softflow-plus"
+def _parse_train(words: list[str]) -> Train | None:
+    """`train PRESET ...`: the preset decides the defaults. None: help was asked for."""
+    named = bool(words) and not words[0].startswith("-")
+    name, words = (words[0], words[1:]) if named else ("softflow-plus", words)
     config = _of_other_kinds(preset(name), words)
     default = Train(dataset=tyro.MISSING, run=tyro.MISSING, config=config)
-    return tyro.cli(
-        Train,
-        args=words,
-        default=default,
-        prog=f"softflow train {name}",
-        description=_described(name),
-        registry=OPTION_TYPES,
-    )
-
-
-def _described(name: str) -> str:
-    """The presets there are, and what train does with the one that was named."""
-    width = max(map(len, PRESETS))
-    lines = [f"  {each:<{width}}  {summary(each)}" for each in PRESETS]
-    what = " ".join((Train.__doc__ or "").split())
-    return "\n".join(
-        ["Presets (softflow train PRESET …):", *lines, "", what, f"Below: the numbers of {name}."]
-    )
+    prog = f"softflow train {name}"
+    if wants_help(words):
+        everything = named or any(_last_given(kind, words) for kind in (*KINDS, IMAGE))
+        say(preset_page(default, name) if everything else first_page(default, name))
+        return None
+    return tyro.cli(Train, args=words, default=default, prog=prog, registry=OPTION_TYPES)
 
 
 def _train(options: Train, words: list[str]) -> None:
@@ -136,6 +125,7 @@ def _train(options: Train, words: list[str]) -> None:
             env=options.env,
             start=options.start,
             start_critic=options.from_critic,
+            robot_eval_episodes=options.robot_eval_episodes,
         )
     if is_first:
         say(f"policy: {options.run / 'checkpoints' / 'last'}")

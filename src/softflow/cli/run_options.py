@@ -22,11 +22,11 @@ MAX_SEEDS = 1000
 
 def _require_within(options: Any, name: str, least: int, most: int) -> None:
     """Raise ConfigError unless an option lies in [least, most]."""
-    value = getattr(options, name)
+    value, option = getattr(options, name), f"--{name.replace('_', '-')}"
     if value < least:
-        raise ConfigError(f"--{name} is {value}; it must be >= {least}")
+        raise ConfigError(f"{option} is {value}; it must be >= {least}")
     if value > most:
-        raise ConfigError(f"--{name} is {value:,}; it must be <= {most:,}")
+        raise ConfigError(f"{option} is {value:,}; it must be <= {most:,}")
 
 
 @dataclass(frozen=True)
@@ -113,12 +113,15 @@ class Train:
     env: str = ""
     """The environment that the data names, if that is an import path (module:function): it runs
     code, so it is imported only if you name it here."""
+    robot_eval_episodes: int = 5
+    """Most episodes of an evaluation where the environment is a robot (docs/environments.md)."""
     config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=softflow_plus)
     """The preset; override any number of it, as in --offline-rl.bc-coef 0.03."""
 
     def __post_init__(self) -> None:
         _require_within(self, "seeds", 1, MAX_SEEDS)
         _require_within(self, "jobs", 0, MAX_WORKERS)
+        _require_within(self, "robot_eval_episodes", 1, MAX_EPISODES)
 
 
 @dataclass(frozen=True)
@@ -130,8 +133,8 @@ class Evaluate:
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
     """Checkpoint folder, for example RUN/checkpoints/last; or a run, for its newest one."""
-    episodes: int = 100
-    """Episodes to run."""
+    episodes: int | None = None
+    """Episodes to run; None: 100, and 5 of a robot."""
     seed: int = 0
     """Same seed, same episodes, same result."""
     rule: Rule = "auto"
@@ -145,6 +148,9 @@ class Evaluate:
     """How long after its observation a decision arrives, in milliseconds: one number, or the two
     ends of a range that is drawn from for every decision. The world goes on meanwhile, as around a
     robot; a decision is used from the next control step on."""
+    stop_to_think: bool = False
+    """With a latency: the robot stands still while a decision is taken, instead of going on with
+    what is left of the one before. For a policy without prefix actions."""
     device: str = "auto"
     """Where the policy decides: auto is the CPU for one that reads states alone, and a GPU, if
     there is one, for one that looks through cameras."""

@@ -2,7 +2,8 @@
 
 Every seed is a `softflow train` of its own, a process of one thread: it writes what it says into
 RUN/seed0.log, can be looked at while it runs, and continues from its last checkpoint. So the same
-command goes on with what is missing, and one that fails takes none of the others with it.
+command goes on with what is missing, and one that fails takes none of the others with it. If this
+process is killed, they end as after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from pathlib import Path
 from types import FrameType
 
 from softflow.cli.run_options import Train
-from softflow.data.episode_store import EpisodeStore
 from softflow.errors import ConfigError, SeedsFailedError
+from softflow.jobs.opening import open_store
 from softflow.jobs.targets import require_run_folder
+from softflow.jobs.train import starting_from
 from softflow.pages.comparing.page import NAME, write_comparison
 from softflow.utils.console import plain, say
 from softflow.utils.files import entries_of
+from softflow.utils.parent_death import VARIABLE
 from softflow.utils.progress import ConsoleProgress, ProgressReporter
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -61,7 +64,7 @@ class SeedRun:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | ONE_THREAD,
+                env=os.environ | ONE_THREAD | {VARIABLE: str(os.getpid())},
                 # Ctrl-C of the terminal reaches this process alone, which passes it on once.
                 process_group=0,
             )
@@ -100,11 +103,15 @@ def train_seeds(options: Train, words: Sequence[str]) -> None:
         words: it was read from, without "train".
 
     Raises:
-        ConfigError: the folder holds a run of one seed, or the seeds would not be runs.
+        ConfigError: the folder holds a run of one seed, the seeds would not be runs, or cannot
+            start from what `--from` names.
+        CheckpointError: that is none, or damaged.
         SeedsFailedError: some seeds failed; names each with its reason. The others are done.
     """
     runs = [_seed_run(options, options.config.seed + i) for i in range(options.seeds)]
-    EpisodeStore.open(options.dataset)
+    spec, how = open_store(options.dataset).spec, options.from_critic
+    for run in runs:  # told once, before anything is written
+        starting_from(options.start, run.folder, options.config, spec, how)
     options.run.mkdir(parents=True, exist_ok=True)
     jobs = min(options.jobs or os.cpu_count() or 1, len(runs))
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -30,6 +31,8 @@ class ActingEpisode:
             commanded where a late decision leaves nothing to execute.
         decide: takes a decision, every `execution_horizon` control steps.
         delay: after how many control steps a decision arrives; meanwhile none is taken.
+        stops_to_think: the robot stands still until a decision is there, instead of going on with
+            what is left of the one before: of that no more than `execution_horizon` is kept.
     """
 
     def __init__(
@@ -38,10 +41,12 @@ class ActingEpisode:
         neutral_action: np.ndarray,
         decide: Decide,
         delay: Callable[[], int] = _no_delay,
+        stops_to_think: bool = False,
     ) -> None:
         self._chunk, self._decide, self._delay = chunk, decide, delay
         self._neutral = np.asarray(neutral_action, np.float32)
-        self._scheduler = ChunkScheduler(chunk, self._neutral)
+        self._kept = chunk.execution_horizon if stops_to_think else chunk.chunk_length
+        self._scheduler = ChunkScheduler(replace(chunk, chunk_length=self._kept), self._neutral)
         self._history: ObservationHistory | None = None
         self._on_its_way: tuple[int, int, np.ndarray] | None = None
         self.held_steps = 0
@@ -75,7 +80,7 @@ class ActingEpisode:
         if self._on_its_way is not None and self._on_its_way[0] <= self.control_step:
             _, asked_at, chunk = self._on_its_way
             self._on_its_way = None
-            self._scheduler.add(asked_at, chunk)
+            self._scheduler.add(asked_at, chunk[: self._kept])
 
     def _next_action(self) -> np.ndarray:
         scheduled = self._scheduler.next_action()

@@ -20,6 +20,8 @@ class Latency:
 
     Args:
         low_ms, high_ms: drawn uniformly from this range for every decision; equal: fixed.
+        stops_to_think: the robot stands still while a decision is taken, instead of going on with
+            what is left of the one before.
 
     Raises:
         ConfigError: no range, or outside [0, 60,000] ms.
@@ -27,6 +29,7 @@ class Latency:
 
     low_ms: float = 0.0
     high_ms: float = 0.0
+    stops_to_think: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.low_ms <= self.high_ms <= MAX_LATENCY_MS:
@@ -54,9 +57,10 @@ class Latency:
         return draw
 
     def __str__(self) -> str:
-        if self.low_ms == self.high_ms:
-            return f"{self.low_ms:g}"
-        return f"{self.low_ms:g}-{self.high_ms:g}"
+        """As a name has it: 80ms, 80-140ms, 80ms-stopping."""
+        fixed = self.low_ms == self.high_ms
+        drawn = f"{self.low_ms:g}ms" if fixed else f"{self.low_ms:g}-{self.high_ms:g}ms"
+        return f"{drawn}-stopping" if self.stops_to_think else drawn
 
 
 NO_LATENCY = Latency()

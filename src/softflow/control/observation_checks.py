@@ -75,7 +75,8 @@ class ObservationChecks:
         """
         self._require_keys(observation)
         shapes = self._spec.observation_shapes
-        several = [np.ndim(observation[key]) == len(shapes[key]) + 1 for key in self._reads]
+        arrays = {key: _as_array(key, observation[key]) for key in self._reads}
+        several = [array.ndim == len(shapes[key]) + 1 for key, array in arrays.items()]
         if all(several):
             return {
                 key: self._checked(key, observation[key], (length, *shapes[key]))
@@ -105,8 +106,9 @@ class ObservationChecks:
         known = self._spec.observation_shapes
         if not isinstance(observation, Mapping):
             raise ObservationError(
-                f"the observation is a {type(observation).__name__}; give a dictionary with the "
-                f"keys {', '.join(self._reads)}"
+                f"the observation is a {type(observation).__name__}; give "
+                f"{_of_an_environment(observation)}a dictionary with the keys "
+                f"{', '.join(self._reads)}"
             )
         given = [str(key) for key in observation]
         missing = [key for key in self._reads if key not in given]
@@ -190,8 +192,22 @@ def _bounds(statistics: ArrayStatistics) -> tuple[np.ndarray, np.ndarray]:
     return statistics.minimum - slack, statistics.maximum + slack
 
 
+def _of_an_environment(observation: Any) -> str:
+    """What to do with the whole answer of an environment; "" of anything else."""
+    answers = {2: "two that reset()", 5: "five that step()"}
+    is_answer = isinstance(observation, tuple) and len(observation) in answers
+    if not is_answer or not isinstance(observation[0], Mapping):
+        return ""
+    return f"the first of the {answers[len(observation)]} returns, "
+
+
 def _as_array(name: str, value: Any) -> np.ndarray:
     """numpy arrays, and what plainly is one: lists and tuples of numbers."""
+    if np.ma.is_masked(value):
+        raise ObservationError(
+            f"{name} has masked numbers, which nobody measured; a policy cannot act on it: repair "
+            "the sensor, or stop"
+        )
     if isinstance(value, np.ndarray):
         return value
     if isinstance(value, list | tuple | float | np.number):

@@ -1,7 +1,7 @@
 """Copy episodes of some stores into a new one, labels included: merge and filter.
 
-Arrays stay identical to the bit. A copy knows where it came from (metadata `COPIED_FROM`), which is
-also how an interrupted copy finds out what is there already.
+Sealed files are copied as they are: arrays stay identical to the bit. A copy knows where it came
+from (metadata `COPIED_FROM`), which is how an interrupted copy finds out what is there already.
 """
 
 from __future__ import annotations
@@ -142,11 +142,13 @@ def _origins_of(metadata: Mapping[str, Any], where: str) -> list[dict[str, Any]]
 
 def _copy(store: EpisodeStore, index: int, origin: Origin, target: EpisodeStore) -> int:
     """Append an episode as it was recorded, with its origin; returns its new index."""
-    episode = store.episode(index, labelled=False)
+    summary = store.summary(index, labelled=False)
     place = {"store": origin[0], "episode": origin[1]}
-    episode.metadata[COPIED_FROM] = [*_origins_of(episode.metadata, str(store.path)), place]
+    origins = [*_origins_of(summary.metadata, str(store.path)), place]
     try:
-        return target.append(episode)
+        return target.append_copy(
+            store.episode_path(index), {**summary.metadata, COPIED_FROM: origins}
+        )
     except DataError as error:
         raise DataError(
             f"'{store.path}', episode {index}: {error} (softflow data filter --drop-invalid leaves "

@@ -125,7 +125,8 @@ def validate_source(
             episode = source.read(name)
         except (DataError, StoreError) as error:
             if "damaged-file" not in settings.ignore:
-                yield Problem("error", "damaged-file", name, str(error))
+                for fault in getattr(error, "faults", (str(error),)):
+                    yield Problem("error", "damaged-file", name, fault)
         else:
             yield from examination.examine(name, episode)
         on_progress(done)

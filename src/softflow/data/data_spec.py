@@ -159,11 +159,14 @@ class DataSpec:
         Bounds and names are compared where there are as many on both sides. An empty `env_id` means
         "unknown" and fits every other one.
         """
-        lines = [
+        renamed = self.renamed(other)
+        lines = [f"'{old}' seems to be called '{new}' there" for old, new in renamed.items()]
+        lines += [
             f"observation_shapes['{key}']: {ours} and {theirs}"
             for key in sorted(self.observation_shapes.keys() | other.observation_shapes.keys())
             if (ours := self.observation_shapes.get(key, "missing"))
             != (theirs := other.observation_shapes.get(key, "missing"))
+            and key not in {*renamed, *renamed.values()}
         ]
         if self.action_dim != other.action_dim:
             lines.append(f"action_dim: {self.action_dim} and {other.action_dim}")
@@ -177,11 +180,24 @@ class DataSpec:
         lines += [
             f"rendering, {name}: {ours} and {theirs}"
             for name, ours, theirs in self._redrawn(other)
-            if name not in RENDERING_DETAILS
+            if name not in RENDERING_DETAILS and not renamed
         ]
         if self.env_id and other.env_id and self.env_id != other.env_id:
             lines.append(f"env_id: '{self.env_id}' and '{other.env_id}'")
         return lines
+
+    def renamed(self, other: DataSpec) -> dict[str, str]:
+        """The key that is missing there -> the one that is only there, if they may be the same.
+
+        So where one is missing on each side, of one shape, a camera or no camera both.
+        """
+        ours, theirs = self.observation_shapes, other.observation_shapes
+        gone, new = ours.keys() - theirs.keys(), theirs.keys() - ours.keys()
+        if len(gone) != 1 or len(new) != 1:
+            return {}
+        (old,), (now,) = gone, new
+        same = ours[old] == theirs[now] and is_image_key(old) == is_image_key(now)
+        return {old: now} if same else {}
 
     def _redrawn(self, other: DataSpec) -> list[tuple[str, str, str]]:
         """Every setting of rendering that differs, with both values; none if one says nothing."""
@@ -253,6 +269,12 @@ def within_the_same_bounds(one: DataSpec, other: DataSpec) -> tuple[DataSpec, Da
     return next(wide), next(wide)
 
 
+_USE_OTHERS = "Use data recorded with this environment, or the environment of this data."
+_CALL_IT_THE_SAME = "Let the environment call it as the data do; if it is another one, " + (
+    _USE_OTHERS[0].lower() + _USE_OTHERS[1:]
+)
+
+
 def require_same_spec(ours: DataSpec, theirs: DataSpec, our_name: str, their_name: str) -> None:
     """Raise unless two stores, or a store and an environment, fit together.
 
@@ -266,7 +288,8 @@ def require_same_spec(ours: DataSpec, theirs: DataSpec, our_name: str, their_nam
         raise DataError(
             f"{our_name} and {their_name} do not fit together:\n  "
             + "\n  ".join(lines)
-            + "\nUse data recorded with this environment, or the environment of this data."
+            + "\n"
+            + (_CALL_IT_THE_SAME if ours.renamed(theirs) else _USE_OTHERS)
         )
     for doubt in ours.doubts(theirs):
         warnings.warn(f"{our_name} and {their_name}: {doubt}", stacklevel=2)

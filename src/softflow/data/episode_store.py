@@ -8,13 +8,12 @@ left behind.
 from __future__ import annotations
 
 import os
-import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
@@ -25,6 +24,8 @@ from softflow.data.files.episode_file import (
     write_episode_file,
 )
 from softflow.data.files.episode_reading import DamagedEpisodeError
+from softflow.data.files.sealed_copy import copy_episode_file
+from softflow.data.files.store_folder import make_folders, numbers_in, refusals
 from softflow.data.files.store_identity import read_identity_of, write_identity_of
 from softflow.data.files.writer_lock import WriterLock
 from softflow.data.labels import Label, LabelFolder, read_label
@@ -32,8 +33,6 @@ from softflow.errors import DataError, StoreError
 from softflow.utils.files import TEMP_SUFFIX, entries_of, is_there, sync_to_disk
 
 __all__ = ["EpisodeStore", "EpisodeSummary"]
-
-_EPISODE_NAME = re.compile(r"episode_(\d{6,})\.zarr\.zip$")
 
 
 class EpisodeStore:
@@ -66,7 +65,7 @@ class EpisodeStore:
             StoreError: there is a store already, another writer holds it, or the disk refuses.
         """
         path = Path(path)
-        _make_folders(path)
+        make_folders(path)
         lock = WriterLock(path)
         try:
             if is_there(path / "store.json"):
@@ -74,7 +73,7 @@ class EpisodeStore:
                     f"'{path}' already holds an episode store; open it, or choose another folder."
                 )
             write_identity_of(path, spec)
-            with _refusals(path):
+            with refusals(path):
                 sync_to_disk(path.resolve().parent)
             return cls(path, spec, lock)
         except BaseException:
@@ -97,7 +96,7 @@ class EpisodeStore:
         spec = identity.spec
         if not writable:
             return cls(path, spec, None)
-        _make_folders(path)
+        make_folders(path)
         lock = WriterLock(path)
         try:
             if not identity.is_current:
@@ -164,15 +163,41 @@ class EpisodeStore:
             StoreError: not opened for writing, or the disk refuses (full, …); the store is
                 as before.
         """
-        self._require_writable()
-        self._require_there()
-        if is_there(self._file(self._next_number())):
-            self.refresh()  # somebody copied an episode in
-        index, number = len(self), self._next_number()
+        number = self._number_to_append()
+        index = len(self)
         episode.validate(self.spec, f"episode {index} for '{self.path}'")
         write_episode_file(self._file(number), episode, new=True)
         self._numbers.append(number)
         return index
+
+    def append_copy(self, file: Path, metadata: Mapping[str, Any]) -> int:
+        """Copy a sealed episode file as it is, but for its metadata; its frames are not decoded.
+
+        Returns:
+            Its index.
+
+        Raises:
+            DataError: the episode must not be trained on, or the metadata are not JSON.
+            StoreError: as `append`, or the file is damaged or of another spec.
+        """
+        number = self._number_to_append()
+        where = f"episode {len(self)} for '{self.path}'"
+        copy_episode_file(file, self._file(number), self.spec, metadata, where)
+        self._numbers.append(number)
+        return len(self) - 1
+
+    def append_sealed(self, file: Path) -> int:
+        """Take a file that `write_episode_file` wrote into the store's folder, of a valid episode.
+
+        Raises:
+            StoreError: as `append`.
+        """
+        number = self._number_to_append()
+        with refusals(file):
+            file.rename(self._file(number))
+            sync_to_disk(file.parent)
+        self._numbers.append(number)
+        return len(self) - 1
 
     def redeclare(self, spec: DataSpec) -> None:
         """Say anew which actions there may be, and in which environment; episodes stay the same.
@@ -288,7 +313,7 @@ class EpisodeStore:
             How many are new.
         """
         last = self._numbers[-1] if self._numbers else -1
-        new = sorted(n for n in _numbers_in(self.path / "episodes") if n > last)
+        new = sorted(n for n in numbers_in(self.path / "episodes") if n > last)
         self._numbers.extend(new)
         labels = self._labels.files()
         if labels != self._label_files:
@@ -323,9 +348,17 @@ class EpisodeStore:
                 "back, or open it where it is now. Nothing was written."
             )
 
+    def _number_to_append(self) -> int:
+        """The number of the next episode; raises unless one may be appended."""
+        self._require_writable()
+        self._require_there()
+        if is_there(self._file(self._next_number())):
+            self.refresh()  # somebody copied an episode in
+        return self._next_number()
+
     def _next_number(self) -> int:
         """A number never used before: machines that copy episodes know them by file name."""
-        used = [*self._numbers, *_numbers_in(self.path / "set_aside")]
+        used = [*self._numbers, *numbers_in(self.path / "set_aside")]
         return max(used, default=-1) + 1
 
     def _set_leftovers_aside(self) -> None:
@@ -357,36 +390,8 @@ class EpisodeStore:
     def _set_aside(self, file: Path) -> None:
         """Move a file out of the way, beside what was set aside under its name before."""
         folder = self.path / "set_aside"
-        with _refusals(file):
+        with refusals(file):
             folder.mkdir(exist_ok=True)
             names = (f"{file.name}{suffix}" for suffix in ("", *(f".{i}" for i in range(1, 1000))))
             target = next(folder / name for name in names if not is_there(folder / name))
             file.rename(target)
-
-
-@contextmanager
-def _refusals(path: Path) -> Iterator[None]:
-    """What the system refuses while a file or folder is put in its place, as a StoreError."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"cannot put '{path}' in its place: {error.strerror or error}; check the disk and the "
-            "permissions of its folder, and run the same command again."
-        ) from error
-
-
-def _numbers_in(folder: Path) -> list[int]:
-    """Numbers of the episode files in a folder."""
-    matches = (_EPISODE_NAME.match(entry.name) for entry in entries_of(folder))
-    return [int(match.group(1)) for match in matches if match]
-
-
-def _make_folders(path: Path) -> None:
-    try:
-        (path / "episodes").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"cannot create the store '{path}' with its folder 'episodes': "
-            f"{error.strerror or error}; choose another folder or make it writable."
-        ) from error

@@ -14,7 +14,7 @@ from softflow.control.acting import ActingEpisode
 from softflow.control.observation_checks import ObservationChecks
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import STATE_KEY, DataSpec
-from softflow.deployment.saved_policy import Which, find_checkpoint, read_saved
+from softflow.deployment.saved_policy import Which, find_checkpoint, named_place, read_saved
 from softflow.errors import ConfigError
 from softflow.models.action_selection import (
     ChunkSelector,
@@ -164,10 +164,13 @@ class DeployedPolicy:
         return EpisodeDecisions(self._selector, noise, (low, high), f"an episode of '{self.path}'")
 
     def _seed(self, seed: int) -> None:
+        if not isinstance(seed, int | np.integer):
+            shown = repr(seed) if isinstance(seed, str | float) else f"a {type(seed).__name__}"
+            raise ConfigError(f"seed is {shown}; give a whole number, 0 or more")
         if not 0 <= seed < 2**63:
             raise ConfigError(f"seed is {seed}; it must lie in [0, 2**63)")
         for generator in (self._acting_noise, self._planning_noise):
-            generator.manual_seed(seed)
+            generator.manual_seed(int(seed))
 
 
 def load_policy(
@@ -197,7 +200,7 @@ def load_policy(
         UntrustedImportError: it names a network of somebody's own, which would run code.
         ConfigError: rule "value" without a trained critic, or a device that is not there.
     """
-    where = find_checkpoint(Path(path), which)
+    where = find_checkpoint(named_place(path), which)
     usable_device(device)  # before anything large is read
     parts, progress = read_saved(where)
     config, spec, statistics = policy_facts(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ from softflow.models.checkpoint import (
 from softflow.training.files.evaluated import best_evaluated
 from softflow.training.files.progress import Progress, progress_of, read_progress
 from softflow.training.persistence import CRITIC, SUPPORT
-from softflow.utils.files import real_path
+from softflow.utils.files import is_there, real_path
 
 Which = Literal["newest", "best"]
 """Of a run's checkpoints: the newest, or the one that its evaluations say is best."""
@@ -44,12 +45,40 @@ def find_checkpoint(path: Path, which: Which = "newest") -> Path:
         return place
     found = last_checkpoint(place / "checkpoints")
     if found is None:
-        raise CheckpointError(
-            f"'{path}' holds no policy: it is neither a run folder with checkpoints, nor a "
-            f"checkpoint, nor the {PRETRAINED}/ of one (each has a {MANIFEST}); give for example "
-            "RUN or RUN/checkpoints/last"
-        )
+        raise CheckpointError(f"'{path}' holds no policy: {_what_it_is(place)}")
     return found if which == "newest" else _best(place)
+
+
+def _what_it_is(place: Path) -> str:
+    """What lies where no policy is, and what to give instead."""
+    if not is_there(place):
+        return "there is nothing of that name; check the path"
+    if is_there(place / "store.json"):
+        return "it is an episode store; train a policy on it first: softflow train --dataset STORE"
+    if (place / "last" / MANIFEST).is_file():
+        return f"it holds checkpoints; give one of them, such as {place.name}/last, or the run"
+    if is_there(place / "config.json") and is_there(place / "metrics.csv"):
+        return "the run has no checkpoint yet; go on with it by the same softflow train, and wait"
+    return (
+        "it is neither a run folder with checkpoints, nor a checkpoint, nor the "
+        f"{PRETRAINED}/ of one (each has a {MANIFEST}); give for example RUN or "
+        "RUN/checkpoints/last"
+    )
+
+
+def named_place(path: str | os.PathLike[str]) -> Path:
+    """A path that a program named.
+
+    Raises:
+        ConfigError: it is empty, or no path.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(
+            f'the path is a {type(path).__name__}; give the folder of a run, such as "runs/my_task"'
+        )
+    if not os.fspath(path):
+        raise ConfigError('the path is empty; give the folder of a run ("." is the one you are in)')
+    return Path(path)
 
 
 def _best(run: Path) -> Path:

@@ -20,6 +20,7 @@ from softflow.envs.answers import (
 )
 from softflow.envs.contract import action_box, declared_profile, dict_space
 from softflow.envs.profiles import EventRecorder, StepOutcome, check_outcome
+from softflow.envs.registry import IS_ROBOT
 
 
 def check_env(
@@ -33,7 +34,8 @@ def check_env(
 
     `solution` is a seed and the actions [T, A] that are known to succeed from it; with it the
     step that succeeds is checked too (of a task that declares no success: a step that is
-    rewarded). Raises EnvironmentContractError at the first promise that is broken: what, where,
+    rewarded). A robot (`is_robot`) is only told to hold still, and need not be reproducible. Raises
+    EnvironmentContractError at the first promise that is broken: what, where,
     the value and the fix.
     """
     declared_profile(env)
@@ -41,7 +43,8 @@ def check_env(
     _check_attributes(env)
     _check_reset(env, seed)
     _check_time_limit(env, seed)
-    _check_reproducible(env, seed)
+    if not _is_robot(env):
+        _check_reproducible(env, seed)
     if solution is not None:
         _check_solution(env, *solution)
     if check_render:
@@ -91,10 +94,18 @@ def _check_attributes(env: gymnasium.Env[Any, Any]) -> None:
     require_neutral_action(env)
 
 
+def _is_robot(env: gymnasium.Env[Any, Any]) -> bool:
+    said = getattr(env.unwrapped, IS_ROBOT, False)
+    if not isinstance(said, bool):
+        raise broken(f"{IS_ROBOT} is {said!r}; make it True for a robot, or leave it out")
+    return said
+
+
 def _check_reset(env: gymnasium.Env[Any, Any], seed: int) -> None:
     result = env.reset(seed=seed)
     kept = reset_answer(env, result, f"reset(seed={seed})")
-    env.step(_random_actions(env, seed, 1)[0])
+    still = np.asarray(getattr(env.unwrapped, "neutral_action"))  # noqa: B009
+    env.step(still if _is_robot(env) else _random_actions(env, seed, 1)[0])
     for key, value in kept.items():
         if not np.array_equal(value, result[0][key]):
             raise broken(f"step changed the array that reset returned for {key}; return copies")

@@ -23,6 +23,10 @@ One that declares events in `task_profile`:
 * the reward is the sum of their declared values;
 * the step with an event of kind "success" or "failure", and no other, is `terminated`;
 * `info["success"]` is what the profile makes of the events so far (`TaskProfile.succeeded`).
+
+One that there is only once, such as a robot, says `is_robot = True`, and so does what makes it:
+name its class, or set the attribute of the function. Nobody else holds it meanwhile, it stays in
+the process in front, `close()` brings it to rest, and it need not repeat itself to the bit.
 """
 
 from __future__ import annotations
@@ -54,6 +58,8 @@ class RobotEnv(gymnasium.Env[Any, np.ndarray]):
     """The action that holds still, float32 [A]."""
     task_profile: TaskProfile = SUCCESS_PROFILE
     """What is rewarded, how episodes end, what evaluation shows."""
+    is_robot: bool = False
+    """Whether there is only one of it, that must be held by one process and closed at every end."""
     component_names: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     """Key of the observation -> what its components are called, as `DataSpec.names`."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium
 
 from softflow.envs.contract import RobotEnv
+from softflow.envs.orca_cube import CUBE_FAMILY, TWIN_FAMILY
 from softflow.envs.robomimic import ROBOMIMIC_FAMILIES
 from softflow.errors import ConfigError
 from softflow.utils.imports import follow, require_trusted
@@ -22,6 +23,7 @@ EnvFactory = Callable[[str, int | None, tuple[int, int] | None], RobotEnv]
 ENTRY_POINT_GROUP = "softflow.envs"
 """Where an installed package names its families: name = family, value = `module:factory`."""
 
+IS_ROBOT = "is_robot"
 _REQUIRED = ("control_hz", "max_episode_steps", "neutral_action")
 
 
@@ -41,12 +43,18 @@ def _make_robomimic(family: str, task: int | None, image_size: tuple[int, int] |
     return tasks.RobomimicTask(family, task, image_size=image_size)
 
 
+def _make_orca_cube(family: str, task: int | None, image_size: tuple[int, int] | None) -> RobotEnv:
+    tasks = importlib.import_module("softflow.envs.orca_cube.tasks")
+    return tasks.OrcaCube(family, task, image_size=image_size)
+
+
 OGBENCH_FAMILIES = ("cube-single", "cube-double", "scene", "puzzle-3x3")
 _ADROIT_FAMILIES = ("adroit-door", "adroit-hammer", "adroit-pen", "adroit-relocate")
 _BUILT_IN: dict[str, EnvFactory] = {
     **dict.fromkeys(OGBENCH_FAMILIES, _make_ogbench),
     **dict.fromkeys(_ADROIT_FAMILIES, _make_adroit),
     **dict.fromkeys(ROBOMIMIC_FAMILIES, _make_robomimic),
+    **dict.fromkeys((CUBE_FAMILY, TWIN_FAMILY), _make_orca_cube),
 }
 _FACTORIES: dict[str, EnvFactory | str] = dict(_BUILT_IN)
 # Apart from the others: a module that registers its family when it is imported does so in a worker
@@ -119,6 +127,22 @@ def make_env(env_id: str, *, image_size: tuple[int, int] | None = None) -> Robot
         return _require_env(_imported(env_id, f"the environment {env_id!r}")(), env_id)
     family, task = _family_and_task(env_id)
     return _require_env(_factory(family, env_id)(family, task, image_size), env_id)
+
+
+def is_robot(env_id: str) -> bool:
+    """Whether what makes this environment says that it is a robot; nothing is made to know.
+
+    What is named by a path is imported.
+
+    Raises:
+        UntrustedImportError, ConfigError: as `make_env`.
+    """
+    if ":" in env_id:
+        require_trusted_env(env_id)
+        maker: Any = _imported(env_id, f"the environment {env_id!r}")
+    else:
+        maker = _factory(family_of(env_id), env_id)
+    return getattr(maker, IS_ROBOT, False) is True
 
 
 def require_known_env(env_id: str) -> None:
@@ -225,5 +249,12 @@ def _require_env(env: Any, env_id: str) -> RobotEnv:
         raise ConfigError(
             f"the environment {env_id!r} is a {type(env).__name__}{lacking}, not a RobotEnv; make "
             "the function return a softflow.envs.contract.RobotEnv (check_env tests one)"
+        )
+    if getattr(env.unwrapped, IS_ROBOT, False) and not is_robot(env_id):
+        env.close()
+        raise ConfigError(
+            f"the environment {env_id!r} is a robot ({IS_ROBOT}), and what makes it does not say "
+            "so, which must be known before it is made: name its class, or set the attribute of "
+            f"the function too (make.{IS_ROBOT} = True). It was closed"
         )
     return env  # type: ignore[return-value]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from softflow.envs.mujoco_loading import load_mujoco
+from softflow.errors import MissingPackageError
 
 _WITHOUT_OPENGL = ("disable", "disabled", "off", "false", "0")
 
@@ -43,6 +44,27 @@ class SceneRenderer:
             return self._renderer.render(data, camera, self._options)
         self._renderer.update_scene(data, camera=camera, scene_option=self._options)
         return self._renderer.render()
+
+    def geom_ids(self, data: Any, camera: str) -> np.ndarray:
+        """The geom that each pixel of that camera shows now, int32 [H, W]; -1 where there is none.
+
+        Raises:
+            MissingPackageError: there is no OpenGL; nothing else can tell.
+        """
+        self._start()
+        if self.backend == "painter":
+            raise MissingPackageError(
+                "what each pixel shows is told by OpenGL alone, which cannot be had here; on "
+                "Debian or Ubuntu, `apt-get install libegl1 libgl1` brings it"
+            )
+        self._renderer.enable_segmentation_rendering()
+        try:
+            self._renderer.update_scene(data, camera=camera, scene_option=self._options)
+            ids = self._renderer.render()
+        finally:
+            self._renderer.disable_segmentation_rendering()
+        is_geom = ids[..., 1] == load_mujoco().mjtObj.mjOBJ_GEOM
+        return np.where(is_geom, ids[..., 0], -1).astype(np.int32)
 
     def settings(self, cameras: Mapping[str, str]) -> dict[str, str]:
         """What decides how a picture looks, setting -> value.

@@ -20,7 +20,8 @@ from softflow.data.data_spec import STATE_KEY, DataSpec
 from softflow.data.episode import Episode
 from softflow.data.files.limits import array_bytes, require_episode_bytes
 from softflow.errors import DataError
-from softflow.formats.hdf5 import (
+from softflow.formats.contents import Part
+from softflow.formats.hdf5.files import (
     has,
     member,
     member_array,
@@ -28,6 +29,7 @@ from softflow.formats.hdf5 import (
     require_stored,
     values_of,
 )
+from softflow.formats.hdf5.tree import Tally, leaves
 from softflow.formats.outcome import SUCCESS_INFOS, episode_of, range_of_actions
 from softflow.formats.rates import control_rate
 from softflow.formats.source import require_equal_lengths
@@ -104,6 +106,25 @@ class D4RLSource:
                 "say how long its episodes are (--max-episode-steps)"
             )
         return {f"episode_{n}": rows for n, rows in enumerate(stretches(ends, longest))}
+
+    def contents(self) -> list[Part]:
+        """Every array of the file."""
+        becomes = {
+            "observations": STATE_KEY,
+            "next_observations": "the final observation",
+            "actions": "action",
+            "rewards": "next.reward",
+            "terminals": "ends, terminated",
+            "timeouts": "ends, truncated",
+        }
+        for name in self._arrays:
+            if name.startswith("infos/"):
+                told = name.removeprefix("infos/") in SUCCESS_INFOS
+                becomes[name] = "success" if told else "metadata initial_state"
+        tally = Tally(lambda leaf: "nothing of the kind is stored")
+        with opened(self.path) as file:
+            tally.see(leaves(file))
+        return tally.parts({name: becomes[name] for name in self._arrays})
 
     def episodes(self) -> list[str]:
         """episode_0, episode_1, … in the order of the file."""

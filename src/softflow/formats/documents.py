@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from softflow.errors import DataError, brief
+from softflow.formats.remedies import LFS_START, remedy
 from softflow.utils.documents import MAX_DOCUMENT_BYTES
 from softflow.utils.files import require_regular
 
@@ -22,7 +23,10 @@ def read_document(path: Path, kind: type[Document]) -> Document:
     Raises:
         DataError: missing, too long, no JSON, or something of another type in it; names the place.
     """
-    return parsed(read_bytes(path), kind, str(path))
+    content = read_bytes(path)
+    if content.startswith(LFS_START):
+        raise DataError(f"{path} is not JSON; {remedy(path)}")
+    return parsed(content, kind, str(path))
 
 
 def read_bytes(path: Path) -> bytes:

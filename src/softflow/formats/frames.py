@@ -3,31 +3,58 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import tempfile
+from math import prod
 
 import numpy as np
 from PIL import Image
 
-from softflow.data.files.limits import MAX_FRAME_PIXELS
+from softflow.data.files.limits import MAX_FRAME_PIXELS, MIB
 from softflow.errors import DataError, brief
 
 PICTURES = ("PNG", "JPEG", "WEBP")
 """Kinds that are decoded. Pillow knows others, for some of which it starts other programs."""
+FRAMES_IN_MEMORY = 256 * MIB
+"""Of one camera in one episode; more are kept in a file while it is imported."""
+PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_BITS_AT = 24
+"""Where a PNG says how many bits a channel has: Pillow reads 16 as if they were 8."""
 PICTURE_MODES = ("1", "L", "P", "RGB", "RGBA", "YCbCr")
 """8-bit colour or grey."""
 
 
+CHANNELS = (1, 3, 4)
+"""Grey, colour, and colour with transparency, which is dropped."""
+SMALLEST_SIDE = 8
+"""Pixels of a side of what is taken for a camera by its shape alone; smaller arrays are tables."""
+DEPTH = "depth, which the store's cameras (8-bit colour) cannot keep; leave it out"
+
+
+def looks_like_camera(shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    """Whether an array [T, ...] is pictures, told by its numbers and its sizes alone."""
+    if dtype != np.uint8 or len(shape) not in (3, 4):
+        return False
+    try:
+        return min(rgb_shape(shape, "")[:2]) >= SMALLEST_SIDE
+    except DataError:
+        return False
+
+
 def rgb_shape(shape: tuple[int, ...], where: str) -> tuple[int, int, int]:
-    """(height, width, 3) of frames stored as [T, H, W, 3 or 1], [T, 3 or 1, H, W] or [T, H, W].
+    """(height, width, 3) of frames stored as [T, H, W, C], [T, C, H, W] or [T, H, W].
+
+    C is one of `CHANNELS`.
 
     Raises:
         DataError: not such frames; names `where` they are.
     """
     if len(shape) == 3:
         return shape[1], shape[2], 3
-    if len(shape) == 4 and shape[3] in (1, 3):
+    if len(shape) == 4 and shape[3] in CHANNELS:
         return shape[1], shape[2], 3
-    if len(shape) == 4 and shape[1] in (1, 3):
+    if len(shape) == 4 and shape[1] in CHANNELS:
         return shape[2], shape[3], 3
     raise DataError(
         f"{where} has shape {shape}, which is no grey or RGB camera; leave it out (--cameras), or "
@@ -47,12 +74,24 @@ def rgb_frames(frames: np.ndarray, where: str) -> np.ndarray:
         DataError: not such frames, or a value no pixel can have.
     """
     height, width, _ = rgb_shape(frames.shape, where)
+    require_colour(frames.shape, frames.dtype, where)
     frames = _as_bytes(frames, where)
     if frames.ndim == 3:
         frames = frames[..., None]
-    if frames.shape[3] not in (1, 3):
+    if frames.shape[3] not in CHANNELS:
         frames = frames.transpose(0, 2, 3, 1)
+    frames = frames[..., :3]
     return np.ascontiguousarray(np.broadcast_to(frames, (len(frames), height, width, 3)))
+
+
+def require_colour(shape: tuple[int, ...], dtype: np.dtype, where: str) -> None:
+    """Raise for one channel of 16 bits: it is depth, however near everything was.
+
+    Raises:
+        DataError: such an array; names `where` it is.
+    """
+    if dtype in (np.uint16, np.int16) and not (len(shape) == 4 and 3 in (shape[1], shape[3])):
+        raise DataError(f"{where} is {dtype} of shape {shape}: {DEPTH} (--cameras names others)")
 
 
 def _as_bytes(frames: np.ndarray, where: str) -> np.ndarray:
@@ -70,6 +109,29 @@ def _as_bytes(frames: np.ndarray, where: str) -> np.ndarray:
     return np.rint(frames).astype(np.uint8)
 
 
+def room_for_frames(shape: tuple[int, ...]) -> np.ndarray:
+    """uint8 of that shape, its content anything: where the frames of an episode are decoded to.
+
+    Beyond `FRAMES_IN_MEMORY` bytes it is a temporary file, which goes when the array does: what a
+    process needs of its own does not grow with the length of an episode.
+
+    Raises:
+        DataError: there is no room for the file.
+    """
+    size = prod(shape)
+    if size <= FRAMES_IN_MEMORY:
+        return np.empty(shape, np.uint8)
+    try:
+        with tempfile.TemporaryFile() as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+            return np.asarray(np.memmap(file, np.uint8, "r+", shape=shape))
+    except OSError as error:
+        raise DataError(
+            f"no room for {size:,} bytes of frames in {tempfile.gettempdir()} ({brief(error)}); "
+            "name a larger folder with TMPDIR, or take smaller frames (--image-size)"
+        ) from error
+
+
 def decoded_picture(data: bytes, where: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """A PNG, JPEG or WebP file as uint8 [height, width, 3]; its size is checked before its pixels.
 
@@ -81,6 +143,11 @@ def decoded_picture(data: bytes, where: str, shape: tuple[int, ...] | None = Non
     Raises:
         DataError: damaged, of another kind or size, or no colours.
     """
+    if data.startswith(PNG_START) and data[PNG_BITS_AT : PNG_BITS_AT + 1] == b"\x10":
+        raise DataError(
+            f"{where}: a PNG of 16 bits a channel; a camera of the store has 8, and depth would be "
+            "cut to its top: leave this camera out, or convert it to 8-bit colour"
+        )
     try:
         with Image.open(io.BytesIO(data), formats=PICTURES) as image:
             found = (image.height, image.width, 3)

@@ -2,80 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from softflow.data.action_space import ActionSpace, bounds_command, lies_within
-from softflow.data.data_spec import DataSpec, is_image_key, within_the_same_bounds
+from softflow.data.data_spec import DataSpec, within_the_same_bounds
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.metadata import metadata_value
 from softflow.errors import DataError
-from softflow.formats.frames import resized
+from softflow.formats.prepared import Outcome, Prepared
 from softflow.formats.source import Source
+from softflow.formats.workers import Sealed, sealed_by_others, usual_jobs
 from softflow.utils.progress import ProgressReporter
 
 IMPORTED = "imported"
 """Metadata key: which episode of which file or folder this one was."""
 OPTIONS = "import_options"
 """Metadata key: the options that made it what it is, where they are not the usual ones."""
-Outcome = Literal["unknown", "success", "failure"]
-
-
-class Prepared:
-    """A source whose episodes are read as they are to be stored.
-
-    Args:
-        source: the dataset.
-        env_id: the environment to evaluate policies in, if there is one for this data.
-        unlabelled: what episodes that say nothing of success are taken for; both replace their
-            rewards, success by 1 at the last step.
-        image_size: (height, width) to bring all cameras to; None leaves them as they are.
-        actions: bounds that the source does not know, or knows too narrow.
-
-    Raises:
-        ConfigError, DataError: the bounds do not fit the data's components.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        *,
-        env_id: str = "",
-        unlabelled: Outcome = "unknown",
-        image_size: tuple[int, int] | None = None,
-        actions: ActionSpace | None = None,
-    ) -> None:
-        self.path = source.path
-        self._source, self._image_size = source, image_size
-        self._unlabelled: Outcome = unlabelled
-        spec = (actions or ActionSpace()).given_to(source.spec)
-        spec = replace(spec, env_id=env_id or source.spec.env_id)
-        self.spec = spec if image_size is None else _with_image_size(spec, image_size)
-
-    def episodes(self) -> list[str]:
-        """The source's."""
-        return self._source.episodes()
-
-    def read(self, name: str) -> Episode:
-        """An episode, with the outcome and the image size that were asked for.
-
-        Raises:
-            DataError: as the source, or it does not fit into memory.
-        """
-        try:
-            episode = taken_as(self._source.read(name), self._unlabelled)
-            return episode if self._image_size is None else _resized(episode, self._image_size)
-        except MemoryError as error:
-            raise DataError(
-                f"{self.path}, {name} does not fit into memory; cut the recording into shorter "
-                "episodes, or take fewer or smaller cameras"
-            ) from error
 
 
 def import_into(
@@ -88,8 +36,11 @@ def import_into(
     skip_bad: bool = False,
     image_size: tuple[int, int] | None = None,
     actions: ActionSpace | None = None,
+    episodes: str = "",
     options: Mapping[str, Any] | None = None,
     doing: str = "import",
+    open_again: Callable[[], Source] | None = None,
+    jobs: int | None = None,
 ) -> int:
     """Copy what is not there yet into a store, new or existing; an interrupted import goes on.
 
@@ -98,11 +49,13 @@ def import_into(
         store_path: the store; several sources may fill one, if they hold the same kind of data. A
             new one is made with the first episode.
         progress: told after every episode.
-        env_id, unlabelled, image_size, actions: as in `Prepared`.
+        env_id, unlabelled, image_size, actions, episodes: as in `Prepared`.
         skip_bad: leave unusable episodes out, and say why, instead of stopping.
         options: what else, other than usual, decides what the episodes hold. It is kept in their
             metadata: going on with other options would mix two kinds of episodes.
         doing: what progress calls it.
+        open_again: opens the same source in another process; it is pickled. None: there is none.
+        jobs: processes that read and seal episodes; None: as many as are worth it.
 
     Returns:
         How many episodes were imported now.
@@ -111,13 +64,73 @@ def import_into(
         DataError: the store holds data of another kind or episodes of this source that were
             imported with other options, an episode is unusable, or all of them are.
     """
-    prepared = Prepared(
-        source, env_id=env_id, unlabelled=unlabelled, image_size=image_size, actions=actions
-    )
+    asked: dict[str, Any] = {
+        "env_id": env_id,
+        "unlabelled": unlabelled,
+        "image_size": image_size,
+        "actions": actions,
+    }
+    prepared = Prepared(source, **asked, episodes=episodes)
     said = {} if unlabelled == "unknown" else {"unlabelled": unlabelled}
     with ExitStack() as stack:
         target = _Target(store_path, prepared, {**said, **(options or {})}, stack)
-        return _copy(prepared, target, progress, skip_bad, doing)
+        missing = [name for name in prepared.episodes() if not target.holds(name)]
+        jobs = usual_jobs(prepared.spec, len(missing)) if jobs is None else jobs
+        pieces = _pieces_here(prepared, target, missing)
+        if jobs > 1 and open_again is not None and len(missing) > 1:
+            reopen = partial(_Stamped, open_again, asked, target.stamp)
+            pieces = _pieces_of_others(prepared, target, missing, reopen, jobs, stack)
+        return _copy(prepared, pieces, len(missing), progress, skip_bad, doing)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What the metadata of every imported episode say, and what it has to fit.
+
+    Args:
+        origin: file or folder of the source.
+        options: `OPTIONS`.
+        spec: of the store.
+    """
+
+    origin: str
+    options: dict[str, Any]
+    spec: DataSpec
+
+    def called(self, name: str) -> str:
+        """What the store calls an episode of the source."""
+        return f"{self.origin}: {name}"
+
+    def put_on(self, episode: Episode, name: str) -> Episode:
+        """The episode, stamped and validated.
+
+        Raises:
+            DataError: it must not be trained on.
+        """
+        # An exported episode tells of an earlier import.
+        episode.metadata.pop(OPTIONS, None)
+        episode.metadata[IMPORTED] = self.called(name)
+        if self.options:
+            episode.metadata[OPTIONS] = self.options
+        episode.validate(self.spec, f"{self.origin}, {name}")
+        return episode
+
+
+class _Stamped:
+    """A source in another process, whose episodes come as they are to be stored."""
+
+    def __init__(
+        self, open_again: Callable[[], Source], asked: dict[str, Any], stamp: Stamp
+    ) -> None:
+        self._prepared, self._stamp = Prepared(open_again(), **asked), stamp
+        # The process that asked has told of the dataset as a whole.
+        self._prepared.oddities()
+
+    def read(self, name: str) -> Episode:
+        return self._stamp.put_on(self._prepared.read(name), name)
+
+    def oddities(self) -> list[str]:
+        return self._prepared.oddities()
 
 
 class _Target:
@@ -132,6 +145,7 @@ class _Target:
         self._path, self._spec, self._options, self._stack = path, source.spec, options, stack
         # Relative paths mean other files elsewhere, or the same one by another name.
         self._origin = str(source.path.resolve())
+        self.stamp = Stamp(self._origin, options, self._spec)
         self._store: EpisodeStore | None = None
         self._there: set[str] = set()
         if (path / "store.json").exists():
@@ -174,47 +188,107 @@ class _Target:
 
     def holds(self, name: str) -> bool:
         """Whether an episode of the source was imported before."""
-        return self._called(name) in self._there
+        return self.stamp.called(name) in self._there
 
     def append(self, episode: Episode, name: str) -> None:
         """Store an episode."""
-        # An exported episode tells of an earlier import.
-        episode.metadata.pop(OPTIONS, None)
-        episode.metadata[IMPORTED] = self._called(name)
-        if self._options:
-            episode.metadata[OPTIONS] = self._options
-        episode.validate(self._spec, f"{self._origin}, {name}")
+        self.stamp.put_on(episode, name)
         if self._store is None:
             self._store = self._stack.enter_context(EpisodeStore.create(self._path, self._spec))
         self._store.append(episode)
 
-    def _called(self, name: str) -> str:
-        return f"{self._origin}: {name}"
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a store yet."""
+        return self._store is not None
+
+    @property
+    def folder(self) -> Path:
+        """Where its episodes lie."""
+        return self._path / "episodes"
+
+    def take(self, sealed: Sealed) -> None:
+        """Store an episode that another process sealed.
+
+        Raises:
+            DataError: it is unusable.
+        """
+        if sealed.file is None:
+            raise DataError(sealed.error)
+        assert self._store is not None
+        self._store.append_sealed(sealed.file)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """An episode that is ready to be stored, or to be read and stored."""
+
+    name: str
+    store: Callable[[], None]
+    notes: tuple[str, ...] = ()
+
+
+def _pieces_here(source: Prepared, target: _Target, names: Sequence[str]) -> Iterator[_Piece]:
+    for name in names:
+        # No name for the episode here: it would keep it while the next one is read.
+        yield _Piece(name, lambda name=name: target.append(source.read(name), name))
+
+
+def _pieces_of_others(
+    source: Prepared,
+    target: _Target,
+    names: Sequence[str],
+    reopen: Callable[[], _Stamped],
+    jobs: int,
+    stack: ExitStack,
+) -> Iterator[_Piece]:
+    """The first good episode is stored here: only then is there a store to write into."""
+    here = 0
+    while here < len(names) and not target.is_there:
+        yield from _pieces_here(source, target, names[here : here + 1])
+        here += 1
+    if here == len(names):
+        return
+    others = sealed_by_others(names[here:], target.folder, reopen, jobs)
+    # Their processes end with the import, whatever ends that.
+    stack.callback(others.close)
+    for sealed in others:
+        yield _Piece(sealed.name, partial(target.take, sealed), sealed.notes)
 
 
 def _copy(
-    source: Prepared, target: _Target, progress: ProgressReporter, skip_bad: bool, doing: str
+    source: Prepared,
+    pieces: Iterator[_Piece],
+    missing: int,
+    progress: ProgressReporter,
+    skip_bad: bool,
+    doing: str,
 ) -> int:
-    names = source.episodes()
-    missing = [name for name in names if not target.holds(name)]
-    imported, first = 0, len(names) - len(missing)
-    progress.begin(doing, len(names), first)
-    for done, name in enumerate(missing, first + 1):
+    total = len(source.episodes())
+    imported, first = 0, total - missing
+    progress.begin(doing, total, first)
+    _tell(source.oddities(), progress)
+    for done, piece in enumerate(pieces, first + 1):
         try:
-            # No name for the episode here: it would keep it while the next one is read.
-            target.append(source.read(name), name)
+            piece.store()
             imported += 1
         except DataError as error:
             if not skip_bad:
                 raise DataError(f"{error} (--skip-bad goes on without such episodes)") from error
-            progress.say(f"left out {name}: {error}")
-        progress.advance(done, name)
-    left_out = len(missing) - imported
-    if left_out and left_out == len(names):
+            progress.say(f"left out {piece.name}: {error}")
+        _tell([*source.oddities(), *piece.notes], progress)
+        progress.advance(done, piece.name)
+    left_out = missing - imported
+    if left_out and left_out == total:
         raise DataError(f"{source.path}: none of its {left_out} episodes can be used, see above")
     if left_out:
-        progress.say(f"left out {left_out} of {len(names)} episodes")
+        progress.say(f"left out {left_out} of {total} episodes")
     return imported
+
+
+def _tell(lines: Iterable[str], progress: ProgressReporter) -> None:
+    for line in lines:
+        progress.say(f"careful: {line}")
 
 
 def _told(options: Mapping[str, Any]) -> str:
@@ -224,40 +298,3 @@ def _told(options: Mapping[str, Any]) -> str:
         for name, value in sorted(options.items())
     ]
     return " and ".join(words) or "the usual options"
-
-
-def _with_image_size(spec: DataSpec, size: tuple[int, int]) -> DataSpec:
-    shapes = {
-        key: (*size, 3) if is_image_key(key) else shape
-        for key, shape in spec.observation_shapes.items()
-    }
-    return replace(spec, observation_shapes=shapes)
-
-
-def _resized(episode: Episode, size: tuple[int, int]) -> Episode:
-    observations = {
-        key: np.stack([resized(frame, size) for frame in values]) if is_image_key(key) else values
-        for key, values in episode.observations.items()
-    }
-    return replace(episode, observations=observations)
-
-
-def taken_as(episode: Episode, outcome: Outcome) -> Episode:
-    """An episode that says nothing of success, with an outcome that somebody vouches for.
-
-    Its rewards are replaced. Episodes that tell how they went stay as they are.
-    """
-    if outcome == "unknown" or not episode.metadata.get("unlabelled"):
-        return episode
-    success = outcome == "success"
-    rewards = np.zeros_like(episode.rewards)
-    rewards[-1] = success
-    metadata = {key: value for key, value in episode.metadata.items() if key != "unlabelled"}
-    return replace(
-        episode,
-        rewards=rewards,
-        terminated=success or episode.terminated,
-        truncated=not (success or episode.terminated),
-        success=success,
-        metadata=metadata | {"outcome_from": f"import --unlabelled {outcome}"},
-    )

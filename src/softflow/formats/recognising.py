@@ -8,7 +8,9 @@ from pathlib import Path
 import h5py
 
 from softflow.errors import DataError
-from softflow.formats.hdf5 import member, member_dataset, opened
+from softflow.formats.hdf5.files import member, member_dataset, opened
+from softflow.formats.remedies import ROS1_START, first_bytes, remedy
+from softflow.formats.replay_buffer.entries import holds_buffer
 
 HDF5_ENDINGS = (".hdf5", ".h5")
 BAG_ENDINGS = (".mcap", ".db3")
@@ -21,9 +23,11 @@ def advice(path: Path, asked: str) -> str:
     Reads names only, never data, and raises nothing.
     """
     try:
+        if path.suffix == ".bag" or first_bytes(path).startswith(ROS1_START):
+            return remedy(path)
         if (path / "store.json").is_file():
             return f"{path} is an episode store already: train with --dataset {path}"
-        found = _format_of(path)
+        found = _named_format(path)
         if found not in ("", asked):
             return f"it looks like {found} data: softflow data import {found} {path}"
         return "" if found else _inside(path)
@@ -31,14 +35,29 @@ def advice(path: Path, asked: str) -> str:
         return ""
 
 
-def _format_of(path: Path) -> str:
+def format_of(path: Path) -> str:
+    """The importer's name of what a path holds, or "" where nothing tells; raises nothing."""
+    try:
+        return _named_format(path)
+    except (DataError, OSError, ValueError):
+        return ""
+
+
+def _named_format(path: Path) -> str:
     """The importer's name, or "" where nothing tells."""
     if path.is_file():
-        return "rosbag" if path.suffix in BAG_ENDINGS else _hdf5_format(path)
+        if path.suffix in BAG_ENDINGS:
+            return "rosbag"
+        return "umi" if path.suffix == ".zip" and holds_buffer(path) else _hdf5_format(path)
     if (path / "meta" / "info.json").is_file():
         return "lerobot"
     if any((path / name).is_file() for name in ("main_data.hdf5", "data/main_data.hdf5")):
         return "minari"
+    if holds_buffer(path):
+        return "umi"
+    files = sorted(_hdf5_files(path))
+    if files and _hdf5_format(files[0]) == "act":
+        return "act"
     return "rosbag" if _holds_bags(path) else ""
 
 
@@ -50,6 +69,9 @@ def _hdf5_format(path: Path) -> str:
             return "robomimic"
         if isinstance(member(file, "episode_0"), h5py.Group):
             return "minari"
+        acted = member(file, "action")
+        if isinstance(member(file, "observations"), h5py.Group) and acted is not None:
+            return "act"
         flat = ("observations", "actions")
         return "d4rl" if all(member_dataset(file, key) is not None for key in flat) else ""
 
@@ -73,9 +95,10 @@ def _inside(folder: Path) -> str:
     nested += sorted(folder.glob("*/*/data/main_data.hdf5"))
     if nested:
         dataset = nested[0].parent.parent
-        return f"there is one below it: softflow data import {_format_of(dataset)} {dataset}"
+        return f"there is one below it: softflow data import {_named_format(dataset)} {dataset}"
     return ""
 
 
 def _hdf5_files(folder: Path) -> Iterator[Path]:
-    return (file for ending in HDF5_ENDINGS for file in folder.glob(f"*{ending}"))
+    found = (file for ending in HDF5_ENDINGS for file in folder.glob(f"*{ending}"))
+    return (file for file in found if not file.name.startswith("."))

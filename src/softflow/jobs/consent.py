@@ -18,11 +18,11 @@ def trust_environment(spec: DataSpec, env: str, where: str) -> None:
         ConfigError: the data names another environment.
     """
     if env and env != spec.env_id:
+        fix = "give the same name, or leave --env out"
+        if not spec.env_id:
+            fix = f"say that it is the data's: softflow data bounds STORE --env-id {env}"
         named = f"names the environment {spec.env_id!r}" if spec.env_id else "names no environment"
-        raise ConfigError(
-            f"--env is {env!r}, but {where} {named}; give the same name, or leave --env out (the "
-            "environment of data is set when importing: --env-id)"
-        )
+        raise ConfigError(f"--env is {env!r}, but {where} {named}; {fix}")
     if env:
         trust(env)
 

@@ -12,8 +12,9 @@ from softflow.data.action_space import require_may_act
 from softflow.data.data_spec import DataSpec
 from softflow.deployment.deployed_policy import Rule
 from softflow.deployment.saved_policy import find_checkpoint
-from softflow.envs.registry import require_trusted_env
+from softflow.envs.registry import is_robot, require_trusted_env
 from softflow.errors import ConfigError
+from softflow.jobs.acting_place import FEW, acting_place
 from softflow.jobs.consent import require_named_kinds, trust_environment
 from softflow.jobs.targets import require_outside_stores
 from softflow.models.action_selection import SelectionConfig
@@ -25,7 +26,6 @@ from softflow.training.evaluation import EvaluationPlan, EvaluationResult
 from softflow.training.files.progress import Progress, read_progress
 from softflow.training.hardware.devices import acting_device
 from softflow.training.persistence import read_run_facts
-from softflow.training.rollouts import RolloutPool
 from softflow.utils.documents import MAX_INTEGER
 from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
@@ -42,12 +42,13 @@ _NO_NETWORKS: Mapping[str, str] = MappingProxyType({})
 def evaluate(
     checkpoint: str | os.PathLike[str],
     *,
-    episodes: int = 100,
+    episodes: int | None = None,
     seed: int = 0,
     rule: Rule = "auto",
     candidates: int = 0,
     workers: int = 2,
     latency_ms: Sequence[float] = (0.0,),
+    stop_to_think: bool = False,
     device: str = "auto",
     out: str | os.PathLike[str] | None = None,
     env: str = "",
@@ -57,13 +58,15 @@ def evaluate(
 
     Args:
         checkpoint: a checkpoint, or a run folder: its newest one.
-        episodes: how many.
+        episodes: how many; None: 100, and 5 of a robot.
         seed: same seed, same episodes, same result.
         rule: how a chunk is chosen: by critic ("value"), by "likelihood", or as it is deployed.
         candidates: chunks sampled a decision; 0 takes the configuration's number for its stage.
         workers: simulator processes; the result does not depend on it.
         latency_ms: how long after its observation a decision arrives, as on a robot: one number,
             or the two ends of a range drawn from for each; rounded up to control steps.
+        stop_to_think: the robot stands still meanwhile, instead of going on with what is left of
+            the decision before; for a policy without prefix actions.
         device: where the policy decides; "auto" is the CPU for one that reads states alone, and a
             GPU, if there is one, for one that looks through cameras.
         out: folder for the result; by default RUN/evaluations/extra.
@@ -75,13 +78,22 @@ def evaluate(
     Raises:
         SoftflowError: of many kinds; nothing was measured.
     """
-    _require_numbers(episodes=episodes, workers=workers, seed=seed, candidates=candidates)
-    latency = Latency(*_ends(latency_ms))
+    _require_numbers(
+        episodes=100 if episodes is None else episodes,
+        workers=workers,
+        seed=seed,
+        candidates=candidates,
+    )
+    latency = Latency(*_ends(latency_ms), stops_to_think=stop_to_think)
     place = find_checkpoint(Path(checkpoint))  # `last` may move on while this runs
     trust(*filter(None, networks.values()))
     config, spec, position = read_run_facts(place)
+    if stop_to_think:
+        _require_may_stop(config.model.chunk.prefix_length, place)
     require_named_kinds(config.model, networks, place)
     _require_environment(spec, env, place)
+    if episodes is None:
+        episodes = FEW if is_robot(spec.env_id) else 100
     progress = read_progress(place)
     selection = _selection(config, progress, rule, candidates, place)
     folder = Path(out) if out is not None else place.parent.parent / "evaluations" / "extra"
@@ -113,13 +125,26 @@ def _ends(latency_ms: Sequence[float]) -> tuple[float, float]:
     return latency_ms[0], latency_ms[-1]
 
 
+def _require_may_stop(prefix_length: int, checkpoint: Path) -> None:
+    """Raise unless stopping to think means something for this policy.
+
+    Raises:
+        ConfigError: it was trained to go on while it thinks.
+    """
+    if prefix_length:
+        raise ConfigError(
+            f"stop_to_think: the policy of '{checkpoint}' has prefix_length {prefix_length}, which "
+            "it executes while it thinks; leave it out, or give a policy trained without prefix"
+        )
+
+
 def _label(
     checkpoint: Path, selection: SelectionConfig, seed: int, episodes: int, latency: Latency
 ) -> str:
     """What the result is called: everything that decides it."""
     name = f"{checkpoint.name}-{weights_identity(checkpoint)[:8]}"
     label = f"{name}-{selection.rule}-{selection.num_candidates}-seed{seed}-n{episodes}"
-    return f"{label}-latency{latency}ms" if latency else label
+    return f"{label}-latency{latency}" if latency else label
 
 
 def _require_numbers(**given: int) -> None:
@@ -136,7 +161,7 @@ def _require_numbers(**given: int) -> None:
 
 def _measure(plan: EvaluationPlan, folder: Path, workers: int) -> EvaluationResult:
     spec = plan.spec
-    with ConsoleProgress() as progress, RolloutPool(workers) as pool:
+    with ConsoleProgress() as progress, acting_place(spec.env_id, workers) as pool:
         theirs = pool.environment_spec(spec.env_id, spec.image_size)
         require_may_act(spec, theirs, plan.checkpoint)
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from softflow.data.action_space import require_fits_environment
 from softflow.data.episode_store import EpisodeStore
 from softflow.envs.registry import require_trusted_env
 from softflow.errors import ConfigError
+from softflow.jobs.acting_place import acting_place, few_on_robots
 from softflow.jobs.consent import require_named_kinds, trust_environment
 from softflow.jobs.targets import require_outside_stores, require_run_folder
 from softflow.models.checkpoint import last_checkpoint
@@ -28,7 +29,6 @@ from softflow.training.provenance import (
     require_continues,
     write_identity,
 )
-from softflow.training.rollouts import RolloutPool
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
 from softflow.utils.imports import trust
@@ -87,6 +87,7 @@ def learn(
     trust_environment(store.spec, env_id, f"'{store.path}'")
     if env_id:
         require_trusted_env(env_id)
+        config = few_on_robots(config, env_id)
     _learn(folder, shared, store, config, continuous, review, env_id)
     return last_checkpoint(folder / "checkpoints") or checkpoint
 
@@ -124,7 +125,7 @@ def _learn(
 ) -> None:
     identity = identity_of(store.path, store, STAGES, config)
     require_continues(folder, identity, store)
-    simulators = RolloutPool(config.num_workers) if env_id else nullcontext()
+    simulators = acting_place(env_id, config.num_workers) if env_id else nullcontext()
     with ConsoleProgress() as progress, simulators as pool:
         if pool is not None:
             theirs = pool.environment_spec(env_id, store.spec.image_size)

@@ -20,10 +20,16 @@ def require_run_folder(run: Path, dataset: Path) -> None:
     """Raise unless a run on a dataset may have this folder.
 
     Raises:
-        ConfigError: it is a file, a store or within one, or the run would write into the dataset.
+        ConfigError: it is a file, a store or within one, lies among what another run writes, or
+            the run would write into the dataset.
     """
     require_outside_stores(run, "--run")
     place, data = real_path(run), real_path(dataset)
+    for outer in place.parents:
+        if place.relative_to(outer).parts[0] in WRITTEN_BY_A_RUN and _holds_a_run(outer):
+            raise ConfigError(
+                f"--run {run} lies among what the run {outer} writes; choose a folder beside it"
+            )
     if data.is_relative_to(place):
         inside = data.relative_to(place).parts
         if not inside or inside[0] in WRITTEN_BY_A_RUN:
@@ -31,6 +37,10 @@ def require_run_folder(run: Path, dataset: Path) -> None:
                 f"--run {run} would write into the dataset {dataset}; choose another --run, or "
                 "copy the episodes into a store of their own (softflow data merge)"
             )
+
+
+def _holds_a_run(folder: Path) -> bool:
+    return is_there(folder / "config.json") and is_there(folder / "checkpoints")
 
 
 def require_outside_stores(folder: Path, option: str, named: Path | None = None) -> None:

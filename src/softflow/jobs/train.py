@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,13 @@ from pathlib import Path
 from softflow.data.action_space import require_fits_environment
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.seen_again import foreign_actions
 from softflow.deployment.saved_policy import find_checkpoint
-from softflow.envs.registry import require_trusted_env
+from softflow.envs.registry import is_robot, require_trusted_env
 from softflow.errors import ConfigError
+from softflow.jobs.acting_place import FEW, acting_place, few_on_robots
 from softflow.jobs.consent import trust_environment
+from softflow.jobs.opening import open_store
 from softflow.jobs.targets import require_run_folder
 from softflow.models.checkpoint import last_checkpoint
 from softflow.pages.run_report import write_report
@@ -29,10 +33,8 @@ from softflow.training.continuing.stating import state
 from softflow.training.hardware.ranks import Ranks
 from softflow.training.held_out.split import held_out_episodes, in_words, successful_episodes
 from softflow.training.provenance import identity_of, require_continues, write_identity
-from softflow.training.rollouts import RolloutPool
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
-from softflow.utils.console import say
 from softflow.utils.progress import ConsoleProgress, SilentProgress
 
 
@@ -45,6 +47,7 @@ def train(
     env: str = "",
     start: str | os.PathLike[str] = "",
     start_critic: bool = True,
+    robot_eval_episodes: int = FEW,
 ) -> Path | None:
     """Run the stages, then write the report; also after an error or Ctrl-C, with what there is.
 
@@ -62,6 +65,7 @@ def train(
         start: another run, or a checkpoint, whose networks a new run starts from; sizes and keys
             must be the same, and its normalisation is kept.
         start_critic: take its critic along, where that has learned.
+        robot_eval_episodes: most episodes of an evaluation where the environment is a robot.
 
     Returns:
         The newest checkpoint; None if nothing was trained.
@@ -75,18 +79,21 @@ def train(
     _require_stages(stages)
     config.require_memory()
     require_run_folder(run, dataset)
-    store = EpisodeStore.open(dataset)
+    store = open_store(dataset)
     config.model.actions.require_fit(store.spec)
     trust_environment(store.spec, env, f"'{dataset}'")
     if not store.spec.env_id:
         config = _without_environment(config, store, stages)
-    begin = _starting_from(os.fspath(start), run, config, store.spec, start_critic)
+    begin = starting_from(os.fspath(start), run, config, store.spec, start_critic)
     acts = bool(config.eval_episodes) or "online_rl" in stages
     if acts:
         require_trusted_env(store.spec.env_id)
+        config = few_on_robots(config, store.spec.env_id, robot_eval_episodes)
     with Ranks.joined(config.device) as ranks:
         if ranks.is_first:
-            _train(store, run, config, stages, acts, ranks, begin)
+            # One that is named is held to the data now, but no robot is woken up for it.
+            asked = acts or (bool(env) and not is_robot(env))
+            _train(store, run, config, stages, asked, ranks, begin)
         else:
             _follow(store, run, config, stages, ranks, begin)
     return last_checkpoint(run / "checkpoints")
@@ -101,13 +108,16 @@ def _train(
     ranks: Ranks,
     start: Start | None,
 ) -> None:
-    """The run itself; `acts`: it will need the environment."""
+    """The run itself; `acts`: its environment must be there, and give what the data hold."""
     dataset = store.path
     identity = identity_of(dataset, store, stages, config)
     require_continues(folder, identity, store)
-    with ConsoleProgress() as progress, RolloutPool(config.num_workers) as pool:
+    if told := foreign_actions(store.summaries()):
+        warnings.warn(f"'{dataset}': {told}", stacklevel=3)
+    spec = store.spec
+    place = acting_place(spec.env_id if acts else "", config.num_workers)
+    with ConsoleProgress() as progress, place as pool:
         if acts:
-            spec = store.spec
             theirs = pool.environment_spec(spec.env_id, spec.image_size)
             require_fits_environment(spec, theirs, dataset)
         # Until here nothing is written; from here on the run is locked.
@@ -116,6 +126,8 @@ def _train(
             require_continues(folder, identity, store)
             state(run, identity, start)
             write_identity(folder, identity)
+            if not store.spec.env_id:
+                progress.say(_what_is_measured(store, config))
             if start:
                 run.save()  # from here on the other run is not needed
             run_stages(run, stages)
@@ -143,10 +155,15 @@ def _follow(
         run.close()
 
 
-def _starting_from(
+def starting_from(
     given: str, run: Path, config: TrainingConfig, spec: DataSpec, with_critic: bool
 ) -> Start | None:
     """The networks that a new run starts from; None where it starts anew, or has started already.
+
+    Args:
+        given: run or checkpoint as the user named it; "" for none.
+        run, config, spec: the folder of the new run, its configuration, and what its data hold.
+        with_critic: take the critic along, where that has learned.
 
     Raises:
         ConfigError: they do not fit, or the run started from others.
@@ -174,6 +191,13 @@ def _require_stages(stages: Sequence[StageName]) -> None:
         raise ConfigError(f"stages has {unknown[0]!r}; choose among {names}")
 
 
+def _what_is_measured(store: EpisodeStore, config: TrainingConfig) -> str:
+    """What takes the place of success rates where no environment is known."""
+    share, successes = config.data.held_out, len(successful_episodes(store))
+    split = in_words(successes, len(held_out_episodes(store, share, config.seed)), share)
+    return f"this data names no environment: no success rates; {split}"
+
+
 def _without_environment(
     config: TrainingConfig, store: EpisodeStore, stages: Sequence[StageName]
 ) -> TrainingConfig:
@@ -186,10 +210,7 @@ def _without_environment(
         offline = " ".join(stage for stage in STAGES if stage != "online_rl")
         raise ConfigError(
             f"'{store.path}' names no environment, and online_rl collects episodes in one; "
-            f"train the other stages (--stages {offline}), or name the environment when importing "
-            "(--env-id)"
+            f"train the other stages (--stages {offline}), or name it: softflow data bounds "
+            f"{store.path} --env-id ENVIRONMENT"
         )
-    share, successes = config.data.held_out, len(successful_episodes(store))
-    split = in_words(successes, len(held_out_episodes(store, share, config.seed)), share)
-    say(f"this data names no environment: no success rates; {split}")
     return replace(config, eval_episodes=0, round_eval_episodes=0)

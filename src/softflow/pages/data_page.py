@@ -33,6 +33,8 @@ from softflow.pages.html import (
     table_html,
     write_html,
 )
+from softflow.pages.robot.loops import loops_of
+from softflow.pages.robot.section import robot_html
 from softflow.pages.run_charts import Figure, percent
 from softflow.utils.intervals import wilson_interval
 from softflow.utils.progress import ProgressReporter
@@ -64,8 +66,17 @@ def write_page(
     if not 1 <= lags <= 1000:
         raise DataError(f"lags is {lags}; give 1 to 1000 control steps")
     record = gather(store, lags, progress)
-    sections = (_header(record), _episodes(record), _actions(record), _states(record))
-    body = "\n".join(filter(None, (*sections, _cameras(record), network_section, _numbers(record))))
+    sections = (
+        _header(record),
+        _episodes(record),
+        robot_html(loops_of(record.summaries)),
+        _actions(record),
+        _states(record),
+        _cameras(record),
+        network_section,
+        _numbers(record),
+    )
+    body = "\n".join(filter(None, sections))
     write_html(out, f"{record.path.resolve().name} · softflow data", body)
     return out
 

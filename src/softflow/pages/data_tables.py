@@ -18,6 +18,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.data.files.episode_file import EpisodeSummary
 from softflow.data.files.store_identity import read_identity_of
 from softflow.data.labels import outcome_known
+from softflow.data.seen_again import foreign_actions
 from softflow.utils.intervals import wilson_interval
 
 _GROUPS_SHOWN = 12
@@ -101,6 +102,8 @@ def store_overview(store: EpisodeStore) -> str:
     lines = [f"  {name.ljust(width)}  {value}" for name, value in facts.items()]
     parts = [f"{store.path}", "\n".join(lines), _keys_table(store)]
     parts += [_group_table(summaries, key) for key in ("operator", "source", "annotator")]
+    told = foreign_actions(summaries)
+    parts.append(f"careful: {told}" if told else "")
     return "\n\n".join(filter(None, parts))
 
 

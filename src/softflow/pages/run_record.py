@@ -10,18 +10,15 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import numpy as np
 
-from softflow.data.data_spec import DataSpec
-from softflow.data.episode_store import EpisodeStore
 from softflow.data.measures import (
     MAX_NUMBER,
     Count,
-    EpisodeFacts,
     Measured,
     Number,
     measures_of,
 )
 from softflow.data.task_profile import Measure
-from softflow.errors import SoftflowError, StoreError
+from softflow.errors import StoreError
 from softflow.pages.camera_record import CameraFilm, Look, read_films, read_looks
 from softflow.pages.held_out.record import (
     HeldOutCurve,
@@ -30,6 +27,7 @@ from softflow.pages.held_out.record import (
     read_overlays,
 )
 from softflow.pages.history.record import RunHistory, read_run_history
+from softflow.pages.robot.rollouts import Rollouts, read_rollouts
 from softflow.pages.run_files import is_own, read_all, read_own_object
 from softflow.utils.documents import misfit
 from softflow.utils.files import entries_of
@@ -114,15 +112,6 @@ class Video:
     stage: str
     path: Path
     episode: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Rollouts:
-    """The episodes in `online/`, in the order in which the robot made them; `length` [N]."""
-
-    spec: DataSpec
-    length: np.ndarray
-    facts: tuple[EpisodeFacts, ...]
 
 
 PARTS = {"config.json", "metrics.csv", "run.lock", "checkpoints", "evaluations", "diagnostics"}
@@ -236,7 +225,7 @@ def read_run(run_dir: str | Path) -> RunRecord:
             read_all(path / "diagnostics", _diagnostics, problems), key=lambda d: _order(d, steps)
         ),
         videos=sorted(videos, key=lambda v: _order(v, steps)),
-        rollouts=_read_rollouts(path / "online", problems),
+        rollouts=read_rollouts(path / "online", problems),
         looks=read_looks(path, tuple(STAGES), problems),
         films=read_films(path, tuple(STAGES), problems),
         history=read_run_history(path, problems),
@@ -291,20 +280,6 @@ def _read_metrics(path: Path, problems: list[str]) -> list[MetricSeries]:
     except StoreError as error:
         problems.append(str(error))
         return []
-
-
-def _read_rollouts(path: Path, problems: list[str]) -> Rollouts | None:
-    if not path.exists():
-        return None
-    try:
-        with EpisodeStore.open(path) as store:
-            summaries = store.summaries()
-            facts = tuple(map(EpisodeFacts.of, summaries))
-    except SoftflowError as error:
-        problems.append(str(error))
-        return None
-    length = np.array([summary.length for summary in summaries], dtype=np.int64)
-    return Rollouts(store.spec, length, facts)
 
 
 class _EpisodeDocument(msgspec.Struct, rename={"return_": "return"}):

@@ -33,6 +33,7 @@ from softflow.pages.measure_charts import (
     interval_text,
     value_text,
 )
+from softflow.pages.robot.section import robot_html
 from softflow.pages.run_charts import (
     DIAGNOSTIC_NOTES,
     diagnostic_trends,
@@ -71,6 +72,7 @@ def write_report(run_dir: str | Path) -> Path:
         looks_html(record),
         _curves(record),
         _robot_curves(record),
+        robot_html(record.rollouts.loops) if record.rollouts else "",
         held_out_html(record) if measured else "",
         _diagnostics(record),
         _episodes(record),

@@ -3,24 +3,28 @@
 `robomimic-image`, `robomimic-state` and `scissors` are the paper's settings, each number with its
 section. `small` is the same method in a size that trains on two CPU cores. `softflow-plus` is what
 learns fastest here, from state, and the default; `small-image` is `softflow-plus` through cameras,
-`demo` is `softflow-plus` for `make demo`.
+`demo` is `softflow-plus` for `make demo`. `cube` is the paper's cube in the hand, `cube-small` the
+same on two CPU cores.
 """
 
 from __future__ import annotations
 
 from softflow.errors import ConfigError
+from softflow.presets.cube import cube, cube_small
 from softflow.presets.ours import demo, small, small_image, softflow_plus
 from softflow.presets.paper import robomimic_image, robomimic_state, scissors
 from softflow.training.config import TrainingConfig
 
 PRESETS = {
+    "softflow-plus": softflow_plus,
+    "small-image": small_image,
+    "small": small,
+    "demo": demo,
     "robomimic-image": robomimic_image,
     "robomimic-state": robomimic_state,
     "scissors": scissors,
-    "small": small,
-    "small-image": small_image,
-    "demo": demo,
-    "softflow-plus": softflow_plus,
+    "cube": cube,
+    "cube-small": cube_small,
 }
 
 _EARLIER = {

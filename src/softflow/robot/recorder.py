@@ -10,12 +10,11 @@ import numpy as np
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.measures import EVENTS_KEY
+from softflow.data.taken_over import TAKEN_OVER_KEY
 from softflow.robot.protocol import Outcome
 
 UNLABELLED_KEY = "unlabelled"
 """Metadata: nobody said how the episode ended, neither the robot nor a person."""
-TAKEN_OVER_KEY = "taken_over"
-"""Metadata: [first step, last step] of everything that a person commanded."""
 
 
 class Recorder:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from softflow.errors import DataError
 
-_ON_CPU = frozenset({"is_offline", "episode_success", "has_action"})
+_ON_CPU = frozenset({"is_offline", "episode_success", "has_action", "person_steps"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +40,11 @@ class ChunkBatch:
         is_offline: `[B]` bool, the row comes from the offline data.
         episode_success: `[B]` bool, the row's episode succeeded.
         has_action: `[B]` bool, some action of the chunk lies inside the episode.
+        person_steps: `[B]` int64, so many actions from the chunk's first on did a person command.
         window: `[B]` int64, the row's number in the dataset it comes from.
 
-    `is_offline`, `episode_success` and `has_action` decide which rows a loss looks at, so they stay
-    on the CPU: to ask a GPU for them would wait for all that it has to do.
+    `is_offline`, `episode_success`, `has_action` and `person_steps` decide which rows a loss looks
+    at, so they stay on the CPU: to ask a GPU for them would wait for all that it has to do.
     """
 
     observation: dict[str, Shaped[Tensor, "B history ..."]]
@@ -58,6 +59,7 @@ class ChunkBatch:
     is_offline: Bool[Tensor, " B"]
     episode_success: Bool[Tensor, " B"]
     has_action: Bool[Tensor, " B"]
+    person_steps: Int[Tensor, " B"]
     window: Int[Tensor, " B"]
 
     @property

@@ -15,6 +15,7 @@ from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.taken_over import TakenOver
 from softflow.errors import DataError
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.sampling.episode_loading import DEFAULT_RAM_BYTES, EpisodeLoader
@@ -83,6 +84,8 @@ class ChunkDataset:
         self._flat = FlatEpisodes.empty(store.spec, chunk_spec.prefix_length if offline else 0)
         self._frames = FrameCache(store, image_cache_bytes)
         self._features: dict[str, Sequence[FeatureFiles]] = {}
+        self.taken_over = TakenOver(store, ())
+        """What people commanded in the episodes."""
         self.add_episodes(range(len(store)) if episodes is None else episodes)
 
     @property
@@ -196,6 +199,7 @@ class ChunkDataset:
             )
         result = copy.copy(self)
         result._flat = flat.chosen([numbers[index] for index in episodes])
+        result.taken_over = TakenOver(self.store, episodes)
         return result
 
     def add_episodes(self, indices: Iterable[int]) -> None:
@@ -205,7 +209,10 @@ class ChunkDataset:
             StoreError: an episode is missing or damaged; nothing is added then.
             DataError: a label does not fit its episode; nothing is added then.
         """
-        self._flat = self._loader.load(self._flat, list(indices))
+        new = list(indices)
+        # Before the windows: another thread may be gathering them.
+        self.taken_over = TakenOver(self.store, [*self.episode_indices, *new])
+        self._flat = self._loader.load(self._flat, new)
 
     def add_new_episodes(self) -> int:
         """Add every episode appended to the store behind the last one added here.
@@ -253,6 +260,7 @@ class ChunkDataset:
         # Row n of the triangle has its first n entries true.
         in_chunk = np.clip(left - spec.prefix_length, 0, spec.chunk_length)
         step_valid = take_rows(self._triangle, in_chunk)
+        by_person = self.taken_over.steps_from(flat.store_index.take(places.episode), chunk_start)
 
         def actions(start: np.ndarray, count: int) -> Tensor:
             found = flat.actions(places, start, count)
@@ -275,6 +283,7 @@ class ChunkDataset:
             is_offline=torch.full((len(windows),), self.offline, dtype=torch.bool),
             episode_success=torch.from_numpy(flat.success.take(places.episode)),
             has_action=torch.from_numpy(in_chunk > 0),
+            person_steps=torch.from_numpy(np.minimum(by_person, in_chunk)),
             window=torch.from_numpy(windows),
         )
 

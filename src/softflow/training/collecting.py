@@ -56,9 +56,11 @@ class ExperienceSource(Protocol):
         continuous: it is asked in every round, may bring more than was ordered, and the round
             learns from all that is there. Without, a round learns from the episodes ordered, and
             nobody is asked while there are enough.
+        has_people: somebody may take over in its episodes.
     """
 
     continuous: bool = False
+    has_people: bool = True
 
     def collect(self, order: CollectionOrder, progress: ProgressReporter) -> None:
         """Return when the store holds the episodes ordered; those already there are kept."""
@@ -71,6 +73,8 @@ class SimulatedExperience(ExperienceSource):
     Args:
         pool: the processes; device: where the policy decides.
     """
+
+    has_people = False
 
     def __init__(self, pool: RolloutPool, device: str = "cpu") -> None:
         self.pool, self.device = pool, device
@@ -89,6 +93,10 @@ class SimulatedExperience(ExperienceSource):
         with EpisodeStore.open_or_create(order.store, order.spec) as store:
             earlier = order.num_episodes - order.num_episodes // (order.round_index + 1)
             run_into_store(self.pool, store, tasks, title, progress, earlier)
+        done = (
+            f"round {order.round_index + 1} is recorded in '{order.store}'; label it if you like."
+        )
+        self.pool.pause(done)
 
 
 class OnlineExperience:

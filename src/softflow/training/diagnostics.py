@@ -58,7 +58,7 @@ def diagnose(run: Run, label: StageName) -> None:
     if isinstance(drift, float):
         run.progress.say(_convergence_in_words(run, drift))
     run.record({name: value for name, value in numbers.items() if isinstance(value, float)})
-    if run.config.eval_episodes:
+    if run.config.eval_episodes and not run.pool.is_robot:  # a film is another episode
         _film(run, label)
     film_cameras(run, label)
 

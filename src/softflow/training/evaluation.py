@@ -69,7 +69,8 @@ class EvaluationResult:
     """What was measured of a policy, and its episodes (see evaluations/LABEL.json).
 
     The success rate and its Wilson interval are there for every task; `measures` is what the task
-    declares, the most important first; `latency_ms` the delay of decisions it was measured with.
+    declares, the most important first; `latency_ms` the delay of decisions it was measured with,
+    and `stops_to_think` whether the robot stood still meanwhile.
     """
 
     label: str
@@ -87,6 +88,7 @@ class EvaluationResult:
     episodes: tuple[EpisodeOutcome, ...]
     measures: tuple[Measured, ...]
     latency_ms: tuple[float, float] = (0.0, 0.0)
+    stops_to_think: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The form on disk."""
@@ -301,6 +303,7 @@ def _result(
         episodes=tuple(outcome for _, outcome in played),
         measures=measure_episodes(profile, [facts for facts, _ in played], plan.spec.control_hz),
         latency_ms=(plan.latency.low_ms, plan.latency.high_ms),
+        stops_to_think=plan.latency.stops_to_think,
     )
 
 

@@ -35,6 +35,7 @@ from softflow.training.losses import (
 )
 from softflow.training.updates.augmentation import augmented
 from softflow.training.updates.finite_watch import FiniteWatch
+from softflow.training.updates.imitated_rows import ImitatedRows, imitated_rows
 from softflow.training.updates.modes import (
     frozen,
     running_statistics,
@@ -63,14 +64,6 @@ def build_critic(
     critic = CriticEnsemble(inputs, support, config.critic, config.encoder)
     share_frozen(policy.encoder, critic.encoder)
     return critic
-
-
-def _imitated_rows(batch: ChunkBatch, stage: RLConfig) -> Tensor:
-    """[K] int64, on the CPU: where a batch says what the imitation term asks for."""
-    imitated = batch.episode_success & batch.has_action
-    if stage.imitates == "demonstrations":
-        imitated &= batch.is_offline
-    return imitated.nonzero().squeeze(1)
 
 
 class Learner:
@@ -222,16 +215,17 @@ class Learner:
         """One gradient step of -Q + lambda * imitation, the flow's NLL (IV-D, III and IV).
 
         The imitation term is Eq. 8's: successful demonstrations, hence offline rows only, unless
-        the stage imitates its own successes too. Without `value_coef` it is all there is.
+        the stage imitates its own successes or a person's actions too. Without `value_coef` it is
+        all there is.
         """
-        rows, weight = self._imitated(batch, stage)
+        rows, weight, steps = self._imitated(batch, stage)
         batch = batch.to(self.device)
         actions, prefix = self._normalized(batch)
         policy, name = self.policy, self.policy.cost_name
         training_mode(policy, learns_statistics=False)
         with self._mixed():
             condition = policy.condition(batch.observation, prefix)
-            cost = self._imitation_cost(condition, actions, batch.step_valid, rows)
+            cost = self._imitation_cost(condition, actions, batch.step_valid[rows] & steps, rows)
         counted = self.ranks.total(weight)
         total = self._divisor(counted)
         if stage.value_coef == 0:
@@ -261,17 +255,20 @@ class Learner:
                 metrics["candidate_value_spread"] = spread.mean()
             return metrics | self._step(loss, policy, self.policy_optimizer)
 
-    def _imitated(self, batch: ChunkBatch, stage: RLConfig) -> tuple[Tensor, Tensor]:
-        """The rows [K] that are imitated, and the weight [K] of each.
+    def _imitated(self, batch: ChunkBatch, stage: RLConfig) -> ImitatedRows:
+        """What is imitated, on the device.
 
         Where processes share a batch, one that has no such row looks at its first with weight 0:
         all must meet in the same weights.
         """
-        rows, weight = _imitated_rows(batch, stage), 1.0
-        if self.ranks.count > 1 and len(rows) == 0:
-            rows, weight = rows.new_zeros(1), 0.0
-        rows = rows.to(self.device, non_blocking=True)
-        return rows, torch.full((len(rows),), weight, device=self.device)
+        found = imitated_rows(batch, stage)
+        if self.ranks.count > 1 and len(found.rows) == 0:
+            rows, steps = (
+                torch.zeros(1, dtype=torch.int64),
+                found.steps.new_ones(1, found.steps.shape[1]),
+            )
+            found = ImitatedRows(rows, torch.zeros(1), steps)
+        return ImitatedRows(*(part.to(self.device, non_blocking=True) for part in found))
 
     def _divisor(self, counted: Tensor) -> Tensor:
         """What this process divides the sum of its weighted costs by: at least one row in all."""
@@ -285,14 +282,14 @@ class Learner:
         )
 
     def _imitation_cost(
-        self, condition: Condition, actions: Tensor, step_valid: Tensor, rows: Tensor
+        self, condition: Condition, actions: Tensor, steps: Tensor, rows: Tensor
     ) -> Tensor:
-        """The cost of the rows [K] that are imitated; that of the others need not be known."""
+        """The cost of the rows [K] that are imitated, of the actions in `steps` [K, H] each."""
         if len(rows) == 0:
             return actions.new_zeros(0)
         condition = self.policy.rows_of(condition, rows)
         noise_std = self.config.noise_std
-        return self.policy.imitation_cost(condition, actions[rows], step_valid[rows], noise_std)
+        return self.policy.imitation_cost(condition, actions[rows], steps, noise_std)
 
     @torch.no_grad()
     def _next_value(

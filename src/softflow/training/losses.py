@@ -29,7 +29,8 @@ def imitation_loss(
 
     Args:
         cost: [B] of `ChunkPolicy.imitation_cost`: the flow's negative log-likelihood in nats.
-        weight: [B], 1 for a row that is imitated, 0 for one that is not (IV-D, IV).
+        weight: [B], 1 for a row that is imitated, 0 for one that is not (IV-D, IV); what a person
+            did in place of the policy may count otherwise.
         name: of the metric.
         total: what the sum is divided by; None: the sum of the weights. Processes that share a
             batch divide by their part of its sum.
@@ -103,7 +104,7 @@ def actor_loss(
         cost: [K] of imitating the data's chunk, see `imitation_loss`; rows that are not imitated
             may be left out.
         imitation_weight: [K] 1 on rows of successful demonstrations (Eq. 8), 0 on failed and on
-            online rows (IV-D, IV).
+            online rows (IV-D, IV), or see `imitation_loss`.
         bc_coef: lambda.
         value_coef: weight of Q, 1 in the paper.
         name: of the metric of imitation.

@@ -147,8 +147,8 @@ def learner_parts(learner: Learner, spec: DataSpec, position: dict[str, Any]) ->
             POLICY: learner.policy.state_dict(),
             CRITIC: _own_weights(learner.critic),
             TARGET_CRITIC: _own_weights(learner.target_critic),
-            OPTIMIZERS["policy"]: _optimizer_tensors(learner.policy_optimizer),
-            OPTIMIZERS["critic"]: _optimizer_tensors(learner.critic_optimizer),
+            OPTIMIZERS["policy"]: optimizer_tensors(learner.policy_optimizer),
+            OPTIMIZERS["critic"]: optimizer_tensors(learner.critic_optimizer),
         },
         documents={
             CONFIG: config_to_json(learner.config),
@@ -187,7 +187,7 @@ def load_policy(
     """
     load_weights(learner.policy, parts.weights(POLICY), where)
     if moments:
-        _load_optimizer(learner.policy_optimizer, parts.weights(OPTIMIZERS["policy"]), where)
+        load_optimizer(learner.policy_optimizer, parts.weights(OPTIMIZERS["policy"]), where)
 
 
 def load_critic(learner: Learner, parts: CheckpointParts, where: str) -> None:
@@ -199,7 +199,7 @@ def load_critic(learner: Learner, parts: CheckpointParts, where: str) -> None:
     shared = frozen_names(learner.critic)
     load_weights(learner.critic, parts.weights(CRITIC), where, shared)
     load_weights(learner.target_critic, parts.weights(TARGET_CRITIC), where, shared)
-    _load_optimizer(learner.critic_optimizer, parts.weights(OPTIMIZERS["critic"]), where)
+    load_optimizer(learner.critic_optimizer, parts.weights(OPTIMIZERS["critic"]), where)
 
 
 def load_selector(
@@ -352,7 +352,7 @@ def _own_weights(critic: CriticEnsemble) -> dict[str, Tensor]:
     return {name: value for name, value in critic.state_dict().items() if name not in shared}
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """AdamW's moments and step counts, named "<parameter>.<slot>"."""
     state = optimizer.state_dict()["state"]
     return {
@@ -360,7 +360,7 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _load_optimizer(
+def load_optimizer(
     optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], where: str
 ) -> None:
     """Moments and step counts of the parameters that were updated at least once.

@@ -121,7 +121,7 @@ def run_episode(
     recording = _Recording(env, observation, seed, render_every)
     decide = _decisions(env, selector, seed)
     delay = latency.draws(env.control_hz, seed)
-    acting = ActingEpisode(chunk, env.neutral_action, decide, delay)
+    acting = ActingEpisode(chunk, env.neutral_action, decide, delay, latency.stops_to_think)
     while not recording.is_over:
         raise_if_stopping()
         step, action = acting.control_step, acting.act(observation)
@@ -243,7 +243,12 @@ class RolloutPool(WorkerPool):
 
     They know the environments that were registered (`register_env`) before the pool was made, and
     import what the user named (`softflow.utils.imports.trust`) until they are asked.
+
+    Attributes:
+        is_robot: what acts there is a robot, which does nothing that nobody asked for.
     """
+
+    is_robot = False
 
     def __init__(self, num_workers: int) -> None:
         super().__init__(num_workers, _set_up_worker, (registrations(),))
@@ -263,6 +268,9 @@ class RolloutPool(WorkerPool):
         if place not in self._profiles:
             self._profiles[place] = next(self._ask(_environment_profile, [place]))
         return self._profiles[place]
+
+    def pause(self, what: str) -> None:
+        """Wait for whoever is beside what acts; nobody is beside a simulator."""
 
     def _ask(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         return self.map(do_trusting, with_my_trust(function, items))
@@ -285,11 +293,12 @@ def _environment(env_id: str, image_size: tuple[int, int] | None) -> RobotEnv:
     if place not in _worker_environments:
         with _faults_told(f"'{env_id}'", "while it was made"):
             _worker_environments[place] = make_env(env_id, image_size=image_size)
-        at_end(_close_environments)
+        at_end(close_environments)
     return _worker_environments[place]
 
 
-def _close_environments() -> None:
+def close_environments() -> None:
+    """Close what this process has made."""
     while _worker_environments:
         _worker_environments.popitem()[1].close()
 
@@ -319,5 +328,5 @@ def _run_task(task: RolloutTask) -> RolloutResult:
         )
     except EnvironmentFaultError:
         with suppress(Exception):  # it is broken already, and that is what must be told
-            _close_environments()
+            close_environments()
         raise

@@ -55,6 +55,7 @@ from softflow.training.run_folder import FollowedFolder, Position, RunFolder
 from softflow.training.training_data import TrainingData
 from softflow.training.updates.convergence import Convergence
 from softflow.training.updates.frozen_features import FrozenFeatures
+from softflow.training.updates.imitated_rows import require_take_overs
 from softflow.training.updates.next_chunks import NextChunks
 from softflow.utils.progress import ProgressReporter
 
@@ -120,6 +121,8 @@ class Run:
         self._saved_s = time.monotonic()
         self._status = self._last_success = ""
         self._told_of_clipping = False
+        people = self.source is not None and self.source.has_people
+        require_take_overs(config, stages, bool(data.offline.taken_over), people)
         if new:
             self.data.require(stages)
         self.files = (
@@ -339,8 +342,7 @@ class Run:
         if self.source is None:
             raise ConfigError("this run has nowhere to act: no simulator, no other source")
         place, acting = self.online.store.path, (self.save(), self.selection("online_rl"))
-        seed = self.config.seed
-        order = CollectionOrder(place, wanted, round_index, *acting, self.spec, seed)
+        order = CollectionOrder(place, wanted, round_index, *acting, self.spec, self.config.seed)
         self.online.gather(self.source, order, self.progress)
 
     def mixture(self, round_index: int) -> MixtureSampler:

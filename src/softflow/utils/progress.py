@@ -123,7 +123,8 @@ class ConsoleProgress:
         now = time.monotonic()
         if done >= self._total or now - self._last_line_s > LOG_INTERVAL_S:
             self._last_line_s = now
-            self.say(f"{self._title}: {done}/{self._total}  {status}  ({left})")
+            parts = (f"{self._title}: {done}/{self._total}", status, f"({left})" if left else "")
+            self.say("  ".join(filter(None, parts)))
 
     def say(self, line: str) -> None:
         """Print above the bar, as plain text; a log file keeps a line in one piece."""

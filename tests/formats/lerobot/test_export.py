@@ -98,6 +98,37 @@ def test_pictures_survive(tmp_path: Path, cameras_as: CamerasAs, apart: int) -> 
         require_same(store.episode(index), source.read(name), apart)
 
 
+@pytest.mark.parametrize(("cameras_as", "apart"), [("video", 12), ("images", 0)])
+def test_v21_has_a_file_for_each_episode(tmp_path: Path, cameras_as: CamerasAs, apart: int) -> None:
+    store = _camera_store(tmp_path / "store")
+    source = _exported(store, tmp_path / "out", cameras_as=cameras_as, version="v2.1")
+    assert source.version == "v2.1"
+    for index, name in enumerate(source.episodes()):
+        require_same(store.episode(index), source.read(name), apart)
+    out = tmp_path / "out"
+    tables = sorted(path.name for path in (out / "data/chunk-000").iterdir())
+    assert tables == [f"episode_{index:06d}.parquet" for index in range(len(store))]
+    if cameras_as == "video":
+        assert (out / f"videos/chunk-000/{ODD}/episode_000001.mp4").is_file()
+    info = json.loads((out / "meta/info.json").read_text())
+    assert info["total_videos"] == (len(store) * len(info_cameras(info)))
+    lines = (out / "meta/episodes_stats.jsonl").read_text().splitlines()
+    found = json.loads(lines[1])["stats"]["action"]
+    assert sorted(found) == ["count", "max", "mean", "min", "std"]
+    np.testing.assert_allclose(found["max"], store.episode(1).actions.max(0), rtol=1e-6)
+    assert json.loads((out / "meta/tasks.jsonl").read_text().splitlines()[0])["task_index"] == 0
+    (out / "meta/softflow/spec.json").unlink()
+    (out / "meta/softflow/episodes.parquet").unlink()
+    (out / "meta/softflow").rmdir()
+    plain = LeRobotSource(out)
+    assert plain.read("episode_000001").length == store.episode(1).length
+    assert not plain.notes.drained()
+
+
+def info_cameras(info: dict[str, Any]) -> list[str]:
+    return [key for key, value in info["features"].items() if value["dtype"] == "video"]
+
+
 def test_a_video_may_be_continued_in_the_next_file(tmp_path: Path) -> None:
     store = _camera_store(tmp_path / "store")
     source = _exported(store, tmp_path / "out", video_file_mib=0)

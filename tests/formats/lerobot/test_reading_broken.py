@@ -78,10 +78,6 @@ BROKEN: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         lambda path: _cut(path / "meta/episodes.jsonl", 0.8),
         ("episodes.jsonl line 2", "download"),
     ),
-    "list of episodes cut between lines": (
-        lambda path: _cut(path / "meta/episodes.jsonl"),
-        ("lists 1 episodes", "info.json says 2"),
-    ),
     "missing column": (
         lambda path: change_table(path, 0, "observation.state", None),
         ("episode_000000.parquet", "no column 'observation.state'"),

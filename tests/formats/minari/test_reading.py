@@ -14,6 +14,7 @@ import h5py
 import minari
 import numpy as np
 import pytest
+from array_names import hdf5_arrays
 from gymnasium.spaces import Box, Discrete
 from gymnasium.spaces import Dict as DictSpace
 from gymnasium.spaces import Tuple as TupleSpace
@@ -21,6 +22,7 @@ from minari.data_collector import EpisodeBuffer
 
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import DataError
+from softflow.formats.contents import told_contents
 from softflow.formats.importing import import_into
 from softflow.formats.minari.reading import MinariSource
 from softflow.formats.rates import KNOWN_HZ, control_rate
@@ -341,3 +343,28 @@ def test_damaged_metadata(written: Writer) -> None:
     (path / "data" / "metadata.json").write_text("[]")
     with pytest.raises(DataError, match=r"metadata.json is damaged .*got `array`"):
         MinariSource(path)
+
+
+def test_nothing_in_the_dataset_is_unmentioned() -> None:
+    source = MinariSource(ADROIT)
+    told = "\n".join(told_contents(source))
+    found = hdf5_arrays(source.path)
+    assert found
+    for name in found:
+        assert f"  {name.partition('/')[2]} " in told, name
+
+
+def test_episodes_without_their_final_observation(written: Writer) -> None:
+    """antmaze-umaze-v0 has four of them: Minari, issue 199."""
+    path, _ = written()
+    file = path / "data/main_data.hdf5"
+    with h5py.File(file, "a") as data:
+        seen = np.asarray(cast("h5py.Dataset", data["episode_1/observations"]))[:-1]
+        del data["episode_1/observations"]
+        data["episode_1/observations"] = seen
+    source = MinariSource(path)
+    episode = source.read("episode_1")
+    assert episode.length == len(seen)
+    np.testing.assert_array_equal(episode.observations[STATE][-1], seen[-1].astype(np.float32))
+    assert episode.metadata["final_observation"] == "repeated"
+    assert "no final observation" in source.notes.drained()[0]

@@ -289,9 +289,9 @@ def test_depth_pictures_are_no_part_of_the_state(tmp_path: Path) -> None:
     [
         (np.full((STEPS, 8, 10, 3), 300), r"pixel \(0, 0, 0\) at step 0 is 300"),
         (np.full((STEPS, 8, 10, 3), np.nan), r"at step 0 is nan"),
-        (np.zeros((STEPS, 8, 10, 4), np.uint8), r"shape \(7, 8, 10, 4\), which is no grey or RGB"),
+        (np.zeros((STEPS, 8, 10, 5), np.uint8), r"shape \(6, 8, 10, 5\), which is no grey or RGB"),
     ],
-    ids=["too bright", "nan", "rgba"],
+    ids=["too bright", "nan", "five channels"],
 )
 def test_what_is_no_picture(tmp_path: Path, frames: np.ndarray, message: str) -> None:
     path = write(tmp_path / "a.hdf5")

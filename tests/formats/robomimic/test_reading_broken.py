@@ -191,7 +191,7 @@ def test_one_demonstration_at_a_time_is_in_memory(tmp_path: Path) -> None:
                 file[f"data/demo_{number}/{part}/front_image"] = frames
                 file[f"data/demo_{number}/{part}/qpos"] = np.zeros((steps, 3))
             file[f"data/demo_{number}/actions"] = np.zeros((steps, 2))
-    source = RobomimicSource(path)
+    source = RobomimicSource(path, control_hz=20)
     tracemalloc.start()
     for name in source.episodes():
         source.read(name)

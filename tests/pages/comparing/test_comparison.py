@@ -160,6 +160,19 @@ def test_the_page_says_what_differs_and_leads_to_every_run(
     assert "41 %" in page.text
 
 
+def test_runs_that_measure_no_success_say_what_they_know(tmp_path: Path) -> None:
+    """Data without an environment: nothing will ever be evaluated."""
+    folders = []
+    for index in (1, 2):
+        run = run_of(tmp_path / f"run{index}", 0, discount=index / 10, eval_episodes=0)
+        for file in (run / "evaluations").iterdir():
+            file.unlink()
+        folders.append(run)
+    headline = page_of(folders, tmp_path / "out.html").text.partition("Written")[0]
+    assert "Nothing has been evaluated yet" not in headline
+    assert "Success is not measured in these runs" in headline
+
+
 def test_curves_of_online_runs(tmp_path: Path) -> None:
     folders = [run_of(tmp_path / f"seed{seed}", seed, list(EVALUATIONS)) for seed in (0, 1)]
     page = page_of(folders, tmp_path / "comparison.html")

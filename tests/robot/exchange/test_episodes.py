@@ -135,6 +135,21 @@ def test_any_order_any_pieces_any_duplicates(
     assert sorted(came) == list(range(6))
 
 
+@pytest.mark.parametrize("year", [1970, 2090])
+def test_no_clock_says_which_episode_is_new(
+    claim: Claim, robot: Robot, learner: Learner, year: int
+) -> None:
+    robot.record(0, 1)
+    robot.send()
+    taken = learner.keys()
+    robot.record(2)
+    robot.send()
+    at_s = (year - 1970) * 31_557_600
+    for path in claim.folder.episodes.iterdir():
+        os.utime(path, (at_s, at_s))
+    assert learner.seeds(*taken) == [2]
+
+
 def test_a_torn_file_is_waited_for_told_once_and_never_touched(
     robot: Robot, learner: Learner, claim: Claim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +248,10 @@ def bomb(place: Path) -> None:
         archive.writestr("zarr.json", b" " * 10**8)
 
 
+def with_strange_take_over(place: Path) -> None:
+    write_episode_file(place, recorded(0, taken_over=[[5, 2]]))
+
+
 def endless(place: Path) -> None:
     episode = recorded(0)
     write_episode_file(place, replace(episode, terminated=True, truncated=True))
@@ -240,7 +259,16 @@ def endless(place: Path) -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [with_nan, out_of_bounds, with_long_metadata, of_another_robot, no_episode, bomb, endless],
+    [
+        with_nan,
+        out_of_bounds,
+        with_long_metadata,
+        with_strange_take_over,
+        of_another_robot,
+        no_episode,
+        bomb,
+        endless,
+    ],
 )
 def test_what_can_never_be_learned_from_is_refused_once_and_the_rest_goes_on(
     robot: Robot, learner: Learner, claim: Claim, tmp_path: Path, make: object

@@ -91,6 +91,21 @@ def test_only_newer_ones_are_taken_and_old_ones_are_removed(
     assert len(list((tmp_path / "copies").iterdir())) == 2
 
 
+@pytest.mark.parametrize("year", [1970, 2090])
+def test_no_clock_says_which_is_newer(
+    claim: Claim, robot: Robot, tmp_path: Path, year: int
+) -> None:
+    """The learner's clock was set back, or goes wrong in any other way."""
+    published(claim, tmp_path, 500)
+    assert robot.newer() == "3_online_rl_00000500"
+    newer = published(claim, tmp_path, 600)
+    at_s = (year - 1970) * 31_557_600
+    for path in (newer, *newer.rglob("*")):
+        os.utime(path, (at_s, at_s))
+    assert robot.newer() == "3_online_rl_00000600"
+    assert robot.newer() is None
+
+
 def test_a_torn_one_is_said_once_and_taken_when_it_is_whole(
     claim: Claim, robot: Robot, tmp_path: Path
 ) -> None:

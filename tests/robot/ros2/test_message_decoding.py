@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from array import array
 from types import SimpleNamespace
 from typing import Any
@@ -37,10 +39,18 @@ def raw(encoding: str, pixels: np.ndarray) -> Any:
     return SimpleNamespace(encoding=encoding, height=height, width=width, step=step, data=data)
 
 
-def compressed(kind: str, size: tuple[int, int] = (8, 6)) -> Any:
+def compressed(kind: str) -> Any:
     file = io.BytesIO()
-    Image.new("RGB", size, (250, 0, 0)).save(file, kind)
+    Image.new("RGB", (8, 6), (250, 0, 0)).save(file, kind)
     return SimpleNamespace(format=kind, data=file.getvalue())
+
+
+def announced(width: int, height: int) -> Any:
+    """A PNG that says it has this size; its pixels never follow."""
+    small = compressed("png")
+    head = b"IHDR" + struct.pack(">II", width, height) + small.data[24:29]
+    small.data = small.data[:12] + head + struct.pack(">I", zlib.crc32(head)) + small.data[33:]
+    return small
 
 
 def test_joints_by_their_names_never_by_their_place() -> None:
@@ -98,4 +108,4 @@ def test_compressed_pictures_within_bounds() -> None:
     with pytest.raises(DataError, match="max_bytes is 9"):
         picture(compressed("png"), Camera(CAMERA, "/c", (3, 4), compressed=True, max_bytes=9))
     with pytest.raises(DataError, match="pixels"):
-        picture(compressed("png", (20_000, 20_000)), camera)
+        picture(announced(20_000, 20_000), camera)

@@ -13,7 +13,7 @@ import pytest
 
 from softflow.data.data_spec import STATE_KEY
 from softflow.errors import RobotStoppedError
-from softflow.robot.protocol import Robot
+from softflow.robot.protocol import Outcome, Robot
 from softflow.robot.ros2.robot import Ros2Robot
 from softflow.robot.ros2.settings import Ros2Settings, Timeouts, read_settings
 
@@ -113,6 +113,32 @@ def test_a_message_that_is_none_is_not_sent_and_the_hold_stays(robot: Ros2Robot,
     assert robot.hold().tolist() == before.tolist()
     time.sleep(0.2)
     assert noted(arm, "pose") == noted(arm, "hand") == []
+
+
+def test_steps_are_held_by_zero_and_a_topic_tells_of_success(
+    settings_file: Path, arm: Path
+) -> None:
+    text = "success_topic = '/seen/done'\n" + settings_file.read_text()
+    before = 'target_topic = "/hand/targets"\nrate_hz = 40.0\nmeasured = "/hand/joints"\n'
+    assert before in text
+    settings_file.write_text(text.replace(before, 'measured = ""\n'))
+    robot = Ros2Robot(read_settings(settings_file))
+    try:
+        robot.reset(0)
+        assert robot.hold() == numbers([0.1, 0.2, 0.3, 0, 0, 0, 1, 0, 0])
+        assert robot.act(TARGET) == Outcome(0.0, False, False)
+        assert robot.hold() == numbers([*TARGET[:7], 0, 0])
+        seen = robot._node.publisher(robot._node.ros.standard.Bool, "/seen/done")
+        deadline_s = time.monotonic() + 20
+        while robot.act(TARGET) != Outcome(1.0, True, True):
+            assert time.monotonic() < deadline_s
+            seen.publish(robot._node.ros.standard.Bool(data=True))
+            time.sleep(0.02)
+        robot.stop()
+        robot.reset(1)
+        assert robot.act(TARGET) == Outcome(0.0, False, False)
+    finally:
+        robot.close()
 
 
 def impatient(settings: Ros2Settings) -> Ros2Settings:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from ros_recorder import recording
+from ros_recorder import Heard, recording
 
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import STATE_KEY, DataSpec
@@ -79,15 +81,21 @@ class Drift:
         return Answer(asked.episode, asked.step, asked.prefix[-1] + by, 0.0, 0)
 
 
-def wait_for_recorder(robot: Ros2Robot) -> None:
-    """Until everything that is sent reaches it: the arm listens to two of these as well."""
-    sent = {"/arm/target": 2, "/hand/commands": 2, "/hand/targets": 1, "/softflow/episode": 1}
-    count = robot._node._node.count_subscribers
+SENT = {"/arm/target": 2, "/hand/commands": 2, "/hand/targets": 1, "/softflow/episode": 1}
+"""How many listen to what the robot sends: the recorder, and the arm to two of them."""
+
+
+def wait_for_recorder(robot: Ros2Robot, heard: Heard) -> None:
+    """Until everything that is sent reaches it, the arm's and the robot's."""
+    ends = {p.topic_name: p.get_subscription_count for p in robot._node._node.publishers}
     deadline_s = time.monotonic() + 20
-    while any(count(topic) < least for topic, least in sent.items()):
-        assert time.monotonic() < deadline_s
+    while (
+        any(ends[topic]() < least for topic, least in SENT.items())
+        or not heard.known >= SENT.keys()
+        or not heard.came >= TOPICS.keys() - SENT.keys()
+    ):
+        assert time.monotonic() < deadline_s, heard
         time.sleep(0.05)
-    time.sleep(0.5)  # they know of each other, and are about to connect
 
 
 def run(
@@ -95,29 +103,47 @@ def run(
     out: Path,
     episodes: int = 2,
     asked: Asked = lambda _: None,
-    recorded: bool = False,
+    heard: Heard | None = None,
 ) -> None:
     robot = Ros2Robot(settings)
-    if recorded:
-        wait_for_recorder(robot)
+    if heard is not None:
+        wait_for_recorder(robot, heard)
     parts = LoopParts(robot, Drift(robot.spec, asked))
     with EpisodeStore.open_or_create(out, robot.spec) as store:
         run_session(parts, store, SessionPlan(episodes), lambda: nullcontext(parts))
 
 
+def missed_ticks(store: EpisodeStore) -> int:
+    return sum(summary.metadata["loop"]["missed_ticks"] for summary in store.summaries())
+
+
+def recorded_run(settings: Ros2Settings, place: Path) -> EpisodeStore:
+    """A run in which every control step came in time, its bag in `place / "bags"`.
+
+    Bags are resampled evenly, and where a step came too late the run was not even.
+    """
+    for attempt in range(3):
+        bag = place / "bags" / str(attempt)
+        bag.parent.mkdir(exist_ok=True)
+        with recording(bag, TOPICS) as heard:
+            run(settings, place / f"ran_{attempt}", heard=heard)
+        store = EpisodeStore.open(place / f"ran_{attempt}")
+        if not missed_ticks(store):
+            return store
+        shutil.rmtree(bag)
+    pytest.skip("this machine is too busy for 10 Hz: control steps came too late in every run")
+
+
 def test_a_bag_of_a_run_imports_to_the_same_episodes(
     arm: Path, settings: Ros2Settings, tmp_path: Path
 ) -> None:
-    bags = tmp_path / "bags"
-    bags.mkdir()
-    with recording(bags / "run", TOPICS):
-        run(settings, tmp_path / "ran", recorded=True)
+    ran = recorded_run(settings, tmp_path)
     mapping = tmp_path / "mapping.yaml"
     mapping.write_text(MAPPING)
     main = importlib.import_module("softflow.cli.main").main
-    words = ["data", "import", "rosbag", bags, "--mapping", mapping, "--out", tmp_path / "bag"]
-    main([*map(str, words), "--unlabelled", "success"])
-    ran, imported = EpisodeStore.open(tmp_path / "ran"), EpisodeStore.open(tmp_path / "bag")
+    words = ["data", "import", "rosbag", tmp_path / "bags", "--mapping", mapping]
+    main([*map(str, words), "--out", str(tmp_path / "bag"), "--unlabelled", "success"])
+    imported = EpisodeStore.open(tmp_path / "bag")
     assert ran.spec.differences(imported.spec) == []
     assert len(ran) == len(imported) == 2
     for index in range(2):
@@ -150,7 +176,9 @@ def test_the_run_is_in_the_limits_and_smooth(
     assert np.abs(np.diff(places)).max() <= 2 * STEP
 
 
-def test_a_driver_that_dies_makes_it_hold_then_stop(
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "freezes"])
+def test_a_driver_that_is_silent_makes_it_hold_then_stop(
+    how: signal.Signals,
     arm_process: subprocess.Popen[bytes],
     settings: Ros2Settings,
     tmp_path: Path,
@@ -159,12 +187,12 @@ def test_a_driver_that_dies_makes_it_hold_then_stop(
     impatient = msgspec.structs.replace(settings, timeouts=Timeouts(20.0, 0.5, 0.5))
     forever = msgspec.structs.replace(impatient, max_episode_steps=1000)
 
-    def killed(after: Question) -> None:
+    def silenced(after: Question) -> None:
         if after.step == 6:
-            arm_process.kill()
+            arm_process.send_signal(how)
 
     with pytest.raises(RobotStoppedError, match="no fresh, finite observation"):
-        run(forever, tmp_path / "ran", asked=killed)
+        run(forever, tmp_path / "ran", asked=silenced)
     episode = EpisodeStore.open(tmp_path / "ran").episode(0)
     assert episode.metadata["ended"] == "stopped"
     assert episode.metadata["interventions"]["counts"]["held"] >= 1

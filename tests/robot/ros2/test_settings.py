@@ -38,6 +38,7 @@ def test_the_robot_of_the_paper() -> None:
         ("rate_hz = 40.0", "rate_hz = -1.0", "rate_hz -1.0"),
         ("rate_hz = 40.0", "rate = 40.0", "unknown field 'rate'"),
         ('measured = "/arm/pose"', 'measured = "/hand/joints"', "of the same type"),
+        ('measured = "/hand/joints"', 'measured = ""', "leave rate_hz out, or name measured"),
         ('topic = "/hand/commands"', 'topic = "/hand/joints"', "observed and commanded"),
         ("tolerance_s = 0.1", "tolerance_s = -0.1", "tolerance_s -0.1"),
         ("low = [-1.0, -1.0]", "low = [-1.0]", "as many of both"),

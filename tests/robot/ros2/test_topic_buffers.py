@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import pytest
 
 from softflow.robot.ros2.settings import Matching
@@ -52,3 +55,26 @@ def test_when_it_was_taken() -> None:
     assert at(5.0, received_s=5.25).taken_at_s == pytest.approx(1005.0)
     # A sensor's clock that is ahead makes nothing fresher than its receipt.
     assert at(9.0, received_s=5.25).taken_at_s == pytest.approx(1005.25)
+
+
+def test_a_clock_that_was_set_back_is_told_and_a_reset_begins_anew(
+    buffers: TopicBuffers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What came before it serves on and gets old, so the watchdogs stop the robot."""
+    for step in range(3):
+        buffers.add("/slow", at(5000 + step / 100))
+        buffers.add("/fast", at(5000 + step / 100))
+    buffers.add("/fast", at(4999.9))  # only late
+    assert buffers.problems == {}
+    for step in range(3):
+        buffers.add("/fast", at(1400 + step / 100, received_s=5001 + step / 100))
+    assert found(buffers) == [5000.02, 5000.02]
+    newest = buffers.newest()
+    assert newest is not None
+    assert newest["/fast"].taken_at_s == pytest.approx(6000.02)
+    assert capsys.readouterr().err.count("went back by 3600.0 s; a clock was set") == 1
+    buffers.clear()
+    for topic in ("/fast", "/slow"):
+        buffers.add(topic, replace(at(1401), monotonic_s=time.monotonic()))
+    assert found(buffers) == [1401, 1401]
+    assert buffers.problems == {}

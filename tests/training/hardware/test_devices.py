@@ -36,6 +36,7 @@ from softflow.training.persistence import learner_parts, load_selector, restore_
 from softflow.training.training_data import TrainingData
 from softflow.training.updates.augmentation import AugmentationConfig
 from softflow.training.updates.finite_watch import FiniteWatch
+from softflow.training.updates.imitated_rows import ImitatedRows
 
 UPDATES = [imitation, critic, actor]
 GPU = torch.device("cuda", 0)
@@ -73,9 +74,9 @@ def test_an_update_on_a_gpu_mixes_no_devices_and_asks_for_nothing(
 ) -> None:
     """Whatever would wait for the GPU has no answer here, and raises."""
     learner, batch = make_learner(), make_batch(num_online=3)
-    rows = learners._imitated_rows
+    rows = learners.imitated_rows
 
-    def on_the_cpu(*arguments: Any) -> torch.Tensor:
+    def on_the_cpu(*arguments: Any) -> ImitatedRows:
         assert arguments[0].has_action.device.type == "cpu", "or asking for rows would wait"
         with unset_fake_temporarily():
             return rows(*arguments)
@@ -84,7 +85,7 @@ def test_an_update_on_a_gpu_mixes_no_devices_and_asks_for_nothing(
         for weight in (*learner.policy.parameters(), *learner.critic.parameters()):
             weight.grad = torch.zeros_like(weight)
 
-    monkeypatch.setattr(learners, "_imitated_rows", on_the_cpu)
+    monkeypatch.setattr(learners, "imitated_rows", on_the_cpu)
     monkeypatch.setattr(torch.Tensor, "backward", backward)
     with FakeTensorMode(allow_non_fake_inputs=True):
         move_to_a_gpu_that_is_not_there(learner)

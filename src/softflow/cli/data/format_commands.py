@@ -1,29 +1,22 @@
 """What `softflow data import FORMAT` and `softflow data export FORMAT` do.
 
-A new format is a class of `format_options`, a function here and a line in `IMPORTS` or `EXPORTS`.
-Each imports its own packages, so that one needs only those of the formats one has.
+A new format is a class of `format_options`, and a function and a line in `format_sources` (import)
+or here (export). Each imports its own packages: one needs only those of the formats one has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 
 from softflow.cli.data.action_bounds import bounds_at_import, environment_spec
-from softflow.cli.data.format_options import (
-    ExportLerobot,
-    ExportRobomimic,
-    Import,
-    ImportD4rl,
-    ImportLerobot,
-    ImportMinari,
-    ImportRobomimic,
-    ImportRosbag,
-)
+from softflow.cli.data.format_options import ExportLerobot, ExportRobomimic, Import, ImportRosbag
+from softflow.cli.data.format_sources import IMPORTS
 from softflow.cli.option_types import parsed
 from softflow.cli.words import (
     asks_for_help,
@@ -33,7 +26,7 @@ from softflow.cli.words import (
     require_command,
 )
 from softflow.curation.episode_checks import CheckSettings
-from softflow.curation.problems import alike_together, verdict
+from softflow.curation.problems import Problem, alike_together, verdict
 from softflow.curation.rate_limits import USUAL_SIGMAS
 from softflow.curation.validation import source_rates, validate_source
 from softflow.data.data_spec import STATE_KEY, DataSpec
@@ -44,11 +37,7 @@ from softflow.errors import ConfigError, DataError, SoftflowError
 from softflow.formats.source import Source
 from softflow.jobs.targets import require_outside_stores, require_store_folder
 from softflow.utils.console import say
-from softflow.utils.progress import ConsoleProgress
-
-if TYPE_CHECKING:
-    from softflow.formats.robomimic.reading import RobomimicSource
-    from softflow.formats.rosbag.reading import RosbagSource
+from softflow.utils.progress import ConsoleProgress, SilentProgress
 
 Function = TypeVar("Function")
 PROBLEMS_SHOWN = 100
@@ -61,8 +50,8 @@ def run_import(words: list[str]) -> int:
         return 0
     options, open_source = chosen
     with needed_packages(), ConsoleProgress(Console(stderr=True)) as progress:
-        if isinstance(options, ImportRosbag) and options.report:
-            say(_recording_reports(options, progress))
+        if isinstance(options, ImportRosbag) and (told := _looked_at(options, progress)):
+            say(told)
             return 0
         if options.check:
             return _check(_opened(open_source, options, progress, words[0]), options, progress)
@@ -70,9 +59,20 @@ def run_import(words: list[str]) -> int:
             raise ConfigError("give --out, the episode store to fill, or --check to import nothing")
         require_store_folder(options.out, "--out")
         source = _opened(open_source, options, progress, words[0])
-        line = _import(source, options, options.out, progress)
+        tell_contents(source)
+        again = partial(open_source, options, SilentProgress())
+        line = _import(source, options, options.out, progress, again)
     say(line)
     return 0
+
+
+def _looked_at(options: ImportRosbag, progress: ConsoleProgress) -> str:
+    """What is to be said of bags instead of importing them; "" where they are to be imported."""
+    from softflow.cli.data.bag_reports import recording_reports, write_mapping
+
+    if options.write_mapping is not None:
+        return write_mapping(options, options.write_mapping)
+    return recording_reports(options, progress) if options.report else ""
 
 
 def _chosen(
@@ -112,7 +112,21 @@ def _opened(
         raise
 
 
-def _import(source: Source, options: Import, out: Path, progress: ConsoleProgress) -> str:
+def tell_contents(source: Source) -> None:
+    """Print what of a dataset is taken, and what is not."""
+    from softflow.formats.contents import told_contents
+
+    for line in told_contents(source):
+        say(line)
+
+
+def _import(
+    source: Source,
+    options: Import,
+    out: Path,
+    progress: ConsoleProgress,
+    open_again: Callable[[], Source],
+) -> str:
     """Fill the store; what came of it."""
     from softflow.formats.importing import import_into
 
@@ -125,7 +139,10 @@ def _import(source: Source, options: Import, out: Path, progress: ConsoleProgres
         skip_bad=options.skip_bad,
         image_size=options.image_size,
         actions=bounds_at_import(options),
+        episodes=options.episodes,
         options=_telling_options(options, source),
+        open_again=open_again,
+        jobs=options.jobs,
     )
     store = EpisodeStore.open(out)
     told = _imported_line(store, out, number) + _bounds(store.spec, options)
@@ -169,20 +186,22 @@ def _telling_options(options: Import, source: Any) -> dict[str, Any]:
     """Those that change what an episode holds, and nothing that the store's spec would show."""
     if isinstance(options, ImportRosbag):
         return {"mapping": f"of fingerprint {source.mapping.fingerprint}"}
-    names = ("whole", "max_episode_steps")
+    names = ("whole", "max_episode_steps", "swap_red_blue")
     return {name: value for name in names if (value := getattr(options, name, None))}
 
 
 def _check(source: Source, options: Import, progress: ConsoleProgress) -> int:
     """Print every problem of foreign data as it would be imported; 1 if there are errors."""
-    from softflow.formats.importing import Prepared
+    from softflow.formats.prepared import Prepared
 
+    tell_contents(source)
     prepared = Prepared(
         source,
         env_id=options.env_id,
         unlabelled=options.unlabelled,
         image_size=options.image_size,
         actions=bounds_at_import(options),
+        episodes=options.episodes,
     )
     count, advance = len(prepared.episodes()), progress.advance
     progress.begin("usual rates", count)
@@ -190,6 +209,7 @@ def _check(source: Source, options: Import, progress: ConsoleProgress) -> int:
     progress.begin("check", count)
     settings = CheckSettings(usual_rate=rates)
     found = validate_source(prepared, settings, sigmas=0, on_progress=lambda done: advance(done))
+    found = [*found, *(Problem("warning", "odd", "", line) for line in prepared.oddities())]
     problems = sorted(found, key=lambda problem: problem.severity)
     print_some(alike_together(problems), PROBLEMS_SHOWN)
     say(f"{options.path}: {verdict(problems, count)}")
@@ -216,9 +236,17 @@ def _imported_line(store: EpisodeStore, out: Path, number: int) -> str:
 
     summaries = store.summaries()
     successes = sum(summary.success for summary in summaries)
-    unknown = sum(not outcome_known(summary.metadata) for summary in summaries)
+    unlabelled = [summary for summary in summaries if not outcome_known(summary.metadata)]
+    earned = sum(summary.return_ != 0 for summary in unlabelled)
+    unknown = len(unlabelled)
     line = f"{out}: {number} episodes imported, {len(store)} in all, {successes} successful"
-    if unknown:
+    if earned:
+        line += (
+            f"\n{unknown} say nothing of success, {earned} of them have rewards, which are kept; "
+            "imitation learns from successes only: if they are demonstrations, import them with "
+            "--unlabelled success (softflow data relabel would replace their rewards)"
+        )
+    elif unknown:
         line += (
             f"\n{unknown} say nothing of success, and imitation learns from successes only; if "
             f"they are demonstrations:\n      {vouch(out)}"
@@ -238,95 +266,10 @@ def _next(store: EpisodeStore, out: Path) -> str:
     if not any(summary.success for summary in store.summaries()):
         return ""
     fitting = "small-image" if store.spec.image_keys else "softflow-plus"
-    return (
-        f"\nnext: softflow train {fitting} --dataset {out} --run runs/{out.name} --stages imitation"
-    )
-
-
-def _robomimic(options: ImportRobomimic, _: ConsoleProgress) -> Source:
-    from softflow.formats.robomimic.reading import RobomimicSource
-
-    source = RobomimicSource(
-        options.path,
-        filter_key=options.filter_key,
-        state_keys=options.state_keys,
-        cameras=options.cameras,
-        control_hz=options.control_hz,
-        end_at_success=not options.whole,
-    )
-    if options.env_id in ROBOMIMIC_FAMILIES:
-        _require_fits(source, options)
-    return source
-
-
-def _require_fits(source: RobomimicSource, options: ImportRobomimic) -> None:
-    """Refuse actions and observations that the named environment has otherwise, under one name.
-
-    Raises:
-        DataError: another task, robot or controller was recorded.
-        ConfigError: robosuite has another version there, and `object` other components.
-    """
-    from softflow.envs.robomimic.recorded_states import require_same_environment
-
-    require_same_environment(source, options.env_id)
-    version = source.environment.version
-    of_object = any(name.startswith("object.") for name in source.spec.names.get(STATE_KEY, ()))
-    if of_object and version and not version.startswith(("1.5", "1.6")):
-        raise ConfigError(
-            f"{options.path} was recorded with robosuite {version}, whose observation 'object' has "
-            f"another order than that of {options.env_id!r} here; `softflow data render "
-            f"{options.path} OUT --env-id {options.env_id}` computes it anew from the simulator's "
-            "states"
-        )
-
-
-def _lerobot(options: ImportLerobot, progress: ConsoleProgress) -> Source:
-    from softflow.formats.lerobot.reading import LeRobotSource
-
-    return LeRobotSource(
-        options.path,
-        cameras=options.cameras,
-        end_at_success=not options.whole,
-        progress=progress,
-    )
-
-
-def _minari(options: ImportMinari, _: ConsoleProgress) -> Source:
-    from softflow.formats.minari.reading import MinariSource
-
-    return MinariSource(
-        options.path, control_hz=options.control_hz, end_at_success=not options.whole
-    )
-
-
-def _d4rl(options: ImportD4rl, _: ConsoleProgress) -> Source:
-    from softflow.formats.d4rl import D4RLSource
-
-    return D4RLSource(
-        options.path,
-        control_hz=options.control_hz,
-        max_episode_steps=options.max_episode_steps,
-        end_at_success=not options.whole,
-    )
-
-
-def _rosbag(options: ImportRosbag, progress: ConsoleProgress) -> RosbagSource:
-    from softflow.formats.rosbag.reading import RosbagSource
-
-    return RosbagSource(options.path, options.mapping, progress)
-
-
-def _recording_reports(options: ImportRosbag, progress: ConsoleProgress) -> str:
-    source = _rosbag(options, progress)
-    progress.begin("report", len(source.bags))
-    tables: list[str] = []
-    for done, name in enumerate(source.bags, 1):
-        try:
-            tables.append(source.report(name).table())
-        except DataError as error:
-            tables.append(f"{name}: nothing to import\n{error}")
-        progress.advance(done, name)
-    return "\n\n".join(tables)
+    # What is named by an import path runs code, so the user names it again.
+    named = f" --env {store.spec.env_id}" if ":" in store.spec.env_id else ""
+    command = f"softflow train {fitting} --dataset {out} --run runs/{out.name} --stages imitation"
+    return f"\nnext: {command}{named}"
 
 
 def _to_lerobot(options: ExportLerobot, store: EpisodeStore, progress: ConsoleProgress) -> None:
@@ -338,6 +281,7 @@ def _to_lerobot(options: ExportLerobot, store: EpisodeStore, progress: ConsolePr
         progress,
         cameras_as=options.cameras_as,
         robot_type=options.robot_type,
+        version=options.format_version,
     )
 
 
@@ -363,13 +307,6 @@ def needed_packages() -> Iterator[None]:
         ) from error
 
 
-IMPORTS: dict[str, tuple[type[Import], Callable[[Any, ConsoleProgress], Source]]] = {
-    "robomimic": (ImportRobomimic, _robomimic),
-    "lerobot": (ImportLerobot, _lerobot),
-    "minari": (ImportMinari, _minari),
-    "d4rl": (ImportD4rl, _d4rl),
-    "rosbag": (ImportRosbag, _rosbag),
-}
 EXPORTS: dict[str, tuple[type, Callable[[Any, EpisodeStore, ConsoleProgress], None]]] = {
     "lerobot": (ExportLerobot, _to_lerobot),
     "robomimic": (ExportRobomimic, _to_robomimic),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from softflow.cli.data.store_options import Render
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.seen_again import are_others
 from softflow.envs.registry import make_env, require_known_env
 from softflow.envs.replayed_store import ReplayedStore
 from softflow.envs.robomimic import ROBOMIMIC_FAMILIES
@@ -16,9 +17,6 @@ from softflow.utils.imports import trust
 
 if TYPE_CHECKING:
     from softflow.envs.robomimic.recorded_states import RecordedStates
-
-MOST_MISSED = 0.5
-"""Of the gripper's way in a step: where steps end farther off, actions mean something else."""
 
 
 @contextmanager
@@ -77,6 +75,9 @@ def proof(source: ReplayedStore | RecordedStates) -> str:
         f"\na step from a recorded state ends {1000 * missed:.2g} mm from the next one, "
         f"the gripper having moved {1000 * moved:.2g} mm (means)"
     )
-    if missed > MOST_MISSED * moved:
-        line += "\ncareful: these actions were another controller's; do not learn from them here"
+    if are_others(missed, moved):
+        line += (
+            "\ncareful: these actions were another controller's; do not learn from them here "
+            "(the store remembers it, training will say so)"
+        )
     return line

@@ -66,6 +66,7 @@ from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Label
 from softflow.errors import ConfigError
+from softflow.jobs.opening import open_store
 from softflow.jobs.targets import require_result_file, require_store_folder
 from softflow.pages.data_tables import (
     episode_details,
@@ -101,17 +102,36 @@ def run(words: list[str]) -> int:
         if name in FORMAT_COMMANDS:
             return FORMAT_COMMANDS[name](rest)
         options, do = COMMANDS[name]
-        # Behind a list of stores tyro's help would have nothing to say.
-        rest = ["--help"] if {"-h", "--help"} & set(rest) else rest
+        _require_places(name, rest)
         return do(parsed(options, f"softflow data {name}", rest)) or 0
     except KeyboardInterrupt:
         say(f"\nStopped. {_AFTER_A_STOP.get(name, _NOTHING_WRITTEN)}", to_errors=True)
         return 130
 
 
+def _require_places(name: str, words: Sequence[str]) -> None:
+    """Raise where the new store is named as an option, or is all that is named.
+
+    Raises:
+        ConfigError: says how the command is written.
+    """
+    named = [word for word in words if word == "--out" or word.startswith("--out=")]
+    usage = {"merge": "OUT STORE STORE", "filter": "STORE OUT", "render": "SOURCE OUT"}.get(name)
+    if usage and named:
+        raise ConfigError(
+            f"softflow data {name} has no --out; the new store has a place of its own: softflow "
+            f"data {name} {usage}"
+        )
+    if name == "merge" and len(words) == 1 and not words[0].startswith("-"):
+        raise ConfigError(
+            f"softflow data merge would make the store {words[0]} of nothing; name those to copy "
+            f"behind it: softflow data merge {words[0]} STORE STORE"
+        )
+
+
 def inspect(options: Inspect) -> None:
     """Print tables."""
-    store = EpisodeStore.open(options.store)
+    store = open_store(options.store)
     if options.episode is not None:
         say(episode_details(store, options.episode))
         return
@@ -122,7 +142,7 @@ def inspect(options: Inspect) -> None:
 
 def validate(options: Validate) -> int:
     """Print, and write, every problem; 1 if there are errors."""
-    store = EpisodeStore.open(options.store)
+    store = open_store(options.store)
     settings = CheckSettings(
         max_rate=parse_max_rates(options.max_rate, store.spec),
         frozen_s=options.frozen_s,
@@ -159,7 +179,7 @@ def _problems(
 
 def stats(options: Stats) -> None:
     """Print, and write, statistics."""
-    store = EpisodeStore.open(options.store)
+    store = open_store(options.store)
     if options.json is not None:
         require_result_file(options.json, "--json", b'{\n  "episodes"')
     with _progress() as progress:
@@ -189,7 +209,7 @@ def _episodes(
 def merge(options: Merge) -> None:
     """Copy, and say how much."""
     require_store_folder(options.out, "OUT")
-    stores = [EpisodeStore.open(path) for path in options.stores]
+    stores = [open_store(path) for path in options.stores]
     with _progress() as progress:
         progress.begin("merge", sum(map(len, stores)))
         advance = progress.advance
@@ -204,7 +224,7 @@ def _copied_line(copied: Copied, out: Path) -> str:
 
 def filter_store(options: Filter) -> None:
     """Choose, say why the others are dropped, and copy."""
-    store = EpisodeStore.open(options.store)
+    store = open_store(options.store)
     require_store_folder(options.out, "OUT")
     rules = Rules(
         success=True if options.success else False if options.failure else None,
@@ -242,7 +262,7 @@ def _invalid(store: EpisodeStore, progress: ConsoleProgress) -> dict[int, str]:
 
 def relabel(options: Relabel) -> None:
     """Show what changes, and write it if asked."""
-    store = EpisodeStore.open(options.store)
+    store = open_store(options.store)
     with _progress() as progress:
         changes = plan(store, _labels(options, store, progress))
         before = sum(summary.success for summary in store.summaries())
@@ -315,7 +335,7 @@ def plot(options: Plot) -> None:
     """Write the page."""
     from softflow.pages.data_page import write_page
 
-    store = EpisodeStore.open(options.store)
+    store = open_store(options.store)
     seen = _network_section(options, store)
     folder = real_path(options.store)
     out = options.out or folder.with_name(f"{folder.name}.html")

@@ -178,6 +178,23 @@ def read_episode_file(path: Path, spec: DataSpec, with_images: bool = True) -> E
     )
 
 
+def read_states(path: Path, spec: DataSpec) -> Episode:
+    """An episode without its frames, of which it is checked that the file declares what it should.
+
+    Raises:
+        DamagedEpisodeError, StoreError: as `read_episode_file`.
+    """
+
+    def read(group: SealedGroup) -> Episode:
+        facts = facts_of(group, path)
+        names = {key: array_names(key, facts) for key in spec.image_keys}
+        parts = {key: [group.array(place) for place in places] for key, places in names.items()}
+        _check_shapes(parts, facts.length, spec, path)
+        return _episode_in(group, spec.state_keys, spec, path)
+
+    return read_with(path, lambda archive: read(SealedGroup(archive, path)))
+
+
 def _episode_in(group: SealedGroup, keys: Sequence[str], spec: DataSpec, path: Path) -> Episode:
     """The episode of a group, with the observations of these keys."""
     facts = facts_of(group, path)

@@ -17,11 +17,19 @@ import numpy as np
 
 from softflow.data.data_spec import STATE_KEY, DataSpec
 from softflow.data.episode import Episode
+from softflow.data.seen_again import seen_again
 from softflow.envs.contract import data_spec
 from softflow.envs.robomimic.simulator import FAMILIES, OSC_POSE, ROBOT, STATE_PARTS
 from softflow.envs.robomimic.tasks import RobomimicTask
 from softflow.errors import DataError
-from softflow.formats.hdf5 import as_text, attribute, member_array, member_group, opened, values_of
+from softflow.formats.hdf5.files import (
+    as_text,
+    attribute,
+    member_array,
+    member_group,
+    opened,
+    values_of,
+)
 from softflow.formats.outcome import episode_of
 from softflow.formats.robomimic.reading import RobomimicSource
 from softflow.formats.source import split
@@ -84,9 +92,7 @@ class RecordedStates:
         """Means over steps tried from recorded states: how far from the next recorded gripper
         position they ended, and how far the gripper had moved; NaN before any.
         """
-        if not self._missed:
-            return float("nan"), float("nan")
-        return float(np.mean(self._missed)), float(np.mean(self._moved))
+        return _mean(self._missed), _mean(self._moved)
 
     def episodes(self) -> list[str]:
         """demo_0, demo_1, … in the order of their numbers."""
@@ -108,16 +114,20 @@ class RecordedStates:
             if step > 0:
                 success[step - 1] = simulator.succeeded
         errors = self._proven(name, seen, whole)
-        self._try_steps(states, whole.actions, seen)
-        episode = self._cut(whole, success, errors)
+        steps_m = self._try_steps(states, whole.actions, seen)
+        episode = self._cut(whole, success, seen_again(errors, *steps_m))
         # The last action's outcome was not recorded if the file ends with it.
         rows = [*states, states[-1]][: episode.length + 1]
         return replace(episode, observations=self._observed(rows))
 
     def _try_steps(
         self, states: np.ndarray, actions: np.ndarray, seen: list[dict[str, np.ndarray]]
-    ) -> None:
-        """Execute some of the recorded actions, each from the state in which it was recorded."""
+    ) -> tuple[float, float]:
+        """Execute some of the recorded actions, each from the state in which it was recorded.
+
+        Returns:
+            As `steps_m`, of this demonstration.
+        """
         gripper = np.stack([moment["robot0_eef_pos"] for moment in seen])
         tried = np.linspace(0, len(states) - 2, min(STEPS_TRIED, len(states) - 1)).astype(int)
         for step in tried:
@@ -126,8 +136,9 @@ class RecordedStates:
             reached = self._env.simulator.observed()["robot0_eef_pos"]
             self._missed.append(float(np.linalg.norm(reached - gripper[step + 1])))
             self._moved.append(float(np.linalg.norm(gripper[step + 1] - gripper[step])))
+        return _mean(self._missed[-len(tried) :]), _mean(self._moved[-len(tried) :])
 
-    def _cut(self, whole: Episode, success: np.ndarray, errors: dict[str, float]) -> Episode:
+    def _cut(self, whole: Episode, success: np.ndarray, found: dict[str, Any]) -> Episode:
         """The episode up to its first success, its observations still to come."""
         first = np.cumsum(np.cumsum(success)) == 1
         kept = {key: value for key, value in whole.metadata.items() if key != "unlabelled"}
@@ -137,7 +148,7 @@ class RecordedStates:
             first.astype(np.float32),
             success,
             terminated=False,
-            metadata=kept | {"seen_again": {"largest_errors": errors}},
+            metadata=kept | found,
             end_at_success=self._end_at_success,
         )
 
@@ -189,6 +200,10 @@ class RecordedStates:
                     "states and observations do not belong together"
                 )
         return errors
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
 
 
 def require_same_environment(source: RobomimicSource, family: str) -> None:

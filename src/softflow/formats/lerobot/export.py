@@ -1,4 +1,4 @@
-"""An episode store as a LeRobot v3.0 dataset, which the `lerobot` package opens.
+"""An episode store as a LeRobot dataset: v3.0 for the `lerobot` package, v2.1 for openpi and GR00T.
 
 Each control step is a row: observations, action, next.reward, next.done, next.success,
 next.terminated, next.truncated, task. Three things differ between the two formats:
@@ -15,7 +15,6 @@ next.terminated, next.truncated, task. Three things differ between the two forma
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -25,8 +24,6 @@ from typing import Any, Literal
 
 import av
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
@@ -34,8 +31,16 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import outcome_known
 from softflow.errors import DataError, StoreError
 from softflow.formats.lerobot.extras import ExtrasWriter
-from softflow.formats.lerobot.files import DataFiles, VideoFiles
-from softflow.formats.lerobot.layout import CHUNK_FILE, SHARED_FILES
+from softflow.formats.lerobot.files import (
+    MIB,
+    DataFiles,
+    EpisodeFiles,
+    Numbering,
+    SharedFiles,
+    VideoFiles,
+)
+from softflow.formats.lerobot.layout import DATA_PATHS, SHARED_FILES, VIDEO_PATHS
+from softflow.formats.lerobot.lists import LineLists, Lists, TableLists, modality
 from softflow.formats.lerobot.statistics import (
     Statistics,
     combined,
@@ -47,8 +52,7 @@ from softflow.utils.progress import ProgressReporter
 
 CHUNK_SIZE = 1000
 """Files in a chunk folder, as LeRobot has it."""
-EPISODES_AT_ONCE = 100
-"""Rows of meta/episodes written together: each row group costs a kilobyte per column."""
+Version = Literal["v3.0", "v2.1"]
 IMAGE_NAMES = ["height", "width", "channels"]
 
 
@@ -59,10 +63,11 @@ def export_lerobot(
     *,
     cameras_as: Literal["video", "images"] = "video",
     robot_type: str = "unknown",
+    version: Version = SHARED_FILES,
     data_file_mib: int = 100,
     video_file_mib: int = 200,
 ) -> None:
-    """Write every episode of a store, as its newest label has it, as a LeRobot v3.0 dataset.
+    """Write every episode of a store, as its newest label has it, as a LeRobot dataset.
 
     One episode at a time is in memory. `folder` appears only when all of it is on the disk; an
     interrupted export leaves a hidden folder beside it, which the next one clears away.
@@ -73,8 +78,9 @@ def export_lerobot(
         progress: told after every episode.
         cameras_as: "video": H.264, lossy and small. "images": PNG, lossless and large.
         robot_type: written to meta/info.json.
-        data_file_mib, video_file_mib: a table or video larger than this is continued in the next
-            file, at the next episode.
+        version: "v3.0": many episodes in a file. "v2.1": an episode a file.
+        data_file_mib, video_file_mib: of v3.0; a table or video larger than this is continued in
+            the next file, at the next episode.
 
     Raises:
         DataError: the store is empty, or there is something at `folder`.
@@ -83,7 +89,8 @@ def export_lerobot(
     if len(store) == 0:
         raise DataError(f"the store '{store.path}' is empty; record or import episodes first")
     with _folder_written_whole(Path(folder).absolute()) as draft:
-        dataset = _Dataset(draft, store, cameras_as, data_file_mib, video_file_mib)
+        files = _Files(draft, version, data_file_mib, video_file_mib)
+        dataset = _Dataset(draft, store, cameras_as, files)
         try:
             progress.begin("export", len(store))
             for index in range(len(store)):
@@ -91,8 +98,45 @@ def export_lerobot(
                 progress.advance(index + 1, f"{dataset.frames} frames")
         finally:
             dataset.close()
-        sizes = {"data_files_size_in_mb": data_file_mib, "video_files_size_in_mb": video_file_mib}
-        dataset.finish({"robot_type": robot_type, **sizes})
+        dataset.finish(robot_type)
+
+
+class _Files:
+    """Where a version keeps what."""
+
+    def __init__(self, path: Path, version: Version, data_mib: int, video_mib: int) -> None:
+        self.version, self._path = version, path
+        self._data_mib, self._video_mib = data_mib, video_mib
+
+    @property
+    def _shared(self) -> bool:
+        return self.version == SHARED_FILES
+
+    def data(self) -> Numbering:
+        folder = self._path / "data"
+        if self._shared:
+            return SharedFiles(folder, ".parquet", CHUNK_SIZE, self._data_mib * MIB)
+        return EpisodeFiles(folder, ".parquet", CHUNK_SIZE)
+
+    def videos(self, key: str) -> Numbering:
+        folder = self._path / "videos"
+        if self._shared:
+            return SharedFiles(folder / key, ".mp4", CHUNK_SIZE, self._video_mib * MIB)
+        return EpisodeFiles(folder, ".mp4", CHUNK_SIZE, key)
+
+    def lists(self) -> Lists:
+        return TableLists(self._path) if self._shared else LineLists(self._path)
+
+    def told(self, has_videos: bool, cameras: int, episodes: int) -> dict[str, Any]:
+        """What meta/info.json says of them."""
+        data, video = DATA_PATHS[self._shared], VIDEO_PATHS[self._shared]
+        paths = {"data_path": data, "video_path": video if has_videos else None}
+        if self._shared:
+            sizes = (self._data_mib, self._video_mib)
+            names = ("data_files_size_in_mb", "video_files_size_in_mb")
+            return paths | dict(zip(names, sizes, strict=True))
+        chunks = -(-episodes // CHUNK_SIZE)
+        return paths | {"total_videos": cameras * episodes, "total_chunks": chunks}
 
 
 class _Dataset:
@@ -103,23 +147,21 @@ class _Dataset:
         path: Path,
         store: EpisodeStore,
         cameras_as: Literal["video", "images"],
-        data_file_mib: int,
-        video_file_mib: int,
+        files: _Files,
     ) -> None:
-        self._path, self._spec = path, store.spec
+        self._path, self._spec, self._files = path, store.spec, files
         self._labelled = _is_labelled(store)
         self.features = _features(store.spec, cameras_as, self._labelled)
         self.frames, self._episodes = 0, 0
         self._tasks: dict[str, int] = {}
         self._statistics: dict[str, Statistics] = {}
-        self._rows: list[dict[str, Any]] = []
-        self._data = DataFiles(path, self.features, data_file_mib, CHUNK_SIZE)
+        self._data = DataFiles(self.features, files.data())
         self._videos = {
-            key: VideoFiles(path, key, store.spec, video_file_mib, CHUNK_SIZE)
+            key: VideoFiles(key, store.spec, files.videos(key))
             for key in (store.spec.image_keys if cameras_as == "video" else ())
         }
         self._extras = ExtrasWriter(path, store.spec)
-        self._list: pq.ParquetWriter | None = None
+        self._lists = files.lists()
 
     def append(self, episode: Episode) -> None:
         """Write an episode."""
@@ -130,22 +172,20 @@ class _Dataset:
             "episode_index": index,
             "tasks": [task],
             "length": steps,
-            **self._data.append(columns),
             "dataset_from_index": self.frames,
             "dataset_to_index": self.frames + steps,
         }
+        places: dict[str, Any] = self._data.append(columns)
         for key, video in self._videos.items():
-            row |= video.append(columns[key])
+            places |= video.append(columns[key])
+        found: dict[str, Statistics] = {}
         for key, values in columns.items():
             is_image = key in self._spec.image_keys
-            found = image_statistics_of(values) if is_image else statistics_of(values)
-            self._statistics[key] = combined(self._statistics.get(key), found)
-            row |= {f"stats/{key}/{name}": value.tolist() for name, value in found.items()}
+            found[key] = image_statistics_of(values) if is_image else statistics_of(values)
+            self._statistics[key] = combined(self._statistics.get(key), found[key])
         self._extras.append(index, episode)
-        self._rows.append(row | {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0})
+        self._lists.append(row, places, found)
         self.frames, self._episodes = self.frames + steps, index + 1
-        if len(self._rows) >= EPISODES_AT_ONCE:
-            self._write_rows()
 
     def _columns(self, episode: Episode, task: int) -> dict[str, np.ndarray]:
         """Feature -> [T, ...]."""
@@ -167,49 +207,32 @@ class _Dataset:
         }
         return {key: columns[key] for key in self.features}
 
-    def _write_rows(self) -> None:
-        if not self._rows:
-            return
-        if self._list is None:
-            schema = pa.Table.from_pylist(self._rows).schema
-            file = f"meta/episodes/{CHUNK_FILE.format(chunk_index=0, file_index=0)}.parquet"
-            (self._path / file).parent.mkdir(parents=True)
-            self._list = pq.ParquetWriter(self._path / file, schema)
-        self._list.write_table(pa.Table.from_pylist(self._rows, self._list.schema))
-        self._rows.clear()
-
     def close(self) -> None:
         """Give back the files, whole if nothing was raised until here."""
-        self._write_rows()
-        for files in (self._data, self._extras, *self._videos.values(), self._list):
-            if files is not None:
-                files.close()
+        for files in (self._data, self._extras, *self._videos.values(), self._lists):
+            files.close()
 
-    def finish(self, settings: dict[str, Any]) -> None:
+    def finish(self, robot_type: str) -> None:
         """Write what is known only at the end: tasks, statistics, and meta/info.json."""
-        _write_tasks(self._path / "meta" / "tasks.parquet", list(self._tasks))
-        statistics = {
-            key: {name: value.tolist() for name, value in found.items()}
-            for key, found in self._statistics.items()
-        }
-        write_json(self._path / "meta" / "stats.json", statistics)
+        self._lists.finish(list(self._tasks), self._statistics)
         for key, video in self._videos.items():
             self.features[key]["info"] = video.info
         rate = self._spec.control_hz
         info = {
-            "codebase_version": SHARED_FILES,
-            **settings,
+            "codebase_version": self._files.version,
+            "robot_type": robot_type,
             "total_episodes": self._episodes,
             "total_frames": self.frames,
             "total_tasks": len(self._tasks),
             "chunks_size": CHUNK_SIZE,
             "fps": int(rate) if rate.is_integer() else rate,
             "splits": {"train": f"0:{self._episodes}"},
-            "data_path": f"data/{CHUNK_FILE}.parquet",
-            "video_path": f"videos/{{video_key}}/{CHUNK_FILE}.mp4" if self._videos else None,
+            **self._files.told(bool(self._videos), len(self._videos), self._episodes),
             "features": self.features,
         }
         write_json(self._path / "meta" / "info.json", info)
+        if self._files.version != SHARED_FILES:
+            write_json(self._path / "meta" / "modality.json", modality(self._spec))
 
 
 def _is_labelled(store: EpisodeStore) -> bool:
@@ -242,26 +265,6 @@ def _features(
     features["timestamp"] = feature("float32")
     counters = ("frame_index", "episode_index", "index", "task_index")
     return features | {key: feature("int64") for key in counters}
-
-
-def _write_tasks(path: Path, tasks: list[str]) -> None:
-    """tasks.parquet, which LeRobot reads with pandas: the words are the index of the table."""
-    index = "__index_level_0__"
-    column = {"metadata": None, "pandas_type": "int64", "numpy_type": "int64"}
-    words = {"metadata": None, "pandas_type": "unicode", "numpy_type": "object"}
-    pandas = {
-        "index_columns": [index],
-        "column_indexes": [],
-        "columns": [
-            {"name": "task_index", "field_name": "task_index", **column},
-            {"name": None, "field_name": index, **words},
-        ],
-        "creator": {"library": "pyarrow", "version": pa.__version__},
-        "pandas_version": "2.0.0",
-    }
-    numbers = pa.array(range(len(tasks)), pa.int64())
-    table = pa.table({"task_index": numbers, index: pa.array(tasks, pa.string())})
-    pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(pandas)}), path)
 
 
 @contextmanager

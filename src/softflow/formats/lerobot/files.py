@@ -1,9 +1,9 @@
-"""The numbered files of a growing LeRobot v3.0 dataset: tables and videos of many episodes."""
+"""The numbered files of a growing LeRobot dataset: tables and videos."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +17,36 @@ from softflow.formats.lerobot.video import VideoWriter
 MIB = 1024**2
 
 
-class _Numbering:
-    """chunk-000/file-000, file-001, …, and after `chunk_size` files chunk-001."""
+class Numbering(Protocol):
+    """Which file comes next, and when."""
 
-    def __init__(self, folder: Path, suffix: str, chunk_size: int) -> None:
-        self._folder, self._suffix, self._chunk_size = folder, suffix, chunk_size
-        self._count = -1
+    def next_path(self) -> Path:
+        """The next file; its folder is made."""
+        ...
+
+    def is_full(self, size: int) -> bool:
+        """Whether a file of so many bytes is followed by another one."""
+        ...
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Chunk and file number of the newest file."""
+        ...
+
+
+class SharedFiles:
+    """v3.0: FOLDER/chunk-000/file-000, file-001, …, many episodes in each.
+
+    Args:
+        folder: data, or videos/<camera>.
+        suffix: of a file.
+        chunk_size: after so many files comes chunk-001.
+        limit: bytes from which on a file is followed by the next one.
+    """
+
+    def __init__(self, folder: Path, suffix: str, chunk_size: int, limit: int) -> None:
+        self._folder, self._suffix = folder, suffix
+        self._chunk_size, self._limit, self._count = chunk_size, limit, -1
 
     def next_path(self) -> Path:
         """The next file; its folder is made."""
@@ -32,6 +56,41 @@ class _Numbering:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def is_full(self, size: int) -> bool:
+        """Whether a file of so many bytes is followed by another one."""
+        return size >= self._limit
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Chunk and file number of the newest file."""
+        return divmod(self._count, self._chunk_size)
+
+
+class EpisodeFiles:
+    """v2.1: FOLDER/chunk-000/[CAMERA/]episode_000000, episode_000001, …, a file an episode.
+
+    Args:
+        folder: data, or videos.
+        suffix: of a file.
+        chunk_size: after so many files comes chunk-001.
+        camera: of the videos; "" for tables.
+    """
+
+    def __init__(self, folder: Path, suffix: str, chunk_size: int, camera: str = "") -> None:
+        self._folder, self._suffix, self._camera = folder, suffix, camera
+        self._chunk_size, self._count = chunk_size, -1
+
+    def next_path(self) -> Path:
+        """The next file; its folder is made."""
+        self._count += 1
+        folder = self._folder / f"chunk-{self.place[0]:03d}" / self._camera
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"episode_{self._count:06d}{self._suffix}"
+
+    def is_full(self, size: int) -> bool:
+        """Always: an episode a file."""
+        return True
+
     @property
     def place(self) -> tuple[int, int]:
         """Chunk and file number of the newest file."""
@@ -39,28 +98,23 @@ class _Numbering:
 
 
 class DataFiles:
-    """data/chunk-000/file-000.parquet, …: rows of many episodes, one row group an episode.
+    """The tables: one row group an episode.
 
     Args:
-        path: the folder of the dataset.
         features: as in meta/info.json; videos are left out.
-        file_mib: a file larger than this is followed by the next one.
-        chunk_size: files in a chunk folder.
+        numbering: which files.
     """
 
-    def __init__(
-        self, path: Path, features: dict[str, dict[str, Any]], file_mib: int, chunk_size: int
-    ) -> None:
+    def __init__(self, features: dict[str, dict[str, Any]], numbering: Numbering) -> None:
         self._features = {k: v for k, v in features.items() if v["dtype"] != "video"}
         self._schema = pa.schema([(key, _type(value)) for key, value in self._features.items()])
-        self._numbering = _Numbering(path / "data", ".parquet", chunk_size)
-        self._limit = file_mib * MIB
+        self._numbering = numbering
         self._writer: pq.ParquetWriter | None = None
-        self._path = path
+        self._path = Path()
 
     def append(self, columns: dict[str, np.ndarray]) -> dict[str, int]:
         """Write an episode, feature -> [T, ...]; gives where it is, as in meta/episodes."""
-        if self._writer is None or self._path.stat().st_size >= self._limit:
+        if self._writer is None or self._numbering.is_full(self._path.stat().st_size):
             self.close()
             self._path = self._numbering.next_path()
             self._writer = pq.ParquetWriter(self._path, self._schema)
@@ -80,26 +134,22 @@ class DataFiles:
 
 
 class VideoFiles:
-    """videos/<camera>/chunk-000/file-000.mp4, …: frames of many episodes, one after the other.
+    """The videos of a camera: frames of one episode after the other.
 
     Args:
-        path: the folder of the dataset.
         key: the camera.
         spec: its size and rate.
-        file_mib, chunk_size: as in `DataFiles`.
+        numbering: which files.
     """
 
-    def __init__(
-        self, path: Path, key: str, spec: DataSpec, file_mib: int, chunk_size: int
-    ) -> None:
-        self._key, self._spec, self._limit = key, spec, file_mib * MIB
-        self._numbering = _Numbering(path / "videos" / key, ".mp4", chunk_size)
+    def __init__(self, key: str, spec: DataSpec, numbering: Numbering) -> None:
+        self._key, self._spec, self._numbering = key, spec, numbering
         self._writer: VideoWriter | None = None
         self.info: dict[str, Any] = {}
 
     def append(self, frames: np.ndarray) -> dict[str, Any]:
         """Write an episode, uint8 [T, height, width, 3]; gives where, as in meta/episodes."""
-        if self._writer is None or self._writer.size >= self._limit:
+        if self._writer is None or self._numbering.is_full(self._writer.size):
             self.close()
             height, width = frames.shape[1:3]
             path = self._numbering.next_path()

@@ -15,24 +15,43 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 import pyarrow.parquet as pq
 
 from softflow.data.files.limits import require_episode_bytes
 from softflow.errors import DataError, SoftflowError, brief
-from softflow.formats.documents import parsed, read_bytes, read_document
+from softflow.formats.documents import converted, parsed, read_bytes, read_document
 from softflow.formats.lerobot.pages import column_sizes
+from softflow.formats.remedies import LFS_START, remedy
 from softflow.utils.files import inside, require_inside
 
 EPISODE_FILES = ("v2.0", "v2.1")
 """Versions with one table and one video per camera for each episode."""
-SHARED_FILES = "v3.0"
+SHARED_FILES: Final = "v3.0"
 """The version with many episodes in each file."""
 CAMERA_TYPES = ("video", "image")
+DEEP_GREY = ("gray10", "gray12", "gray14", "gray16")
+"""How names of FFmpeg's grey pixels of more than 8 bits begin."""
+NUMBERS = re.compile(r"float(16|32|64)|u?int(8|16|32|64)|bool")
+DATA_PATHS = {
+    False: "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
+    True: "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+}
+"""Where LeRobot itself puts tables: many episodes in a file or not."""
+VIDEO_PATHS = {
+    False: "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4",
+    True: "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
+}
+NEEDED = {
+    "fps": '"fps": the rows a second at which it was recorded',
+    "features": '"features": name -> dtype and shape of every column',
+    "data_path": '"data_path", such as "{}"',
+}
 CHUNK_FILE = "chunk-{chunk_index:03d}/file-{file_index:03d}"
 V2_CHUNK_SIZE = 1000
+TABLES_TOLD = 3
 _PLACE = re.compile(r"\{(\w+)(?::(0\d)d)?\}")
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Template = Annotated[str, msgspec.Meta(max_length=1000)]
@@ -45,6 +64,25 @@ class Feature(msgspec.Struct):
     dtype: str
     shape: tuple[Count, ...]
     names: Any = None
+    info: dict[str, Any] | None = None
+    video_info: dict[str, Any] | None = None
+
+    @property
+    def is_camera(self) -> bool:
+        """Whether it is pictures or video, colour or depth."""
+        return self.dtype in CAMERA_TYPES
+
+    @property
+    def is_depth(self) -> bool:
+        """Whether it says of itself that its pixels are distances."""
+        told = {**(self.video_info or {}), **(self.info or {})}
+        marks = (told.get("video.is_depth_map"), told.get("is_depth_map"))
+        return True in marks or str(told.get("video.pix_fmt", "")).startswith(DEEP_GREY)
+
+    @property
+    def is_numbers(self) -> bool:
+        """Whether its cells are numbers: of floating point, whole, or true and false."""
+        return bool(NUMBERS.fullmatch(self.dtype))
 
 
 class Info(msgspec.Struct):
@@ -56,14 +94,9 @@ class Info(msgspec.Struct):
     data_path: Template
     video_path: Template | None = None
     chunks_size: Annotated[int, msgspec.Meta(ge=1)] = V2_CHUNK_SIZE
-    total_episodes: int | None = None
+    total_episodes: Count | None = None
+    total_frames: Count | None = None
     robot_type: str | None = None
-
-
-class Version(msgspec.Struct):
-    """What meta/info.json of any version says."""
-
-    codebase_version: str
 
 
 class EpisodeLine(msgspec.Struct):
@@ -72,6 +105,7 @@ class EpisodeLine(msgspec.Struct):
     episode_index: Count
     length: Count
     tasks: list[str] | None = None
+    success: bool | None = None
 
 
 class TaskLine(msgspec.Struct):
@@ -106,6 +140,7 @@ class Place:
         table: the Parquet file with these rows.
         tasks: what was to be done, in words; empty when only the rows know.
         clips: feature -> its stretch of video.
+        success: whether the list of episodes says that it succeeded; None: it says nothing.
     """
 
     index: int
@@ -113,6 +148,7 @@ class Place:
     table: Path
     tasks: tuple[str, ...]
     clips: dict[str, Clip] = field(default_factory=dict)
+    success: bool | None = None
 
     @property
     def name(self) -> str:
@@ -152,35 +188,26 @@ class Layout:
                 f"{path} is not a LeRobot dataset: there is no file {file}; check the path; give "
                 "the folder with meta/ and data/ in it"
             )
-        version = read_document(file, Version).codebase_version
+        said = read_document(file, dict[str, Any])
+        version = f"v{str(said.get('codebase_version')).removeprefix('v')}"
         if version not in (*EPISODE_FILES, SHARED_FILES):
             raise DataError(
                 f"{file}: codebase_version is {version:.40}; softflow reads "
                 f"{', '.join(EPISODE_FILES)} and {SHARED_FILES}, convert the dataset with "
                 "LeRobot's own scripts"
             )
-        info = read_document(file, Info)
-        layout = cls(path, version, info.features, info.fps, info.robot_type or "", info)
-        if "action" not in layout.features:
+        if absent := [key for key in NEEDED if said.get(key) is None]:
+            needed = NEEDED[absent[0]].format(DATA_PATHS[version == SHARED_FILES])
             raise DataError(
-                f"{file}: no feature 'action' (it has {sorted(layout.features)}); rename the "
-                "action column, there and in the tables, to 'action'"
+                f"{file} has no '{absent[0]}', so it cannot be read as it is; add {needed}"
             )
-        return layout
+        info = converted(said | {"codebase_version": version}, Info, str(file))
+        return cls(path, version, info.features, info.fps, info.robot_type or "", info)
 
     @property
     def cameras(self) -> list[str]:
         """Features that are pictures or videos."""
-        return [key for key, value in self.features.items() if value.dtype in CAMERA_TYPES]
-
-    @property
-    def states(self) -> list[str]:
-        """Features `observation.*` of floating-point numbers."""
-        return [
-            key
-            for key, value in self.features.items()
-            if key.startswith("observation.") and value.dtype.startswith("float")
-        ]
+        return [key for key, value in self.features.items() if value.is_camera]
 
     def places(self, cameras: list[str]) -> dict[str, Place]:
         """Every episode by name, in order, with the clips of these cameras.
@@ -193,13 +220,37 @@ class Layout:
         places = {place.name: place for place in sorted(find(videos), key=lambda p: p.index)}
         if not places:
             raise DataError(f"{self.path}/meta lists no episodes; choose another dataset")
-        promised = self._info.total_episodes
-        if promised not in (None, len(places)):
-            raise DataError(
-                f"{self.path}/meta lists {len(places)} episodes, but meta/info.json says "
-                f"{promised}; the list was cut, download the dataset again"
-            )
         return places
+
+    def oddities(self, places: dict[str, Place]) -> Iterator[str]:
+        """What meta/info.json promises otherwise than meta/ lists, and tables that nobody lists."""
+        promised, rows = self._info.total_episodes, self._info.total_frames
+        listed = sum(place.length for place in places.values())
+        if promised not in (None, len(places)):
+            yield (
+                f"{self.path}/meta lists {len(places)} episodes, but meta/info.json says "
+                f"{promised}: those listed are read; if others are missing, download it again"
+            )
+        if rows not in (None, listed):
+            yield f"{self.path}/meta lists {listed} rows, but meta/info.json says {rows}"
+        tables = {place.table for place in places.values()}
+        there = inside(self.path, "data").rglob("*.parquet")
+        unlisted = sorted({path for path in there if not path.name.startswith(".")} - tables)
+        if unlisted:
+            names = ", ".join(str(table.relative_to(self.path)) for table in unlisted[:TABLES_TOLD])
+            more = f" and {len(unlisted) - TABLES_TOLD} more" if unlisted[TABLES_TOLD:] else ""
+            yield f"{self.path}/meta lists no episode of {names}{more}: not read"
+
+    def list_columns(self) -> dict[str, str]:
+        """What the list of episodes tells of each: name -> kind of value."""
+        if self.version != SHARED_FILES:
+            lines = read_bytes(inside(self.path, "meta/episodes.jsonl")).splitlines()
+            first = parsed(next(filter(None, lines), b"{}"), dict[str, Any], "meta/episodes.jsonl")
+            return {name: type(value).__name__ for name, value in first.items()}
+        for found in self._lists():
+            with damage_named(found), opened_table(found) as file:
+                return {field.name: str(field.type) for field in file.schema_arrow}
+        return {}
 
     def tasks(self) -> dict[int, str]:
         """task_index -> what was to be done, in words; empty when the dataset has no such list."""
@@ -219,30 +270,43 @@ class Layout:
     def _episode_files(self, videos: list[str]) -> Iterator[Place]:
         for line in _lines(inside(self.path, "meta/episodes.jsonl"), EpisodeLine):
             index = line.episode_index
-            where = {"episode_index": index, "episode_chunk": index // self._info.chunks_size}
+            chunk = index // self._info.chunks_size
+            where = {"episode_index": index, "episode_chunk": chunk}
+            # A chunk by its newer name, and a file that is an episode.
+            where |= {"chunk_index": chunk, "file_index": index}
             clips = {key: Clip(self._file("video", video_key=key, **where)) for key in videos}
             tasks = tuple(line.tasks or ())
-            yield Place(index, line.length, self._file("data", **where), tasks, clips)
+            table = self._file("data", **where)
+            yield Place(index, line.length, table, tasks, clips, line.success)
 
     def _shared_files(self, videos: list[str]) -> Iterator[Place]:
-        for found in sorted((self.path / "meta" / "episodes").glob("*/*.parquet")):
+        for found in self._lists():
             require_inside(self.path, found)
             rows = list_of(found, leave_out="stats/")
             with damage_named(found):
                 yield from [self._shared_place(row, videos) for row in rows]
 
+    def _lists(self) -> list[Path]:
+        """The tables that list episodes, without what macOS leaves beside them."""
+        found = sorted((self.path / "meta" / "episodes").glob("*/*.parquet"))
+        return [path for path in found if not path.name.startswith(".")]
+
     def _shared_place(self, row: dict[str, Any], videos: list[str]) -> Place:
+        index, length = int(row["episode_index"]), int(row["length"])
+        itself = {"episode_index": index, "episode_chunk": index // self._info.chunks_size}
+
         def in_chunk(kind: str, prefix: str, **more: str) -> Path:
             chunk, number = int(row[f"{prefix}/chunk_index"]), int(row[f"{prefix}/file_index"])
-            return self._file(kind, chunk_index=chunk, file_index=number, **more)
+            return self._file(kind, chunk_index=chunk, file_index=number, **itself, **more)
 
-        index, length = int(row["episode_index"]), int(row["length"])
         clips: dict[str, Clip] = {}
         for key in videos:
             start, end = (float(row[f"videos/{key}/{end}_timestamp"]) for end in ("from", "to"))
             clips[key] = Clip(in_chunk("video", f"videos/{key}", video_key=key), start, end)
         tasks = tuple(map(str, row.get("tasks") or ()))
-        return Place(index, length, in_chunk("data", "data"), tasks, clips)
+        said = row.get("success")
+        success = said if isinstance(said, bool) else None
+        return Place(index, length, in_chunk("data", "data"), tasks, clips, success)
 
     def _file(self, kind: str, **where: Any) -> Path:
         """Where meta/info.json says that a file is; `inside` says whether that is in the dataset.
@@ -276,7 +340,10 @@ def component_names(names: Any, depth: int = 4) -> tuple[str, ...]:
 
 
 def _lines(path: Path, kind: type[Line]) -> Iterator[Line]:
-    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
+    content = read_bytes(path)
+    if content.startswith(LFS_START):
+        raise DataError(f"{path} is no list of episodes; {remedy(path)}")
+    for number, line in enumerate(content.split(b"\n"), start=1):
         if line.strip():
             yield parsed(line, kind, f"{path} line {number}")
 
@@ -331,6 +398,4 @@ def damage_named(path: Path) -> Iterator[None]:
     except Exception as error:
         if type(error) is MemoryError:
             raise DataError(f"{path} does not fit into memory; take fewer cameras") from error
-        raise DataError(
-            f"cannot read {path}: {brief(error)}; download the file again, it may have been cut"
-        ) from error
+        raise DataError(f"cannot read {path}: {brief(error)}; {remedy(path, error)}") from error

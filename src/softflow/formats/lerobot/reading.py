@@ -8,7 +8,7 @@ meta/softflow where softflow exported the dataset, see `lerobot_extras`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from softflow.data.data_spec import IMAGE_PREFIX, OBSERVATION_PREFIX, DataSpec
+from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode, require_finite
 from softflow.data.files.limits import require_episode_bytes
 from softflow.errors import DataError
+from softflow.formats.contents import Notes, Part
+from softflow.formats.faults import Faults
+from softflow.formats.frames import room_for_frames
+from softflow.formats.lerobot.contents import contents_of
 from softflow.formats.lerobot.extras import Extras
-from softflow.formats.lerobot.layout import Layout, Place, component_names
+from softflow.formats.lerobot.layout import Layout, Place
+from softflow.formats.lerobot.outcome import DONE, OUTCOMES, Outcome, first, outcome_of
 from softflow.formats.lerobot.rows import EpisodeRows
+from softflow.formats.lerobot.selection import Selection
 from softflow.formats.lerobot.tables import (
     TIME_COLUMN,
     action_range,
@@ -33,46 +39,29 @@ from softflow.formats.lerobot.tables import (
     require_steady_time,
 )
 from softflow.formats.lerobot.video import read_clip
+from softflow.formats.source import repeated_last
 from softflow.utils.files import require_inside
 from softflow.utils.progress import ProgressReporter, SilentProgress
-
-REWARD, DONE, SUCCESS = "next.reward", "next.done", "next.success"
-TERMINATED, TRUNCATED = "next.terminated", "next.truncated"
-OUTCOMES = (REWARD, DONE, SUCCESS, TERMINATED, TRUNCATED)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How an episode went.
-
-    Args:
-        length: T, steps until it ended.
-        rewards: float32, of all rows of the table.
-        terminated, success: as in `Episode`.
-    """
-
-    length: int
-    rewards: np.ndarray
-    terminated: bool
-    success: bool
 
 
 class LeRobotSource:
     """A LeRobot dataset on this disk.
 
-    Every `observation.*` of floating-point numbers is taken under its own name, a camera as
+    Every `observation.*` of numbers is taken under its own name, a camera as
     `observation.images.<camera>`. The action space is that of the exporting store, or else the
-    range of the data.
-
-    Where the dataset has `next.success`, an episode reached its goal if that is ever true. Where it
-    has only `next.done` and `next.reward`, it did if the first done step earned its only reward.
-    `next.done` alone does not terminate an episode, because LeRobot sets it at every end.
+    range of the data. `outcome_of` says how an episode went.
 
     Args:
         path: the folder that holds `meta/info.json`.
-        cameras: features to take, such as "observation.images.front" or "front"; all that are
-            observations when None.
-        end_at_success: cut an episode behind its first `next.success` and terminate it there.
+        cameras: features to take, such as "observation.images.front", "front" or "wrist_image"; all
+            that are called `observation.*` when None.
+        action_key: features that are the action, side by side; "action" when empty.
+        state_keys: features that make up `observation.state`, in this order; every `observation.*`
+            of numbers under its own name when empty.
+        end_at_success: cut an episode behind its first `next.success` and terminate it there, and
+            behind its first `next.done`.
+        image_size: (height, width) that cameras are brought to as they are decoded; None leaves
+            them.
         progress: told of each table while the range of the actions is looked for.
 
     Raises:
@@ -84,19 +73,24 @@ class LeRobotSource:
         path: Path,
         *,
         cameras: Sequence[str] | None = None,
+        action_key: Sequence[str] = (),
+        state_keys: Sequence[str] = (),
         end_at_success: bool = True,
+        image_size: tuple[int, int] | None = None,
         progress: ProgressReporter | None = None,
     ) -> None:
         self.path, self._end_at_success = path, end_at_success
-        self._progress = progress or SilentProgress()
+        self._progress, self._size = progress or SilentProgress(), image_size
         self._layout = Layout.of(path)
-        self._features = self._layout.features
-        self._states = self._layout.states
-        self._cameras = self._chosen_cameras(cameras)
+        self._chosen = Selection.of(self._layout, action_key, state_keys, cameras)
+        self._cameras = self._chosen.cameras
         self._places = self._layout.places(list(self._cameras))
+        self.notes = Notes([*self._layout.oddities(self._places)])
+        """What is odd about the dataset, and about episodes as they are read."""
         self._tasks = self._layout.tasks()
         self._rows = EpisodeRows()
-        self._extras = Extras.of(path)
+        # What was chosen otherwise is no longer what softflow exported.
+        self._extras = None if action_key or state_keys else Extras.of(path)
         self.spec = self._spec()
 
     @property
@@ -122,133 +116,127 @@ class LeRobotSource:
         where = f"{place.table}, {name}"
         self._require_room(place, where)
         pictured = [key for key in self._cameras if key not in place.clips]
-        required = [*self._states, *pictured, "action"]
+        required = [*self._chosen.numbers, *pictured]
         table = episode_rows(self._rows, place, [*required, *OUTCOMES, "task_index", TIME_COLUMN])
         require_columns(table, required, where)
-        require_steady_time(table, self._layout.fps, where)
-        observations = self._observations(table, place, where)
-        actions = self._numbers(table, "action", where)
-        outcome = self._outcome(table, where)
-        metadata = self._metadata(table, place, where)
+        faults = Faults()
+        with faults.of_a_part():
+            self.notes.add(require_steady_time(table, self._layout.fps, where))
+        observations = self._observations(table, place, where, faults)
+        with faults.of_a_part():
+            actions = self._numbers(table, "action", self._chosen.actions, where)
+        with faults.of_a_part():
+            outcome = self._outcome(table, place, where)
+        faults.raise_any()
+        metadata = self._metadata(table, place, outcome, where)
         return self._finished(place, observations, actions, outcome, metadata)
+
+    def contents(self) -> list[Part]:
+        """Every column, camera and label of the dataset."""
+        table = next(iter(self._places.values())).table
+        require_inside(self.path, table)
+        return contents_of(self._layout, self._chosen, table)
 
     def _require_room(self, place: Place, where: str) -> None:
         """Raise if what meta/ says of an episode is more than one may have."""
-        widths = [prod(self._features[key].shape) for key in (*self._states, "action")]
+        widths = [self._chosen.size(name) for name in self._chosen.numbers]
         pixels = [prod(self.spec.observation_shapes[key]) for key in self._cameras.values()]
         require_episode_bytes((place.length + 1) * (4 * sum(widths) + sum(pixels)), where)
 
     # ---- what the dataset holds -------------------------------------------------------------
 
-    def _chosen_cameras(self, wanted: Sequence[str] | None) -> dict[str, str]:
-        """Feature -> key in an episode."""
-        there = {key: _camera_key(key) for key in self._layout.cameras}
-        if wanted is None:
-            return {feature: key for feature, key in there.items() if key}
-        chosen: dict[str, str] = {}
-        for name in wanted:
-            fits = [
-                feature
-                for feature, key in there.items()
-                if name in (feature, key, key.removeprefix(IMAGE_PREFIX))
-            ]
-            if not fits:
-                told = sorted(there) or "none"
-                raise DataError(f"{self.path} has no camera '{name}'; it has {told}")
-            if not there[fits[0]]:
-                raise DataError(
-                    f"{self.path}: '{name}' is no observation; name the feature "
-                    f"'{IMAGE_PREFIX}{name}' in meta/info.json, the tables and video folders"
-                )
-            chosen[fits[0]] = there[fits[0]]
-        return chosen
-
     def _spec(self) -> DataSpec:
-        shapes = {key: self._features[key].shape for key in self._states}
-        if wrong := [key for key in self._cameras if len(self._features[key].shape) != 3]:
+        features, chosen = self._layout.features, self._chosen
+        shapes = {key: chosen.shape(key) for key in chosen.states}
+        if wrong := [key for key in self._cameras if len(features[key].shape) != 3]:
             raise DataError(
                 f"{self.path}/meta/info.json: camera '{wrong[0]}' has shape "
-                f"{self._features[wrong[0]].shape}, a picture has three sizes; correct it"
+                f"{features[wrong[0]].shape}, a picture has three sizes; correct it"
             )
-        shapes |= {key: self._image_shape(feature) for feature, key in self._cameras.items()}
-        size = prod(self._features["action"].shape)
+        promised = {key: self._promised(feature) for feature, key in self._cameras.items()}
+        size = sum(chosen.action_sizes.values())
         if self._extras is not None:
-            return self._extras.spec_for(shapes, size)
+            spec = self._extras.spec_for(shapes | promised, size)
+            kept = spec.observation_shapes | {key: self._kept(s) for key, s in promised.items()}
+            return replace(spec, observation_shapes=kept)
+        shapes |= {key: self._kept(shape) for key, shape in promised.items()}
         tables = list(dict.fromkeys(place.table for place in self._places.values()))
         for table in tables:
             require_inside(self.path, table)
-        low, high = action_range(tables, size, self._progress)
-        named = {
-            key: component_names(self._features[key].names) for key in (*self._states, "action")
-        }
-        sizes = {**shapes, "action": (size,)}
-        return DataSpec(
-            shapes,
-            size,
-            tuple(low),
-            tuple(high),
-            self._layout.fps,
-            names={key: names for key, names in named.items() if sizes[key] == (len(names),)},
-        )
+        low, high = action_range(tables, chosen.action_sizes, self._progress)
+        fps = self._layout.fps
+        return DataSpec(shapes, size, tuple(low), tuple(high), fps, names=chosen.names())
 
-    def _image_shape(self, feature: str) -> tuple[int, int, int]:
+    def _kept(self, promised: tuple[int, int, int]) -> tuple[int, int, int]:
+        """(height, width, 3) of frames as they are stored."""
+        return promised if self._size is None else (*self._size, 3)
+
+    def _promised(self, feature: str) -> tuple[int, int, int]:
         """(height, width, 3); some recorders write (channels, height, width)."""
-        shape = self._features[feature].shape
+        shape = self._layout.features[feature].shape
         channels_first = shape[0] in (1, 3) and shape[2] not in (1, 3)
         height, width = shape[1:] if channels_first else shape[:2]
         return height, width, 3
 
     # ---- one episode ------------------------------------------------------------------------
 
-    def _observations(self, table: pa.Table, place: Place, where: str) -> dict[str, np.ndarray]:
-        """key -> [T+1, ...], the last row twice."""
-        steps = table.num_rows
+    def _observations(
+        self, table: pa.Table, place: Place, where: str, faults: Faults
+    ) -> dict[str, np.ndarray]:
+        """key -> [T+1, ...], the last row twice; those at fault are missing."""
         result: dict[str, np.ndarray] = {}
-        for key in self._states:
-            values = self._numbers(table, key, where)
-            shaped = values.reshape(steps, *self.spec.observation_shapes[key])
-            result[key] = np.concatenate([shaped, shaped[-1:]])
+        for key, names in self._chosen.states.items():
+            with faults.of_a_part():
+                result[key] = repeated_last(self._numbers(table, key, names, where))
         for feature, key in self._cameras.items():
-            # Frames are large: they are decoded to where they stay, the final one included.
-            frames = np.empty((steps + 1, *self.spec.observation_shapes[key]), np.uint8)
-            if feature in place.clips:
-                read_clip(place.clips[feature], self._layout.fps, frames[:-1])
-            else:
-                pictures(table, feature, frames[:-1], where)
-            frames[-1:] = frames[-2:-1]
-            result[key] = frames
+            with faults.of_a_part():
+                result[key] = self._frames(table, place, feature, where)
         return result
 
-    def _numbers(self, table: pa.Table, key: str, where: str) -> np.ndarray:
-        """float32 [T, *shape], finite; actions [T, A]."""
-        shape = self._features[key].shape if key in self._features else (1,)
-        values = numbers(table, key, shape, where)
-        require_finite(key, values, where)
-        return values.reshape(len(values), -1) if key == "action" else values
-
-    def _outcome(self, table: pa.Table, where: str) -> Outcome:
-        """Rewards, and when and how the episode ended."""
-        there = table.column_names
-        columns = {
-            key: self._numbers(table, key, where).reshape(-1)
-            if key in there
-            else np.zeros(table.num_rows, np.float32)
-            for key in OUTCOMES
-        }
-        rewards, steps = columns[REWARD], table.num_rows
-        done, succeeded = _first(columns[DONE]), _first(columns[SUCCESS])
-        last = min(done, steps - 1)
-        if SUCCESS in there:
-            success = succeeded <= last
+    def _frames(self, table: pa.Table, place: Place, feature: str, where: str) -> np.ndarray:
+        """uint8 [T+1, H, W, 3], decoded to where they stay, the last one included."""
+        promised = self._promised(feature)
+        shape = self.spec.observation_shapes[self._cameras[feature]]
+        frames = room_for_frames((table.num_rows + 1, *shape))
+        if feature in place.clips:
+            read_clip(place.clips[feature], self._layout.fps, frames[:-1], promised)
         else:
-            success = done < steps and rewards[done] > 0 and not rewards[:done].any()
-        if success and self._end_at_success:
-            last = min(last, succeeded)
-        truncated = columns[TRUNCATED][last] > 0
-        terminated = columns[TERMINATED][last] > 0 or (success and not truncated)
-        return Outcome(last + 1, rewards, bool(terminated), bool(success))
+            pictures(table, feature, frames[:-1], promised, where)
+        frames[-1:] = frames[-2:-1]
+        return frames
 
-    def _metadata(self, table: pa.Table, place: Place, where: str) -> dict[str, Any]:
+    def _numbers(
+        self, table: pa.Table, key: str, features: Sequence[str], where: str
+    ) -> np.ndarray:
+        """float32 [T, *shape of the key], finite; actions and outcomes [T, n]."""
+        parts: list[np.ndarray] = []
+        for name in features:
+            known = self._layout.features.get(name)
+            parts.append(numbers(table, name, known.shape if known else (1,), where))
+            require_finite(name, parts[-1], where)
+        flat = [part.reshape(len(part), prod(part.shape[1:])) for part in parts]
+        joined = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
+        shape = self.spec.observation_shapes.get(key, joined.shape[1:])
+        return joined.reshape(len(joined), *shape)
+
+    def _outcome(self, table: pa.Table, place: Place, where: str) -> Outcome:
+        """Rewards, and when and how the episode ended."""
+        columns = {
+            key: self._numbers(table, key, [key], where).reshape(-1)
+            for key in OUTCOMES
+            if key in table.column_names
+        }
+        outcome = outcome_of(columns, table.num_rows, place.success, self._end_at_success)
+        if DONE in columns and outcome.length == first(columns[DONE]) + 1 < table.num_rows:
+            self.notes.add(
+                f"{where}: '{DONE}' ends it at row {outcome.length - 1} of {table.num_rows}; the "
+                "rows behind are left out (--whole keeps them)"
+            )
+        return outcome
+
+    def _metadata(
+        self, table: pa.Table, place: Place, outcome: Outcome, where: str
+    ) -> dict[str, Any]:
         metadata: dict[str, Any] = {
             "source": str(self.path),
             "operator": "unknown",
@@ -263,7 +251,7 @@ class LeRobotSource:
             metadata["task"] = tasks[0]
         if len(tasks) > 1:
             metadata["tasks"] = list(tasks)
-        if REWARD not in table.column_names and SUCCESS not in table.column_names:
+        if not outcome.known:
             metadata["unlabelled"] = True
         return metadata
 
@@ -293,17 +281,3 @@ class LeRobotSource:
             success=success,
             metadata=metadata,
         )
-
-
-def _first(flags: np.ndarray) -> int:
-    """Where a column [T] is first above 0; T when nowhere."""
-    return int(np.argmax(flags > 0)) if (flags > 0).any() else len(flags)
-
-
-def _camera_key(feature: str) -> str:
-    """observation.images.<camera> for a camera feature; empty for what is no observation."""
-    if feature.startswith(IMAGE_PREFIX):
-        return feature
-    if feature.startswith(OBSERVATION_PREFIX):
-        return IMAGE_PREFIX + feature.removeprefix(OBSERVATION_PREFIX)
-    return ""

@@ -14,6 +14,7 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from softflow.errors import DataError
+from softflow.formats.frames import DEPTH, resized
 from softflow.formats.lerobot.layout import Clip, damage_named
 
 CONTAINERS = {
@@ -34,26 +35,30 @@ REORDERED_FRAMES = 16
 """Some files index key frames by decoding time, which B-frames put up to so many frames early."""
 
 
-def read_clip(clip: Clip, fps: float, frames: np.ndarray) -> None:
+def read_clip(
+    clip: Clip, fps: float, frames: np.ndarray, promised: tuple[int, ...] | None = None
+) -> None:
     """Decode a stretch of video into `frames`, uint8 [T, height, width, 3].
 
-    Row t is the frame of second start_s + t / fps.
+    Row t is the frame of second start_s + t / fps. Frames are of the size (height, width) that is
+    `promised`, and brought to that of `frames` one by one; None: these are the same.
 
     Raises:
         DataError: the video is missing or damaged, has too few or (a whole file) too many frames,
             one of another size, or none within half a frame of that second.
     """
     _require_length(clip, fps, len(frames))
+    promised = frames.shape[1:3] if promised is None else promised[:2]
     count = 0
-    with damage_named(clip.path), _opened(clip.path) as container:
-        for time_s, frame in _timed(container, clip, fps, frames.shape[1:3]):
+    with damage_named(clip.path), opened(clip.path) as container:
+        for time_s, frame in _timed(container, clip, fps, promised):
             if count == len(frames):
                 if clip.start_s is None:
                     count += 1
                 break
             where = f"{clip.path}, frame {count}"
-            _require_fit(frame, time_s - count / fps, fps, frames.shape, where)
-            frames[count] = frame.to_ndarray(format="rgb24")
+            _require_fit(frame, time_s - count / fps, fps, promised, where)
+            frames[count] = resized(frame.to_ndarray(format="rgb24"), frames.shape[1:3])
             count += 1
     if count != len(frames):
         found = f"more than {count - 1}" if count > len(frames) else str(count)
@@ -69,7 +74,8 @@ def _require_length(clip: Clip, fps: float, steps: int) -> None:
     if clip.start_s is None or clip.end_s is None:
         return
     count = (clip.end_s - clip.start_s) * fps
-    if abs(count - steps) >= 1:
+    # Some writers note when the last frame begins, and not when it ends.
+    if not -1.5 < count - steps < 1:
         raise DataError(
             f"{clip.path}: meta/episodes says the episode lasts from {clip.start_s:.4f} to "
             f"{clip.end_s:.4f} s of it, {count:.2f} frames at {fps:g} Hz, but it has {steps} rows; "
@@ -77,8 +83,13 @@ def _require_length(clip: Clip, fps: float, steps: int) -> None:
         )
 
 
-def _opened(path: Path) -> Any:
-    """A video file as what its name says that it is, and nothing it names."""
+def opened(path: Path) -> Any:
+    """A video file as what its name says that it is, and nothing it names.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such file.
+        DataError: its name is not that of a video.
+    """
     if not path.exists():
         raise FileNotFoundError(path)
     if not path.is_file():
@@ -134,8 +145,12 @@ def _require_fit(
             f"{where}: the next frame comes {late_s * fps:+.2f} frames off its time at {fps:g} Hz; "
             "frames are missing, record the episode again or leave this camera out"
         )
-    if (frame.height, frame.width) != shape[1:3]:
-        raise _of_another_size(where, (frame.height, frame.width), shape[1:3])
+    if (frame.height, frame.width) != shape:
+        raise _of_another_size(where, (frame.height, frame.width), shape)
+    if any(part.bits > 8 for part in frame.format.components) and len(frame.format.components) == 1:
+        raise DataError(
+            f"{where}: pixels of kind {frame.format.name}: {DEPTH} (--cameras names others)"
+        )
 
 
 def _of_another_size(where: str, found: tuple[int, ...], promised: tuple[int, ...]) -> DataError:

@@ -19,9 +19,9 @@ import numpy as np
 from softflow.data.data_spec import IMAGE_PREFIX, STATE_KEY, DataSpec
 from softflow.data.episode import Episode
 from softflow.errors import DataError, brief
+from softflow.formats.contents import Notes, Part, spans
 from softflow.formats.documents import converted, parsed, read_document
-from softflow.formats.frames import rgb_shape
-from softflow.formats.hdf5 import (
+from softflow.formats.hdf5.files import (
     attribute,
     has,
     member,
@@ -34,10 +34,17 @@ from softflow.formats.hdf5 import (
     usable,
     values_of,
 )
-from softflow.formats.minari.pictures import is_camera, pictures
+from softflow.formats.hdf5.frames import Size, frame_shape, frames_of
+from softflow.formats.hdf5.tree import Tally, leaves
+from softflow.formats.minari.pictures import is_camera
 from softflow.formats.outcome import SUCCESS_INFOS, episode_of, range_of_actions
 from softflow.formats.rates import control_rate
-from softflow.formats.source import component_names, joined, require_equal_lengths
+from softflow.formats.source import (
+    component_names,
+    joined,
+    repeated_last,
+    require_equal_lengths,
+)
 from softflow.utils.files import inside
 
 Document = TypeVar("Document")
@@ -56,15 +63,24 @@ class MinariSource:
         path: the dataset's folder, or its `main_data.hdf5`.
         control_hz: control steps a second; None takes what is known of the environment.
         end_at_success: cut an episode behind its first success and terminate it there.
+        image_size: (height, width) that cameras are brought to as they are read; None leaves them.
 
     Raises:
         DataError: not such a dataset, or damaged; names the file and the fix.
     """
 
     def __init__(
-        self, path: Path, *, control_hz: float | None = None, end_at_success: bool = True
+        self,
+        path: Path,
+        *,
+        control_hz: float | None = None,
+        end_at_success: bool = True,
+        image_size: Size | None = None,
     ) -> None:
         self.path, self._end_at_success = _main_data(path), end_at_success
+        self._size = image_size
+        self.notes = Notes()
+        """What is odd about episodes as they are read."""
         self._environment, bounds = _described_by(self.path.parent / "metadata.json")
         with opened(self.path) as file:
             self._names = _episodes(file)
@@ -85,14 +101,39 @@ class MinariSource:
         names: list[str] = []
         for name, array in leaves.items():
             if is_camera(array):
-                first = pictures(array, slice(0, 1))
-                shapes[_camera_key(name)] = rgb_shape(first.shape, place_of(array))
+                height, width, _ = frame_shape(array)
+                shapes[_camera_key(name)] = (*(self._size or (height, width)), 3)
             else:
                 names += component_names(name, math.prod(array.shape[1:]))
         if names:
             shapes[STATE_KEY] = (len(names),)
         # An observation that is one array has nothing to tell its components apart by.
         return shapes, {STATE_KEY: tuple(names)} if names and "" not in leaves else {}
+
+    def contents(self) -> list[Part]:
+        """Every array of the file, those of all episodes by one name."""
+        tally = Tally(lambda leaf: "nothing of the kind is stored")
+        with opened(self.path) as file:
+            for name in self._names:
+                tally.see(leaves(member_group(file, name, WHOLE)))
+            first = _leaves(file, self._names[0])
+            told = member_group(file, self._names[0], WHOLE)
+            infos = [key for key in SUCCESS_INFOS if member(told, f"infos/{key}") is not None]
+            widths = [
+                (f"observations/{name}".rstrip("/"), math.prod(array.shape[1:]))
+                for name, array in first.items()
+                if not is_camera(array)
+            ]
+            becomes = spans(widths, STATE_KEY)
+            becomes |= {
+                f"observations/{name}".rstrip("/"): _camera_key(name)
+                for name, array in first.items()
+                if is_camera(array)
+            }
+        becomes |= {"actions": "action", "rewards": "next.reward"}
+        becomes |= {"terminations": "terminated", "truncations": "truncated, as its opposite"}
+        becomes |= {f"infos/{key}": "success" for key in infos[:1]}
+        return tally.parts(becomes)
 
     def episodes(self) -> list[str]:
         """episode_0, episode_1, … in the order of their numbers."""
@@ -113,10 +154,18 @@ class MinariSource:
             require_room([*stored.values(), *leaves.values()], where)
             arrays = {key: values_of(array) for key, array in stored.items()}
             lengths = {key: len(array) for key, array in arrays.items()}
-            lengths |= {f"observations/{k} less one": len(a) - 1 for k, a in leaves.items()}
+            # Recorders of some public datasets forgot what was seen last (Minari, issue 199).
+            missing = bool(leaves) and all(
+                len(array) == len(arrays["actions"]) for array in leaves.values()
+            )
+            seen = 0 if missing else 1
+            lengths |= {f"observations/{k} less one": len(a) - seen for k, a in leaves.items()}
             if require_equal_lengths(lengths, where) == 0:
                 raise DataError(f"{where} has 0 steps; leave it out")
-            observations = _observations(leaves)
+            observations = _observations(leaves, self._size)
+            if missing:
+                observations = {key: repeated_last(v) for key, v in observations.items()}
+                self.notes.add(f"{where} has no final observation; the last one stands for it")
             succeeded = self._success(group, len(arrays["actions"]))
             episode = episode_of(
                 observations,
@@ -124,7 +173,8 @@ class MinariSource:
                 arrays["rewards"],
                 succeeded,
                 terminated=bool(arrays["terminations"][-1]),
-                metadata=self._metadata(group),
+                metadata=self._metadata(group)
+                | ({"final_observation": "repeated"} if missing else {}),
                 end_at_success=self._end_at_success,
             )
         episode.validate(self.spec, where)
@@ -266,10 +316,12 @@ def _actions(file: h5py.File, episode: str) -> np.ndarray:
     return values_of(member_array(member_group(file, episode, WHOLE), "actions", WHOLE))
 
 
-def _observations(leaves: dict[str, h5py.Dataset]) -> dict[str, np.ndarray]:
+def _observations(leaves: dict[str, h5py.Dataset], size: Size | None) -> dict[str, np.ndarray]:
     """key -> [T+1, ...]: the vectors side by side, and every camera."""
     vectors = {name: values_of(a) for name, a in leaves.items() if not is_camera(a)}
-    result = {_camera_key(name): pictures(a) for name, a in leaves.items() if name not in vectors}
+    result = {
+        _camera_key(name): frames_of(a, size) for name, a in leaves.items() if name not in vectors
+    }
     return result | ({STATE_KEY: joined(vectors)[0]} if vectors else {})
 
 

@@ -10,30 +10,37 @@ import numpy as np
 
 from softflow.data.data_spec import IMAGE_PREFIX, STATE_KEY
 from softflow.errors import DataError
-from softflow.formats.frames import rgb_frames, rgb_shape
-from softflow.formats.hdf5 import (
+from softflow.formats.contents import spans
+from softflow.formats.hdf5.files import (
     has,
     member_array,
+    member_dataset,
     member_group,
     place_of,
-    require_stored,
     values_of,
 )
+from softflow.formats.hdf5.frames import Size, frame_shape, frames_of, is_camera
+from softflow.formats.hdf5.tree import Leaf, leaves
 from softflow.formats.robomimic.record import IMAGE_SUFFIX, FileRecord, camera_observation
 from softflow.formats.source import component_names, joined
 
 SIMULATOR_STATE = "states"
 SIMULATOR_NAME = "simulator"
+ANNOTATIONS = "datagen_info"
+"""A group of observations in which mimic tools keep what no robot sees: poses, subtask signals."""
 LEAVE_OUT = "leave this demonstration out with a filter key, or repair the file"
 
 
 class Observations:
     """How the observations of every demonstration are read, decided by the first one.
 
+    Cameras are told by their numbers and sizes, whatever they are called. Groups in `obs` are gone
+    through: "policy/joint_pos" is an observation too.
+
     Args:
         first: the group of a demonstration.
         record: what softflow wrote about the file, if it did.
-        state_keys, cameras: as in `RobomimicSource`.
+        state_keys, cameras, image_size: as in `RobomimicSource`.
 
     Raises:
         DataError: something asked for is not there; names what is.
@@ -45,12 +52,15 @@ class Observations:
         record: FileRecord | None,
         state_keys: Sequence[str],
         cameras: Sequence[str] | None,
+        image_size: Size | None = None,
     ) -> None:
-        observed = sorted(member_group(first, "obs", LEAVE_OUT)) if has(first, "obs") else []
-        images = [key for key in observed if key.endswith(IMAGE_SUFFIX)]
+        self._size = image_size
+        group = member_group(first, "obs", LEAVE_OUT) if has(first, "obs") else None
+        observed = [leaf.path for leaf in leaves(group)] if group is not None else []
+        images = [key for key in observed if _is_pictures(first, key)]
         if record:
             images = [camera_observation(key) for key in record.spec.image_keys]
-        self._cameras = _chosen_cameras(images, cameras, first)
+        self._cameras = _chosen_cameras(images, observed, cameras, first)
         if record and not state_keys:
             self._states = {key: tuple(parts) for key, parts in record.parts.items()}
         else:
@@ -70,7 +80,7 @@ class Observations:
             raise DataError(f"--state-keys names '{twice[0]}' twice; give each observation once")
         if wanted:
             return {STATE_KEY: wanted}
-        if flat := tuple(key for key in there if _array(first, f"obs/{key}").ndim <= 2):
+        if flat := tuple(key for key in there if _is_state(first, key)):
             return {STATE_KEY: flat}
         if self._cameras:
             return {}
@@ -82,18 +92,43 @@ class Observations:
         return {STATE_KEY: ()}
 
     def _describe(self, first: h5py.Group, record: FileRecord | None) -> None:
+        self.becomes: dict[str, str] = {}
+        """Place in a demonstration of everything that is taken -> what it becomes."""
         for key in self._states:
             names: list[str] = []
+            widths: list[tuple[str, int]] = []
             for name, place in self._places(key, "obs").items():
-                names += component_names(name, math.prod(_array(first, place).shape[1:]))
+                widths.append((place, math.prod(_array(first, place).shape[1:])))
+                names += component_names(name, widths[-1][1])
+            self.becomes |= spans(widths, key)
             self.shapes[key], self.names[key] = (len(names),), tuple(names)
         if record:
             self.shapes |= {key: record.spec.observation_shapes[key] for key in self._states}
             self.names = {key: record.spec.names.get(key, ()) for key in self._states}
         self.names = {key: names for key, names in self.names.items() if names}
         for key, camera in self._cameras.items():
-            frames = _array(first, f"obs/{camera}")
-            self.shapes[key] = rgb_shape(frames.shape, place_of(frames))
+            height, width, _ = frame_shape(_frames(first, f"obs/{camera}"))
+            self.shapes[key] = (*(self._size or (height, width)), 3)
+            self.becomes[f"obs/{camera}"] = key
+
+    def why_not(self, leaf: Leaf) -> str:
+        """Why an array of a demonstration is left out, and how to take it."""
+        place, _, name = leaf.path.partition("/")
+        if place == SIMULATOR_STATE or leaf.path.startswith("initial_state"):
+            return "the simulator's state, which no robot sees"
+        if place != "obs" or leaf.dataset is None:
+            return "nothing of the kind is stored"
+        if leaf.dataset.dtype.kind not in "biuf":
+            return "neither numbers nor pictures"
+        if ANNOTATIONS in name.split("/"):
+            return f"what an annotator knows, no robot: --state-keys {name} … takes it all the same"
+        if is_camera(leaf.dataset) or _is_coloured_shape(leaf.shape):
+            return f"--cameras {name} … takes it"
+        if len(leaf.shape) > 2:
+            return (
+                "more than a vector a step; depth is not kept (--state-keys takes all its numbers)"
+            )
+        return f"--state-keys {name} … takes it"
 
     def _places(self, key: str, part: str) -> dict[str, str]:
         """Name of each array that makes up a state key -> where it lies in a demonstration."""
@@ -111,15 +146,16 @@ class Observations:
         Raises:
             DataError: one of them is missing.
         """
-        places = [
+        parts = ("obs", "next_obs") if self.has_next(group) else ("obs",)
+        states = [
             place
-            for part in (("obs", "next_obs") if self.has_next(group) else ("obs",))
-            for place in (
-                *(place for key in self._states for place in self._places(key, part).values()),
-                *(f"{part}/{camera}" for camera in self._cameras.values()),
-            )
+            for part in parts
+            for key in self._states
+            for place in self._places(key, part).values()
         ]
-        return {place: _array(group, place) for place in places}
+        pictures = [f"{part}/{camera}" for part in parts for camera in self._cameras.values()]
+        found = {place: _array(group, place) for place in states}
+        return found | {place: _frames(group, place) for place in pictures}
 
     def read(self, group: h5py.Group) -> dict[str, np.ndarray]:
         """key -> [T+1, ...]; the final one is next_obs', or the last one again.
@@ -136,14 +172,21 @@ class Observations:
             ]
             result[key] = np.concatenate(values)
         for key, camera in self._cameras.items():
-            frames = _array(group, f"obs/{camera}")
-            require_stored(frames)
             # Frames are large: they are read to where they stay, the final one included.
-            both = np.empty((len(frames) + 1, *frames.shape[1:]), frames.dtype)
-            frames.read_direct(both, dest_sel=np.s_[:-1])
-            both[-1:] = _last_frame(_array(group, f"{final}/{camera}"), both.shape[1:])
-            result[key] = rgb_frames(both, place_of(frames))
+            both = frames_of(_frames(group, f"obs/{camera}"), self._size, extra=1)
+            last = _frames(group, f"{final}/{camera}")
+            both[-1:] = self._last_frame(last, both.shape[1:])
+            result[key] = both
         return result
+
+    def _last_frame(self, frames: h5py.Dataset, shape: tuple[int, ...]) -> np.ndarray:
+        """[1, H, W, 3]; a DataError if it is of another size than those before."""
+        last = frames_of(frames, self._size, slice(-1, None))
+        if last.shape[1:] != shape:
+            raise DataError(
+                f"{place_of(frames)} has frames of {last.shape[1:]}, 'obs' of {shape}; {LEAVE_OUT}"
+            )
+        return last
 
     def _state(
         self, group: h5py.Group, key: str, part: str, rows: slice = slice(None)
@@ -163,22 +206,54 @@ class Observations:
 
 
 def _chosen_cameras(
-    there: list[str], wanted: Sequence[str] | None, first: h5py.Group
+    there: list[str], observed: list[str], wanted: Sequence[str] | None, first: h5py.Group
 ) -> dict[str, str]:
-    """Key of the store -> observation."""
-    if absent := [key for key in wanted or () if key not in there]:
+    """Key of the store -> observation; one of three channels may be named, whatever its numbers."""
+    coloured = [key for key in observed if key in there or _is_coloured(first, key)]
+    if absent := [key for key in wanted or () if key not in coloured]:
         raise DataError(f"{place_of(first)} has no camera '{absent[0]}'; it has {there or 'none'}")
     chosen = there if wanted is None else wanted
-    return {IMAGE_PREFIX + name.removesuffix(IMAGE_SUFFIX): name for name in chosen}
+    names = [_camera_name(key) for key in chosen]
+    return {
+        # Two that differ in what is cut off keep all of it.
+        IMAGE_PREFIX + (name if names.count(name) == 1 else key.replace("/", "_")): key
+        for key, name in zip(chosen, names, strict=True)
+    }
 
 
-def _last_frame(frames: h5py.Dataset, shape: tuple[int, ...]) -> np.ndarray:
-    """[1, ...]; a DataError if it is of another size than those before."""
-    if frames.shape[1:] != shape:
-        raise DataError(
-            f"{place_of(frames)} has frames of {frames.shape[1:]}, 'obs' of {shape}; {LEAVE_OUT}"
-        )
-    return values_of(frames, slice(-1, None))
+def _camera_name(key: str) -> str:
+    """front for front_image; policy_table_cam for policy/table_cam."""
+    return key.replace("/", "_").removesuffix(IMAGE_SUFFIX)
+
+
+def _is_pictures(first: h5py.Group, key: str) -> bool:
+    """By what it holds; robomimic's own name for cameras vouches for fractions, too."""
+    array = member_dataset(first, f"obs/{key}")
+    if array is None or is_camera(array):
+        return array is not None
+    return key.endswith(IMAGE_SUFFIX) and array.ndim == 4 and array.dtype.kind in "uif"
+
+
+def _is_coloured(first: h5py.Group, key: str) -> bool:
+    array = member_dataset(first, f"obs/{key}")
+    return array is not None and _is_coloured_shape(array.shape)
+
+
+def _is_coloured_shape(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and 3 in (shape[1], shape[3])
+
+
+def _is_state(first: h5py.Group, key: str) -> bool:
+    """A number or a vector a step, and none of those that only an annotator saw."""
+    array = member_dataset(first, f"obs/{key}")
+    numbers = array is not None and array.dtype.kind in "biuf" and array.ndim in (1, 2)
+    return numbers and ANNOTATIONS not in key.split("/")
+
+
+def _frames(group: h5py.Group, name: str) -> h5py.Dataset:
+    """An array of frames, or of pictures, which are no numbers over time."""
+    array = member_dataset(group, name)
+    return array if array is not None and is_camera(array) else _array(group, name)
 
 
 def _array(group: h5py.Group, name: str) -> h5py.Dataset:

@@ -21,8 +21,9 @@ import numpy as np
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.errors import DataError
+from softflow.formats.contents import Part, spans
 from softflow.formats.documents import converted
-from softflow.formats.hdf5 import (
+from softflow.formats.hdf5.files import (
     as_text,
     attribute,
     has,
@@ -38,9 +39,12 @@ from softflow.formats.hdf5 import (
     usable,
     values_of,
 )
+from softflow.formats.hdf5.frames import Size
+from softflow.formats.hdf5.tree import Tally, leaves
 from softflow.formats.outcome import episode_of, range_of_actions
 from softflow.formats.rates import control_rate
 from softflow.formats.robomimic.observations import LEAVE_OUT, Observations
+from softflow.formats.robomimic.outcomes import ROBOSUITE_TYPE, Outcomes
 from softflow.formats.robomimic.record import (
     ATTRIBUTE,
     FOREIGN,
@@ -55,18 +59,16 @@ ROBOSUITE_HZ = 20.0
 """robosuite's own default, for files that do not say."""
 ROBOSUITE_BOUND = 1.0
 """Its controllers take -1 to 1."""
-SUCCESS_REWARD = 1 - 1e-6
-"""robosuite gives 1 for success, a dense reward less until then."""
-GYM_TYPE = 2
-"""robomimic's number for gym environments, whose rewards say nothing about success."""
+EVERY = f"every demonstration needs it: {LEAVE_OUT}"
+SUCCESS_ATTRIBUTE = "success"
+"""Of a demonstration, in IsaacLab's files."""
 
 
 class RobomimicSource:
     """The demonstrations of one file, or those of a filter key.
 
-    Files that softflow exported come back as they were in the store. In others an episode is a
-    success from its first reward of 1 on or, where none is that high, from the first of its `dones`
-    that lies before the end.
+    Files that softflow exported come back as they were in the store. In others `outcomes` says
+    which episodes are successes.
 
     Args:
         path: the HDF5 file.
@@ -75,9 +77,11 @@ class RobomimicSource:
             low-dimensional ones when empty. Files without observations (robosuite's own) give the
             simulator's state.
         cameras: image observations to take, such as "agentview_image"; all when None.
+        action_key: arrays that are the action, side by side.
         control_hz: control steps a second; None takes what the file says.
         end_at_success: cut an episode behind its first success and terminate it there, instead of
             keeping the steps until the recording was stopped.
+        image_size: (height, width) that cameras are brought to as they are read; None leaves them.
 
     Raises:
         DataError: not such a file, damaged, or without what was asked for; names what there is.
@@ -90,10 +94,13 @@ class RobomimicSource:
         filter_key: str | None = None,
         state_keys: Sequence[str] = (),
         cameras: Sequence[str] | None = None,
+        action_key: Sequence[str] = ("actions",),
         control_hz: float | None = None,
         end_at_success: bool = True,
+        image_size: Size | None = None,
     ) -> None:
         self.path, self._end_at_success = path, end_at_success
+        self._action_key = tuple(action_key)
         with opened(path) as file:
             data = member_group(file, "data", "is it a robomimic or robosuite file?")
             self._record = FileRecord.read(data)
@@ -105,7 +112,11 @@ class RobomimicSource:
                 usable(
                     self._names,
                     lambda name: Observations(
-                        self._demonstration(file, name), self._record, state_keys, cameras
+                        self._demonstration(file, name),
+                        self._record,
+                        state_keys,
+                        cameras,
+                        image_size,
                     ),
                 )
             )
@@ -113,9 +124,10 @@ class RobomimicSource:
             named = as_text(attribute(data, "env")) if "env" in data.attrs else ""
             self.environment = RecordedEnvironment.from_settings(environment, named)
             """Where it was recorded, as far as the file tells."""
-            self._has_success_reward = environment.get("type") != GYM_TYPE
-            rate = self._control_rate(environment, control_hz)
-            actions = usable(self._names, lambda name: self._actions(file, name))
+            rate = self._control_rate(environment, named, control_hz)
+            rewards = usable(self._names, lambda name: self._rewards_of(file, name))
+            self._outcomes = Outcomes.of_file(rewards, environment.get("type"))
+            actions = usable(self._names, lambda name: self._actions_of(file, name))
             self.spec = self._spec(*range_of_actions(actions, ROBOSUITE_BOUND), rate)
 
     def episodes(self) -> list[str]:
@@ -142,11 +154,32 @@ class RobomimicSource:
         episode.validate(self.spec, where)
         return episode
 
+    def contents(self) -> list[Part]:
+        """Every array of the file, those of all demonstrations by one name."""
+        observations = self._observations
+        tally, beside = Tally(observations.why_not), Tally(lambda _: "it is no demonstration")
+        with opened(self.path) as file:
+            for name in self._names:
+                tally.see(leaves(self._demonstration(file, name)))
+            beside.see(leaves(file, leave_out=("data",)))
+            first = self._demonstration(file, self._names[0])
+            widths = [(key, self._array(first, key).shape[-1]) for key in self._action_key]
+            becomes = spans(widths, "action") | observations.becomes
+            becomes |= {f"next_{place}": "the final observation" for place in observations.becomes}
+            becomes["rewards"] = "next.reward"
+            if self._outcomes.by_reward:
+                becomes |= {"rewards": "next.reward, success", "dones": "success without a reward"}
+            masks = {f"mask/{key}": "metadata filter_keys" for key in self._masks}
+            return [
+                *tally.parts(becomes, "data/*/"),
+                *beside.parts(masks),
+            ]
+
     def _recorded(self, group: h5py.Group, name: str) -> Episode:
         success = self._success(group)
         return episode_of(
             self._observations.read(group),
-            self._array(group, "actions"),
+            self._actions(group),
             self._rewards(group),
             success,
             terminated=success is not None and bool(success.any()),
@@ -156,13 +189,10 @@ class RobomimicSource:
 
     def _success(self, group: h5py.Group) -> np.ndarray | None:
         """bool [T], or None where the file does not say."""
-        if not has(group, "rewards") or not self._has_success_reward:
-            return None
-        success = self._rewards(group) >= SUCCESS_REWARD
-        if has(group, "dones") and not success.any():
-            # `dones` may also be set at the end of every demonstration, whatever happened.
-            success[:-1] = _one_a_step(self._array(group, "dones"))[:-1] > 0
-        return success
+        said = attribute(group, SUCCESS_ATTRIBUTE) if SUCCESS_ATTRIBUTE in group.attrs else None
+        rewards = self._rewards(group) if has(group, "rewards") else None
+        dones = _one_a_step(self._array(group, "dones")) if has(group, "dones") else None
+        return self._outcomes.success(int(self._count(group)), said, rewards, dones)
 
     def _as_it_was(self, group: h5py.Group, name: str) -> Episode:
         """An episode that softflow exported."""
@@ -177,7 +207,7 @@ class RobomimicSource:
             metadata[FOREIGN] = self._metadata(group, name)[FOREIGN] | kept
         return Episode(
             self._observations.read(group),
-            self._array(group, "actions").astype(np.float32),
+            self._actions(group).astype(np.float32),
             self._rewards(group),
             terminated=said.terminated,
             truncated=said.truncated,
@@ -247,7 +277,7 @@ class RobomimicSource:
             return {"env_kwargs": json_object(data, "env_info")}
         return {}
 
-    def _control_rate(self, environment: dict[str, Any], given: float | None) -> float:
+    def _control_rate(self, environment: dict[str, Any], named: str, given: float | None) -> float:
         if given is not None:
             return given
         if self._record:
@@ -256,7 +286,7 @@ class RobomimicSource:
         rate = settings.get("control_freq") if isinstance(settings, dict) else None
         if isinstance(rate, int | float):
             return float(rate)
-        if self._has_success_reward:
+        if named or environment.get("type") == ROBOSUITE_TYPE:
             return ROBOSUITE_HZ
         return control_rate(None, self.environment.name, str(self.path))
 
@@ -264,9 +294,8 @@ class RobomimicSource:
 
     def _arrays(self, group: h5py.Group) -> dict[str, h5py.Dataset]:
         """Every array of a demonstration that is read, by its place."""
-        fix = f"every demonstration needs it: {LEAVE_OUT}"
-        own = ["actions", *(key for key in ("rewards", "dones") if has(group, key))]
-        arrays = {key: member_array(group, key, fix) for key in own}
+        own = [*self._action_key, *(key for key in ("rewards", "dones") if has(group, key))]
+        arrays = {key: member_array(group, key, EVERY) for key in own}
         return arrays | self._observations.arrays(group)
 
     def _lengths(self, group: h5py.Group, arrays: dict[str, h5py.Dataset]) -> dict[str, int]:
@@ -279,15 +308,27 @@ class RobomimicSource:
     def _rewards(self, group: h5py.Group) -> np.ndarray:
         """float32 [T]."""
         if not has(group, "rewards"):
-            return np.zeros(len(self._array(group, "actions")), np.float32)
+            return np.zeros(self._count(group), np.float32)
         return _one_a_step(self._array(group, "rewards")).astype(np.float32)
 
-    def _array(self, group: h5py.Group, name: str) -> np.ndarray:
-        fix = f"every demonstration needs it: {LEAVE_OUT}"
-        return values_of(member_array(group, name, fix))
+    def _rewards_of(self, file: h5py.File, name: str) -> np.ndarray:
+        """[T], empty where a demonstration has none."""
+        group = self._demonstration(file, name)
+        return self._rewards(group) if has(group, "rewards") else np.zeros(0, np.float32)
 
-    def _actions(self, file: h5py.File, name: str) -> tuple[str, np.ndarray]:
-        return f"{self.path}, {name}", self._array(self._demonstration(file, name), "actions")
+    def _count(self, group: h5py.Group) -> int:
+        return len(member_array(group, self._action_key[0], EVERY))
+
+    def _actions(self, group: h5py.Group) -> np.ndarray:
+        """[T, A]."""
+        found = [self._array(group, key) for key in self._action_key]
+        return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+
+    def _array(self, group: h5py.Group, name: str) -> np.ndarray:
+        return values_of(member_array(group, name, EVERY))
+
+    def _actions_of(self, file: h5py.File, name: str) -> tuple[str, np.ndarray]:
+        return f"{self.path}, {name}", self._actions(self._demonstration(file, name))
 
     def _demonstration(self, file: h5py.File, name: str) -> h5py.Group:
         return member_group(file, f"data/{name}", LEAVE_OUT)

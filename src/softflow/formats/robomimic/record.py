@@ -23,7 +23,7 @@ import numpy as np
 from softflow.data.data_spec import IMAGE_PREFIX, OBSERVATION_PREFIX, DataSpec
 from softflow.errors import DataError, brief
 from softflow.formats.documents import converted
-from softflow.formats.hdf5 import json_attributes, json_object, place_of
+from softflow.formats.hdf5.files import json_attributes, json_object, place_of
 from softflow.formats.source import named_parts
 from softflow.utils.documents import MAX_DOCUMENT_BYTES
 

@@ -25,6 +25,7 @@ from rosbags.rosbag2 import ReaderError, reader, storage_mcap, storage_sqlite3
 from softflow.data.files.limits import GIB, MIB
 from softflow.errors import DataError, brief
 from softflow.formats.documents import converted, read_bytes
+from softflow.formats.remedies import LFS_START, first_bytes, remedy
 from softflow.utils.files import inside
 
 if sys.version_info >= (3, 14):
@@ -76,9 +77,11 @@ def require_bounded(path: Path) -> None:
     if missing:
         raise DataError(
             f"cannot read the bag '{path}': {missing[0]} is missing, though {METADATA} names it; "
-            "copy it again"
+            f"{_renamed(path, files, missing[0])}"
         )
     for file in files:
+        if first_bytes(file).startswith(LFS_START):
+            raise DataError(f"cannot read the bag '{path}': {file}: {remedy(file)}")
         if wrong := URI_LETTERS & set(str(file)):
             raise DataError(
                 f"{str(file)!r}: bags with '{min(wrong)}' in their path are not opened, because "
@@ -87,6 +90,15 @@ def require_bounded(path: Path) -> None:
         if file.suffix == ".db3":
             status = file.stat()
             _require_plain_tables(file, status.st_size, status.st_mtime_ns)
+
+
+def _renamed(folder: Path, named: list[Path], missing: Path) -> str:
+    """What to do about a file that is missing: another one that nobody names may be it."""
+    there = [f for f in sorted(folder.glob(f"*{missing.suffix}")) if f not in named]
+    there = [file for file in there if not file.name.startswith(".")]
+    if not there:
+        return "copy it again"
+    return f"if {there[0].name} is that file, rename it to {missing.name}, else copy it again"
 
 
 def _storage_files(folder: Path) -> list[Path]:

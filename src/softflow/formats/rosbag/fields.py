@@ -11,12 +11,10 @@ from rosbags.interfaces import Nodetype
 from rosbags.typesys.base import normalize_fieldname
 
 from softflow.errors import DataError
-from softflow.formats.rosbag.types import MessageTypes
+from softflow.formats.rosbag.types import NAME_FIELDS, MessageTypes
 
 FieldKind = Literal["quaternion", "continuous", "discrete", "text"]
 QUATERNION_TYPE = "geometry_msgs/msg/Quaternion"
-NAME_FIELDS = ("name", "joint_names")
-"""Fields in which messages say to which joint each value belongs."""
 
 
 class FieldReader:
@@ -28,6 +26,7 @@ class FieldReader:
         path: such as `pose.position` or `points[0].positions`.
         names: joints to take, in this order.
         where: how errors name the place, for example the topic.
+        order: the joints of every message, however it orders them; others are an error.
 
     Raises:
         DataError: no such field; lists those there are.
@@ -40,13 +39,16 @@ class FieldReader:
         path: str,
         names: Sequence[str] = (),
         where: str = "",
+        order: Sequence[str] = (),
     ) -> None:
         self._types, self._where = types, where
+        self._containers: list[tuple[int, str]] = []
         self._steps: list[str | int] = []
         self._desc = self._resolved(msgtype, path)
         self.kind: FieldKind = self._kind(path)
-        self._names = tuple(names)
+        self._names, self._order = tuple(names), tuple(order)
         self._name_field = name_field(types, msgtype, where) if names else ""
+        self._told_at = self._name_place()
         self._columns: dict[tuple[str, ...], list[int]] = {}
 
     def numbers(self, message: object) -> np.ndarray:
@@ -56,6 +58,8 @@ class FieldReader:
             DataError: an index behind its end, or not all of the joints in it.
         """
         values = np.asarray(self._flat(self._got(message), self._desc), np.float64).reshape(-1)
+        if self._order:
+            return values[self._columns_in_order(message)]
         if not self._names:
             return values
         there = tuple(getattr(message, self._name_field))
@@ -80,6 +84,40 @@ class FieldReader:
             raise DataError(f"the field has {len(numbers)} values, where one is needed")
         return float(numbers[0])
 
+    def order_in(self, message: object) -> tuple[str, ...]:
+        """The joints that a message names, one for each of the field's numbers; else nothing."""
+        if self._told_at is None or self._names:
+            return ()
+        depth, field = self._told_at
+        there = tuple(map(str, getattr(self._got(message, depth), field)))
+        fits = len(there) == len(self.numbers(message)) == len({*there}) and all(there)
+        return there if fits else ()
+
+    def _columns_in_order(self, message: object) -> list[int]:
+        """Where each joint of the order is in a message.
+
+        Raises:
+            DataError: the message tells of others; says which.
+        """
+        depth, field = self._told_at or (0, self._name_field)
+        there = tuple(map(str, getattr(self._got(message, depth), field)))
+        if there not in self._columns:
+            if sorted(there) != sorted(self._order):
+                raise DataError(
+                    f"'{field}' has {list(there)}, the first message had {list(self._order)}; say "
+                    "which joints to take, and in which order: names: [...]"
+                )
+            self._columns[there] = [there.index(name) for name in self._order]
+        return self._columns[there]
+
+    def _name_place(self) -> tuple[int, str] | None:
+        """How many steps down the message lies that names the joints, and in which field."""
+        for depth, msgtype in reversed(self._containers):
+            for name, desc in self._types.fields(msgtype):
+                if name in NAME_FIELDS and _are_texts(desc):
+                    return depth, name
+        return None
+
     def _columns_of(self, there: tuple[str, ...]) -> list[int]:
         if there not in self._columns:
             if absent := [name for name in self._names if name not in there]:
@@ -87,8 +125,9 @@ class FieldReader:
             self._columns[there] = [there.index(name) for name in self._names]
         return self._columns[there]
 
-    def _got(self, message: Any) -> Any:
-        for step in self._steps:
+    def _got(self, message: Any, depth: int | None = None) -> Any:
+        """What lies at the end of the path, or after so many steps of it."""
+        for step in self._steps[:depth]:
             if isinstance(step, str):
                 message = getattr(message, step)
             elif step < len(message):
@@ -121,6 +160,7 @@ class FieldReader:
                     f"{self._where}: no field '{part}' (of '{path}') in "
                     f"{desc[1] if fields else 'it'}; its fields are: {there}"
                 )
+            self._containers.append((len(self._steps), desc[1]))
             self._steps.append(normalize_fieldname(match.group(1)))
             desc = fields[match.group(1)]
             for index in re.findall(r"\d+", match.group(2)):
@@ -149,6 +189,13 @@ class FieldReader:
         if node == Nodetype.NAME:
             return {leaf for _, d in self._types.fields(detail) for leaf in self._leaves(d)}
         return self._leaves(detail[0])
+
+
+def _are_texts(desc: Any) -> bool:
+    node, detail = desc
+    if node not in (Nodetype.ARRAY, Nodetype.SEQUENCE):
+        return False
+    return detail[0][0] == Nodetype.BASE and detail[0][1][0] == "string"
 
 
 def name_field(types: MessageTypes, msgtype: str, where: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -56,6 +57,17 @@ class SignalMap:
     def stream(self) -> Stream:
         """The messages it is read from."""
         return Stream(self.topic, frozenset(self.names))
+
+
+@dataclass(frozen=True)
+class OrderedSignal(SignalMap):
+    """A signal without `names` whose messages name their joints themselves.
+
+    Args:
+        order: the joints of the first message; later ones are brought into this order.
+    """
+
+    order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,6 +196,20 @@ class RosbagMapping:
             message_definitions=(),
         )
         return hashlib.sha256(repr(same).encode()).hexdigest()[:8]
+
+    def ordered(self, orders: Mapping[SignalMap, tuple[str, ...]]) -> RosbagMapping:
+        """This mapping with the joints' order for those signals that say it themselves."""
+
+        def known(signals: tuple[SignalMap, ...]) -> tuple[SignalMap, ...]:
+            return tuple(
+                OrderedSignal(**vars(signal), order=orders[signal])
+                if orders.get(signal)
+                else signal
+                for signal in signals
+            )
+
+        observations = {key: known(signals) for key, signals in self.observations.items()}
+        return replace(self, observations=observations, action=known(self.action))
 
     @property
     def topics(self) -> tuple[str, ...]:

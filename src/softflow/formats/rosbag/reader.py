@@ -14,11 +14,13 @@ from rosbags.rosbag2 import Reader
 from rosbags.rosbag2.reader import DirectoryReader
 
 from softflow.errors import DataError, SoftflowError, brief
+from softflow.formats.remedies import ROS1_START, first_bytes, remedy
 from softflow.formats.rosbag.bounds import METADATA, require_bounded, require_bounded_chunks
 from softflow.formats.rosbag.resampling import NANOSECONDS
-from softflow.formats.rosbag.types import HEADER, MessageTypes
+from softflow.formats.rosbag.types import HEADER, NAME_FIELDS, MessageTypes
 from softflow.utils.files import require_inside
 
+ROS1_SUFFIX = ".bag"
 STORAGE_SUFFIXES = (".mcap", ".db3")
 _LITTLE_ENDIAN = 1
 _STAMP_AT = 4
@@ -43,15 +45,21 @@ def find_bags(path: Path) -> dict[str, Path]:
     """
     if not path.exists():
         raise DataError(f"there is no '{path}'; give a bag or a folder of bags")
+    if path.is_file() and first_bytes(path).startswith(ROS1_START):
+        raise DataError(f"cannot read '{path}': {remedy(path)}")
     if path.is_file() or (path / METADATA).exists():
         return {path.resolve().name: path}
     found: dict[str, Path] = {}
     for file in path.rglob("*"):
         if file.name == METADATA:
             found[file.parent.relative_to(path).as_posix()] = file.parent
+        elif file.name.startswith("."):
+            continue  # what macOS leaves beside files
         elif file.suffix in STORAGE_SUFFIXES and not (file.parent / METADATA).exists():
             require_inside(path, file)
             found[file.relative_to(path).as_posix()] = file
+    if not found and (old := sorted(path.rglob(f"*{ROS1_SUFFIX}"))):
+        raise DataError(f"'{path}' holds bags of ROS 1 alone, such as {old[0]}: {remedy(old[0])}")
     if not found:
         raise DataError(
             f"'{path}' holds no bags: neither a folder with {METADATA} nor a .mcap or .db3 file; "
@@ -153,6 +161,20 @@ class Recording:
             DataError: it does not fit its type, or nobody knows the type.
         """
         return self._types.decode(self.topics[message.topic], message.data, self.told(message))
+
+    def joint_groups(self, topic: str, messages: int = 100) -> list[tuple[str, ...]]:
+        """The joints that the first messages of a topic tell of: a group for each publisher.
+
+        Raises:
+            DataError: the file or a message is damaged.
+        """
+        found: dict[frozenset[str], tuple[str, ...]] = {}
+        for _, message in zip(range(messages), self.messages({topic}), strict=False):
+            decoded = self.decode(message)
+            for field in NAME_FIELDS:
+                if isinstance(there := getattr(decoded, field, None), list) and there:
+                    found.setdefault(frozenset(map(str, there)), tuple(map(str, there)))
+        return list(found.values())
 
     def stamp_ns(self, message: RawMessage) -> int:
         """The stamp in a message's header; 0 without one.

@@ -13,7 +13,7 @@ and ends with the first that stops; T+1 observations are taken at the control ra
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,9 @@ from softflow.data.data_spec import DataSpec, is_image_key
 from softflow.data.episode import Episode
 from softflow.data.files.limits import array_bytes, require_episode_bytes
 from softflow.errors import DataError
+from softflow.formats.contents import Part
 from softflow.formats.rosbag.episodes import EpisodeRange, find_ranges
+from softflow.formats.rosbag.looking.contents import contents_of, unmapped
 from softflow.formats.rosbag.mapping import RosbagMapping, SignalMap
 from softflow.formats.rosbag.reader import (
     Recording,
@@ -97,6 +99,7 @@ class RosbagSource:
         self.mapping = load_mapping(mapping) if isinstance(mapping, Path) else mapping
         self._bags = find_bags(path)
         self._scanned: tuple[str, BagTiming] | None = None
+        self._ordered = self.mapping
         self._first, self._shapes, self._names = self._look_at_first()
         self._require_bounds()
 
@@ -139,12 +142,12 @@ class RosbagSource:
         bag, episode = self._place(name)
         timing = self._timing(bag)
         at = self._times(bag, episode)
-        values = self._sampled(bag, timing, self.mapping.sampled, at)
+        values = self._sampled(bag, timing, self._ordered.sampled, at)
         observations = {
-            key: _joined(values, signals) for key, signals in self.mapping.observations.items()
+            key: _joined(values, signals) for key, signals in self._ordered.observations.items()
         }
-        observations |= {key: values[camera] for key, camera in self.mapping.cameras.items()}
-        actions = _joined(values, self.mapping.action)[:-1]
+        observations |= {key: values[camera] for key, camera in self._ordered.cameras.items()}
+        actions = _joined(values, self._ordered.action)[:-1]
         for key, array in {**observations, "action": actions}.items():
             if array.shape[1:] != self._shapes[key]:
                 raise DataError(
@@ -158,6 +161,19 @@ class RosbagSource:
             "topics": {topic.topic: topic.to_json() for topic in report.topics},
         }
         return self._labelled(observations, actions, at, episode, timing, metadata)
+
+    def contents(self) -> list[Part]:
+        """Every topic of the bags, and of the mapped ones every field and joint."""
+        with self._opened(self._first) as recording:
+            parts = contents_of(recording, self._ordered)
+        known = {part.name.partition(" ")[0] for part in parts}
+        for bag in self._bags:
+            # Whoever reads a damaged bag is told.
+            with suppress(DataError), self._opened(bag) as recording:
+                others = unmapped(recording, known, f" (in {bag})")
+                known |= {part.name.partition(" ")[0] for part in others}
+                parts += others
+        return parts
 
     @property
     def bags(self) -> list[str]:
@@ -204,16 +220,23 @@ class RosbagSource:
         shapes: Shapes = {}
         names: dict[str, tuple[str, ...]] = {}
         with self._opened(bag) as recording:
-            found = first_values(recording, self.mapping)
-            groups = {**self.mapping.observations, "action": self.mapping.action}
+            first = first_values(recording, self.mapping)
+            orders = {e: one.order for e, one in first.items() if isinstance(e, SignalMap)}
+            self._ordered = self.mapping.ordered(orders)
+            found = first_values(recording, self._ordered)
+            groups = {**self._ordered.observations, "action": self._ordered.action}
             for key, signals in groups.items():
                 names[key] = tuple(
                     name
                     for signal in signals
-                    for name in SignalReader(recording, signal).component_names(len(found[signal]))
+                    for name in SignalReader(recording, signal).component_names(
+                        len(found[signal].value)
+                    )
                 )
                 shapes[key] = (len(names[key]),)
-            shapes |= {key: found[camera].shape for key, camera in self.mapping.cameras.items()}
+            shapes |= {
+                key: found[camera].value.shape for key, camera in self.mapping.cameras.items()
+            }
         return shapes, names
 
     @contextmanager
@@ -259,8 +282,8 @@ class RosbagSource:
     def _actions(self, bag: str, part: EpisodeRange) -> np.ndarray:
         """float32 [T, A]."""
         at = self._times(bag, part)[:-1]
-        values = self._sampled(bag, self._timing(bag), self.mapping.action, at)
-        return _joined(values, self.mapping.action)
+        values = self._sampled(bag, self._timing(bag), self._ordered.action, at)
+        return _joined(values, self._ordered.action)
 
     def _times(self, bag: str, episode: EpisodeRange) -> np.ndarray:
         """The control steps of an episode, once it is clear that what is sampled there has room."""

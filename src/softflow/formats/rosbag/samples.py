@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 
 from softflow.data.data_spec import IMAGE_PREFIX
 from softflow.errors import DataError
+from softflow.formats.frames import room_for_frames
 from softflow.formats.rosbag.fields import FieldReader
 from softflow.formats.rosbag.images import IMAGE_TYPES, frame
-from softflow.formats.rosbag.mapping import CameraMap, RosbagMapping, SignalMap, stem
+from softflow.formats.rosbag.mapping import (
+    CameraMap,
+    OrderedSignal,
+    RosbagMapping,
+    SignalMap,
+    stem,
+)
 from softflow.formats.rosbag.reader import RawMessage, Recording
 from softflow.formats.rosbag.resampling import Interpolation, continuous, nearest, ordered, resample
 from softflow.formats.rosbag.timing import (
@@ -39,8 +47,9 @@ class SignalReader:
         self.signal = signal
         self.where = f"{recording.path}, {signal.topic}"
         msgtype = recording.require_topic(signal.topic)
+        self._order = signal.order if isinstance(signal, OrderedSignal) else ()
         self._field = FieldReader(
-            recording.types, msgtype, signal.field, signal.names, where=self.where
+            recording.types, msgtype, signal.field, signal.names, self.where, self._order
         )
         self.method: Interpolation = self._method()
         self.is_quaternion = self._field.kind == "quaternion" or self.method == "slerp"
@@ -69,18 +78,34 @@ class SignalReader:
             )
         return numbers
 
+    def order_in(self, message: object) -> tuple[str, ...]:
+        """The joints that a message without `names` in the mapping names itself; else nothing."""
+        return self._field.order_in(message)
+
     def component_names(self, count: int) -> tuple[str, ...]:
         """What its components are called: stem.joint, stem.0, …, or the stem alone."""
         signal = self.signal
         start = signal.name or stem(signal.topic, signal.field)
-        if signal.names:
-            return tuple(f"{start}.{name}" for name in signal.names)
+        if joints := signal.names or self._order:
+            return tuple(f"{start}.{name}" for name in joints)
         if self.is_quaternion and not signal.name:
             start += "_xyzw"
         return (start,) if count == 1 else tuple(f"{start}.{i}" for i in range(count))
 
 
-def first_values(recording: Recording, mapping: RosbagMapping) -> dict[Entry, np.ndarray]:
+class First(NamedTuple):
+    """What the first message of a signal or camera holds.
+
+    Args:
+        value: its numbers or pixels.
+        order: the joints it names by itself.
+    """
+
+    value: np.ndarray
+    order: tuple[str, ...]
+
+
+def first_values(recording: Recording, mapping: RosbagMapping) -> dict[Entry, First]:
     """What the first message of each signal and camera holds; no more of the bag is read.
 
     Raises:
@@ -88,13 +113,13 @@ def first_values(recording: Recording, mapping: RosbagMapping) -> dict[Entry, np
     """
     waiting = {entry: Membership(recording, entry.stream) for entry in mapping.sampled}
     read = {entry: _reader(recording, entry) for entry in waiting}
-    found: dict[Entry, np.ndarray] = {}
+    found: dict[Entry, First] = {}
     for message in recording.messages({entry.topic for entry in waiting}):
         for entry in [entry for entry in waiting if entry.topic == message.topic]:
             with located(recording, message):
                 decoded = recording.decode(message)
                 if waiting[entry](message, decoded):
-                    found[entry] = read[entry](decoded)
+                    found[entry] = First(read[entry](decoded), _order(recording, entry, decoded))
                     del waiting[entry]
         if not waiting:
             return found
@@ -138,6 +163,11 @@ def sample(
                 with located(recording, message):
                     collector.add(time, message, decoded)
     return {collector.entry: collector.result() for collector in collectors}
+
+
+def _order(recording: Recording, entry: Entry, decoded: object) -> tuple[str, ...]:
+    signal = isinstance(entry, SignalMap)
+    return SignalReader(recording, entry).order_in(decoded) if signal else ()
 
 
 def _reader(recording: Recording, entry: Entry) -> Callable[[object], np.ndarray]:
@@ -248,7 +278,7 @@ class _Frames(_Collector):
     def add(self, stamp_ns: int, message: RawMessage, decoded: object) -> None:
         picture = self._read(decoded)
         if self._frames.size == 0:
-            self._frames = np.zeros((len(self._at), *picture.shape), np.uint8)
+            self._frames = room_for_frames((len(self._at), *picture.shape))
         self._require_shape(picture, self._frames.shape[1:])
         self._frames[self._stamps == stamp_ns] = picture
 

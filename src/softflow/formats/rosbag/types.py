@@ -16,6 +16,8 @@ from softflow.formats.rosbag.definitions import parsed, require_bounded
 Fields = list[tuple[str, Any]]
 HEADER = "header"
 HEADER_TYPE = "std_msgs/msg/Header"
+NAME_FIELDS = ("name", "joint_names")
+"""Fields in which messages say to which joint each value belongs."""
 
 
 class MessageTypes:

@@ -3,6 +3,8 @@
 import { byId, el, seconds } from "/page/parts/dom.js";
 import { SPEEDS } from "/page/parts/player.js";
 
+const END_HERE = { name: "end here", kind: "end", key: "e", help: "It is over, without a verdict" };
+
 export class Controls {
   /** `page` does what the buttons say. */
   constructor(page) {
@@ -45,7 +47,7 @@ export class Controls {
     this.accept = el("button", { id: "accept", onclick: () => page.accept() }, "Accept ", el("kbd", {}, "a"));
     byId("marks").replaceChildren(
       ...page.kinds.map((kind) => mark(kind, () => page.mark(kind))),
-      mark({ name: "end here", kind: "end", key: "e", reward: 0, help: "It is over, without a verdict" }, () => page.endHere()),
+      mark(END_HERE, () => page.endHere()),
       el("span", { class: "space" }),
       this.accept,
       this.save,
@@ -75,7 +77,8 @@ export class Controls {
   }
 }
 
-const button = (text, title, onclick, kind) => el("button", { class: kind, title, "aria-label": title, onclick }, text);
+const button = (text, title, onclick, kind) =>
+  el("button", { class: kind, title, "aria-label": title, onclick }, text);
 
 function mark(kind, onclick) {
   const reward = kind.reward ? `${kind.reward > 0 ? "+" : "−"}${Math.abs(kind.reward)}` : "";

@@ -44,7 +44,7 @@ export class EpisodePage {
     });
     this.outbox = new Outbox(`outbox:${placeName}:${place.title}`, {
       told: labelsWait,
-      refused: (item, message) => toast(`${item.title} is not saved: ${message}`, "bad"),
+      refused: (item, message) => this.#refused(item, message),
       saved: (item, detail) => this.#saved(item, detail),
     });
     this.cameras.show(place.cameras);
@@ -267,8 +267,9 @@ export class EpisodePage {
 
   #move(event, step) {
     this.#edit(() => this.draft.move(event, step));
-    const moved = this.draft.events.find((one) => one.name === event.name && one.kind === event.kind && Math.abs(one.step - step) < 1);
-    this.selected = moved ?? (this.draft.events.includes(event) ? event : null);
+    const { events } = this.draft;
+    const alike = (one) => one.name === event.name && one.kind === event.kind && one.step === step;
+    this.selected = events.find(alike) ?? (events.includes(event) ? event : null);
     if (this.selected) this.player.go(this.selected.step + 1);
     this.#show();
     return this.selected;
@@ -337,15 +338,20 @@ export class EpisodePage {
 
   #put(resolves, withdrawn = false) {
     const { detail, draft } = this;
-    const body = { annotator: this.me, digest: detail.digest, events: withdrawn ? [] : draft.events.map(plain), resolves, withdrawn };
+    const events = withdrawn ? [] : draft.events.map(plain);
+    const body = { annotator: this.me, digest: detail.digest, events, resolves, withdrawn };
     draft.wasSaved();
-    // The list is right at once, whatever the server needs.
-    const row = this.list.rows.get(detail.name);
-    const events = body.events;
-    const last = events.at(-1);
-    const outcome = last && last.kind !== "reward" ? last.kind : "none";
-    if (row) Object.assign(row, { state: "labelled", outcome, events, annotators: [...row.annotators.filter((one) => one !== this.me), this.me] });
-    this.outbox.put({ url: `${this.url}/label`, name: detail.name, title: `Episode ${row?.title ?? detail.title}`, body });
+    this.list.labelled(detail.name, events);
+    const title = `Episode ${detail.title}`;
+    this.outbox.put({ url: `${this.url}/label`, name: detail.name, title, body, draft: draft.key });
+  }
+
+  /** What was marked is a draft again: nothing is lost, and a person can correct it. */
+  #refused({ name, title, body, draft }, message) {
+    toast(`${title} is not saved: ${message}`, "bad");
+    keep(draft, { digest: body.digest, events: body.events });
+    this.list.renew();
+    if (name === this.detail?.name) this.open(name);
   }
 
   #saved(item, detail) {
@@ -378,10 +384,14 @@ export class EpisodePage {
 
   history() {
     if (!this.detail) return;
-    const withdraw = this.placeName === "store" ? () => (this.#edit(() => this.draft.set([])), this.#put(false, true)) : null;
-    showHistory(this.detail, withdraw);
+    const withdraw = () => {
+      this.#edit(() => this.draft.set([]));
+      this.#put(false, true);
+    };
+    showHistory(this.detail, this.placeName === "store" ? withdraw : null);
   }
   agreement() {
-    showAgreement(this.placeName, (name) => this.list.rows.get(name)?.title ?? name, (name) => this.open(name));
+    const titleOf = (name) => this.list.rows.get(name)?.title ?? name;
+    showAgreement(this.placeName, titleOf, (name) => this.open(name));
   }
 }

@@ -64,7 +64,8 @@ export function showHistory(detail, withdraw) {
   const notes = detail.proposals.map(({ proposer, events, note }) =>
     el("p", { class: "note" }, `${proposer} proposes: ${told(events)}. ${note}`),
   );
-  const recorded = detail.recorded ? `The recording says: ${detail.recorded === "none" ? "no success" : detail.recorded}.` : "The recording says nothing of success.";
+  const word = detail.recorded === "none" ? "no success" : detail.recorded || "nothing of success";
+  const recorded = `The recording says ${word}.`;
   const box = dialog(
     `Labels of episode ${detail.title}`,
     rows.length ? el("table", {}, ...rows) : el("p", {}, "Nobody has labelled it."),
@@ -82,14 +83,17 @@ const told = (events) =>
 /** How far annotators agree; a click on an episode opens it. */
 export async function showAgreement(place, titleOf, opened) {
   const pairs = await get(`/api/${place}/agreement`);
-  const box = dialog("Agreement", ...(pairs.length ? pairs.map(pair) : [el("p", {}, "No episode has labels by two people yet.")]));
+  const none = el("p", {}, "No episode has labels by two people yet.");
+  const box = dialog("Agreement", ...(pairs.length ? pairs.map(pair) : [none]));
 
   function pair({ annotators, kappa, differences_s, only_first, only_second, disagreements }) {
     const apart = differences_s.map(Math.abs).sort((a, b) => a - b);
+    const { value, low, high } = kappa;
+    const interval = value === null ? "—" : `${value.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`;
     const rows = [
       ["episodes labelled by both", kappa.num_episodes],
       ["same outcome", `${Math.round(100 * kappa.observed)} %`],
-      ["Cohen's kappa", kappa.value === null ? "—" : `${kappa.value.toFixed(2)} (${kappa.low.toFixed(2)} to ${kappa.high.toFixed(2)})`],
+      ["Cohen's kappa", interval],
       ["events seen by both", apart.length],
       ["… apart by (median)", apart.length ? `${apart[Math.floor(apart.length / 2)].toFixed(2)} s` : "—"],
       [`events only ${annotators[0]} saw`, only_first],
@@ -102,7 +106,7 @@ export async function showAgreement(place, titleOf, opened) {
       "section",
       {},
       el("h4", {}, annotators.join(" and ")),
-      el("table", {}, ...rows.map(([what, value]) => el("tr", {}, el("th", {}, what), el("td", {}, `${value}`)))),
+      el("table", {}, ...rows.map(([what, told]) => el("tr", {}, el("th", {}, what), el("td", {}, `${told}`)))),
       links.length ? el("p", { class: "note" }, "Disagreements: ", ...links.flatMap((link) => [link, " "])) : null,
     );
   }

@@ -45,6 +45,11 @@ export class List {
     if (fresh.length) this.changed(fresh);
   }
 
+  /** Ask for all rows again, after a page said more than the server did. */
+  renew() {
+    this.revision = 0;
+  }
+
   /** Go on asking; a server that is away is told once. */
   watch() {
     setTimeout(async () => {
@@ -85,6 +90,19 @@ export class List {
     const shown = [...this.rows.values()].filter((row) => this.matches(row) || row.name === this.current);
     const here = shown.findIndex((row) => row.name === this.current);
     return shown[here + by]?.name ?? "";
+  }
+
+  /** What the person at this page has just said, before the server does. */
+  labelled(name, events) {
+    const row = this.rows.get(name);
+    if (!row) return;
+    const last = events.at(-1);
+    row.state = "labelled";
+    row.events = events;
+    row.outcome = last && last.kind !== "reward" ? last.kind : "none";
+    row.annotators = [...row.annotators.filter((one) => one !== this.me), this.me];
+    this.#show([row]);
+    this.#counts();
   }
 
   mark(name) {

@@ -7,6 +7,7 @@ import { EpisodePage } from "/page/episode_page.js";
 import { Keys } from "/page/parts/keys.js";
 
 const EVERY_MS = 1000;
+const NO_EMERGENCY = "As fast as the folder is: an emergency stop is a switch";
 const { places, annotator } = await get("/api/places");
 if (!places.exchange) location.replace("/");
 const page = new EpisodePage("exchange", places.exchange, annotator);
@@ -52,7 +53,7 @@ function show({ robots, stopped_by, order, problem, run }) {
     el("dl", {}, ...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, `${value}`)))),
     stopped
       ? el("button", { class: "go", onclick: () => tell("start") }, "Start robots")
-      : el("button", { class: "stop", title: "As fast as the folder is: an emergency stop is a switch", onclick: () => tell("stop") }, "Stop robots"),
+      : el("button", { class: "stop", title: NO_EMERGENCY, onclick: () => tell("stop") }, "Stop robots"),
   );
 }
 

@@ -25,8 +25,8 @@ export class Outbox {
   /** Put a label in; a newer one of the same episode by the same person replaces it. */
   put(item) {
     const older = (one) => one.url === item.url && one.body.annotator === item.body.annotator;
-    this.items = [...this.items.filter((one) => !older(one)), item];
-    keep(this.key, this.items);
+    const id = `${Date.now()}-${Math.random()}`;
+    this.#change((items) => [...items.filter((one) => !older(one)), { ...item, id }]);
     return this.send();
   }
 
@@ -54,7 +54,12 @@ export class Outbox {
   }
 
   #done(item) {
-    this.items = this.items.filter((one) => one !== item);
+    this.#change((items) => items.filter(({ id }) => id !== item.id));
+  }
+
+  /** Another tab may have put something in meanwhile. */
+  #change(change) {
+    this.items = change(load(this.key, this.items));
     keep(this.key, this.items.length ? this.items : undefined);
   }
 }

@@ -56,13 +56,13 @@ class PageServer(uvicorn.Server):
             lifespan="off",
         )
         super().__init__(config)
-        self._listener = listener
+        self.listener = listener
         self._on_started: Callable[[], None] = lambda: None
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        return self._listener.getsockname()[1]
+        return self.listener.getsockname()[1]
 
     def answer(self, on_started: Callable[[], None] = lambda: None) -> None:
         """Answer until Ctrl-C, SIGTERM or `stop`.
@@ -75,9 +75,9 @@ class PageServer(uvicorn.Server):
         """
         self._on_started = on_started
         try:
-            self.run(sockets=[self._listener])
+            self.run(sockets=[self.listener])
         finally:
-            self._listener.close()
+            self.listener.close()
 
     def stop(self) -> None:
         """End `answer` in another thread."""

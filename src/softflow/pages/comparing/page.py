@@ -19,6 +19,7 @@ from softflow.pages.comparing.charts import (
 )
 from softflow.pages.comparing.groups import RunGroup, differing_options, read_groups
 from softflow.pages.comparing.pooling import Pooled, pooled_finals
+from softflow.pages.comparing.values import side_by_side
 from softflow.pages.html import details_html, duration, figure_html, number, table_html, write_html
 from softflow.pages.measure_charts import interval_text, value_text
 from softflow.pages.run_charts import DIAGNOSTIC_NOTES
@@ -26,7 +27,6 @@ from softflow.pages.run_record import STAGES, RunRecord
 
 NAME = "comparison.html"
 """What the page is called where nobody says otherwise."""
-_LONGEST_VALUE = 120
 
 
 def default_place(folders: Sequence[Path]) -> Path:
@@ -83,7 +83,7 @@ def _headline(groups: Sequence[RunGroup]) -> str:
     """The last value of the first measure of every group, in one sentence."""
     measures = _measures(groups)
     if not measures:
-        return "Nothing has been evaluated yet."
+        return _without_success(groups)
     ends = [
         (group, finals[-1]) for group in groups if (finals := pooled_finals(group, measures[0]))
     ]
@@ -93,6 +93,30 @@ def _headline(groups: Sequence[RunGroup]) -> str:
     ]
     more = f" and {len(ends) - 4} more below" * (len(ends) > 4)
     return f"{escape(measures[0].short_title.capitalize())} in the end: {', '.join(each)}{more}."
+
+
+def _without_success(groups: Sequence[RunGroup]) -> str:
+    """What is known where no episode was run: the likelihood of held-out demonstrations."""
+    if any(run.measures_success() for group in groups for run in group.runs):
+        return "Nothing has been evaluated yet."
+    known = [(group, values) for group in groups if (values := _held_out(group))]
+    if not known:
+        return "Success is not measured in these runs, and no demonstration is held out."
+    each = [
+        f'{escape(group.name)} <b class="{group.css}">{number(mean(values))}</b>'
+        for group, values in known[:4]
+    ]
+    more = f" and {len(known) - 4} more below" * (len(known) > 4)
+    return (
+        "Success is not measured in these runs. Held-out log-likelihood in the end, nats per "
+        f"dimension, higher is better: {', '.join(each)}{more}."
+    )
+
+
+def _held_out(group: RunGroup) -> list[float]:
+    """The last value of every run that has one."""
+    curves = [run.held_out for run in group.runs if run.held_out]
+    return [float(curve.nats_per_dim.value[-1]) for curve in curves if curve.nats_per_dim]
 
 
 def _measured(groups: Sequence[RunGroup], measure: Measure) -> str:
@@ -136,14 +160,10 @@ def _differences(groups: Sequence[RunGroup]) -> str:
     names = differing_options(groups)
     if not names:
         return ""
-    rows = [[escape(name), *(_value(group.value(name)) for group in groups)] for name in names]
+    cells = {name: side_by_side([group.value(name) for group in groups]) for name in names}
+    rows = [[escape(name), *map(escape, cells[name])] for name in names]
     table = table_html(["Option", *(group.name for group in groups)], rows)
     return f"<h2>What differs</h2>{table}"
-
-
-def _value(text: str) -> str:
-    short = text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
-    return escape(short)
 
 
 def _runs(groups: Sequence[RunGroup], out: Path) -> str:

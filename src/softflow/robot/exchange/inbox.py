@@ -19,6 +19,7 @@ from softflow.data.episode import Episode
 from softflow.data.files import limits
 from softflow.data.files.episode_file import EpisodeSummary, read_episode_file, read_summary
 from softflow.data.files.limits import episode_bytes
+from softflow.data.taken_over import taken_over
 from softflow.errors import DataError, StoreError
 from softflow.robot.exchange.episode_names import (
     DIGEST_LETTERS,
@@ -151,6 +152,7 @@ class EpisodeInbox:
         try:
             summary = read_summary(arrival.path, 0)
             _require_short(summary, key)
+            taken_over(summary.metadata, key)
             self.episode(arrival)
         except (StoreError, DataError) as error:
             self.refused[key] = str(error)

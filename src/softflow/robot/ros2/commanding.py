@@ -31,9 +31,13 @@ class PoseSender:
         kind = node.ros.geometry.PoseStamped
         self._publisher = node.publisher(kind, command.topic, must_be_heard=True)
 
-    def measured(self, message: Any) -> np.ndarray:
-        """Where it stands, [7], by a message of the topic `measured`."""
-        return pose_values(message)
+    def measured(self, messages: dict[str, Any]) -> np.ndarray:
+        """Where it stands, [7], by the messages of the observed topics."""
+        return pose_values(messages[self.command.measured])
+
+    def holding(self, pose: np.ndarray) -> np.ndarray:
+        """What holds still after a pose: it."""
+        return pose
 
     def begin_episode(self, at: np.ndarray) -> None:
         """Nothing is sent until the first command."""
@@ -97,9 +101,15 @@ class JointSender:
             self._thread = threading.Thread(target=self._run, name=command.topic, daemon=True)
             self._thread.start()
 
-    def measured(self, message: Any) -> np.ndarray:
-        """Where they stand, by a message of the topic `measured`."""
-        return joint_values(message, self.command.names, "position")
+    def measured(self, messages: dict[str, Any]) -> np.ndarray:
+        """Where they stand, by the messages of the observed topics; 0 of steps and velocities."""
+        if not self.command.measured:
+            return np.zeros(len(self.command.names))
+        return joint_values(messages[self.command.measured], self.command.names, "position")
+
+    def holding(self, targets: np.ndarray) -> np.ndarray:
+        """What holds still after targets: them; of steps and velocities 0."""
+        return targets if self.command.measured else np.zeros_like(targets)
 
     def begin_episode(self, at: np.ndarray) -> None:
         """Targets begin where the joints stand; nothing is sent until the first command."""
@@ -194,7 +204,7 @@ class Commanding:
             RobotStoppedError: they do not say.
         """
         try:
-            at = [sender.measured(messages[sender.command.measured]) for sender in self._senders]
+            at = [sender.measured(messages) for sender in self._senders]
         except DataError as error:
             raise RobotStoppedError(f"where the robot stands is not known: {error}") from error
         for sender, place in zip(self._senders, at, strict=True):
@@ -203,7 +213,7 @@ class Commanding:
 
     @property
     def holding(self) -> np.ndarray:
-        """The last action, or where it stood before the first.
+        """The last targets, or where it stood before the first; of steps and velocities 0.
 
         Raises:
             RobotStoppedError: nothing was sensed yet.
@@ -221,12 +231,13 @@ class Commanding:
         parts = list(zip(self._senders, np.split(action, self._cuts), strict=True))
         for sender, part in parts:
             sender.require_sendable(part)
-        self._holding = np.array(action, np.float32)
+        held = [sender.holding(part) for sender, part in parts]
+        self._holding = np.concatenate(held).astype(np.float32)
         for sender, part in parts:
             sender.send(part)
 
     def hold(self) -> None:
-        """Send the last action once more; interpolated targets stay where they are."""
+        """Send what holds still once more; interpolated targets stay where they are."""
         if self._holding is None:
             return
         for sender, part in zip(self._senders, np.split(self._holding, self._cuts), strict=True):

@@ -103,14 +103,14 @@ class SignalDecoder:
         self._turn = None
 
     def __call__(self, message: Any) -> np.ndarray:
-        """Its part of an observation: uint8 picture, or float64 numbers.
+        """Its part of an observation: float64 numbers, or uint8 of pictures that were decoded.
 
         Raises:
             DataError: the message does not hold it.
         """
         signal = self.signal
         if isinstance(signal, Camera):
-            return picture(message, signal)
+            return message[signal.key]
         if isinstance(signal, Joints):
             return joint_values(message, signal.names, signal.field)
         pose = pose_values(message, signal.frame_id)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from softflow.errors import RobotStoppedError, brief
 from softflow.robot.ros2.message_decoding import concerns
+from softflow.robot.ros2.picture_decoding import PictureDecoding
 from softflow.robot.ros2.rclpy_modules import ros
 from softflow.robot.ros2.settings import Quality, Ros2Settings
 from softflow.robot.ros2.signal_settings import Camera, Joints, Signal
@@ -40,6 +42,7 @@ class RobotNode:
         self._settings, self._buffers = settings, buffers
         self.fault = ""
         self._too_large: set[str] = set()
+        self._pictures = _decodings(settings, buffers)
         self._heard: list[Any] = []
         self._context = self.ros.context.Context()
         # Ctrl-C is the command's: it stops the robot first.
@@ -66,6 +69,11 @@ class RobotNode:
         if must_be_heard:
             self._heard.append(publisher)
         return publisher
+
+    def listen(self, kind: type, topic: str, hear: Callable[[Any], None]) -> None:
+        """Have a function hear every message of a topic, in the node's thread."""
+        quality = self._quality(self._settings.qos.commands)
+        self._node.create_subscription(kind, topic, hear, quality)
 
     def wait_until_heard(self) -> None:
         """Wait until somebody listens to every topic that must be heard.
@@ -117,6 +125,8 @@ class RobotNode:
         self._closing.set()
         self._executor.wake()
         self._thread.join(CLOSE_S)
+        for decoding in self._pictures.values():
+            decoding.close()
         self._executor.shutdown(timeout_sec=CLOSE_S)
         self._node.destroy_node()
         self._context.try_shutdown()
@@ -158,7 +168,11 @@ class RobotNode:
         # As an import has it: drivers that do not stamp leave it 0.
         if self._settings.matching.clock == "receive" or not stamp_ns:
             stamp_ns = ros_ns
-        self._buffers.add(signal.topic, Received(message, stamp_ns, ros_ns, monotonic_s))
+        received = Received(message, stamp_ns, ros_ns, monotonic_s)
+        if isinstance(signal, Camera):
+            self._pictures[signal.topic].take(received)
+        else:
+            self._buffers.add(signal.topic, received)
 
     def _is_too_large(self, camera: Camera, message: Any) -> bool:
         """Whether a message is not even kept; it is told once."""
@@ -184,3 +198,12 @@ class RobotNode:
             except Exception as error:
                 self.fault = f"ROS 2 raised {brief(error)}; restart it, then start again"
                 return
+
+
+def _decodings(settings: Ros2Settings, buffers: TopicBuffers) -> dict[str, PictureDecoding]:
+    """A thread for each topic with pictures."""
+    cameras: dict[str, list[Camera]] = {}
+    for signal in settings.observation:
+        if isinstance(signal, Camera):
+            cameras.setdefault(signal.topic, []).append(signal)
+    return {topic: PictureDecoding(topic, own, buffers) for topic, own in cameras.items()}

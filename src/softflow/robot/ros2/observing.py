@@ -14,16 +14,15 @@ from softflow.robot.protocol import Sensed
 from softflow.robot.ros2.message_decoding import SignalDecoder
 from softflow.robot.ros2.settings import Ros2Settings
 from softflow.robot.ros2.topic_buffers import Received, TopicBuffers
-from softflow.utils.console import say
 
 LOOK_EVERY_S = 0.005
 
 
 class Observing:
-    """Decodes what is needed, when it is needed: one set of messages a control step.
+    """Decodes numbers when they are needed, one set of messages a control step.
 
-    A message that cannot be used is dropped and told of once; the ones before it serve on, and are
-    too old sooner or later.
+    Pictures come decoded. A message that cannot be used is dropped and told of once; the ones
+    before it serve on, and are too old sooner or later.
 
     Args:
         settings: of the robot.
@@ -36,7 +35,6 @@ class Observing:
     ) -> None:
         self._settings, self._buffers, self._fault = settings, buffers, fault
         self._decoders = [SignalDecoder(signal) for signal in settings.observation]
-        self._problems: dict[str, str] = {}
         self._sensed: Sensed | None = None
         self._stamps: dict[str, int] = {}
         self.messages: dict[str, Any] = {}
@@ -49,7 +47,6 @@ class Observing:
         """
         self._buffers.clear()
         self._sensed, self._stamps = None, {}
-        self._problems.clear()
         for decoder in self._decoders:
             decoder.begin_episode()
         patience_s = self._settings.timeouts.first_messages_s
@@ -95,7 +92,7 @@ class Observing:
             try:
                 parts.setdefault(signal.key, []).append(decoder(found[signal.topic].message))
             except DataError as error:
-                self._tell(signal.topic, str(error))
+                self._buffers.tell(signal.topic, str(error))
                 self._buffers.drop(signal.topic, found[signal.topic].stamp_ns)
                 return None
         return {
@@ -103,14 +100,10 @@ class Observing:
             for key, part in parts.items()
         }
 
-    def _tell(self, topic: str, problem: str) -> None:
-        if topic not in self._problems:
-            say(f"messages of {topic} are dropped: {problem}", to_errors=True)
-        self._problems[topic] = problem
-
     def _why_nothing(self, patience_s: float) -> str:
-        said = "; ".join(f"{topic}: {told}" for topic, told in self._problems.items())
-        missing = [topic for topic in self._buffers.missing() if topic not in self._problems]
+        problems = self._buffers.problems
+        said = "; ".join(f"{topic}: {told}" for topic, told in problems.items())
+        missing = [topic for topic in self._buffers.missing() if topic not in problems]
         if missing:
             said = "; ".join([*([said] if said else []), f"nothing came of {', '.join(missing)}"])
             said += " (is its driver running, its qos as in the settings, ROS_DOMAIN_ID the same?)"

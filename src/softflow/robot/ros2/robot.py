@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from softflow.errors import RobotStoppedError
-from softflow.robot.protocol import Sensed
+from softflow.robot.protocol import Outcome, Sensed
 from softflow.robot.ros2.commanding import Commanding, JointSender, PoseSender, Sender
 from softflow.robot.ros2.node import RobotNode
 from softflow.robot.ros2.observing import Observing
@@ -42,6 +42,10 @@ class Ros2Robot:
         buffers = TopicBuffers(settings.topics, settings.matching)
         self._node = RobotNode(settings, buffers)
         self._observing = Observing(settings, buffers, lambda: self._node.fault)
+        self._succeeded = False
+        if settings.success_topic:
+            bool_kind = self._node.ros.standard.Bool
+            self._node.listen(bool_kind, settings.success_topic, self._told_of_success)
         self._commanding = Commanding([self._sender(command) for command in settings.command])
         stopped, episode = settings.services.stop_topic, settings.episode_topic
         bool_kind, mark_kind = self._node.ros.standard.Bool, self._node.ros.sensors.JointState
@@ -70,7 +74,7 @@ class Ros2Robot:
         self._observing.begin_episode()
         self._commanding.begin_episode(self._observing.messages)
         self._require_no_fault()
-        self._is_ready = True
+        self._succeeded, self._is_ready = False, True
 
     def observe(self) -> Sensed:
         """The newest messages that belong together.
@@ -81,8 +85,11 @@ class Ros2Robot:
         self._looked_ns = time.time_ns()
         return self._observing.observe()
 
-    def act(self, action: np.ndarray) -> None:
+    def act(self, action: np.ndarray) -> Outcome | None:
         """Send a command to every topic.
+
+        Returns:
+            Whether the task is done, where a topic tells it.
 
         Raises:
             RobotStoppedError: it was stopped, or not reset yet.
@@ -93,6 +100,10 @@ class Ros2Robot:
             self._was_told = True
             self._mark_episode(1.0, max(self._looked_ns, self._ended_ns + 1))
         self._commanding.send(action)
+        if not self._settings.success_topic:
+            return None
+        done = self._succeeded
+        return Outcome(float(done), terminated=done, success=done)
 
     def hold(self) -> np.ndarray:
         """The last action; before the first, where the robot stands."""
@@ -115,6 +126,9 @@ class Ros2Robot:
         """Leave ROS."""
         self._commanding.close()
         self._node.close()
+
+    def _told_of_success(self, message: Any) -> None:
+        self._succeeded = self._succeeded or bool(message.data)
 
     def _require_no_fault(self) -> None:
         """Raise RobotStoppedError if anything went wrong, or somebody asked for a stop."""

@@ -133,6 +133,8 @@ class Ros2Settings(_Schema, frozen=True, forbid_unknown_fields=True):
         node: name of this node; its service `/NODE/stop` stops the run.
         episode_topic: where it is told that an episode starts and stops, for recordings: a
             `JointState` whose `position[0]` is 1 or 0; empty: nowhere.
+        success_topic: `std_msgs/msg/Bool` of whatever sees that the task is done: true ends the
+            episode as a success, and without it an episode is none; empty: a person says it.
 
     Raises:
         ConfigError: nothing is observed or commanded, topics or keys that do not fit together.
@@ -148,6 +150,7 @@ class Ros2Settings(_Schema, frozen=True, forbid_unknown_fields=True):
     services: Services = Services()
     node: str = "softflow"
     episode_topic: str = ""
+    success_topic: str = ""
 
     def __post_init__(self) -> None:
         require(1 <= self.control_hz <= 100, f"control_hz is {self.control_hz}", "give 1 to 100")
@@ -158,6 +161,8 @@ class Ros2Settings(_Schema, frozen=True, forbid_unknown_fields=True):
         require(len(self.command) > 0, "nothing is commanded", "give [[command]]")
         self._require_one_kind_each()
         self._require_other_topics()
+        if self.success_topic:
+            require_topic(self.success_topic)
         for command in self.command:
             self._require_measured(command)
 
@@ -186,6 +191,8 @@ class Ros2Settings(_Schema, frozen=True, forbid_unknown_fields=True):
 
     def _require_measured(self, command: Command) -> None:
         is_joints = isinstance(command, JointCommand)
+        if is_joints and not command.measured:
+            return
         seen = [s for s in self.observation if s.topic == command.measured]
         told = f"{command.topic} has measured {command.measured!r}"
         same = bool(seen) and not isinstance(seen[0], Camera)

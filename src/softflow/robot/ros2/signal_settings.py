@@ -186,7 +186,7 @@ class JointCommand(_Schema, frozen=True, tag="joints"):
         topic: where targets are sent.
         names: joints, in the order of the action.
         measured: topic of observed joints with these names: where they stand before the first
-            command.
+            command. Empty: the values are steps or velocities, and 0 holds still.
         low, high: of each joint.
         rate_hz: how often; targets move evenly from one action to the next. 0 sends each action
             once, as it is.
@@ -194,7 +194,7 @@ class JointCommand(_Schema, frozen=True, tag="joints"):
             interpolated targets alone does not tell what was decided.
 
     Raises:
-        ConfigError: other numbers of bounds than joints, or a rate that is none.
+        ConfigError: other numbers of bounds than joints, a rate that is none, or one for steps.
     """
 
     topic: str
@@ -213,6 +213,8 @@ class JointCommand(_Schema, frozen=True, tag="joints"):
         require(len(self.names) == len(self.low), sizes, "give one each")
         told = f"{self.topic} has rate_hz {self.rate_hz}"
         require(0 <= self.rate_hz <= MAX_RATE_HZ, told, f"give 0 to {MAX_RATE_HZ:g}")
+        fix = "steps and velocities are sent as they come: leave rate_hz out, or name measured"
+        require(bool(self.measured) or not self.rate_hz, f"{told}, and no measured", fix)
 
     @property
     def components(self) -> tuple[str, ...]:

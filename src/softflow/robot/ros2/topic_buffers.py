@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from softflow.robot.ros2.settings import Matching
 from softflow.robot.ros2.stamp_matching import newest_match
+from softflow.utils.console import say
 
 NANOSECONDS = 1_000_000_000
 MOST_MESSAGES = 2000
@@ -20,7 +23,7 @@ class Received:
     """A message as it came.
 
     Attributes:
-        message: it.
+        message: it; of a camera {key: picture}.
         stamp_ns: when it was taken, on the clock that topics are matched by.
         ros_ns, monotonic_s: when it was received, on both clocks.
     """
@@ -37,7 +40,10 @@ class Received:
 
 
 class TopicBuffers:
-    """Filled by the thread that receives, read by the control loop.
+    """Filled by the threads that receive and decode, read by the control loop.
+
+    Attributes:
+        problems: topic -> what was wrong with its last message that could not be used.
 
     Args:
         topics: names of all topics.
@@ -49,12 +55,19 @@ class TopicBuffers:
         self._keep_ns = round(matching.keep_s * NANOSECONDS)
         self._buffers: dict[str, list[Received]] = {topic: [] for topic in topics}
         self._lock = threading.Lock()
+        self._cleared_s = -math.inf
+        self.problems: dict[str, str] = {}
 
     def add(self, topic: str, received: Received) -> None:
-        """Keep a message; one that is not newer than the last is dropped."""
+        """Keep a message; one that is not newer than the last, or was on its way, is dropped."""
         with self._lock:
             buffer = self._buffers[topic]
-            if buffer and received.stamp_ns <= buffer[-1].stamp_ns:
+            if received.monotonic_s < self._cleared_s:
+                return
+            back_ns = buffer[-1].stamp_ns - received.stamp_ns if buffer else -1
+            if back_ns >= 0:
+                if back_ns > self._keep_ns:
+                    self.tell(topic, _went_back(back_ns))
                 return
             buffer.append(received)
             oldest_ns = received.stamp_ns - self._keep_ns
@@ -66,9 +79,17 @@ class TopicBuffers:
         with self._lock:
             self._buffers[topic] = [m for m in self._buffers[topic] if m.stamp_ns != stamp_ns]
 
+    def tell(self, topic: str, problem: str) -> None:
+        """A message of a topic cannot be used: it is said once."""
+        if topic not in self.problems:
+            say(f"messages of {topic} are dropped: {problem}", to_errors=True)
+        self.problems[topic] = problem
+
     def clear(self) -> None:
         """Forget everything: an episode begins."""
         with self._lock:
+            self._cleared_s = time.monotonic()
+            self.problems.clear()
             for buffer in self._buffers.values():
                 buffer.clear()
 
@@ -93,3 +114,11 @@ class TopicBuffers:
         with self._lock:
             newest = [buffer[-1].stamp_ns for buffer in self._buffers.values() if buffer]
         return (max(newest) - min(newest)) / NANOSECONDS if newest else 0.0
+
+
+def _went_back(back_ns: int) -> str:
+    """What is said of stamps that no late message has."""
+    return (
+        f"their stamps went back by {back_ns / NANOSECONDS:.1f} s; a clock was set. It works again "
+        "from the next reset on"
+    )

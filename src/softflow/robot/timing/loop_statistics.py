@@ -14,7 +14,8 @@ class LoopStatistics:
     """Counted while an episode runs; nothing in here is estimated."""
 
     def __init__(self) -> None:
-        self._lateness, self._busy = Histogram(), Histogram()
+        self._lateness, self._busy, self._jitter = Histogram(), Histogram(), Histogram()
+        self._late_before_s: float | None = None
         self._latency, self._deciding = Histogram(), Histogram()
         self._missed = self._held = self._skipped = 0
         self._arrivals: Counter[str] = Counter()
@@ -22,6 +23,9 @@ class LoopStatistics:
     def tick(self, tick: Tick) -> None:
         """A control step began."""
         self._lateness.add(tick.late_s)
+        if self._late_before_s is not None:
+            self._jitter.add(abs(tick.late_s - self._late_before_s))
+        self._late_before_s = tick.late_s
         self._missed += tick.missed
 
     def busy(self, duration_s: float) -> None:
@@ -50,6 +54,7 @@ class LoopStatistics:
             "decisions": dict(self._arrivals),
             "skipped_actions": self._skipped,
             "lateness": self._lateness.metadata(),
+            "jitter": self._jitter.metadata(),
             "busy": self._busy.metadata(),
             "latency": self._latency.metadata(),
             "deciding": self._deciding.metadata(),

@@ -120,12 +120,16 @@ class RLConfig(CriticStageConfig):
             chosen one.
         imitates: what the imitation term sees: "demonstrations", the successful ones, or
             "successes", those of online RL as well.
+        take_over_weight: how much a chunk counts in the imitation term that a person began in place
+            of the policy (1: as a demonstration), whatever became of the episode; None: as any
+            other of its episode.
     """
 
     bc_coef: float = 0.1
     value_coef: float = 1.0
     actor_candidates: int = 4
     imitates: Literal["demonstrations", "successes"] = "demonstrations"
+    take_over_weight: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -142,6 +146,11 @@ class RLConfig(CriticStageConfig):
         require(
             self.imitates in ("demonstrations", "successes"),
             f'imitates is "{self.imitates}"; must be demonstrations or successes',
+        )
+        weight = self.take_over_weight
+        require(
+            weight is None or 0 <= weight < math.inf,
+            f"take_over_weight is {weight}; must be >= 0 and finite, or None",
         )
 
     @property

@@ -127,21 +127,27 @@ def require_start_fits(start: Start, config: TrainingConfig, spec: DataSpec) -> 
             f"discount: there {config_there.discount}, now {config.discount}: the values of its "
             "critic are of that discount; leave the critic there (--no-from-critic)"
         )
-    lines += _of_other_data(spec_there, spec)
-    if lines:
-        raise ConfigError(
-            f"this run cannot start from '{start.given}':\n  " + "\n  ".join(lines) + "\nGive the "
-            "preset and the numbers that it was trained with (its config.json says them), and data "
-            "with the same keys, or train from the beginning without --from."
-        )
+    other_data = _of_other_data(spec_there, spec)
+    if not (lines or other_data):
+        return
+    fixes = ["the preset and the numbers that it was trained with (its config.json says them)"]
+    fixes = fixes * bool(lines) + ["data with the same keys"] * bool(other_data)
+    raise ConfigError(
+        f"this run cannot start from '{start.given}':\n  "
+        + "\n  ".join(lines + other_data)
+        + f"\nGive {', and '.join(fixes)}, or train from the beginning without --from."
+    )
 
 
 def _of_other_data(there: DataSpec, now: DataSpec) -> list[str]:
     """Keys and sizes that networks cannot do without; bounds, names, rates are told instead."""
-    lines = [
+    renamed = there.renamed(now)
+    lines = [f"what is '{old}' there seems to be '{new}' now" for old, new in renamed.items()]
+    lines += [
         f"{key}: there {list(old) if old else 'missing'}, now {list(new) if new else 'missing'}"
         for key in sorted(there.observation_shapes.keys() | now.observation_shapes.keys())
         if (old := there.observation_shapes.get(key)) != (new := now.observation_shapes.get(key))
+        and key not in {*renamed, *renamed.values()}
     ]
     if there.action_dim != now.action_dim:
         lines.append(f"components of an action: there {there.action_dim}, now {now.action_dim}")

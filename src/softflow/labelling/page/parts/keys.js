@@ -2,10 +2,11 @@
 
 import { dialog, el } from "/page/parts/dom.js";
 
-const NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", PageUp: "Page ↑", PageDown: "Page ↓", Enter: "Enter" };
+const NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→" };
 const nice = (key) => key.split("+").map((part) => NAMES[part] ?? part).join(" ");
 
-/** `commands`: [{section, keys: ["Shift+ArrowLeft", …], what, run}]; without `what` no help. `ready` gives what to wait for. */
+/** `commands`: [{section, keys: ["Shift+ArrowLeft", …], what, run}]; without `what` no help.
+ * `ready` gives what to wait for. */
 export class Keys {
   constructor(commands, ready) {
     this.commands = commands;
@@ -19,7 +20,8 @@ export class Keys {
     if (/^(input|select|textarea)$/i.test(event.target.tagName)) return;
     const control = event.ctrlKey || event.metaKey;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    const word = `${control ? "Ctrl+" : ""}${event.shiftKey && (event.key.length > 1 || /[a-z]/i.test(event.key)) ? "Shift+" : ""}${key}`;
+    const shift = event.shiftKey && (event.key.length > 1 || /[a-z]/i.test(event.key)); // not for ?
+    const word = `${control ? "Ctrl+" : ""}${shift ? "Shift+" : ""}${key}`;
     const command = this.table.get(word);
     if (!command || (event.repeat && command.once)) return;
     event.preventDefault(); // Space and Enter would press the button that has the focus

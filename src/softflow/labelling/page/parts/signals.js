@@ -18,7 +18,8 @@ export class Signals {
     const names = [...this.groups.keys()];
     const first = names.filter((name) => name !== "next.reward").slice(0, SHOWN_FIRST);
     const known = load(`signals:${place}`, null);
-    const chosen = known ?? first.flatMap((name) => this.groups.get(name).slice(0, LINES_FIRST).map((i) => this.id(i)));
+    const some = first.flatMap((name) => this.groups.get(name).slice(0, LINES_FIRST));
+    const chosen = known ?? some.map((i) => this.id(i));
     this.chosen = new Set(chosen);
   }
 
@@ -44,8 +45,12 @@ export class Signals {
       .filter(({ channels }) => channels.length)
       .map(({ name, channels }) => ({
         name,
-        lines: (this.values ? channels : []).map((i) => ({ name: this.channels[i].name, values: this.channel(i), hue: i })),
+        lines: (this.values ? channels : []).map((i) => this.#line(i)),
       }));
+  }
+
+  #line(i) {
+    return { name: this.channels[i].name, values: this.channel(i), hue: i };
   }
 
   choose() {
@@ -65,7 +70,8 @@ export class Signals {
           this.#pick(all, event.target.checked);
         },
       });
-      const rows = all.length > 1 ? all.map((i, n) => el("label", {}, boxes[n], this.channels[i].name)) : [];
+      const single = all.map((i, n) => el("label", {}, boxes[n], this.channels[i].name));
+      const rows = all.length > 1 ? single : [];
       return el("section", {}, el("h4", {}, el("label", {}, every, name)), ...rows);
     });
     dialog("Signals under the time line", el("div", { class: "columns" }, ...sections));

@@ -4,12 +4,14 @@ import { ends } from "/page/draft.js";
 
 const RULER = 20, EVENTS = 30, GHOSTS = 20, MOST_LANES = 5;
 const GRAB = 9;
+const TICKS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600];
 
 export class TimeLine {
   /** `asked.go(frame)`, `asked.pick(event)`, `asked.move(event, step)`, `asked.drop(event)`. */
   constructor(canvas, asked) {
     Object.assign(this, { canvas, asked, frames: 1, hz: 10, frame: 0, events: [], ghosts: [], lanes: [] });
-    Object.assign(this, { selected: null, context: canvas.getContext("2d"), drag: null, planned: false, high: false });
+    Object.assign(this, { selected: null, drag: null, planned: false, high: false });
+    this.context = canvas.getContext("2d");
     this.still = document.createElement("canvas"); // all but the cursor
     new ResizeObserver(() => this.redraw()).observe(canvas.parentElement);
     canvas.addEventListener("pointerdown", (event) => this.#down(event));
@@ -54,8 +56,8 @@ export class TimeLine {
 
   #draw() {
     const lanes = this.lanes.slice(0, MOST_LANES);
-    const lane = this.high ? Math.max(60, Math.min(260, (innerHeight - 245 - this.ghosts.length * GHOSTS) / Math.max(1, lanes.length))) : lanes.length > 2 ? 40 : 52;
     const ghosts = this.ghosts.length * GHOSTS;
+    const lane = this.#laneHeight(lanes.length, ghosts);
     this.top = RULER + EVENTS + ghosts;
     this.width = this.canvas.parentElement.clientWidth - 32;
     this.height = this.top + lanes.length * lane + 2;
@@ -77,9 +79,15 @@ export class TimeLine {
     this.#cursor();
   }
 
+  /** Without cameras the signals are what there is to see, and take all the room. */
+  #laneHeight(count, ghosts) {
+    if (!this.high) return count > 2 ? 40 : 52;
+    return Math.max(60, Math.min(260, (innerHeight - 245 - ghosts) / Math.max(1, count)));
+  }
+
   #ruler(g) {
     const length = (this.frames - 1) / this.hz;
-    const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600].find((s) => (length / s) * 64 < this.width) ?? 1800;
+    const step = TICKS_S.find((s) => (length / s) * 64 < this.width) ?? 1800;
     g.fillStyle = this.colour("muted");
     g.strokeStyle = this.colour("rule");
     g.beginPath();
@@ -87,7 +95,7 @@ export class TimeLine {
       const x = Math.round(this.x(s * this.hz)) + 0.5;
       g.moveTo(x, RULER - 5);
       g.lineTo(x, this.height);
-      const text = step < 1 ? s.toFixed(1) : s < 60 ? `${s}` : `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")}`;
+      const text = step < 1 ? s.toFixed(1) : clock(s);
       const wide = g.measureText(text).width;
       if (x + wide + 4 < this.width) g.fillText(s ? text : "0 s", x + 3, 11);
     }
@@ -113,7 +121,8 @@ export class TimeLine {
       g.stroke();
     });
     g.globalAlpha = 1;
-    const text = `${name.replace("observation.", "")}${lines.length === 1 && lines[0].name !== name ? ` ${lines[0].name}` : ""}`;
+    const single = lines.length === 1 && lines[0].name !== name ? ` ${lines[0].name}` : "";
+    const text = name.replace("observation.", "") + single;
     g.fillStyle = this.colour("page");
     g.globalAlpha = 0.72;
     g.fillRect(2, top + 3, g.measureText(text).width + 8, 15);
@@ -229,8 +238,10 @@ export class TimeLine {
   }
 }
 
+const clock = (s) => (s < 60 ? `${s}` : `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")}`);
+
 export function title(event) {
-  const value = event.kind !== "end" && event.value ? ` ${event.value > 0 ? "+" : "−"}${Math.abs(event.value)}` : "";
+  const value = event.value ? ` ${event.value > 0 ? "+" : "−"}${Math.abs(event.value)}` : "";
   return `${(event.name || event.kind).replaceAll("_", " ")}${value}`;
 }
 

@@ -25,6 +25,7 @@ from softflow.data.files.limits import (
     require_episode_bytes,
 )
 from softflow.errors import DataError, SoftflowError, brief
+from softflow.formats.remedies import remedy
 from softflow.utils.documents import MAX_DOCUMENT_BYTES
 
 Result = TypeVar("Result")
@@ -66,10 +67,9 @@ def opened(path: Path) -> Iterator[h5py.File]:
         ) from error
     # A damaged place surfaces as OSError, RuntimeError, KeyError, ValueError, TypeError, …
     except Exception as error:
-        raise DataError(
-            f"cannot read {path}: {brief(error)}; it is damaged, cut short or no HDF5 file, copy "
-            "or download it again"
-        ) from error
+        advice = "it is damaged, cut short or no HDF5 file, copy or download it again"
+        advice = remedy(path, error, advice)
+        raise DataError(f"cannot read {path}: {brief(error)}; {advice}") from error
 
 
 def usable(names: Sequence[str], read: Callable[[str], Result]) -> Iterator[Result]:

@@ -1,0 +1,161 @@
+"""What `softflow teacher` does: grasps, a teacher in simulation, how well it turns cubes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import tyro
+
+from softflow.cli.cube import teacher_options as options
+from softflow.cli.option_types import OPTION_TYPES, parsed
+from softflow.cli.words import asks_for_help, first_line, overview, require_command
+from softflow.envs.orca_cube.grasp_search import find_grasps
+from softflow.envs.orca_cube.grasps import write_grasps
+from softflow.envs.orca_cube.hand_model import ORCA_RIGHT, HandDescription, load_hand
+from softflow.envs.orca_cube.scene import build_scene
+from softflow.envs.orca_cube.settings import CubeSettings
+from softflow.errors import ConfigError
+from softflow.presets import PRESETS as STUDENTS
+from softflow.presets import preset
+from softflow.teacher.acting import Teacher
+from softflow.teacher.config import PRESETS
+from softflow.teacher.distillation.config import DistillConfig
+from softflow.teacher.distillation.loop import EPISODES, Distillation
+from softflow.teacher.training import TeacherTraining
+from softflow.utils.console import say
+from softflow.utils.imports import follow, trust
+from softflow.utils.progress import ConsoleProgress
+
+PROG = "softflow teacher"
+COMMANDS: dict[str, type] = {
+    "train": options.TrainTeacher,
+    "evaluate": options.EvaluateTeacher,
+    "distill": options.Distill,
+    "grasps": options.Grasps,
+}
+
+
+def run(words: list[str]) -> int:
+    """Parse the words after `softflow teacher` and do what they say; the exit status."""
+    if asks_for_help(words):
+        lines = {name: first_line(kind) for name, kind in COMMANDS.items()}
+        say(overview(PROG, "a cube turned in simulation, to be learned from", lines))
+        return 0
+    name = words[0]
+    require_command(name, COMMANDS, "teacher ")
+    if name == "train":
+        train(_parsed_training(words[1:]))
+    elif name == "evaluate":
+        evaluate(parsed(options.EvaluateTeacher, f"{PROG} evaluate", words[1:]))
+    elif name == "distill":
+        distill(_parsed_distillation(words[1:]))
+    else:
+        grasps(parsed(options.Grasps, f"{PROG} grasps", words[1:]))
+    return 0
+
+
+def _parsed_training(words: list[str]) -> options.TrainTeacher:
+    """`train PRESET ...`: the preset decides the defaults that --help shows."""
+    name, words = _preset_of(words, "two-cores", PRESETS)
+    default = options.TrainTeacher(run=tyro.MISSING, config=PRESETS[name])
+    return _overridden(options.TrainTeacher, words, default, f"{PROG} train {name}")
+
+
+def _parsed_distillation(words: list[str]) -> options.Distill:
+    """`distill PRESET TEACHER ...`: presets are those of `softflow train`."""
+    name, words = _preset_of(words, "cube-small", STUDENTS)
+    default = options.Distill(
+        teacher=tyro.MISSING, run=tyro.MISSING, distill=DistillConfig(), config=preset(name)
+    )
+    return _overridden(options.Distill, words, default, f"{PROG} distill {name}")
+
+
+def _preset_of(words: list[str], otherwise: str, known: Iterable[str]) -> tuple[str, list[str]]:
+    """The preset that the first word names, or the usual one, and the other words.
+
+    Raises:
+        ConfigError: there is no such preset.
+    """
+    if not words or words[0].startswith("-"):
+        return otherwise, words
+    if words[0] not in known:
+        raise ConfigError(f"no preset {words[0]!r}; choose one of {', '.join(known)}")
+    return words[0], words[1:]
+
+
+def _overridden(kind: type, words: list[str], default: Any, prog: str) -> Any:
+    """A preset with the numbers that words override."""
+    return tyro.cli(
+        kind,
+        args=words,
+        default=default,
+        prog=prog,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.AvoidSubcommands),
+        registry=OPTION_TYPES,
+    )
+
+
+def train(given: options.TrainTeacher) -> None:
+    """Train a teacher, or go on with one."""
+    with ConsoleProgress() as progress:
+        facts = TeacherTraining(given.run, given.config, given.seed, progress, given.device).run()
+    best = facts.best if facts.best is not None else 0.0
+    say(f"teacher: '{given.run}', at best {best:.2f} turns in 60 s")
+
+
+def evaluate(given: options.EvaluateTeacher) -> None:
+    """Measure a teacher."""
+    teacher = Teacher.load(given.run)
+    score = teacher.evaluate(
+        given.hands,
+        given.seconds,
+        given.seed,
+        corrected=not given.gait_alone,
+        randomised=not given.nominal,
+    )
+    say(str(score))
+
+
+def distill(given: options.Distill) -> None:
+    """Distil a teacher, or go on."""
+    with ConsoleProgress() as progress:
+        Distillation(
+            given.run,
+            Teacher.load(given.teacher),
+            given.distill,
+            replace(given.config, seed=given.seed),
+            given.env_id,
+            given.seed,
+            progress,
+        ).run()
+    say(f"student: {given.run / 'checkpoints' / 'last'}")
+    say(f"episodes: {given.run / EPISODES}")
+
+
+def grasps(given: options.Grasps) -> None:
+    """Search grasps and write them."""
+    scene = build_scene(load_hand(_hand(given.hand)), CubeSettings(cube_edge_m=given.cube_edge_m))
+    with ConsoleProgress() as progress:
+        progress.begin("grasps", given.count)
+
+        def told(found: int, tried: int) -> None:
+            progress.advance(min(found, given.count), f"{found} of {tried} cages hold")
+
+        found = find_grasps(scene, given.count, given.seed, told=told)
+    write_grasps(given.out, found)
+    say(f"{len(found)} grasps of hand {found.fingerprint}: '{given.out}'")
+
+
+def _hand(name: str) -> Any:
+    if not name:
+        return ORCA_RIGHT
+    trust(name)
+    try:
+        found = follow(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"--hand {name!r} cannot be imported: {error}") from error
+    if not isinstance(found, HandDescription):
+        raise ConfigError(f"--hand {name!r} is {found!r:.80}; name a HandDescription")
+    return found

@@ -1,0 +1,1 @@
+"""Recordings of ACT and ALOHA (HDF5, one file an episode), in."""

@@ -1,0 +1,1 @@
+"""HDF5 files of other people: read with care, walked through, their pictures decoded."""

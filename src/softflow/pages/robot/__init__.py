@@ -1,0 +1,1 @@
+"""Episodes of a robot: how well its loop kept time, and who acted."""

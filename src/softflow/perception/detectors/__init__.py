@@ -1,0 +1,1 @@
+"""Networks that find a cube's corners in a picture, and their training."""

@@ -1,0 +1,110 @@
+"""Picture after picture to the cube's pose: detector, PnP, colours, filter (App. B2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from softflow.errors import ConfigError
+from softflow.perception.camera import Calibration
+from softflow.perception.detectors.checkpoints import Detector
+from softflow.perception.detectors.detection import Detection, find_cube
+from softflow.perception.geometry import Pose
+from softflow.perception.pose.filter import FilterConfig, FilteredPose, PoseFilter
+from softflow.perception.pose.pnp import PoseFit, fit_pose
+from softflow.perception.pose.symmetry import resolve_symmetry
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one picture says by itself.
+
+    Attributes:
+        detection: the cube in it, None if the detector sees none.
+        fit: what PnP makes of the corners, None if they tell no pose.
+        pose: the cube's pose in the camera's frame, colours taken into account; None without a fit.
+    """
+
+    detection: Detection | None
+    fit: PoseFit | None
+    pose: Pose | None
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """What is known at the moment of a picture.
+
+    Attributes:
+        time_s: of the picture.
+        seen: what it says by itself.
+        filtered: what all pictures so far say; None while no cube is known.
+    """
+
+    time_s: float
+    seen: Seen
+    filtered: FilteredPose | None
+
+
+def see(detector: Detector, camera: Calibration, picture: np.ndarray) -> Seen:
+    """The cube's pose from one picture alone.
+
+    Args:
+        detector: finds the corners.
+        camera: calibration, at the size of the picture.
+        picture: uint8 [height, width, 3], RGB.
+
+    Raises:
+        DataError: it is no such array.
+    """
+    detection = find_cube(detector.network, picture)
+    if detection is None:
+        return Seen(None, None, None)
+    d = detection
+    fit = fit_pose(d.places, d.spread_px, d.weights, camera, detector.cube)
+    if fit is None:
+        return Seen(detection, None, None)
+    pose = resolve_symmetry(picture, detection.mask, fit.pose, camera, detector.cube)
+    return Seen(detection, fit, pose)
+
+
+class CubeTracker:
+    """Follows the cube of one camera.
+
+    Args:
+        detector: finds its corners.
+        camera: calibration; pictures may be of its size or a multiple of it.
+        config: of the filter.
+    """
+
+    def __init__(
+        self, detector: Detector, camera: Calibration, config: FilterConfig | None = None
+    ) -> None:
+        self._detector, self._calibrated = detector, camera
+        self._filter = PoseFilter(config)
+        self.camera: Calibration | None = None
+
+    @property
+    def cube_side_m(self) -> float:
+        """Of the cube that the detector knows."""
+        return self._detector.cube.side_m
+
+    def step(self, time_s: float, picture: np.ndarray) -> Tracked:
+        """Take in the next picture, uint8 [height, width, 3], RGB.
+
+        Raises:
+            ConfigError: it is of another shape than the calibration, of another size than the one
+                before, or comes before it.
+            DataError: it is no picture.
+        """
+        height, width = picture.shape[:2]
+        if self.camera is None:
+            self.camera = self._calibrated.resized(width, height)
+        if (self.camera.width, self.camera.height) != (width, height):
+            raise ConfigError(
+                f"a picture is {width} x {height}, those before it {self.camera.width} x "
+                f"{self.camera.height}; give pictures of one camera and mode"
+            )
+        seen = see(self._detector, self.camera, picture)
+        covariance = None if seen.fit is None else seen.fit.covariance
+        return Tracked(time_s, seen, self._filter.step(time_s, seen.pose, covariance))

@@ -1,0 +1,123 @@
+"""The numbers of a teacher's training, and its two presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from softflow.envs.orca_cube.randomisation import Randomisation
+from softflow.envs.orca_cube.settings import Commands, CubeSettings
+from softflow.errors import ConfigError
+from softflow.teacher.gait_search import GaitSearchConfig
+
+TWO_CORES_RANDOMISATION = Randomisation(
+    hand_friction=(0.6, 1.2), cube_friction=(0.6, 1.2), gravity_m_s2=0.3
+)
+
+
+@dataclass(frozen=True)
+class PpoConfig:
+    """PPO's numbers; the defaults are Table IV's.
+
+    Args:
+        num_envs: hands in parallel; steps_per_env: each makes in an iteration.
+        iterations: rollouts and updates.
+        epochs, minibatches: of an update.
+        learning_rate: adapted so that the policy's KL divergence in an update is `desired_kl`.
+        discount, gae_lambda, clip, entropy_coef, value_coef, max_grad_norm: as usual.
+        hidden: widths of both networks, with ELU.
+        init_std: of the Gaussian policy.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
+    num_envs: int = 8192
+    steps_per_env: int = 24
+    iterations: int = 10_000
+    epochs: int = 5
+    minibatches: int = 4
+    learning_rate: float = 1e-4
+    desired_kl: float = 0.01
+    discount: float = 0.99
+    gae_lambda: float = 0.95
+    clip: float = 0.2
+    entropy_coef: float = 1e-4
+    value_coef: float = 1.0
+    max_grad_norm: float = 1.0
+    hidden: tuple[int, ...] = (512, 512, 256, 128)
+    init_std: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("num_envs", "steps_per_env", "iterations", "epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"ppo.{name} is {getattr(self, name)}; make it at least 1")
+        if self.num_envs * self.steps_per_env < self.minibatches:
+            raise ConfigError(f"ppo: {self.minibatches} minibatches need as many steps")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ConfigError(f"ppo.hidden is {self.hidden}; give the widths of the layers")
+        if not 0 < self.discount <= 1 or self.learning_rate <= 0 or self.init_std <= 0:
+            raise ConfigError("ppo: discount in (0, 1], learning_rate and init_std above 0")
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """How a teacher is trained.
+
+    Args:
+        cube: the task.
+        randomisation: of it.
+        gait: how gaits are searched; None learns without one (the paper).
+        residual: how far the policy moves the gait's targets, in action units; 1 without a gait.
+        reward: Table III, or what worked on two cores.
+        ppo: its numbers.
+        evaluate_every: iterations between evaluations.
+    """
+
+    cube: CubeSettings = field(default_factory=CubeSettings)
+    randomisation: Randomisation = field(default_factory=Randomisation)
+    gait: GaitSearchConfig | None = field(default_factory=GaitSearchConfig)
+    residual: float = 0.2
+    reward: Literal["table_iii", "rotation"] = "rotation"
+    ppo: PpoConfig = field(default_factory=PpoConfig)
+    evaluate_every: int = 50
+
+    def __post_init__(self) -> None:
+        if not 0 < self.residual <= 1:
+            raise ConfigError(f"residual is {self.residual}; give (0, 1]")
+        if self.evaluate_every < 1:
+            raise ConfigError(f"evaluate_every is {self.evaluate_every}; make it at least 1")
+
+
+PAPER = TeacherConfig(
+    cube=CubeSettings(physics_step_s=1 / 120, commands=Commands(0.01, 1.5)),
+    gait=None,
+    residual=1.0,
+    reward="table_iii",
+)
+"""App. B4: 8,192 hands, 10,000 iterations, no gait. For a GPU."""
+
+TWO_CORES = TeacherConfig(
+    cube=CubeSettings(platform_s=0.0),
+    randomisation=TWO_CORES_RANDOMISATION,
+    ppo=PpoConfig(
+        num_envs=256,
+        iterations=200,
+        learning_rate=5e-4,
+        hidden=(256, 128, 64),
+        init_std=0.4,
+        entropy_coef=0.0,
+        value_coef=1.0,
+    ),
+)
+"""What turns cubes after minutes on two cores."""
+
+SMOKE = replace(
+    TWO_CORES,
+    gait=GaitSearchConfig(population=6, elite=3, generations=1, trial_s=0.5),
+    ppo=replace(TWO_CORES.ppo, num_envs=8, steps_per_env=8, iterations=2, hidden=(16,)),
+    evaluate_every=1,
+)
+"""Every part once, in seconds: for tests."""
+
+PRESETS = {"paper": PAPER, "two-cores": TWO_CORES, "smoke": SMOKE}

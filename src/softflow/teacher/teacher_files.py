@@ -1,0 +1,177 @@
+"""A teacher on the disk: what it is of, its gaits, its policy, and what training continues from.
+
+RUN/teacher.json             the configuration, the hand, the gaits, how far training is
+RUN/state.safetensors        networks and optimiser
+RUN/best_actor.safetensors   the policy of the best evaluation
+RUN/metrics.csv, evaluations.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file
+from torch import Tensor
+
+from softflow.errors import CheckpointError, ConfigError, StoreError, brief
+from softflow.models.tensor_file import write_tensors
+from softflow.teacher.config import TeacherConfig
+from softflow.teacher.gait_search import FoundGait, SearchState
+from softflow.utils.documents import checked
+from softflow.utils.files import is_there
+from softflow.utils.sealed_json import read_sealed, write_sealed
+
+FACTS, STATE, BEST = "teacher.json", "state.safetensors", "best_actor.safetensors"
+
+
+@dataclass(frozen=True)
+class StoredGait:
+    """A `FoundGait` as JSON holds it."""
+
+    numbers: list[float]
+    grasp: int
+    direction: int
+    score: float
+
+
+@dataclass(frozen=True)
+class StoredSearch:
+    """A `SearchState` as JSON holds it, and the direction it searches."""
+
+    direction: int
+    generation: int
+    mean: list[float]
+    deviation: list[float]
+    champion: list[float]
+    top: float
+
+    @property
+    def state(self) -> SearchState:
+        """Ready to go on from."""
+        arrays = (np.array(part) for part in (self.mean, self.deviation, self.champion))
+        return SearchState(self.generation, *arrays, self.top)
+
+
+@dataclass(frozen=True)
+class TeacherFacts:
+    """What a teacher's folder says of it.
+
+    Args:
+        config: how it is trained.
+        seed: of everything random.
+        fingerprint: of the hand.
+        observation_dim, num_actions: of its policy.
+        gaits: found so far; search: the one that is under way.
+        iteration: of PPO, that state.safetensors is of; metric_rows: of metrics.csv by then.
+        best: score of best_actor.safetensors.
+        evaluations: iteration and measures of each.
+    """
+
+    config: TeacherConfig
+    seed: int
+    fingerprint: str
+    observation_dim: int = 0
+    num_actions: int = 0
+    gaits: list[StoredGait] = field(default_factory=list)
+    search: StoredSearch | None = None
+    iteration: int = 0
+    metric_rows: int = 0
+    best: float | None = None
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def found_gaits(self) -> list[FoundGait]:
+        """The gaits, ready for use."""
+        return [FoundGait(np.array(g.numbers), g.grasp, g.direction, g.score) for g in self.gaits]
+
+
+def stored_search(direction: int, state: SearchState) -> StoredSearch:
+    """A search as JSON holds it."""
+    parts = [part.tolist() for part in (state.mean, state.deviation, state.champion)]
+    return StoredSearch(direction, state.generation, *parts, state.top)
+
+
+def stored_gait(gait: FoundGait) -> StoredGait:
+    """A gait as JSON holds it."""
+    return StoredGait(gait.numbers.tolist(), gait.grasp, gait.direction, gait.score)
+
+
+def write_facts(run: Path, facts: TeacherFacts) -> None:
+    """Write what a folder says of its teacher.
+
+    Raises:
+        StoreError: the system refused.
+    """
+    write_sealed(run / FACTS, asdict(facts))
+
+
+def read_facts(run: Path) -> TeacherFacts:
+    """What a folder says of its teacher.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    path = run / FACTS
+    if not is_there(path):
+        raise StoreError(
+            f"'{run}' holds no teacher ({FACTS} is missing); train one: softflow teacher train "
+            f"two-cores --run {run}"
+        )
+    value, _ = read_sealed(path)
+    return checked(value, TeacherFacts, f"'{path}'", "restore it from a copy, or train anew")
+
+
+def has_teacher(run: Path) -> bool:
+    """Whether training began there."""
+    return is_there(run / FACTS)
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors, whole or not at all."""
+    write_tensors(path, tensors)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read named tensors.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except Exception as error:  # the library raises what it likes
+        raise CheckpointError(
+            f"'{path}' cannot be read ({brief(error)}); restore it from a copy, or train anew"
+        ) from error
+
+
+def require_same(facts: TeacherFacts, config: TeacherConfig, seed: int, run: Path) -> None:
+    """Raise unless a folder's training was begun with these numbers (iterations may differ).
+
+    Raises:
+        ConfigError: it was not.
+    """
+    ours, theirs = (_without_lengths(asdict(c)) for c in (config, facts.config))
+    if ours != theirs or seed != facts.seed:
+        changed = [name for name in ours if ours[name] != theirs[name]] or ["seed"]
+        raise ConfigError(
+            f"'{run}' was begun with another {changed[0]}: continue with the same words, or choose "
+            "another --run"
+        )
+
+
+def _without_lengths(config: dict[str, Any]) -> dict[str, Any]:
+    ppo = {key: value for key, value in config["ppo"].items() if key != "iterations"}
+    rest = {key: value for key, value in config.items() if key != "evaluate_every"}
+    # JSON has lists where dataclasses have tuples.
+    return _lists({**rest, "ppo": ppo})
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(inner) for key, inner in value.items()}
+    return [_lists(inner) for inner in value] if isinstance(value, list | tuple) else value
