@@ -9,10 +9,10 @@ import warnings
 from collections.abc import Sequence
 
 from softflow import __version__
+from softflow.cli.parent_death import end_with_parent
 from softflow.cli.words import asks_for_help, require_command, require_readable
 from softflow.errors import SoftflowError, with_extra
 from softflow.utils.console import plain, say
-from softflow.utils.parent_death import end_with_parent
 
 EXAMPLES = """\
 softflow — make a robot policy better with little robot time.
