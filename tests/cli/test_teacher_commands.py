@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("orca_sim", reason="the ORCA hand's model is not installed")
 pytest.importorskip("rsl_rl", reason="rsl-rl-lib is not installed")
 
-from softflow.cli.main import main
 from softflow.cli.cube.teacher_commands import COMMANDS
+from softflow.cli.main import main
 
 _OPTION = re.compile(r"--[a-z][a-z0-9.-]+")
 
