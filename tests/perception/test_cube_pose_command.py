@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from softflow.cli.cube_pose import COMMANDS
+from softflow.cli.cube.pose import COMMANDS
 from softflow.cli.main import main
 from softflow.perception import running
 from softflow.perception.camera import Calibration, pinhole

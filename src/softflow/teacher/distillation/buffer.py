@@ -77,5 +77,6 @@ class DistillationBuffer:
             is_offline=torch.ones(rows, dtype=torch.bool),
             episode_success=torch.ones(rows, dtype=torch.bool),
             has_action=torch.from_numpy(inside.any(axis=1)),
+            person_steps=torch.zeros(rows, dtype=torch.int64),
             window=torch.arange(rows),
         )
