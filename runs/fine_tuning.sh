@@ -5,8 +5,8 @@
 #     runs/fine_tuning.sh                          task 1 of cube-single, seeds 0 1 2; one thread
 #     SEEDS="3 4" TASKS="1 4" runs/fine_tuning.sh  others
 #
-# Each measures, after so many updates of imitation, the policy from scratch (1000) and tuned (100); then, with as few
-# from scratch (100), and the policy as it was before (0). A killed script continues where it was. Runs are in
+# Each measures, after so many updates of imitation, the policy tuned (100) and from scratch (1000); then with as few from
+# scratch (100), as it was before (0), and tuned longer (400). A killed script continues where it was. Runs are in
 # runs/fine_tuning, their progress in runs/fine_tuning/log.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -58,5 +58,10 @@ for task in ${TASKS:-1}; do
     new=$folder/task$task/seed$seed
     measured "$new/twenty" "$new/scratch_100" "$seed" 100
     measured "$new/twenty" "$new/as_it_is" "$seed" 0 --from "$base/base"
+    measured "$new/twenty" "$new/tuned_400" "$seed" 400 --from "$base/base"
   done
+done
+for name in as_it_is tuned tuned_400 scratch_100 scratch; do
+  echo "$name"
+  .venv/bin/python runs/table.py "$folder"/task*/seed*/$name
 done

@@ -9,8 +9,8 @@ import pytest
 
 from softflow.cli import exchange_commands
 from softflow.cli.data import format_commands, store_commands
-from softflow.cli.examples import EXAMPLES
 from softflow.cli.exchange_options import Learn, Serve
+from softflow.cli.help.examples import EXAMPLES
 from softflow.cli.main import main
 from softflow.cli.option_types import parsed
 from softflow.cli.run_commands import _parse_train

@@ -20,7 +20,7 @@ from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files.episode_file import EpisodeSummary, write_episode_file
-from softflow.data.labels import Event, Label
+from softflow.data.labels import EVENT_KINDS_FILE, Event, Label
 from softflow.errors import DataError, StoreError
 
 StoreMaker = Callable[..., EpisodeStore]
@@ -48,6 +48,17 @@ def same(ours: Episode, theirs: Episode) -> bool:
     np.testing.assert_array_equal(ours.rewards, theirs.rewards)
     ours_end = (ours.terminated, ours.truncated, ours.success)
     return ours_end == (theirs.terminated, theirs.truncated, theirs.success)
+
+
+def test_what_may_happen_is_declared_in_a_copy_too(make_store: StoreMaker, tmp_path: Path) -> None:
+    """Else labels by name could not be corrected there."""
+    first, second = make_store("a", 1), make_store("b", 1, seed=10)
+    (second.path / EVENT_KINDS_FILE).write_text('[[event]]\nname = "cut"\n')
+    merge([first, second], tmp_path / "out")
+    assert "cut" in (tmp_path / "out" / EVENT_KINDS_FILE).read_text()
+    (tmp_path / "out" / EVENT_KINDS_FILE).write_text('[[event]]\nname = "own"\n')
+    merge([first, second], tmp_path / "out")
+    assert "own" in (tmp_path / "out" / EVENT_KINDS_FILE).read_text()
 
 
 def test_merge_keeps_arrays_order_metadata_and_labels(

@@ -112,6 +112,25 @@ def test_nothing_is_lost_with_a_closed_tab(
     assert label.events == (Event(6, "reward", 1.0, "reward"),)
 
 
+def test_an_old_draft_does_not_overwrite_what_was_saved_since(
+    browser: Browser, toy_store: EpisodeStore, start_server: StartServer
+) -> None:
+    """The same person at another computer meanwhile."""
+    context, server = browser.new_context(), start_server(toy_store.path)
+    anna = Annotator(context, server)
+    anna.marks(7, "1")
+    anna.page.close()
+    elsewhere = Annotator(browser.new_context(), server)
+    elsewhere.marks(21, "s")
+    elsewhere.press("Enter")
+    waited_for(toy_store.path, 0)
+    again = Annotator(context, f"{server}#episode_000000")
+    expect(again.page.locator("#saying")).to_contain_text("labelled success +1")
+    again.press("j")
+    again.waits_for_episode("1")
+    assert len(waited_for(toy_store.path, 0)) == 1
+
+
 def test_nothing_is_lost_with_a_killed_server(
     browser: Browser, toy_store: EpisodeStore, start_process: StartProcess
 ) -> None:
@@ -247,6 +266,9 @@ def test_everything_goes_by_mouse_too(
     y = box["y"]
     at = [box["x"] + 1 + frame / 40 * (box["width"] - 2) for frame in range(41)]
     anna.page.mouse.click(at[20], y + 70)
+    assert anna.frame == 20
+    anna.page.locator("#transport select").select_option("4")
+    anna.press("ArrowLeft", "ArrowRight")
     assert anna.frame == 20
     anna.page.locator("#marks .success").click()
     anna.page.mouse.move(at[20] + 10, y + 35)

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from softflow.cli.cube_pose import COMMANDS
+from softflow.cli.cube.pose import COMMANDS
 from softflow.cli.main import main
 from softflow.perception import running
 from softflow.perception.camera import Calibration, pinhole
@@ -148,10 +148,10 @@ def test_a_rendered_film_agrees_with_its_truth(renderer: object, tmp_path: Path)
 
     render_film(RenderPlan(1, seed=3, hand="capsules"), 0.25, tmp_path, SilentProgress())
     camera = read_calibration(tmp_path / "camera.toml")
-    rate, frames = frames_of(tmp_path / "film.mp4")
+    film = frames_of(tmp_path / "film.mp4")
     truth = np.loadtxt(tmp_path / "truth.csv", delimiter=",", skiprows=1)
-    assert rate == 20
-    assert [time_s for time_s, _ in frames] == pytest.approx(list(truth[:, 0]))
+    assert (film.fps, film.count) == (20, 5)
+    assert [time_s for time_s, _ in film.frames] == pytest.approx(list(truth[:, 0]))
     poses = [Pose(rotation_from_quat_wxyz(row[4:]), row[1:4]) for row in truth]
     assert pose_errors(poses[1], poses[0])[1] == pytest.approx(0.9 / 20, abs=1e-4)
     corners = camera.project(poses[0].apply(CubeModel().corners_m))

@@ -9,10 +9,10 @@ import warnings
 from collections.abc import Sequence
 
 from softflow import __version__
+from softflow.cli.parent_death import end_with_parent
 from softflow.cli.words import asks_for_help, require_command, require_readable
 from softflow.errors import SoftflowError, with_extra
 from softflow.utils.console import plain, say
-from softflow.utils.parent_death import end_with_parent
 
 EXAMPLES = """\
 softflow — make a robot policy better with little robot time.
@@ -146,13 +146,13 @@ def _run(name: str, words: list[str]) -> int:
 
         return exchange_commands.run(words)
     if name == "teacher":
-        from softflow.cli import teacher_commands
+        from softflow.cli.cube import teacher_commands
 
         return teacher_commands.run(words)
     if name == "cube-pose":
-        from softflow.cli import cube_pose
+        from softflow.cli.cube import pose
 
-        return cube_pose.run(words)
+        return pose.run(words)
     from softflow.cli import run_commands
 
     run_commands.run(name, words)

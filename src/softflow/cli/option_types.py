@@ -10,8 +10,8 @@ from typing import Any
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from softflow.cli.examples import EXAMPLES
-from softflow.cli.help_page import groups_of, page, usage_of
+from softflow.cli.help.examples import EXAMPLES
+from softflow.cli.help.page import groups_of, page, usage_of
 from softflow.errors import ConfigError
 from softflow.utils.console import say
 

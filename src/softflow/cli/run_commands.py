@@ -10,10 +10,10 @@ from typing import Any
 import tyro
 
 from softflow.cli.exchange_options import Learn, Serve
+from softflow.cli.help.train_help import demo_page, first_page, preset_page
 from softflow.cli.option_types import OPTION_TYPES, parsed, wants_help
 from softflow.cli.run_options import Collect, Demo, Evaluate, Report, Train
 from softflow.cli.seed_runs import train_seeds
-from softflow.cli.train_help import demo_page, first_page, preset_page
 from softflow.envs.demonstrations import OperatorTally, collect_demonstrations
 from softflow.errors import ConfigError
 from softflow.jobs.evaluate import evaluate

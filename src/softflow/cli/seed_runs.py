@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from softflow.cli.parent_death import VARIABLE
 from softflow.cli.run_options import Train
 from softflow.errors import ConfigError, SeedsFailedError
 from softflow.jobs.opening import open_store
@@ -27,7 +28,6 @@ from softflow.jobs.train import starting_from
 from softflow.pages.comparing.page import NAME, write_comparison
 from softflow.utils.console import plain, say
 from softflow.utils.files import entries_of
-from softflow.utils.parent_death import VARIABLE
 from softflow.utils.progress import ConsoleProgress, ProgressReporter
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")

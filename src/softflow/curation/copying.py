@@ -13,9 +13,10 @@ from typing import Any
 
 from softflow.data.data_spec import DataSpec, within_the_same_bounds
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.labels import Label
+from softflow.data.labels import EVENT_KINDS_FILE, Label
 from softflow.data.metadata import metadata_value
-from softflow.errors import DataError
+from softflow.errors import DataError, StoreError
+from softflow.utils.files import is_there, require_regular, write_bytes
 
 COPIED_FROM = "copied_from"
 """Metadata key: the places an episode came from, the newest last, each {"store", "episode"}."""
@@ -106,6 +107,7 @@ def copy_episodes(
     with EpisodeStore.open_or_create(out, spec) as target:
         there = _there(target, origins)
         before, labels = len(there), 0
+        _carry_event_kinds([store.path for store, _ in selection], target.path)
         for done, ((store, index), origin) in enumerate(zip(selection, origins, strict=True), 1):
             if origin not in there:
                 there[origin] = _copy(store, index, origin, target)
@@ -142,18 +144,36 @@ def _origins_of(metadata: Mapping[str, Any], where: str) -> list[dict[str, Any]]
 
 def _copy(store: EpisodeStore, index: int, origin: Origin, target: EpisodeStore) -> int:
     """Append an episode as it was recorded, with its origin; returns its new index."""
-    summary = store.summary(index, labelled=False)
     place = {"store": origin[0], "episode": origin[1]}
-    origins = [*_origins_of(summary.metadata, str(store.path)), place]
+
+    def told(before: dict[str, Any]) -> dict[str, Any]:
+        return {**before, COPIED_FROM: [*_origins_of(before, str(store.path)), place]}
+
     try:
-        return target.append_copy(
-            store.episode_path(index), {**summary.metadata, COPIED_FROM: origins}
-        )
+        return target.append_copy(store.episode_path(index), told)
     except DataError as error:
         raise DataError(
             f"'{store.path}', episode {index}: {error} (softflow data filter --drop-invalid leaves "
             "such episodes out)"
         ) from error
+
+
+def _carry_event_kinds(sources: Sequence[Path], target: Path) -> None:
+    """Give a copy what its first original declares of events; a copy that declares keeps its own.
+
+    Raises:
+        StoreError: the file cannot be read or written.
+    """
+    declared = dict.fromkeys(path / EVENT_KINDS_FILE for path in sources)
+    found = next(filter(is_there, declared), None)
+    if found is None or is_there(target / EVENT_KINDS_FILE):
+        return
+    require_regular(found)
+    try:
+        content = found.read_bytes()
+    except OSError as error:
+        raise StoreError(f"cannot read '{found}': {error.strerror}; make it readable") from error
+    write_bytes(target / EVENT_KINDS_FILE, content)
 
 
 def _carry_labels(history: list[Label], target: EpisodeStore, index: int) -> int:

@@ -37,6 +37,8 @@ from softflow.utils.sealed_json import read_sealed, write_sealed
 
 LABEL_VERSION = 2
 MAX_NAME_LETTERS = 60
+EVENT_KINDS_FILE = "event_kinds.toml"
+"""In a store: which names and rewards of events its episodes know (`labelling.event_kinds`)."""
 LabelledKind = Literal["success", "failure", "reward", "end"]
 """As `data.task_profile.EventKind`, and "end": the episode is over, nobody says how it went."""
 MAX_REWARD = 1e9

@@ -25,13 +25,20 @@ from typing import Annotated
 
 import msgspec
 
-from softflow.data.labels import MAX_NAME_LETTERS, MAX_REWARD, Event, Label, LabelledKind
+from softflow.data.labels import (
+    EVENT_KINDS_FILE,
+    MAX_NAME_LETTERS,
+    MAX_REWARD,
+    Event,
+    Label,
+    LabelledKind,
+)
 from softflow.data.task_profile import is_plain_name
 from softflow.errors import ConfigError, DataError
 from softflow.robot.toml_file import read_toml
 from softflow.utils.files import is_there, write_bytes
 
-FILE_NAME = "event_kinds.toml"
+FILE_NAME = EVENT_KINDS_FILE
 PAGE = "docs/labelling.md"
 MAX_KINDS = 24
 RESERVED_KEYS = frozenset("aejknopxz")

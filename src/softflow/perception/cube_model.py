@@ -122,6 +122,25 @@ def cube_rotations() -> np.ndarray:
     return np.array(found)
 
 
+def face_samples_m(face: int, side_m: float, count: int, inner: float) -> np.ndarray:
+    """Points [count^2, 3] evenly over the inner part of a face, in the cube's frame."""
+    steps = np.linspace(-inner, inner, count)
+    grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+    axis = face // 2
+    return np.insert(grid, axis, FACE_NORMALS[face, axis], axis=1) * (0.5 * side_m)
+
+
+ROTATIONS = cube_rotations()
+CORNER_AFTER = np.array(
+    [[int(np.argmax(CORNER_SIGNS @ (r @ corner))) for corner in CORNER_SIGNS] for r in ROTATIONS]
+)
+"""[24, 8]: whose place each corner takes once the cube is turned."""
+FACE_AFTER = np.array(
+    [[int(np.argmax(FACE_NORMALS @ r.T @ normal)) for normal in FACE_NORMALS] for r in ROTATIONS]
+)
+"""[24, 6]: the face that looks where each face looked, once the cube is turned."""
+
+
 def faces_of_corner() -> np.ndarray:
     """bool [8, 6]: whether a corner lies on a face."""
     return CORNER_SIGNS @ FACE_NORMALS.T > 0

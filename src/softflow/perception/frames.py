@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,23 @@ Frames = Iterator[tuple[float, np.ndarray]]
 """Times in seconds from 0, and pictures uint8 [H, W, 3], RGB."""
 
 
-def frames_of(path: Path, fps: float | None = None) -> tuple[float, Frames]:
-    """Frames a second, and the frames with their times.
+@dataclass(frozen=True)
+class Film:
+    """Pictures that follow each other.
+
+    Attributes:
+        fps: how many a second.
+        count: how many there are, 0 if that is not known before the end.
+        frames: the pictures with their times, to be gone through once.
+    """
+
+    fps: float
+    count: int
+    frames: Frames
+
+
+def frames_of(path: Path, fps: float | None = None) -> Film:
+    """The film in a file or folder.
 
     Args:
         path: a video file, or a folder whose pictures are taken in the order of their names.
@@ -40,7 +56,7 @@ def frames_of(path: Path, fps: float | None = None) -> tuple[float, Frames]:
         raise ConfigError(
             f"'{path}' is a folder of {len(files)} pictures; say how many a second they are: --fps"
         )
-    return fps, ((i / fps, read_picture(file)) for i, file in enumerate(files))
+    return Film(fps, len(files), ((i / fps, read_picture(f)) for i, f in enumerate(files)))
 
 
 def picture_files(folder: Path, deep: bool = False) -> list[Path]:
@@ -67,14 +83,14 @@ def read_picture(file: Path) -> np.ndarray:
     return decoded_picture(file.read_bytes(), f"'{file}'")
 
 
-def _video(path: Path, fps: float | None) -> tuple[float, Frames]:
+def _video(path: Path, fps: float | None) -> Film:
     if not path.is_file():
         raise ConfigError(f"there is no video or folder '{path}'; correct the path")
     with _opened(path) as container:
-        rate = container.streams.video[0].average_rate
+        rate, count = container.streams.video[0].average_rate, container.streams.video[0].frames
     if fps is None and not rate:
         raise DataError(f"'{path}' does not say how many frames a second it has; give --fps")
-    return fps or float(rate), _video_frames(path, fps)
+    return Film(fps or float(rate), count, _video_frames(path, fps))
 
 
 def _opened(path: Path) -> Any:

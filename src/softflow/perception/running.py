@@ -80,18 +80,19 @@ def run_on(
         ConfigError, DataError: as `frames_of` and `CubeTracker.step`.
         StoreError: the system refuses to write.
     """
-    rate, frames = frames_of(path, fps)
+    film = frames_of(path, fps)
     rows: list[dict[str, Any]] = []
     out.mkdir(parents=True, exist_ok=True)
     video = out / "poses.mp4"
-    progress.begin("find the cube", 0)
-    with opened_video(video, rate) as write:
-        for time_s, picture in frames:
+    progress.begin("find the cube", film.count)
+    with opened_video(video, film.fps) as write:
+        for time_s, picture in film.frames:
             tracked = tracker.step(time_s, picture)
             rows.append(row_of(tracked))
             assert tracker.camera is not None
             write(annotated(picture, tracked, tracker.camera, tracker.cube_side_m))
-            progress.advance(len(rows), _said(tracked))
+            if film.count:
+                progress.advance(len(rows), _said(tracked))
     poses = out / f"poses.{pose_format}"
     write_bytes(poses, _encoded(rows, pose_format))
     seen, known = (_known(rows, key) for key in ("seen_x_m", "filtered_x_m"))

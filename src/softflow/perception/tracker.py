@@ -60,8 +60,8 @@ def see(detector: Detector, camera: Calibration, picture: np.ndarray) -> Seen:
     detection = find_cube(detector.network, picture)
     if detection is None:
         return Seen(None, None, None)
-    d = detection
-    fit = fit_pose(d.places, d.spread_px, d.weights, camera, detector.cube)
+    d, cube = detection, detector.cube
+    fit = fit_pose(d.places, d.spread_px, d.weights, d.size_px, camera, cube, d.faces)
     if fit is None:
         return Seen(detection, None, None)
     pose = resolve_symmetry(picture, detection.mask, fit.pose, camera, detector.cube)

@@ -23,6 +23,7 @@ from softflow.cli.data.format_commands import (
     run_import,
 )
 from softflow.cli.data.label_options import Agreement, Propose
+from softflow.cli.data.new_store import require_new_store_named
 from softflow.cli.data.proposing import agreement, propose
 from softflow.cli.data.store_options import (
     Bounds,
@@ -102,31 +103,11 @@ def run(words: list[str]) -> int:
         if name in FORMAT_COMMANDS:
             return FORMAT_COMMANDS[name](rest)
         options, do = COMMANDS[name]
-        _require_places(name, rest)
+        require_new_store_named(name, rest)
         return do(parsed(options, f"softflow data {name}", rest)) or 0
     except KeyboardInterrupt:
         say(f"\nStopped. {_AFTER_A_STOP.get(name, _NOTHING_WRITTEN)}", to_errors=True)
         return 130
-
-
-def _require_places(name: str, words: Sequence[str]) -> None:
-    """Raise where the new store is named as an option, or is all that is named.
-
-    Raises:
-        ConfigError: says how the command is written.
-    """
-    named = [word for word in words if word == "--out" or word.startswith("--out=")]
-    usage = {"merge": "OUT STORE STORE", "filter": "STORE OUT", "render": "SOURCE OUT"}.get(name)
-    if usage and named:
-        raise ConfigError(
-            f"softflow data {name} has no --out; the new store has a place of its own: softflow "
-            f"data {name} {usage}"
-        )
-    if name == "merge" and len(words) == 1 and not words[0].startswith("-"):
-        raise ConfigError(
-            f"softflow data merge would make the store {words[0]} of nothing; name those to copy "
-            f"behind it: softflow data merge {words[0]} STORE STORE"
-        )
 
 
 def inspect(options: Inspect) -> None:

@@ -1,7 +1,13 @@
-"""Some frames of an episode's cameras, without reading the others."""
+"""Some frames of an episode's cameras, without reading the others.
+
+A film is looked at in many pieces, and finding one among a file's thousands of entries costs more
+than reading it: `OpenEpisodes` keeps the files that were looked into last open.
+"""
 
 from __future__ import annotations
 
+import zipfile
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,10 +39,46 @@ def read_frames(
         StoreError: missing, unreadable, of a newer format or another spec, or no such camera.
     """
 
-    def frames(group: SealedGroup) -> dict[str, np.ndarray]:
-        return {camera: _frames_in(group, spec, camera, start, stop) for camera in cameras}
+    def read(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+        return _all_in(SealedGroup(archive, path), spec, cameras, start, stop)
 
-    return read_with(path, lambda archive: frames(SealedGroup(archive, path)))
+    return read_with(path, read)
+
+
+class OpenEpisodes:
+    """The episode files that were looked into last, kept open; for several threads.
+
+    Args:
+        most: how many.
+    """
+
+    def __init__(self, most: int = 3) -> None:
+        self._most = most
+        self._groups: OrderedDict[tuple[Path, int, int], SealedGroup] = OrderedDict()
+
+    def frames(
+        self, path: Path, spec: DataSpec, cameras: Sequence[str], start: int, stop: int
+    ) -> dict[str, np.ndarray]:
+        """As `read_frames`, which says what is wrong where something is."""
+        try:
+            facts = path.stat()
+            name = path, facts.st_ino, facts.st_mtime_ns  # another file may come to its place
+            group = self._groups.pop(name, None)
+            if group is None:
+                group = SealedGroup(zipfile.ZipFile(path), path)
+            frames = _all_in(group, spec, cameras, start, stop)
+        except Exception:  # a damaged zip surfaces as almost any of them
+            return read_frames(path, spec, cameras, start, stop)
+        self._groups[name] = group
+        while len(self._groups) > self._most:
+            self._groups.popitem(last=False)  # closed once no thread reads in it any more
+        return frames
+
+
+def _all_in(
+    group: SealedGroup, spec: DataSpec, cameras: Sequence[str], start: int, stop: int
+) -> dict[str, np.ndarray]:
+    return {camera: _frames_in(group, spec, camera, start, stop) for camera in cameras}
 
 
 def _frames_in(

@@ -13,7 +13,7 @@ export class Controls {
     this.time = el("span", { id: "time" });
     this.speed = el(
       "select",
-      { title: "Speed ([ and ])", "aria-label": "Speed", onchange: () => page.setSpeed(+this.speed.value) },
+      { title: "Speed ([ and ])", "aria-label": "Speed", onchange: () => this.#choseSpeed() },
       ...SPEEDS.map((speed) => el("option", { value: speed }, `${speed} ×`)),
     );
     this.auto = button("auto", "Play the next episode at once (p)", () => page.toggleAuto(), "quiet");
@@ -39,6 +39,11 @@ export class Controls {
       button("signals", "Choose signals", () => page.signals.choose(), "quiet"),
     );
     this.#marks();
+  }
+
+  #choseSpeed() {
+    this.page.setSpeed(+this.speed.value);
+    this.speed.blur(); // or it would swallow the keys that follow
   }
 
   #marks() {

@@ -15,10 +15,17 @@ export class Draft {
     this.events = saved ?? [];
     const kept = load(key, null);
     this.restored = false;
-    if (kept && kept.digest === digest && !same(kept.events, this.events)) {
+    if (kept && kept.digest === digest && kept.base === this.base) {
+      this.restored = !same(kept.events, this.events);
       this.events = kept.events;
-      this.restored = true;
+    } else if (kept) {
+      keep(key, undefined); // of another recording, or older than what was saved elsewhere since
     }
+  }
+
+  /** What the draft began with: if that is another label now, the draft is out of date. */
+  get base() {
+    return JSON.stringify(this.saved && this.saved.map(plain));
   }
 
   get isNew() {
@@ -50,7 +57,8 @@ export class Draft {
   }
   #take(events) {
     this.events = events;
-    keep(this.key, this.changed ? { digest: this.digest, events } : undefined);
+    const { digest, base } = this;
+    keep(this.key, this.changed ? { digest, base, events } : undefined);
   }
 
   /** Mark a kind at a step. Gives what a person should know of it, "" if nothing. */

@@ -340,16 +340,17 @@ export class EpisodePage {
     const { detail, draft } = this;
     const events = withdrawn ? [] : draft.events.map(plain);
     const body = { annotator: this.me, digest: detail.digest, events, resolves, withdrawn };
+    const kept = { key: draft.key, base: draft.base };
     draft.wasSaved();
     this.list.labelled(detail.name, events);
     const title = `Episode ${detail.title}`;
-    this.outbox.put({ url: `${this.url}/label`, name: detail.name, title, body, draft: draft.key });
+    this.outbox.put({ url: `${this.url}/label`, name: detail.name, title, body, kept });
   }
 
   /** What was marked is a draft again: nothing is lost, and a person can correct it. */
-  #refused({ name, title, body, draft }, message) {
+  #refused({ name, title, body, kept }, message) {
     toast(`${title} is not saved: ${message}`, "bad");
-    keep(draft, { digest: body.digest, events: body.events });
+    keep(kept.key, { digest: body.digest, base: kept.base, events: body.events });
     this.list.renew();
     if (name === this.detail?.name) this.open(name);
   }

@@ -17,7 +17,7 @@ from threading import Lock
 import numpy as np
 from PIL import Image
 
-from softflow.data.files.frame_reading import read_frames
+from softflow.data.files.frame_reading import OpenEpisodes
 from softflow.labelling.server.episodes import Recording
 
 MAX_STEPS = 32
@@ -31,21 +31,27 @@ ReadFrames = Callable[[Recording, int, int], dict[str, np.ndarray]]
 """Frames of all cameras, from a step to before another one."""
 
 
-def recorded_frames(recording: Recording, start: int, stop: int) -> dict[str, np.ndarray]:
-    """What the cameras of an episode recorded; raises StoreError as `read_frames`."""
-    return read_frames(recording.path, recording.spec, recording.spec.image_keys, start, stop)
+def recorded() -> ReadFrames:
+    """What the cameras of episodes recorded; raises StoreError as `read_frames`."""
+    files = OpenEpisodes()
+
+    def read(recording: Recording, start: int, stop: int) -> dict[str, np.ndarray]:
+        cameras = recording.spec.image_keys
+        return files.frames(recording.path, recording.spec, cameras, start, stop)
+
+    return read
 
 
 class FrameBlocks:
     """Blocks of pictures, the ones asked for last kept.
 
     Args:
-        read: where frames come from.
+        read: where frames come from; by default from the episodes' files.
         most_bytes: of the blocks that are kept.
     """
 
-    def __init__(self, read: ReadFrames = recorded_frames, most_bytes: int = CACHE_BYTES) -> None:
-        self._read, self._most_bytes = read, most_bytes
+    def __init__(self, read: ReadFrames | None = None, most_bytes: int = CACHE_BYTES) -> None:
+        self._read, self._most_bytes = read or recorded(), most_bytes
         self._kept: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
         self._bytes, self._lock = 0, Lock()
 

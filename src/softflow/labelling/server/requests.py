@@ -100,11 +100,13 @@ def read_as(body: bytes, kind: type[Document]) -> Document:
         DataError: it is no JSON, or another document.
     """
     try:
-        return msgspec.convert(value := parse_json(body), kind)
-    except msgspec.ValidationError as error:
-        raise DataError(misfit(error, value)) from error
-    except (ValueError, OverflowError) as error:
+        value = parse_json(body)
+    except ValueError as error:
         raise DataError(f"the request is no JSON: {error}") from error
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise DataError(misfit(error, value)) from error
 
 
 def answer(value: Any, status: int = 200) -> Response:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from softflow.errors import DataError
 from softflow.perception.packages import load_cv2
+from softflow.perception.pose.search import FaceMap
 from softflow.perception.renders import Render
 
 HEIGHT, WIDTH = 240, 320
@@ -31,6 +32,7 @@ class Detection:
         weights: float64 [8, K], how likely each place is, 0 to 1; 0 for none.
         visible: float64 [8], how sure it is that a corner is seen, 0 to 1.
         mask: bool [H, W], where the cube is seen.
+        faces: what places show, if the network says so.
     """
 
     score: float
@@ -40,6 +42,12 @@ class Detection:
     weights: np.ndarray
     visible: np.ndarray
     mask: np.ndarray
+    faces: FaceMap | None = None
+
+    @property
+    def size_px(self) -> float:
+        """The longer side of the box."""
+        return float((self.box[2:] - self.box[:2]).max())
 
     @property
     def corners(self) -> np.ndarray:
@@ -143,4 +151,10 @@ def _in_pixels_of(picture: np.ndarray, found: Detection, scale: float) -> Detect
     mask = found.mask[: max(round(height * scale), 1), : max(round(width * scale), 1)]
     mask = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
     places, box = ((p + 0.5) / scale - 0.5 for p in (found.places, found.box))
-    return replace(found, box=box, places=places, spread_px=found.spread_px / scale, mask=mask)
+    faces = found.faces
+    if faces is not None:
+        left, top, cell_px = (n / scale for n in (faces.left, faces.top, faces.cell_px))
+        faces = FaceMap(faces.probabilities, left, top, cell_px)
+    return replace(
+        found, faces=faces, box=box, places=places, spread_px=found.spread_px / scale, mask=mask
+    )

@@ -25,6 +25,7 @@ from softflow.perception.detectors.detection import (
     Detection,
     floats,
 )
+from softflow.perception.pose.search import FaceMap
 
 SHRINK = 4
 """The first network sees a quarter of the resolution."""
@@ -330,14 +331,18 @@ def _detection(score: float, region: Tensor, output: _CornerOutput) -> Detection
     middle, side = _numpy(region[:2]), float(region[2])
     cell_px = side * STRIDE / REGION
     places = ((peaks + 0.5) * STRIDE / REGION - 0.5) * side + middle
+    faces = output.faces.softmax(0)
+    left, top = middle + 0.5 - side / 2
+    half = side / MARGIN / 2
     return Detection(
         score,
-        np.concatenate([places[:, 0].min(axis=0), places[:, 0].max(axis=0)]),
+        np.concatenate([middle - half, middle + half]),
         places,
         SPREAD_CELLS * cell_px / np.sqrt(np.maximum(weights, LEAST_WEIGHT)),
         weights,
         _numpy(output.visible.sigmoid()),
-        _pasted(1 - output.faces.softmax(0)[0], region),
+        _pasted(1 - faces[0], region),
+        FaceMap(_numpy(faces), float(left), float(top), cell_px),
     )
 
 

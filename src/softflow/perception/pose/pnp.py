@@ -10,13 +10,13 @@ from softflow.perception.camera import Calibration
 from softflow.perception.cube_model import CubeModel
 from softflow.perception.geometry import Pose, rotation_from_vector, skew
 from softflow.perception.packages import load_cv2
-from softflow.perception.pose.search import search_pose
+from softflow.perception.pose.search import FaceMap, search_pose
 
 MIN_CORNERS = 4
 """Three leave up to four poses."""
 CLEAR = 6
 """If so many corners agree on a pose with their likeliest places, no other is looked for."""
-OUTLIER_SHARE = 0.08
+OUTLIER_SHARE = 0.1
 """A corner further from where a pose puts it than this part of the cube's size is left out."""
 MAX_SPREAD_SHARE = 0.25
 """Corners that a detector is less sure of than this part of the cube's size are not looked at."""
@@ -48,8 +48,10 @@ def fit_pose(
     places: np.ndarray,
     spread_px: np.ndarray,
     weights: np.ndarray,
+    size_px: float,
     camera: Calibration,
     cube: CubeModel,
+    faces: FaceMap | None = None,
 ) -> PoseFit | None:
     """The cube's pose, or None where its corners tell none.
 
@@ -58,32 +60,54 @@ def fit_pose(
             pictures.
         spread_px: [8, K], standard deviation of each place.
         weights: [8, K], how likely each place is, 0 to 1; 0 for none.
+        size_px: of the cube in the picture, the longer side of the box of its corners.
         camera: its calibration; distortion is taken out.
         cube: the cube.
+        faces: what places of the picture show, if the detector says so.
     """
-    points = _undistorted(places, camera)
+    points = _undistorted(places, camera).copy()
     first = points[:, 0]
-    size = float(np.linalg.norm(np.ptp(first, axis=0)))
-    if not np.isfinite(points).all() or size < 1.0:
+    if not np.isfinite(points).all() or np.ptp(first, axis=0).max() < 1.0:
         return None
-    outlier_px = OUTLIER_SHARE * size
-    pose = _ransac(first, _surest(spread_px[:, 0], size), camera, cube, outlier_px)
+    outlier_px = OUTLIER_SHARE * size_px
+    sigmas = np.hypot(spread_px, LEAST_PX * camera.width / 320)
+    pose = _ransac(first, _surest(spread_px[:, 0], size_px), camera, cube, outlier_px)
     if pose is None or _agreeing(pose, points[:, :1], camera, cube, outlier_px)[1].sum() < CLEAR:
-        pose = search_pose(points, weights, size, camera, cube) or pose
+        pose = search_pose(points, weights, size_px, faces, camera, cube)
+        # Taken for another corner or not, a peak is where some corner is.
+        points, sigmas, weights = (_shared(values) for values in (points, sigmas, weights))
     if pose is None:
         return None
+    points[weights == 0] = np.inf
+    fit = _fitted(pose, points, sigmas, outlier_px, camera, cube)
+    return fit and _fitted(fit.pose, points, sigmas, outlier_px, camera, cube)
+
+
+def _shared(values: np.ndarray) -> np.ndarray:
+    """Values [8, K, ...] of all corners for each of them, [8, 8 K, ...]."""
+    every = values.reshape(1, -1, *values.shape[2:])
+    return np.repeat(every, len(values), axis=0)
+
+
+def _fitted(
+    pose: Pose,
+    points: np.ndarray,
+    sigmas: np.ndarray,
+    outlier_px: float,
+    camera: Calibration,
+    cube: CubeModel,
+) -> PoseFit | None:
+    """The pose once more, on the place of each corner that is nearest to where it puts it."""
     taken, inliers = _agreeing(pose, points, camera, cube, outlier_px)
-    inliers &= weights[np.arange(len(weights)), taken] > 0
     if inliers.sum() < MIN_CORNERS:
         return None
-    sigmas = np.hypot(spread_px, LEAST_PX * camera.width / 320)
     each = np.arange(len(points))
     return _refined(pose, inliers, points[each, taken], sigmas[each, taken], camera, cube)
 
 
-def _surest(spread_px: np.ndarray, size: float) -> np.ndarray:
+def _surest(spread_px: np.ndarray, size_px: float) -> np.ndarray:
     """bool [8]: corners that the detector is sure of, or the surest ones if that is too few."""
-    used = spread_px < MAX_SPREAD_SHARE * size
+    used = spread_px < MAX_SPREAD_SHARE * size_px
     if used.sum() < MIN_CORNERS:
         used[np.argsort(spread_px)[:MIN_CORNERS]] = True
     return used

@@ -1,41 +1,83 @@
 """A pose where corners may be in several places each: the one on which most of them can agree.
 
 A corner's heat map often has several peaks, above all where faces are hidden: which of a face's
-four corners is which is not seen at each by itself. Together they leave one way.
+four corners is which is not seen at each by itself. Together, and with what each place shows, they
+leave one way.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from softflow.perception.camera import Calibration
-from softflow.perception.cube_model import CORNER_SIGNS, CubeModel, cube_rotations
+from softflow.perception.cube_model import (
+    CORNER_AFTER,
+    FACE_AFTER,
+    ROTATIONS,
+    CubeModel,
+    face_samples_m,
+    seen_faces,
+)
 from softflow.perception.geometry import Pose, rotation_from_vector
 from softflow.perception.packages import load_cv2
 
-TRIES = 80
+TRIES = 60
 """Sets of four corners that are looked at."""
-NEAR_SHARE = 0.04
+NEAR_SHARE = 0.06
 """Standard deviation of a place, as part of the cube's size."""
 ELSEWHERE = 1e-3
 """How likely a corner is where it has no peak at all."""
+HIDDEN = 0.05
+"""How likely a place of a face shows something else at least."""
+SAMPLES, INNER = 4, 0.75
+"""Places along each side of a face that are looked at, within this part of it."""
+FACE_WEIGHT = 0.5
+"""Of a place's evidence: neighbours say the same."""
+LARGER = 1.6
+"""A pose at which the cube is larger or smaller than it is seen by more than this is none."""
 
-_ROTATIONS = cube_rotations()
-_CORNER_AFTER = np.array(
-    [[int(np.argmax(CORNER_SIGNS @ (r @ corner))) for corner in CORNER_SIGNS] for r in _ROTATIONS]
-)
-"""[24, 8]: whose place each corner takes once the cube is turned."""
+
+@dataclass(frozen=True)
+class FaceMap:
+    """What a square part of a picture shows.
+
+    Attributes:
+        probabilities: float [7, S, S], of no cube and of each face; they sum to 1.
+        left, top: pixel at the outer edge of the first cell.
+        cell_px: side of a cell.
+    """
+
+    probabilities: np.ndarray
+    left: float
+    top: float
+    cell_px: float
+
+    def at(self, points: np.ndarray) -> np.ndarray:
+        """[N, 6]: how likely each face is shown at points [N, 2], pixels; 0 outside."""
+        cells = self.probabilities.shape[-1]
+        x, y = np.floor((points + 0.5 - (self.left, self.top)) / self.cell_px).astype(int).T
+        inside = (x >= 0) & (y >= 0) & (x < cells) & (y < cells)
+        shown = self.probabilities[1:, np.clip(y, 0, cells - 1), np.clip(x, 0, cells - 1)]
+        return shown.T * inside[:, None]
 
 
 def search_pose(
-    points: np.ndarray, weights: np.ndarray, size_px: float, camera: Calibration, cube: CubeModel
+    points: np.ndarray,
+    weights: np.ndarray,
+    size_px: float,
+    faces: FaceMap | None,
+    camera: Calibration,
+    cube: CubeModel,
 ) -> Pose | None:
     """The likeliest pose among those that four corners at a time give, and their symmetries.
 
     Args:
         points: [8, K, 2], places of each corner, pixels without distortion.
         weights: [8, K], how likely each is; 0 for none.
-        size_px: of the cube in the picture.
+        size_px: of the cube in the picture, the longer side of the box of its corners.
+        faces: what places show, if the detector says so.
         camera: its calibration.
         cube: the cube.
     """
@@ -51,13 +93,27 @@ def search_pose(
         if pose is None:
             continue
         seen = camera.project(pose.apply(cube.corners_m))
+        if not 1 / LARGER < np.ptp(seen, axis=0).max() / size_px < LARGER:
+            continue
         fits = _log_likelihoods(seen, points, weights, NEAR_SHARE * size_px)
-        scores = fits[np.arange(8), _CORNER_AFTER].sum(axis=1)
+        scores = fits[np.arange(8), CORNER_AFTER].sum(axis=1)
+        if faces is not None:
+            scores = scores + FACE_WEIGHT * _face_scores(pose, faces, camera, cube)
         turn = int(np.argmax(scores))
         if scores[turn] > best_score:
-            best = Pose(pose.rotation @ _ROTATIONS[turn], pose.position_m)
+            best = Pose(pose.rotation @ ROTATIONS[turn], pose.position_m)
             best_score = scores[turn]
     return best
+
+
+def _face_scores(pose: Pose, faces: FaceMap, camera: Calibration, cube: CubeModel) -> np.ndarray:
+    """[24]: how well what places show fits the pose, turned by each symmetry; nats."""
+    total = np.zeros(len(ROTATIONS))
+    for face in map(int, np.flatnonzero(seen_faces(pose.rotation, pose.position_m, cube.side_m))):
+        samples = pose.apply(face_samples_m(face, cube.side_m, SAMPLES, INNER))
+        shown = np.log(HIDDEN + faces.at(camera.project(samples))).sum(axis=0)
+        total += shown[FACE_AFTER[:, face]]
+    return total
 
 
 def _pose_of_four(corners_m: np.ndarray, places: np.ndarray, camera: Calibration) -> Pose | None:

@@ -9,7 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from softflow.perception.camera import Calibration
-from softflow.perception.cube_model import FACE_NORMALS, CubeModel, cube_rotations, seen_faces
+from softflow.perception.cube_model import (
+    FACE_AFTER,
+    ROTATIONS,
+    CubeModel,
+    face_samples_m,
+    seen_faces,
+)
 from softflow.perception.geometry import Pose, vector_from_rotation
 
 SAMPLES = 7
@@ -21,15 +27,7 @@ MIN_SAMPLES = 6
 TIE_RAD = 0.12
 """Mean difference in colour by which another position must be better than the one found."""
 
-_ROTATIONS = cube_rotations()
-_FACE_AFTER = np.array(
-    [
-        [int(np.argmax((rotation @ FACE_NORMALS.T).T @ n)) for n in FACE_NORMALS]
-        for rotation in _ROTATIONS
-    ]
-)
-"""[24, 6]: the face that looks where a face looked, once the cube is turned."""
-_ANGLES = np.array([np.linalg.norm(vector_from_rotation(r)) for r in _ROTATIONS])
+_ANGLES = np.array([np.linalg.norm(vector_from_rotation(r)) for r in ROTATIONS])
 
 
 def resolve_symmetry(
@@ -52,10 +50,10 @@ def resolve_symmetry(
         return pose
     expected = _directions(np.asarray(cube.face_colours))
     angles = np.arccos(np.clip(colours @ expected.T, -1, 1))
-    costs = angles[np.arange(len(seen)), _FACE_AFTER[:, seen]].mean(axis=1)
+    costs = angles[np.arange(len(seen)), FACE_AFTER[:, seen]].mean(axis=1)
     good = np.flatnonzero(costs < costs.min() + TIE_RAD)
     chosen = good[np.argmin(_ANGLES[good])]
-    return Pose(pose.rotation @ _ROTATIONS[chosen], pose.position_m)
+    return Pose(pose.rotation @ ROTATIONS[chosen], pose.position_m)
 
 
 def _seen_colours(
@@ -65,7 +63,11 @@ def _seen_colours(
     looks = np.flatnonzero(seen_faces(pose.rotation, pose.position_m, cube.side_m))
     seen, colours = [], []
     for face in map(int, looks):
-        x, y = np.rint(camera.project(pose.apply(_samples_m(face, cube.side_m)))).astype(int).T
+        x, y = (
+            np.rint(camera.project(pose.apply(face_samples_m(face, cube.side_m, SAMPLES, INNER))))
+            .astype(int)
+            .T
+        )
         inside = (x >= 0) & (y >= 0) & (x < picture.shape[1]) & (y < picture.shape[0])
         x, y = x[inside], y[inside]
         shown = picture[y, x][mask[y, x]]
@@ -75,15 +77,6 @@ def _seen_colours(
     if not seen:
         return np.zeros(0, int), np.zeros((0, 3))
     return np.array(seen), _directions(np.array(colours))
-
-
-def _samples_m(face: int, side_m: float) -> np.ndarray:
-    """Points [n, 3] on a face, in the cube's frame."""
-    steps = np.linspace(-INNER, INNER, SAMPLES)
-    grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
-    axis = face // 2
-    points = np.insert(grid, axis, FACE_NORMALS[face, axis], axis=1)
-    return points * (0.5 * side_m)
 
 
 def _directions(colours: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from inspect import getdoc
 
-from softflow.cli.examples import EXAMPLES
-from softflow.cli.help_page import Group, chosen, groups_of, once, page
+from softflow.cli.help.examples import EXAMPLES
+from softflow.cli.help.page import Group, chosen, groups_of, once, page
 from softflow.cli.option_types import OPTION_TYPES
 from softflow.cli.run_options import Demo, Train
 from softflow.presets import PRESETS, summary
@@ -20,6 +20,7 @@ _WORK = ("dataset", "run", "stages", "from", "from-critic", "env", "seeds", "job
 _DECISIONS = (
     "eval-episodes",
     "round-eval-episodes",
+    "robot-eval-episodes",
     "sampling-std",
     "execution-candidates",
     "rl-execution-candidates",
@@ -51,8 +52,8 @@ _COMMON = {
 }
 _THROUGH_CAMERAS = """\
 Through cameras
-  small-image and robomimic-image look; any other preset with --encoder mixed and an --image,
-  efficientnet_lite0, resnet18, dinov2 or timm, whose numbers are --model.encoder.image.*:
+  {looking} look; any other preset with --encoder mixed and an
+  --image: efficientnet_lite0, resnet18, dinov2 or timm, whose numbers are --model.encoder.image.*:
     softflow train {name} --encoder mixed --image resnet18 --help"""
 
 
@@ -114,7 +115,8 @@ def _what() -> str:
 
 
 def _cameras(name: str) -> str:
-    return _THROUGH_CAMERAS.format(name=name)
+    looking = [each for each in PRESETS if hasattr(PRESETS[each]().model.encoder, "image")]
+    return _THROUGH_CAMERAS.format(name=name, looking=", ".join(looking))
 
 
 def _others(flat: Group, named: Sequence[str]) -> Group:

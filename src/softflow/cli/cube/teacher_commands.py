@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import tyro
 
-from softflow.cli import teacher_options as options
+from softflow.cli.cube import teacher_options as options
 from softflow.cli.option_types import OPTION_TYPES, parsed
 from softflow.cli.words import asks_for_help, first_line, overview, require_command
 from softflow.envs.orca_cube.grasp_search import find_grasps
@@ -125,9 +124,9 @@ def distill(given: options.Distill) -> None:
             given.run,
             Teacher.load(given.teacher),
             given.distill,
-            replace(given.config, seed=given.seed),
+            given.config,
             given.env_id,
-            given.seed,
+            given.config.seed,
             progress,
         ).run()
     say(f"student: {given.run / 'checkpoints' / 'last'}")

@@ -1,0 +1,1 @@
+"""What `softflow teacher` and `softflow cube-pose` do: the cube in the hand."""

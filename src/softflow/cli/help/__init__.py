@@ -1,0 +1,1 @@
+"""What --help says: a page a command, with the examples that one wants first."""
