@@ -153,7 +153,7 @@ OPTIONS = {
     "exchange": [],  # its commands are in test_exchange_commands
     "data": [],  # its commands are in test_store_commands
     "label": ["--exchange", "--events", "--annotator", "--host", "--port", "--token-file"],
-    "teacher": [],  # its commands are in teacher/test_training
+    "teacher": [],  # its commands are in test_teacher_commands
     "cube-pose": [],  # its commands are in perception/test_cube_pose_command
 }
 

@@ -20,11 +20,19 @@ class PpoConfig:
     """PPO's numbers; the defaults are Table IV's.
 
     Args:
-        num_envs: hands in parallel; steps_per_env: each makes in an iteration.
+        num_envs: hands in parallel.
+        steps_per_env: control steps of each in an iteration.
         iterations: rollouts and updates.
-        epochs, minibatches: of an update.
-        learning_rate: adapted so that the policy's KL divergence in an update is `desired_kl`.
-        discount, gae_lambda, clip, entropy_coef, value_coef, max_grad_norm: as usual.
+        epochs: how often an update sees each step.
+        minibatches: of an epoch.
+        learning_rate: at first; adapted so that an update moves the policy by `desired_kl`.
+        desired_kl: KL divergence of the policy before and after an update, in nats.
+        discount: per control step.
+        gae_lambda: of the advantages.
+        clip: of the ratio of likelihoods, and of the value loss.
+        entropy_coef: weight of the policy's entropy.
+        value_coef: weight of the value loss.
+        max_grad_norm: gradients are clipped to it.
         hidden: widths of both networks, with ELU.
         init_std: of the Gaussian policy.
 

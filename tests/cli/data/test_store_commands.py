@@ -115,6 +115,7 @@ def test_a_stop_by_the_keyboard_says_what_is_there(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(EpisodeStore, "episode", stop)
+    monkeypatch.setattr(EpisodeStore, "append_copy", stop)
     status, _, errors = data("validate", store)
     assert status == 130
     assert "Stopped. Nothing was written." in errors

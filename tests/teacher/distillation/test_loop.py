@@ -9,6 +9,7 @@ import pytest
 
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import ConfigError
+from softflow.jobs.train import train
 from softflow.models.checkpoint import last_checkpoint
 from softflow.presets import preset
 from softflow.teacher import training as teacher_training
@@ -17,12 +18,13 @@ from softflow.teacher.config import SMOKE
 from softflow.teacher.distillation.config import SMOKE_DISTILLATION, DistillConfig
 from softflow.teacher.distillation.loop import EPISODES, Distillation
 from softflow.teacher.training import TeacherTraining
+from softflow.training.config import TrainingConfig
 from softflow.training.persistence import read_run_facts
 from softflow.utils.metrics import read_metrics
 from softflow.utils.progress import SilentProgress
 
 
-def _student_config() -> object:
+def _student_config() -> TrainingConfig:
     small = preset("cube-small")
     return replace(small, imitation=replace(small.imitation, batch_size=16))
 
@@ -33,7 +35,7 @@ def _distill(run: Path, teacher: Path, iterations: int) -> None:
         run,
         Teacher.load(teacher),
         config,
-        _student_config(),  # type: ignore[arg-type]
+        _student_config(),
         "orca-cube-twin",
         0,
         SilentProgress(),
@@ -76,6 +78,21 @@ def test_it_goes_on_where_it_stopped(student: Path) -> None:
     assert read_run_facts(checkpoint)[2]["update_step"] == 6
     shares = next(s for s in read_metrics(student) if s.name == "teacher_share")
     assert list(shares.value) == pytest.approx([1.0, 0.999, 0.999**2])
+
+
+@pytest.mark.slow
+def test_the_next_stage_goes_on_from_it_unchanged(student: Path, tmp_path: Path) -> None:
+    config = _student_config()
+    short = replace(config.critic_warmup, num_updates=2, batch_size=8)
+    train(
+        student / EPISODES,
+        tmp_path / "run",
+        replace(config, critic_warmup=short, eval_episodes=0),
+        stages=("critic_warmup",),
+        start=student,
+    )
+    names = {series.name for series in read_metrics(tmp_path / "run")}
+    assert "critic_loss" in names
 
 
 def test_the_schedule_is_the_papers() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import tyro
@@ -125,9 +124,9 @@ def distill(given: options.Distill) -> None:
             given.run,
             Teacher.load(given.teacher),
             given.distill,
-            replace(given.config, seed=given.seed),
+            given.config,
             given.env_id,
-            given.seed,
+            given.config.seed,
             progress,
         ).run()
     say(f"student: {given.run / 'checkpoints' / 'last'}")

@@ -97,5 +97,3 @@ class Distill:
     """Numbers of the student's preset: its networks, and the stage imitation."""
     env_id: str = "orca-cube-twin"
     """Environment that the student is for."""
-    seed: int = 0
-    """Of everything random."""

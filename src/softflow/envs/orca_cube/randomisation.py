@@ -22,10 +22,12 @@ class Randomisation:
         hand_friction: of the fingers, uniform; drawn once for each hand.
         link_mass: factor on the hand's masses, uniform; once for each hand.
         cube_friction: uniform, each episode; a contact has the mean of the two.
-        stiffness, damping: factors on the joints' controllers, log-uniform, each episode.
+        stiffness: factor on the gains of the joints' controllers, log-uniform, each episode.
+        damping: factor on the joints' damping, log-uniform, each episode.
         joint_limits_rad: each limit moves by so much, uniform, each episode.
         cube_mass_kg: uniform, each episode; the paper scales an unnamed mass by 0.2 to 1.
-        cube_start_m: the cube's position, standard deviation; cube_start_m_s: its velocity.
+        cube_start_m: standard deviation of the cube's position at the start.
+        cube_start_m_s: standard deviation of its velocity at the start.
         gravity_m_s2: standard deviation of what is added to the vertical.
 
     Raises:

@@ -22,8 +22,10 @@ class Gap:
         friction: sliding friction between cube and hand.
         mass_factor: of the cube.
         gain_factor: of the position controllers.
-        pose_noise_m, pose_noise_rad: standard deviation of each reading of the cube's pose.
-        pose_bias_m, pose_bias_rad: of the offset an episode keeps.
+        pose_noise_m: standard deviation of each reading of the cube's position.
+        pose_noise_rad: of each reading of its orientation.
+        pose_bias_m: of the offset of its position that an episode keeps.
+        pose_bias_rad: of the offset of its orientation.
         joint_noise_rad: of each reading of a joint.
         joint_bias_rad: of the offset of each joint's reading, kept for an episode.
 
@@ -81,9 +83,11 @@ class Commands:
     """Which rotations about the vertical axis are asked for (App. B4).
 
     Args:
-        slowest_rad_s, fastest_rad_s: magnitudes, drawn uniformly.
+        slowest_rad_s: the smallest magnitude.
+        fastest_rad_s: the largest; drawn uniformly between.
         directions: +1 counter-clockwise seen from above, -1 clockwise; drawn with equal odds.
-        shortest_s, longest_s: how long one is held before the next is drawn.
+        shortest_s: how long one is held at least.
+        longest_s: how long at most, before the next is drawn.
 
     Raises:
         ConfigError: an empty range, or another direction.
@@ -115,8 +119,8 @@ class CubeSettings:
     """The cube task (Sec. V-C, App. B4).
 
     Args:
-        cube_edge_m, cube_mass_kg: of the cube; the mass is where simulation worked, the paper
-            gives none.
+        cube_edge_m: of the cube.
+        cube_mass_kg: where simulation worked; the paper gives none.
         physics_step_s: 1/120 s in the paper; 0.01 s trains as well and is faster.
         solver_iterations: fewer than 20 blow up, and a search finds and exploits that.
         episode_s: time limit.
