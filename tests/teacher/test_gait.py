@@ -102,7 +102,7 @@ def test_swinging_there_and_back_is_no_progress() -> None:
     jump = np.where(time_s > 0.5, 0.1, 0.0)
     found = progress(np.stack([steady, swinging, steady + swinging, jump], axis=1))
     assert found[0] == pytest.approx(0.4, rel=0.02)
-    assert abs(found[1]) < 0.04  # of swings of 0.2
+    assert abs(found[1]) < 0.05  # of swings of 0.2
     assert found[2] == pytest.approx(0.4, abs=0.05)
     assert found[3] < 0.05
 
