@@ -18,7 +18,7 @@ from softflow.formats.act.reading import ActSource
 from softflow.formats.importing import import_into
 from softflow.utils.progress import SilentProgress
 
-LENGTHS = (300, 3000)
+LENGTHS = (200, 1000)
 HEIGHT, WIDTH = 480, 640
 SAMPLED_S = 0.01
 
@@ -44,7 +44,8 @@ def run(lengths: tuple[int, ...] = LENGTHS, size: tuple[int, int] = (HEIGHT, WID
 
 def _recording(path: Path, length: int, size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
-    frame = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    ramp = np.arange(size[0])[:, None, None] + np.arange(size[1])[None, :, None]
+    frame = np.broadcast_to(ramp, (*size, 3)).astype(np.uint8)
     with h5py.File(path, "w") as file:
         file["action"] = file["observations/qpos"] = rng.normal(size=(length, 7))
         shape = (length, *size, 3)

@@ -226,3 +226,11 @@ def test_two_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main([*words, "--out", str(store), "--unlabelled", "success"]) == 0
     assert "not taken:" in capsys.readouterr().out
     assert [s.success for s in EpisodeStore.open(store).summaries()] == [True, True]
+
+
+def test_links_that_lead_out(tmp_path: Path) -> None:
+    path = pusht(tmp_path / "inside/pusht.zarr")
+    (path / "data/state").rename(tmp_path / "state")
+    (path / "data/state").symlink_to(tmp_path / "state")
+    with pytest.raises(DataError, match="data/state is a link, which is not followed"):
+        ReplayBufferSource(path, control_hz=10, state_keys=["state"])

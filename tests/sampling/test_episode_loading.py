@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.labels import Event, EventKind, Label
+from softflow.data.labels import Event, Label, LabelledKind
 from softflow.errors import DataError, StoreError
 from softflow.sampling.chunk_dataset import ChunkDataset
 
@@ -58,7 +58,7 @@ def test_mapped_batches_are_those_of_ram(
         store = filled_store(Path(folder) / "store", lengths)
         for index in labelled & set(range(len(lengths))):
             step = data.draw(st.integers(0, lengths[index] - 1))
-            kind: EventKind = data.draw(st.sampled_from(get_args(EventKind)))
+            kind: LabelledKind = data.draw(st.sampled_from(get_args(LabelledKind)))
             store.label(index, Label("anna", (Event(step, kind, -1.5),)))
         assert_same(mapped(store, chunk, episodes=episodes), in_ram(store, chunk, episodes))
 

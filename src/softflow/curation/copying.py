@@ -144,13 +144,13 @@ def _origins_of(metadata: Mapping[str, Any], where: str) -> list[dict[str, Any]]
 
 def _copy(store: EpisodeStore, index: int, origin: Origin, target: EpisodeStore) -> int:
     """Append an episode as it was recorded, with its origin; returns its new index."""
-    summary = store.summary(index, labelled=False)
     place = {"store": origin[0], "episode": origin[1]}
-    origins = [*_origins_of(summary.metadata, str(store.path)), place]
+
+    def told(before: dict[str, Any]) -> dict[str, Any]:
+        return {**before, COPIED_FROM: [*_origins_of(before, str(store.path)), place]}
+
     try:
-        return target.append_copy(
-            store.episode_path(index), {**summary.metadata, COPIED_FROM: origins}
-        )
+        return target.append_copy(store.episode_path(index), told)
     except DataError as error:
         raise DataError(
             f"'{store.path}', episode {index}: {error} (softflow data filter --drop-invalid leaves "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -170,8 +170,8 @@ class EpisodeStore:
         self._numbers.append(number)
         return index
 
-    def append_copy(self, file: Path, metadata: Mapping[str, Any]) -> int:
-        """Copy a sealed episode file as it is, but for its metadata; its frames are not decoded.
+    def append_copy(self, file: Path, told: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
+        """Copy a sealed episode file as it is; `told` gives the copy's metadata from the file's.
 
         Returns:
             Its index.
@@ -182,7 +182,7 @@ class EpisodeStore:
         """
         number = self._number_to_append()
         where = f"episode {len(self)} for '{self.path}'"
-        copy_episode_file(file, self._file(number), self.spec, metadata, where)
+        copy_episode_file(file, self._file(number), self.spec, told, where)
         self._numbers.append(number)
         return len(self) - 1
 

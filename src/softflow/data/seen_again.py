@@ -50,9 +50,10 @@ def foreign_actions(summaries: Iterable[EpisodeSummary]) -> str:
             summary.metadata, KEY, dict[str, Any], {}, f"episode {summary.index}"
         )
         steps = [found.get(name) for name in ("missed_m", "moved_m")]
-        if all(isinstance(step, int | float) and math.isfinite(step) for step in steps):
-            missed.append(float(steps[0]))
-            moved.append(float(steps[1]))
+        known = [float(m) for m in steps if isinstance(m, int | float) and math.isfinite(m)]
+        if len(known) == len(steps):
+            missed.append(known[0])
+            moved.append(known[1])
     if not missed or not are_others(sum(missed) / len(missed), sum(moved) / len(moved)):
         return ""
     return (

@@ -21,6 +21,7 @@ from softflow.data.episode import Episode
 from softflow.data.files.limits import array_bytes, require_episode_bytes
 from softflow.errors import DataError
 from softflow.formats.contents import Part
+from softflow.formats.faults import require_valid
 from softflow.formats.hdf5.files import (
     has,
     member,
@@ -143,7 +144,7 @@ class D4RLSource:
             require_episode_bytes(size * (stop - first), f"{self.path}, {name}")
             rows = {key: np.asarray(array[first:stop]) for key, array in arrays.items()}
             episode = self._episode(rows)
-        episode.validate(self.spec, f"{self.path}, {name} (rows {first} to {stop - 1})")
+        require_valid(episode, self.spec, f"{self.path}, {name} (rows {first} to {stop - 1})")
         return episode
 
     def _episode(self, rows: dict[str, np.ndarray]) -> Episode:

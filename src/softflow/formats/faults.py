@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from softflow.data.data_spec import DataSpec
+from softflow.data.episode import Episode, require_finite
 from softflow.errors import DataError, SeveralFaultsError
 
 
@@ -31,7 +33,30 @@ class Faults:
         Raises:
             DataError: the one fault, as it was raised, or several (`SeveralFaultsError`).
         """
-        if len(self._found) == 1:
+        told = [*dict.fromkeys(text for found in self._found for text in _texts(found))]
+        if len(told) == 1:
             raise self._found[0]
-        if self._found:
-            raise SeveralFaultsError([*dict.fromkeys(map(str, self._found))]) from self._found[0]
+        if told:
+            raise SeveralFaultsError(told) from self._found[0]
+
+
+def require_valid(episode: Episode, spec: DataSpec, where: str) -> None:
+    """`Episode.validate`, with everything that is no number, and not the first array of such alone.
+
+    Raises:
+        DataError: as it does; several, where there are several.
+    """
+    faults = Faults()
+    with faults.of_a_part():
+        episode.validate(spec, where)
+        return
+    arrays = {**episode.observations, "action": episode.actions, "next.reward": episode.rewards}
+    for key, values in arrays.items():
+        if values.dtype.kind == "f":
+            with faults.of_a_part():
+                require_finite(key, values, where)
+    faults.raise_any()
+
+
+def _texts(error: DataError) -> tuple[str, ...]:
+    return error.faults if isinstance(error, SeveralFaultsError) else (str(error),)

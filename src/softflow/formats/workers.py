@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ def usual_jobs(spec: DataSpec, episodes: int) -> int:
 
 def sealed_by_others(
     names: Sequence[str], folder: Path, open_reader: Callable[[], Reader], jobs: int
-) -> Iterator[Sealed]:
+) -> Generator[Sealed, None, None]:
     """Every episode in its order, sealed in a file of the folder for the caller to take.
 
     Args:

@@ -19,7 +19,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import numpy as np
 
@@ -127,7 +127,7 @@ class RuleProposer:
                     "what context.event(name, step) makes"
                 )
         self._kinds.require_fit(Label(self.name, tuple(one.event for one in found)))
-        return found
+        return cast(RuleFunction, found)
 
 
 def _function(name: str) -> RuleFunction:
@@ -141,7 +141,7 @@ def _function(name: str) -> RuleFunction:
         raise ConfigError(f"cannot import the rule '{name}': {brief(error)}") from error
     if not callable(found):
         raise ConfigError(f"'{name}' is a {type(found).__name__}, no function of an episode")
-    return found
+    return cast(RuleFunction, found)
 
 
 def _settings(function: RuleFunction, name: str, given: Mapping[str, str]) -> Any:

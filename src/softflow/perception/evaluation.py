@@ -41,6 +41,7 @@ class Judged:
         found: whether a pose was found.
         error_m, error_rad: how far it is off; infinite if none was found.
         time_s: from picture to pose.
+        busy_s: of that, time of processors, all threads together.
     """
 
     index: int
@@ -50,6 +51,7 @@ class Judged:
     error_m: float
     error_rad: float
     time_s: float
+    busy_s: float
 
     @property
     def failed(self) -> bool:
@@ -91,6 +93,7 @@ class Evaluation:
         false_alarms: share of pictures without a cube in which one was found; None without any.
         hz: pictures a second, from picture to pose, by the median time.
         slow_hz: by the time that 95 % stay below.
+        busy_ms: median time of processors for a picture, which other programs do not change much.
         judged: every picture.
     """
 
@@ -98,6 +101,7 @@ class Evaluation:
     false_alarms: float | None
     hz: float
     slow_hz: float
+    busy_ms: float
     judged: list[Judged]
 
     def to_json(self) -> dict[str, Any]:
@@ -107,6 +111,7 @@ class Evaluation:
             "false_alarms": self.false_alarms,
             "hz": self.hz,
             "slow_hz": self.slow_hz,
+            "busy_ms": self.busy_ms,
         }
 
 
@@ -159,20 +164,20 @@ def evaluate(
 
 def judge(detector: Detector, render: Render, index: int) -> Judged:
     """One picture by itself."""
-    started_s = time.perf_counter()
+    started_s, busy_s = time.perf_counter(), time.process_time()
     seen = see(detector, render.camera, render.picture)
-    time_s = time.perf_counter() - started_s
-    return compared(seen, render, index, time_s)
+    times = time.perf_counter() - started_s, time.process_time() - busy_s
+    return compared(seen, render, index, times)
 
 
-def compared(seen: Seen, render: Render, index: int, time_s: float) -> Judged:
+def compared(seen: Seen, render: Render, index: int, times: tuple[float, float]) -> Judged:
     """What a picture says against what is true."""
     labels, found = render.labels, seen.pose
     off = (float("inf"), float("inf"))
     if labels.present and isinstance(found, Pose):
         off = pose_errors(found, labels.pose)
     visible = int(labels.visible.sum())
-    return Judged(index, labels.present, visible, found is not None, *off, time_s)
+    return Judged(index, labels.present, visible, found is not None, *off, *times)
 
 
 def summarised(judged: list[Judged]) -> Evaluation:
@@ -182,11 +187,11 @@ def summarised(judged: list[Judged]) -> Evaluation:
     lines += [_line(f"{n}", [j for j in there if j.visible == n]) for n in range(7, 2, -1)]
     lines.append(_line("0 to 2", [j for j in there if j.visible < LEAST_SEEN]))
     empty = [one.found for one in judged if not one.present]
-    times = [one.time_s for one in judged[WARM_UP:] or judged]
+    timed = judged[WARM_UP:] or judged
+    times, busy = [one.time_s for one in timed], [one.busy_s for one in timed]
     alarms = float(np.mean(empty)) if empty else None
-    return Evaluation(
-        lines, alarms, 1 / float(np.median(times)), 1 / float(np.quantile(times, 0.95)), judged
-    )
+    rates = 1 / float(np.median(times)), 1 / float(np.quantile(times, 0.95))
+    return Evaluation(lines, alarms, *rates, 1000 * float(np.median(busy)), judged)
 
 
 def _line(name: str, judged: Sequence[Judged]) -> Line:

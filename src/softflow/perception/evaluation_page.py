@@ -59,7 +59,8 @@ def write_page(
         f"<h1>{escape(title)}</h1>",
         f'<p class="headline">{_headline(evaluation.lines[0])}</p>',
         f'<p class="under">{evaluation.hz:.0f} pictures a second (95 % of them within '
-        f"{1000 / evaluation.slow_hz:.0f} ms); {said}; {len(failed)} failures.</p>",
+        f"{1000 / evaluation.slow_hz:.0f} ms, {evaluation.busy_ms:.0f} ms of processor time each); "
+        f"{said}; {len(failed)} failures.</p>",
         "<h2>By what is seen</h2>",
         table_html(HEAD, [[escape(cell) for cell in row] for row in rows_of(evaluation.lines)]),
         "<h2>What fails</h2>",

@@ -188,10 +188,12 @@ def _model(observation: np.ndarray, kind: str, outputs: int, config: PpoConfig) 
         distribution_cfg=gaussian if kind == "actor" else None,
     )
     if kind == "actor":
+        last = model.mlp[-1]
+        assert isinstance(last, torch.nn.Linear)
         with torch.no_grad():
             # The first policy is the gait itself, and noise.
-            model.mlp[-1].weight.mul_(0.01)
-            model.mlp[-1].bias.zero_()
+            last.weight.mul_(0.01)
+            last.bias.zero_()
     return model
 
 

@@ -52,8 +52,8 @@ class StoredSearch:
     @property
     def state(self) -> SearchState:
         """Ready to go on from."""
-        arrays = (np.array(part) for part in (self.mean, self.deviation, self.champion))
-        return SearchState(self.generation, *arrays, self.top)
+        mean, deviation, champion = map(np.array, (self.mean, self.deviation, self.champion))
+        return SearchState(self.generation, mean, deviation, champion, self.top)
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,10 @@ class TeacherFacts:
 
 def stored_search(direction: int, state: SearchState) -> StoredSearch:
     """A search as JSON holds it."""
-    parts = [part.tolist() for part in (state.mean, state.deviation, state.champion)]
-    return StoredSearch(direction, state.generation, *parts, state.top)
+    mean, deviation, champion = (
+        part.tolist() for part in (state.mean, state.deviation, state.champion)
+    )
+    return StoredSearch(direction, state.generation, mean, deviation, champion, state.top)
 
 
 def stored_gait(gait: FoundGait) -> StoredGait:

@@ -93,6 +93,8 @@ def test_help_explains_every_option(data: Say, name: str) -> None:
     status, out, _ = data(name, "--help")
     assert status == 0
     options = [f"--{item.name.replace('_', '-')}" for item in fields(COMMANDS[name][0])]
+    # A word of Python, and so no name of a field.
+    options = ["--with" if (name, option) == ("propose", "--by") else option for option in options]
     places = [option for option in options if option not in ("--store", "--stores", "--source")]
     if name in ("merge", "filter", "render"):
         places.remove("--out")
@@ -113,6 +115,7 @@ def test_a_stop_by_the_keyboard_says_what_is_there(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(EpisodeStore, "episode", stop)
+    monkeypatch.setattr(EpisodeStore, "append_copy", stop)
     status, _, errors = data("validate", store)
     assert status == 130
     assert "Stopped. Nothing was written." in errors

@@ -46,6 +46,7 @@ def test_its_profile_counts_turns_and_says_the_rate_first() -> None:
 def test_an_open_hand_ends_the_episode_with_a_drop() -> None:
     env = OrcaCube(settings=_SHORT)
     env.reset(seed=1)
+    reward, terminated, info = 0.0, False, {}
     for _ in range(60):
         _, reward, terminated, _, info = env.step(np.full(17, -1.0, np.float32))
         if terminated:
@@ -62,7 +63,7 @@ def test_a_cube_that_is_turned_is_counted() -> None:
     open_hand = np.full(17, -1.0, np.float32)
     for _ in range(6):
         env.step(open_hand)
-    cube, rewards = env.hand.physics.cube_quat_wxyz, []
+    cube, rewards, info = env.hand.physics.cube_quat_wxyz, [], {}
     for _ in range(9):
         cube[0] = product(yaw_quat(0.2), cube[0])  # it stands on the platform
         _, reward, _, _, info = env.step(open_hand)

@@ -281,7 +281,7 @@ def edit(path: Path, name: str, value: np.ndarray | None) -> None:
         ("terminations", None, r"episode_1 has no array 'terminations'"),
         ("observations", None, r"episode_1: no 'observations'"),
         ("rewards", np.zeros(3), r"arrays of different lengths .*'rewards' 3"),
-        ("observations", np.zeros((STEPS, 3)), r"'observations/ less one' 4"),
+        ("observations", np.zeros((STEPS - 1, 3)), r"'observations/ less one' 3"),
         ("observations", np.full((STEPS + 1, 3), np.nan), r"state' at step 0, component 0 is nan"),
         ("observations", np.zeros((STEPS + 1, 4)), r"state' has shape \(6, 4\), expected \(6, 3\)"),
         ("actions", np.full((STEPS, 2), np.inf), r"'action' at step 0, component 0 is inf"),

@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 import pytest
 from array_names import hdf5_arrays
-from robomimic_files import AGENTVIEW, ENV_ARGS, STATE, STEPS, edited, replace, write
+from robomimic_files import AGENTVIEW, ENV_ARGS, STATE, STEPS, array, edited, replace, write
 
-from softflow.errors import DataError
+from softflow.errors import DataError, SeveralFaultsError
 from softflow.formats.contents import told_contents
 from softflow.formats.frames import resized
 from softflow.formats.prepared import taken_as
@@ -195,3 +195,18 @@ def test_mimicgens_files_without_rewards_or_next_observations(tmp_path: Path) ->
     left = "\n".join(told_contents(source)).partition("not taken:")[2]
     for name in ("datagen_info/eef_pose [1, 4, 4]", "datagen_info/gripper_action", "src_demo_inds"):
         assert name in left
+
+
+def test_all_faults_of_a_demonstration_are_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.hdf5")
+    with edited(path) as data:
+        for name in ("actions", "rewards", "obs/eef_pos"):
+            values = array(data, f"demo_0/{name}")
+            values[2] = np.nan
+            replace(data, f"demo_0/{name}", values)
+    with pytest.raises(SeveralFaultsError) as caught:
+        RobomimicSource(path).read("demo_0")
+    told = " ".join(caught.value.faults)
+    assert len(caught.value.faults) == 3
+    for key in ("observation.state", "action", "next.reward"):
+        assert f"'{key}' at step 2" in told

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,10 +52,10 @@ def looking(finetune: str) -> TrainingConfig:
 def test_networks_that_look_come_along_with_their_eyes(trainer: Trainer, finetune: str) -> None:
     """Same data: the bits of a run that went on by itself, BatchNorm's averages among them."""
     data = write_filmed(trainer.folder / "filmed", [True, True, False])
-    config, options = looking(finetune), {"data": data, "env": FILMED}
-    first = trainer.run("first", config, ("imitation",), **options)
-    run = trainer.run("rl", config, ("critic_warmup",), start=str(first), **options)
-    trainer.run("first", config, ("imitation", "critic_warmup"), **options)
+    config, train_on = looking(finetune), partial(trainer.run, data=data, env=FILMED)
+    first = train_on("first", config, ("imitation",))
+    run = train_on("rl", config, ("critic_warmup",), start=str(first))
+    train_on("first", config, ("imitation", "critic_warmup"))
     for name in (f"{POLICY}.safetensors", f"{CRITIC}.safetensors", f"{STATISTICS}.json"):
         assert files_of(run)[name] == files_of(first)[name]
 

@@ -260,7 +260,10 @@ def evaluate(given: Evaluate) -> None:
         say("  ".join(f"{cell:>12}" for cell in row))
     alarms = result.false_alarms
     said = "" if alarms is None else f"; without a cube, one is found in {alarms:.1%}"
-    say(f"{result.hz:.1f} pictures a second{said}. Page: {out / 'evaluation.html'}")
+    say(
+        f"{result.hz:.1f} pictures a second, {result.busy_ms:.0f} ms of processor time each{said}. "
+        f"Page: {out / 'evaluation.html'}"
+    )
 
 
 def run_film(given: Run) -> None:

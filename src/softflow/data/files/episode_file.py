@@ -23,15 +23,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
-import zarr
-from zarr.codecs import ZstdCodec
-from zarr.storage import ZipStore
 
 from softflow.data.data_spec import OBSERVATION_PREFIX, DataSpec, is_image_key
 from softflow.data.episode import Episode
 from softflow.data.files.episode_reading import damaged, read_with
 from softflow.data.files.limits import array_bytes, require_episode_bytes
 from softflow.data.files.sealed_arrays import SealedArray, SealedGroup
+from softflow.data.files.sealing import write_group
 from softflow.errors import DataError, StoreError
 from softflow.utils.files import written_whole
 
@@ -120,9 +118,14 @@ def write_episode_file(path: Path, episode: Episode, new: bool = False) -> None:
         "metadata": episode.metadata,
         "sha256": {name: _digest(array) for name, array in arrays.items()},
     }
+    pieces = {
+        name: frames_per_chunk(array.shape[1:])
+        for name, array in arrays.items()
+        if is_image_key(name.rpartition("/")[2])
+    }
     try:
         with written_whole(path, new) as temp:
-            _write_arrays(temp, arrays, attributes)
+            write_group(temp, arrays, pieces, attributes)
             _require_whole(temp)
     # zipfile goes on after some refusals; what it then wrote does not read back.
     except (zipfile.BadZipFile, RuntimeError) as error:
@@ -136,28 +139,6 @@ def _require_whole(path: Path) -> None:
     with zipfile.ZipFile(path) as written:
         if bad := written.testzip():
             raise zipfile.BadZipFile(f"'{bad}' does not read back as it was written")
-
-
-def _write_arrays(
-    path: Path, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]
-) -> None:
-    with ZipStore(path, mode="w") as store:
-        group = zarr.create_group(store, attributes=dict(attributes))
-        for folder in (DATA, FINAL):
-            group.require_group(folder.rstrip("/"))
-        for name, array in arrays.items():
-            is_image = is_image_key(name.rpartition("/")[2])
-            frames = frames_per_chunk(array.shape[1:]) if is_image else len(array)
-            target = group.create_array(
-                name,
-                shape=array.shape,
-                dtype=array.dtype,
-                chunks=(min(frames, len(array)), *array.shape[1:]),
-                compressors=ZstdCodec(level=1),
-                # Then a missing chunk is a damaged file, never a legal black frame.
-                config={"write_empty_chunks": True},
-            )
-            target[...] = array
 
 
 def read_episode_file(path: Path, spec: DataSpec, with_images: bool = True) -> Episode:

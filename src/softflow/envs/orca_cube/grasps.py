@@ -127,9 +127,11 @@ def read_grasps(path: Path) -> GraspCache:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             about: dict[str, Any] = json.loads(str(arrays["about"]))
-            parts = [arrays[name].astype(np.float64) for name in ("joints", "targets", "cube_pose")]
+            joints, targets, poses = (
+                arrays[name].astype(np.float64) for name in ("joints", "targets", "cube_pose")
+            )
             edge, home = float(about["cube_edge_m"]), int(about["home"])
-            return GraspCache(*parts, str(about["fingerprint"]), edge, home)
+            return GraspCache(joints, targets, poses, str(about["fingerprint"]), edge, home)
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise StoreError(
             f"'{path}' is no cache of grasps ({brief(error)}); make one: softflow teacher grasps "

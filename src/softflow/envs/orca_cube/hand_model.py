@@ -152,7 +152,7 @@ def _link_boxes(model: Any) -> dict[str, np.ndarray]:
         first, count = model.mesh_vertadr[mesh], model.mesh_vertnum[mesh]
         mujoco.mju_quat2Mat(rotation, model.geom_quat[geom])
         corners = model.mesh_vert[first : first + count] @ rotation.reshape(3, 3).T
-        box = np.stack([corners.min(0), corners.max(0)]) + model.geom_pos[geom]
+        box = np.asarray(np.stack([corners.min(0), corners.max(0)]) + model.geom_pos[geom])
         name = model.body(model.geom_bodyid[geom]).name
         known = boxes.get(name, box)
         boxes[name] = np.stack([np.minimum(known[0], box[0]), np.maximum(known[1], box[1])])

@@ -67,14 +67,14 @@ class BatchedPhysics:
         states, sensors = self._rollout.rollout(
             self.models, self._data, self.state, targets, skip_checks=False
         )
-        self.state[:] = states[:, -1]
-        self.tips[:] = sensors[:, -1].reshape(self.tips.shape)
+        self.state[:] = np.asarray(states)[:, -1]
+        self.tips[:] = np.asarray(sensors)[:, -1].reshape(self.tips.shape)
 
     @property
     def unstable(self) -> np.ndarray:
         """Which hands [N] are in no state that physics has: NaN, or faster than anything."""
         velocities = self.state[:, self._qvel]
-        fine = np.isfinite(self.state).all(1)
+        fine = np.asarray(np.isfinite(self.state).all(1))
         return ~fine | (np.abs(np.where(fine[:, None], velocities, 0.0)) > FASTEST).any(1)
 
     def data_of(self, index: int) -> tuple[Any, Any]:

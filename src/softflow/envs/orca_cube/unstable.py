@@ -56,4 +56,4 @@ def replay_unstable(path: Path) -> np.ndarray:
         raise StoreError(f"'{path}' is no dump of a control step ({brief(error)})") from error
     model = mujoco.MjModel.from_binary_path("dump.mjb", {"dump.mjb": content.tobytes()})
     states, _ = rollout.rollout(model, mujoco.MjData(model), state[None], targets[None])
-    return states[0]
+    return np.asarray(states)[0]

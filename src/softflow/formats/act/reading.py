@@ -21,7 +21,7 @@ from softflow.data.data_spec import IMAGE_PREFIX, STATE_KEY, DataSpec
 from softflow.data.episode import Episode
 from softflow.errors import DataError
 from softflow.formats.contents import Notes, Part, spans
-from softflow.formats.faults import Faults
+from softflow.formats.faults import Faults, require_valid
 from softflow.formats.hdf5.files import (
     attribute,
     json_attributes,
@@ -131,7 +131,7 @@ class ActSource:
                 metadata=self._metadata(file, where),
                 end_at_success=True,
             )
-        episode.validate(self.spec, where)
+        require_valid(episode, self.spec, where)
         return episode
 
     def contents(self) -> list[Part]:

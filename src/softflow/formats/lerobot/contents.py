@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from softflow.errors import DataError
 from softflow.formats.contents import Part
-from softflow.formats.lerobot.layout import Feature, Layout, damage_named, opened_table
+from softflow.formats.lerobot.layout import Feature, Layout
+from softflow.formats.lerobot.opening import damage_named, opened_table
 from softflow.formats.lerobot.outcome import OUTCOMES
 from softflow.formats.lerobot.selection import BOOKKEEPING, Selection
 

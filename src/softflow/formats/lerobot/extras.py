@@ -29,7 +29,8 @@ from softflow.data.episode import Episode
 from softflow.errors import DataError, brief
 from softflow.formats.documents import parsed, read_document
 from softflow.formats.frames import decoded_picture
-from softflow.formats.lerobot.layout import Place, damage_named
+from softflow.formats.lerobot.layout import Place
+from softflow.formats.lerobot.opening import damage_named
 from softflow.formats.lerobot.rows import EpisodeRows
 from softflow.formats.lerobot.tables import numbers
 from softflow.utils.files import inside, write_json

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from softflow.data.files.limits import require_episode_bytes
 from softflow.errors import DataError
-from softflow.formats.lerobot.layout import damage_named, opened_table
+from softflow.formats.lerobot.opening import damage_named, opened_table
 from softflow.formats.lerobot.pages import Sizes, column_sizes
 
 EPISODE_COLUMN = "episode_index"

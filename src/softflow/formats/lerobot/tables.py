@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from softflow.errors import DataError
 from softflow.formats.frames import decoded_picture, resized
-from softflow.formats.lerobot.layout import Place, damage_named, opened_table
+from softflow.formats.lerobot.layout import Place
+from softflow.formats.lerobot.opening import damage_named, opened_table
 from softflow.formats.lerobot.pages import column_sizes
 from softflow.formats.lerobot.rows import EpisodeRows
 from softflow.utils.progress import ProgressReporter

@@ -15,7 +15,8 @@ from av.video.stream import VideoStream
 
 from softflow.errors import DataError
 from softflow.formats.frames import DEPTH, resized
-from softflow.formats.lerobot.layout import Clip, damage_named
+from softflow.formats.lerobot.layout import Clip
+from softflow.formats.lerobot.opening import damage_named
 
 CONTAINERS = {
     ".mp4": "mp4",

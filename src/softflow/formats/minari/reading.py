@@ -21,6 +21,7 @@ from softflow.data.episode import Episode
 from softflow.errors import DataError, brief
 from softflow.formats.contents import Notes, Part, spans
 from softflow.formats.documents import converted, parsed, read_document
+from softflow.formats.faults import require_valid
 from softflow.formats.hdf5.files import (
     attribute,
     has,
@@ -177,7 +178,7 @@ class MinariSource:
                 | ({"final_observation": "repeated"} if missing else {}),
                 end_at_success=self._end_at_success,
             )
-        episode.validate(self.spec, where)
+        require_valid(episode, self.spec, where)
         return episode
 
     def _metadata(self, group: h5py.Group) -> dict[str, Any]:

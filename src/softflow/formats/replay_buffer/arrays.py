@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
-from numcodecs import blosc, lz4
+from numcodecs.blosc import decompress as blosc_decompress
+from numcodecs.lz4 import decompress as lz4_decompress
 
 from softflow.data.files.limits import array_bytes, require_episode_bytes
 from softflow.data.files.sealed_arrays import decoded as zstd_decoded
@@ -170,7 +171,7 @@ def _blosc(payload: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarra
     content, stored = (int.from_bytes(payload[at : at + 4], "little") for at in (4, 12))
     if len(payload) < BLOSC_HEADER or content != size or stored != len(payload):
         raise ValueError(f"a Blosc piece of {len(payload)} bytes that does not hold {size}")
-    return _numbers(blosc.decompress(payload, bytearray(size)), shape, dtype)
+    return _numbers(blosc_decompress(payload, bytearray(size)), shape, dtype)
 
 
 def _zstd(payload: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -188,7 +189,7 @@ def _lz4(payload: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     size = prod(shape) * dtype.itemsize
     if int.from_bytes(payload[:4], "little") != size:
         raise ValueError(f"an LZ4 piece that does not declare {size} bytes")
-    return _numbers(lz4.decompress(payload, bytearray(size)), shape, dtype)
+    return _numbers(lz4_decompress(payload, bytearray(size)), shape, dtype)
 
 
 def _picture(name: str) -> Codec:

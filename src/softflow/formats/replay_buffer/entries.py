@@ -62,11 +62,19 @@ class Entries:
             names = [n for n in self._sizes if n.startswith(self._prefix) and n.endswith(ends)]
             found = [name.removeprefix(self._prefix).removesuffix(ends) for name in names]
         else:
+            self._require_no_links()
             files = self._folder.rglob(ARRAY)
             found = [str(file.parent.relative_to(self._folder)) for file in files]
         if len(found) > MAX_ARRAYS:
             raise DataError(f"{self.path} holds more than {MAX_ARRAYS} arrays; is it another one?")
         return sorted(found)
+
+    def _require_no_links(self) -> None:
+        """A group or array that is a link would not be gone into, and so be left out silently."""
+        for group in (self._folder, self._folder / "data", self._folder / "meta"):
+            for entry in group.iterdir() if group.is_dir() else ():
+                if entry.is_symlink():
+                    raise DataError(f"{entry} is a link, which is not followed; copy what it means")
 
     def read(self, name: str, limit: int = MAX_DOCUMENT_BYTES) -> bytes | None:
         """The content of a file; None if there is none.

@@ -22,7 +22,7 @@ from softflow.data.episode import Episode
 from softflow.data.files.limits import MIB, array_bytes
 from softflow.errors import DataError
 from softflow.formats.contents import Notes, Part, spans
-from softflow.formats.faults import Faults
+from softflow.formats.faults import Faults, require_valid
 from softflow.formats.frames import (
     looks_like_camera,
     resized,
@@ -141,7 +141,7 @@ class ReplayBufferSource:
             metadata={"source": str(self.path), "rows": [first, stop], **told},
             end_at_success=False,
         )
-        episode.validate(self.spec, where)
+        require_valid(episode, self.spec, where)
         return episode
 
     def contents(self) -> list[Part]:

@@ -11,6 +11,7 @@ import numpy as np
 from softflow.data.data_spec import IMAGE_PREFIX, STATE_KEY
 from softflow.errors import DataError
 from softflow.formats.contents import spans
+from softflow.formats.faults import Faults
 from softflow.formats.hdf5.files import (
     has,
     member_array,
@@ -157,26 +158,24 @@ class Observations:
         found = {place: _array(group, place) for place in states}
         return found | {place: _frames(group, place) for place in pictures}
 
-    def read(self, group: h5py.Group) -> dict[str, np.ndarray]:
+    def read(self, group: h5py.Group, faults: Faults) -> dict[str, np.ndarray]:
         """key -> [T+1, ...]; the final one is next_obs', or the last one again.
 
-        Raises:
-            DataError: an array is missing, of another width, or holds what no pixel can be.
+        What is missing, of another width, or holds what no pixel can be, is left out and a fault.
         """
         final = "next_obs" if self.has_next(group) else "obs"
         result: dict[str, np.ndarray] = {}
         for key in self._states:
-            values = [
-                self._state(group, key, "obs"),
-                self._state(group, key, final, slice(-1, None)),
-            ]
-            result[key] = np.concatenate(values)
+            with faults.of_a_part():
+                last = self._state(group, key, final, slice(-1, None))
+                result[key] = np.concatenate([self._state(group, key, "obs"), last])
         for key, camera in self._cameras.items():
-            # Frames are large: they are read to where they stay, the final one included.
-            both = frames_of(_frames(group, f"obs/{camera}"), self._size, extra=1)
-            last = _frames(group, f"{final}/{camera}")
-            both[-1:] = self._last_frame(last, both.shape[1:])
-            result[key] = both
+            with faults.of_a_part():
+                # Frames are large: they are read to where they stay, the final one included.
+                both = frames_of(_frames(group, f"obs/{camera}"), self._size, extra=1)
+                last = _frames(group, f"{final}/{camera}")
+                both[-1:] = self._last_frame(last, both.shape[1:])
+                result[key] = both
         return result
 
     def _last_frame(self, frames: h5py.Dataset, shape: tuple[int, ...]) -> np.ndarray:

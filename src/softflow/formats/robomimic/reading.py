@@ -23,6 +23,7 @@ from softflow.data.episode import Episode
 from softflow.errors import DataError
 from softflow.formats.contents import Part, spans
 from softflow.formats.documents import converted
+from softflow.formats.faults import Faults, require_valid
 from softflow.formats.hdf5.files import (
     as_text,
     attribute,
@@ -151,7 +152,7 @@ class RobomimicSource:
                 episode = self._as_it_was(group, name)
             else:
                 episode = self._recorded(group, name)
-        episode.validate(self.spec, where)
+        require_valid(episode, self.spec, where)
         return episode
 
     def contents(self) -> list[Part]:
@@ -178,7 +179,7 @@ class RobomimicSource:
     def _recorded(self, group: h5py.Group, name: str) -> Episode:
         success = self._success(group)
         return episode_of(
-            self._observations.read(group),
+            self._observed(group),
             self._actions(group),
             self._rewards(group),
             success,
@@ -186,6 +187,17 @@ class RobomimicSource:
             metadata=self._metadata(group, name),
             end_at_success=self._end_at_success,
         )
+
+    def _observed(self, group: h5py.Group) -> dict[str, np.ndarray]:
+        """key -> [T+1, ...].
+
+        Raises:
+            DataError: everything that is wrong with them.
+        """
+        faults = Faults()
+        observations = self._observations.read(group, faults)
+        faults.raise_any()
+        return observations
 
     def _success(self, group: h5py.Group) -> np.ndarray | None:
         """bool [T], or None where the file does not say."""
@@ -206,7 +218,7 @@ class RobomimicSource:
             kept = converted(metadata[FOREIGN], dict[str, Any], f"{where}: '{FOREIGN}'")
             metadata[FOREIGN] = self._metadata(group, name)[FOREIGN] | kept
         return Episode(
-            self._observations.read(group),
+            self._observed(group),
             self._actions(group).astype(np.float32),
             self._rewards(group),
             terminated=said.terminated,

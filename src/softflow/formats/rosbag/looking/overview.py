@@ -91,8 +91,8 @@ def overview(
 
 def table(name: str, topics: list[TopicOverview]) -> str:
     """The topics of a bag as text, a line each."""
-    heads = ("topic", "type", "messages", "Hz", "longest gap s", "holds")
-    rows = [heads]
+    heads: tuple[str, ...] = ("topic", "type", "messages", "Hz", "longest gap s", "holds")
+    rows: list[tuple[str, ...]] = [heads]
     for one in topics:
         numbers = (str(len(one.times_ns)), f"{one.rate_hz:.1f}", f"{one.longest_gap_s:.3f}")
         rows.append((one.topic, one.msgtype, *numbers, one.holds))

@@ -1,0 +1,44 @@
+"""The table of errors, against numbers worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from softflow.perception.evaluation import Judged, summarised
+from softflow.perception.evaluation_page import rows_of
+
+INF = float("inf")
+
+
+def judged(
+    visible: int, mm: float, deg: float, *, found: bool = True, present: bool = True
+) -> Judged:
+    return Judged(0, present, visible, found, mm / 1000, np.deg2rad(deg), 0.05, 0.04)
+
+
+def test_lines_by_visible_corners() -> None:
+    seen = [judged(7, 1, 1), judged(7, 2, 3), judged(7, 3, 2), judged(5, 4, 60), judged(1, 50, 90)]
+    missed = judged(7, INF, INF, found=False)
+    empty = [judged(0, INF, INF, found=f, present=False) for f in (True, False, False, False)]
+    result = summarised([*seen, missed, *empty])
+    lines = {line.name: line for line in result.lines}
+    assert list(lines) == ["3 or more", "7", "6", "5", "4", "3", "0 to 2"]
+    seven = lines["7"]
+    assert (seven.pictures, seven.found) == (4, 0.75)
+    # Of 1, 2, 3 and infinity mm the second is the median; 95 % are not within any distance.
+    assert (seven.median_mm, seven.high_mm) == (pytest.approx(2), None)
+    assert (seven.median_deg, seven.high_deg) == (pytest.approx(2), None)
+    assert lines["3 or more"].pictures == 5
+    assert lines["3 or more"].flipped == 0.25
+    assert lines["0 to 2"].median_mm == pytest.approx(50)
+    assert lines["6"].median_mm is None
+    assert result.false_alarms == 0.25
+    assert (result.hz, result.busy_ms) == (pytest.approx(20), pytest.approx(40))
+    assert rows_of(result.lines)[1] == ["7", "4", "75.0%", "2.0 mm", "–", "2.0 °", "–", "0.0%"]
+
+
+def test_what_counts_as_failed() -> None:
+    assert [judged(7, 9, 14).failed, judged(7, 11, 1).failed, judged(3, 1, 16).failed] == [0, 1, 1]
+    assert not judged(2, INF, INF, found=False).failed
+    assert judged(4, INF, INF, found=False).failed
