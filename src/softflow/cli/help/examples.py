@@ -99,6 +99,13 @@ EXAMPLES: dict[str, dict[str, str]] = {
             "softflow data relabel data/mine --success-at-end --annotator ana --write"
         ),
     },
+    "data propose": {
+        "what a rule says, held against the labels that are there": (
+            "softflow data propose data/mine --with gripper-lifted --measure"
+        ),
+        "for every episode without a label": "softflow data propose data/mine --with classifier",
+    },
+    "data agreement": {"of all annotators": "softflow data agreement data/mine"},
     "data bounds": {
         "those of an environment": "softflow data bounds data/mine --env-id adroit-door",
         "numbers, one for all components": (
@@ -146,6 +153,16 @@ EXAMPLES: dict[str, dict[str, str]] = {
     "data import d4rl": {
         "a file of D4RL": (
             "softflow data import d4rl door-human-v1.hdf5 --out data/door --env-id adroit-door"
+        ),
+    },
+    "data import umi": {
+        "a replay buffer, all of it good": (
+            "softflow data import umi cup.zarr.zip --out data/cup --unlabelled success"
+        ),
+    },
+    "data import act": {
+        "a folder of episodes, all of them good": (
+            "softflow data import act aloha/my_task --out data/mine --unlabelled success"
         ),
     },
     "data import rosbag": {
