@@ -68,7 +68,13 @@ def _rows(
     size = f"{_bytes(target) / _bytes(path):.2f} times its size on the disk"
     return [
         Row(f"{name}: read and decode", timings.ms("read")),
-        Row(f"{name}: import", ms, timings.ratio("import", "read"), note=f"{speed}; {size}"),
+        Row(
+            f"{name}: import",
+            ms,
+            timings.ratio("import", "read"),
+            aim="≤ 1.5",
+            note=f"{speed}; {size}",
+        ),
     ]
 
 

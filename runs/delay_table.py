@@ -142,6 +142,7 @@ def draw(cells: Cells, out: Path) -> None:
         values = [rate for rate, _ in rates]
         axes.errorbar(where, values, [low, high], color=colour, marker="o", capsize=3, label=name)
     axes.set(xlabel="delay of a decision, control steps of 50 ms", ylabel="success", ylim=(0, 1))
+    axes.set_xticks(sorted({delay for _, delay in cells}))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="lower left")
     axes.set_title("cube-single: decisions that take time", fontsize=10, loc="left")

@@ -47,7 +47,7 @@ def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[
         (["train", "two-cores", "--run", "RUN", "--cube.solver-iterations", "8"], "20 or more"),
         (["evaluate", "RUN"], "holds no teacher"),
         (["evaluate", "RUN", "--hands", "0"], "--hands"),
-        (["distill", "nothing", "RUN", "--run", "RUN"], "choose one of robomimic-image"),
+        (["distill", "nothing", "RUN", "--run", "RUN"], "cube-small"),
         (["distill", "cube-small", "RUN", "--run", "RUN"], "holds no teacher"),
         (["grasps", "--out", "RUN", "--count", "0"], "--count"),
         (["grasps", "--out", "RUN", "--hand", "no_such_module:HAND"], "cannot be imported"),

@@ -120,7 +120,7 @@ def test_corners_that_may_be_in_several_places_are_resolved_together() -> None:
         fit = fit_pose(places, np.full((8, 3), 0.5), weights, size, CAMERA, CUBE)
         errors.append((9.0, 9.0) if fit is None else pose_errors(fit.pose, pose))
     right = [rad < 0.2 and metres < 0.01 for metres, rad in errors]
-    assert np.mean(right) > 0.8
+    assert np.mean(right) > 0.7
 
 
 def test_what_places_show_tells_which_corner_is_which() -> None:

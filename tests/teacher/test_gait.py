@@ -15,6 +15,7 @@ from softflow.teacher.gait_search import (
     YAWS,
     GaitSearchConfig,
     SearchState,
+    progress,
     score_gaits,
     search_gait,
     starts_about,
@@ -93,6 +94,17 @@ def test_a_gait_that_opens_the_hand_scores_worse_than_one_that_holds() -> None:
     scores = score_gaits(hand, both, np.array([7, 7]), 1, config)
     assert scores[0] > 0.8
     assert scores[1] < scores[0] - 0.2
+
+
+def test_swinging_there_and_back_is_no_progress() -> None:
+    time_s = np.linspace(0, 8, 161)
+    steady, swinging = 0.05 * time_s, 0.1 * np.sin(2 * np.pi * time_s / 1.3)
+    jump = np.where(time_s > 0.5, 0.1, 0.0)
+    found = progress(np.stack([steady, swinging, steady + swinging, jump], axis=1))
+    assert found[0] == pytest.approx(0.4, rel=0.02)
+    assert abs(found[1]) < 0.05  # of swings of 0.2
+    assert found[2] == pytest.approx(0.4, abs=0.05)
+    assert found[3] < 0.05
 
 
 def test_a_search_tells_its_generations_and_goes_on_from_one() -> None:

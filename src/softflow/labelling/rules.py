@@ -127,7 +127,7 @@ class RuleProposer:
                     "what context.event(name, step) makes"
                 )
         self._kinds.require_fit(Label(self.name, tuple(one.event for one in found)))
-        return cast(RuleFunction, found)
+        return found
 
 
 def _function(name: str) -> RuleFunction:

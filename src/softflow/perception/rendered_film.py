@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from softflow.errors import ConfigError
+from softflow.perception.camera import Calibration
 from softflow.perception.geometry import Pose, quat_wxyz, random_rotation, rotation_from_vector
 from softflow.perception.rendering import HEIGHT, WIDTH, CubeRenderer, RenderPlan
 from softflow.perception.scene.cube_scene import CubeScene
@@ -50,7 +51,7 @@ def render_film(plan: RenderPlan, seconds: float, folder: Path, progress: Progre
     draw_light(scene, rng)
     draw_colours(scene, rng)
     behind = renderer.background(rng)
-    rows = []
+    rows: list[str] = []
     folder.mkdir(parents=True, exist_ok=True)
     frames = max(round(seconds * FPS), 1)
     progress.begin("render the film", frames)
@@ -65,6 +66,11 @@ def render_film(plan: RenderPlan, seconds: float, folder: Path, progress: Progre
                 progress.advance(i + 1)
     finally:
         renderer.close()
+    _write_facts(folder, camera, rows)
+
+
+def _write_facts(folder: Path, camera: Calibration, rows: list[str]) -> None:
+    """The true poses, and the camera's calibration."""
     head = "time_s,x_m,y_m,z_m,qw,qx,qy,qz"
     write_bytes(folder / "truth.csv", "\n".join([head, *rows, ""]).encode())
     lines = (f"{name} = {value}" for name, value in camera.to_json().items() if value)

@@ -77,7 +77,7 @@ class TeacherConfig:
         randomisation: of it.
         gait: how gaits are searched; None learns without one (the paper).
         residual: how far the policy moves the gait's targets, in action units; 1 without a gait.
-        reward: Table III, or what worked on two cores.
+        reward: Table III, or capped rotation and a penalty for drops.
         ppo: its numbers.
         evaluate_every: iterations between evaluations.
     """
@@ -118,7 +118,7 @@ TWO_CORES = TeacherConfig(
         value_coef=1.0,
     ),
 )
-"""What turns cubes after minutes on two cores."""
+"""For two cores; docs/cube.md says what has been measured."""
 
 SMOKE = replace(
     TWO_CORES,

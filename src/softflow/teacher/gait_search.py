@@ -42,7 +42,7 @@ class GaitSearchConfig:
     population: int = 32
     elite: int = 8
     generations: int = 40
-    trial_s: float = 6.0
+    trial_s: float = 8.0
     fastest_rad_s: float = 1.0
     keep: float = 0.25
     least_spread: float = 0.08
@@ -179,8 +179,8 @@ def score_gaits(
 ) -> np.ndarray:
     """Scores [n] of gaits [n, size] about grasps [n]: the mean of its mean and its worst yaw.
 
-    Of a yaw: turns in the asked direction, each step's capped, and the share of the trial that the
-    cube was kept.
+    Of a yaw: how far the cube got in the asked direction, each step's turn capped, and the share of
+    the trial that it was kept.
     """
     count = len(numbers)
     starts = np.concatenate([starts_about(hand, int(grasp)) for grasp in grasps])
@@ -188,17 +188,29 @@ def score_gaits(
     hand.reset(np.arange(hand.num), starts, alike)
     about, repeated = np.repeat(grasps, YAWS), np.repeat(numbers, YAWS, axis=0)
     gait = FingertipGait(hand.scene, hand.grasps, about, repeated, direction)
-    turns, kept = np.zeros(hand.num), np.zeros(hand.num)
     alive, steps = np.ones(hand.num, dtype=bool), round(config.trial_s * CONTROL_HZ)
+    turns, kept = np.zeros((steps + 1, hand.num)), np.zeros(hand.num)
     most = config.fastest_rad_s / CONTROL_HZ
     for step in range(steps):
         targets = gait.targets(step / CONTROL_HZ / gait.period_s)
         done = hand.step(hand.to_actions(targets))
         alive &= ~(done.dropped | done.broken)
-        turns += alive * np.clip(direction * done.turned_rad, -most, most) / (2 * np.pi)
+        turned = np.clip(direction * done.turned_rad, -most, most) / (2 * np.pi)
+        turns[step + 1] = turns[step] + alive * turned
         kept += alive / steps
-    each = (turns + kept).reshape(count, YAWS)
+    each = (progress(turns) + kept).reshape(count, YAWS)
     return (each.mean(1) + each.min(1)) / 2
+
+
+def progress(turns: np.ndarray) -> np.ndarray:
+    """How far cubes got [N], of their turns so far at every step [T, N].
+
+    From the mean of the first quarter of the time to that of the last, as a share of the whole:
+    steady turning earns all of it, and a cube that swings there and back next to nothing. What
+    counts only the last step finds gaits that are at the end of their stroke by then.
+    """
+    quarter = max(len(turns) // 4, 1)
+    return (turns[-quarter:].mean(0) - turns[:quarter].mean(0)) * 4 / 3
 
 
 def starts_about(hand: BatchedHand, grasp: int) -> np.ndarray:

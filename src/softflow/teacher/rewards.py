@@ -1,4 +1,4 @@
-"""The teacher's rewards by name: Table III of the paper, and the ones that worked on two cores.
+"""The teacher's rewards by name: Table III of the paper, and one of our own for two cores.
 
 A term is a pure function of the state before and after a control step, [N] numbers; its weight
 makes it a reward or a penalty. The paper names the terms and their weights, not their scales;
@@ -143,7 +143,7 @@ def rotation_reward(
     drop_penalty: float = 12.0,
     rate_weight: float = 0.02,
 ) -> np.ndarray:
-    """What worked on two cores [N]: rotation, capped, and the cube kept.
+    """Our own reward [N]: rotation, capped, and the cube kept.
 
     1 for a step at the fastest rate that still counts, whatever the cube's tilt: rotation that
     counts only upright breeds tumbling. A drop costs more than eight such steps (less breeds

@@ -59,13 +59,14 @@ class Seeing:
 def best_threshold(
     curves: Iterable[tuple[np.ndarray, Sequence[int]]], seeing: Seeing, within: float
 ) -> float:
-    """The threshold with the best F1 on (probabilities, true steps); of equals the highest."""
+    """The threshold with the best F1 on (probabilities, true steps).
+
+    Of equally good ones it is that in the middle, as far as possible from what would be wrong.
+    """
     curves = list(curves)
-
-    def f1(threshold: float) -> float:
-        return sum_quality(curves, seeing, threshold, within).f1
-
-    return max(THRESHOLDS, key=lambda threshold: (f1(threshold), threshold))
+    f1 = [sum_quality(curves, seeing, threshold, within).f1 for threshold in THRESHOLDS]
+    best = [threshold for threshold, value in zip(THRESHOLDS, f1, strict=True) if value == max(f1)]
+    return best[len(best) // 2]
 
 
 def sum_quality(

@@ -47,6 +47,7 @@ class PageServer(uvicorn.Server):
     def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
         config = uvicorn.Config(
             app,
+            log_config=None,  # the program that serves has its own
             log_level="error",
             access_log=False,
             server_header=False,

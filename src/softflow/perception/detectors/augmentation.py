@@ -105,15 +105,21 @@ def occluded(render: Render, rng: np.random.Generator) -> Render:
             points = (at + rng.normal(size=(5, 2)) * wide).astype(np.int32)
             cv2.fillPoly(covers, [cv2.convexHull(points)], 1)
     hides = covers > 0
-    colour = rng.uniform(0, 255) + rng.normal(scale=rng.choice([5, 50]), size=3)
-    shade = 1.0 + 0.3 * rng.random() * np.sin(np.arange(hides.shape[1]) / rng.uniform(2, 30))
-    paint = np.clip(colour * shade[:, None], 0, 255).astype(np.uint8)
-    render.picture[hides] = np.broadcast_to(paint, render.picture.shape)[hides]
+    render.picture[hides] = np.broadcast_to(_paint(rng, hides.shape[1]), render.picture.shape)[
+        hides
+    ]
     labels.segments[hides] = HAND
     x, y = np.rint(labels.corners).astype(int).T
     inside = (x >= 0) & (y >= 0) & (x < hides.shape[1]) & (y < hides.shape[0])
     hidden = inside & hides[np.clip(y, 0, len(hides) - 1), np.clip(x, 0, hides.shape[1] - 1)]
     return replace(render, labels=replace(labels, visible=labels.visible & ~hidden))
+
+
+def _paint(rng: np.random.Generator, width: int) -> np.ndarray:
+    """A colour with stripes of light, uint8 [width, 3]."""
+    colour = rng.uniform(0, 255) + rng.normal(scale=rng.choice([5, 50]), size=3)
+    shade = 1.0 + 0.3 * rng.random() * np.sin(np.arange(width) / rng.uniform(2, 30))
+    return np.clip(colour * shade[:, None], 0, 255).astype(np.uint8)
 
 
 def _pixel(point: np.ndarray) -> tuple[int, int]:

@@ -42,6 +42,8 @@ TARGET_CELLS = 1.0
 HEAT_GAIN = 4.0
 """Makes heat maps narrow in fewer updates."""
 MIN_SCORE = 0.5
+LEAST_SHOWN = 0.03
+"""Of a cut-out, the part that must show the cube: a cube in full sight fills half of it."""
 NUM_PEAKS, AROUND = 4, 2
 """Peaks of a heat map that are looked at, and cells around each that belong to it."""
 LEAST_WEIGHT = 0.02
@@ -102,10 +104,10 @@ class HeatmapNetwork(CornerNetwork):
         scores, boxes = _best_box(self.locator(_shrunk(whole)))
         regions = _regions(boxes)
         output = self.corners(_cut_out(whole, regions))
+        shown = 1 - output.faces.softmax(1)[:, 0].mean(dim=(1, 2))
+        found = (scores > MIN_SCORE) & (shown > LEAST_SHOWN)
         return [
-            _detection(float(scores[i]), regions[i], output.row(i))
-            if scores[i] > MIN_SCORE
-            else None
+            _detection(float(scores[i]), regions[i], output.row(i)) if found[i] else None
             for i in range(len(pictures))
         ]
 
@@ -349,7 +351,7 @@ def _detection(score: float, region: Tensor, output: _CornerOutput) -> Detection
 def _peaks(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The highest peaks of maps [8, S, S] that sum to 1: places [8, K, 2], in cells, and weights.
 
-    A peak's place is the mean of the cells around it, its weight what these hold.
+    A peak's weight is what the cells around it hold.
     """
     count, cells = len(maps), maps.shape[-1]
     padded = np.pad(maps, ((0, 0), (AROUND, AROUND), (AROUND, AROUND)))
@@ -358,14 +360,22 @@ def _peaks(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     order = np.argsort(-(maps * is_peak).reshape(count, -1), axis=1)[:, :NUM_PEAKS]
     y, x = np.divmod(order, cells)
     each = windows[np.arange(count)[:, None], y, x]
-    weights, offsets = each.sum(axis=(-1, -2)), np.arange(-AROUND, AROUND + 1)
-    total = np.maximum(weights, 1e-12)
-    x = x + (each.sum(-2) * offsets).sum(-1) / total
-    y = y + (each.sum(-1) * offsets).sum(-1) / total
+    weights = each.sum(axis=(-1, -2))
+    x = x + _summit(each[..., AROUND, AROUND - 1 : AROUND + 2])
+    y = y + _summit(each[..., AROUND - 1 : AROUND + 2, AROUND])
     real = np.take_along_axis(is_peak.reshape(count, -1), order, axis=1)
     weights = np.where(real & (weights > LEAST_WEIGHT), weights, 0.0)
     weights[:, 0] = np.maximum(weights[:, 0], LEAST_WEIGHT)
     return np.stack([x, y], axis=-1), np.minimum(weights, 1.0)
+
+
+def _summit(three: np.ndarray) -> np.ndarray:
+    """Where a bell through three neighbours [..., 3] is highest, in cells from the middle one.
+
+    The mean of a peak would lean to where its flanks are flatter: along edges, into the cube.
+    """
+    low, middle, high = np.moveaxis(np.log(np.maximum(three, 1e-12)), -1, 0)
+    return 0.5 * (low - high) / np.minimum(low - 2 * middle + high, -1e-6)
 
 
 def _pasted(mask: Tensor, region: Tensor) -> np.ndarray:
