@@ -42,7 +42,8 @@ class Sees(CornerNetwork):
         corners = CAMERA.project(TRUE.apply(CubeModel().corners_m))
         ones, mask = np.ones(8), np.zeros((240, 320), bool)
         each = np.ones((8, 1))
-        return [Detection(0.9, np.zeros(4), corners[:, None], 0.3 * each, each, ones, mask)]
+        box = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
+        return [Detection(0.9, box, corners[:, None], 0.3 * each, each, ones, mask)]
 
 
 def info(**others: Any) -> SimpleNamespace:
