@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+from orca_hand_needed import skip_without_orca_hand
 
-pytest.importorskip("orca_sim", reason="the ORCA hand's model is not installed")
 pytest.importorskip("rsl_rl", reason="rsl-rl-lib is not installed")
 
 from softflow.cli.cube.teacher_commands import COMMANDS
 from softflow.cli.main import main
+
+skip_without_orca_hand()
 
 _OPTION = re.compile(r"--[a-z][a-z0-9.-]+")
 

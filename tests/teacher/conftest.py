@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from orca_hand_needed import skip_without_orca_hand
 
-pytest.importorskip("orca_sim", reason="the ORCA hand's model is not installed")
 pytest.importorskip("rsl_rl", reason="rsl-rl-lib is not installed")
 
 from softflow.teacher.hand_view import HandView
+
+skip_without_orca_hand()
 
 
 @pytest.fixture

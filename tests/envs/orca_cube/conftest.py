@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
-pytest.importorskip("orca_sim", reason="the ORCA hand's model is not installed")
+from orca_hand_needed import skip_without_orca_hand
 
 from softflow.envs.orca_cube.batched import BatchedHand
 from softflow.envs.orca_cube.hand_model import load_hand
 from softflow.envs.orca_cube.scene import CubeScene, build_scene
 from softflow.envs.orca_cube.settings import CubeSettings
+
+skip_without_orca_hand()
 
 
 @pytest.fixture(scope="session")
