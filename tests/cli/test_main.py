@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from help_text import explained
 
 from softflow.cli.exchange_options import Learn, Serve
 from softflow.cli.main import COMMANDS, main
@@ -164,21 +164,6 @@ def test_the_first_help_shows_every_command(softflow: Say) -> None:
         assert status == 0
         assert all(f"softflow {command}" in out for command in COMMANDS)
         assert "softflow COMMAND --help" in out
-
-
-def explained(text: str) -> dict[str, str]:
-    """Option or argument -> what a command's help says of it."""
-    texts: dict[str, str] = {}
-    name = ""
-    for line in text.splitlines():
-        if found := re.match(r"  (--[a-z][a-z0-9.-]+|[A-Z]+)( |$)", line):
-            name = found[1].replace("--no-", "--")
-            texts[name] = line.strip().partition("  ")[2]
-        elif name and line.startswith("      "):
-            texts[name] += line
-        else:
-            name = ""
-    return texts
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from help_text import explained
 from orca_hand_needed import skip_without_orca_hand
 
 pytest.importorskip("rsl_rl", reason="rsl-rl-lib is not installed")
@@ -15,6 +16,7 @@ from softflow.cli.main import main
 
 skip_without_orca_hand()
 
+WITH_MANY_OPTIONS = ("train", "distill")
 _OPTION = re.compile(r"--[a-z][a-z0-9.-]+")
 
 
@@ -22,13 +24,20 @@ def _help(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as stop:
         main(["teacher", *words, "--help"])
     assert stop.value.code in (0, None)
-    text = re.sub("[│╭╰╮╯─]|-{3,}", " ", capsys.readouterr().out)
-    return " ".join(text.split())
+    return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - WITH_MANY_OPTIONS))
 def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    _, _, text = _help([command], capsys).partition(" options ")
+    texts = explained(_help([command], capsys))
+    assert [name for name in texts if name.startswith("--")]
+    assert [name for name, text in texts.items() if len(text.strip()) < 8] == []
+
+
+@pytest.mark.parametrize("command", WITH_MANY_OPTIONS)
+def test_help_explains_every_one_of_many(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = re.sub("[│╭╰╮╯─]|-{3,}", " ", _help([command], capsys))
+    _, _, text = " ".join(text.split()).partition(" options ")
     parts = re.split(r" (?=--[a-z][a-z0-9.-]+ [A-Z{\[])", text)[1:]
     assert parts
     silent = []
