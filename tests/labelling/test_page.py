@@ -38,7 +38,7 @@ def labels_of(path: Path) -> list[Label | None]:
     return [store.newest_label(index) for index in range(len(store))]
 
 
-def waited_for(path: Path, index: int, count: int = 1, timeout_s: float = 10) -> list[Label]:
+def waited_for(path: Path, index: int, count: int = 1, timeout_s: float = 30) -> list[Label]:
     """The labels of an episode, as soon as there are so many."""
     until_s = time.monotonic() + timeout_s
     while time.monotonic() < until_s:

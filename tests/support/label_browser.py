@@ -7,10 +7,14 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+PATIENCE_MS = 30_000
+"""How long what is expected may take: a busy machine is no fault of the page."""
+
 
 @contextmanager
 def browser_at(executable: str) -> Iterator[Browser]:
     """The system's Chromium without a window."""
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=executable, args=["--no-sandbox", "--disable-gpu"]
