@@ -23,6 +23,9 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.deployment.deployed_policy import DeployedPolicy
 from softflow.robot.exchange.robot_side import Next, RobotSide
 
+EPISODE_S = 0.02
+"""How long an episode takes at least: else thousands wait before there is a learner."""
+
 
 def episode_of(policy: DeployedPolicy, seed: int, version: str) -> Episode:
     """One episode of the policy."""
@@ -63,6 +66,7 @@ def act_for_ever(folder: Path, place: Path) -> None:
             if side.next() is not Next.EPISODE:
                 time.sleep(0.02)
                 continue
+            time.sleep(EPISODE_S)
             seed = len(store)
             version = side.policy.manifest.name if side.policy else "none"
             if policy is None:
