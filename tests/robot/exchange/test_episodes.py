@@ -353,6 +353,15 @@ def test_a_flood_is_taken_in_parts(
     assert sorted(taken) == sorted(p.name[:-9] for p in robot.outbox._folder.episodes.iterdir())
 
 
+def test_a_look_ends_after_a_while_and_the_next_goes_on(
+    robot: Robot, learner: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "LOOK_FOR_S", -1.0)
+    robot.record(*range(3))
+    robot.send()
+    assert [len(learner.keys()) for _ in range(4)] == [1, 2, 3, 3]
+
+
 SENDER = """
 import sys
 from pathlib import Path

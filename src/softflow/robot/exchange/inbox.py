@@ -36,6 +36,8 @@ LOOK_AGAIN_S = 30.0
 
 MAX_ARRIVED = 1000
 """Episodes copied and not taken yet; what floods the exchange shall not fill the learner's disk."""
+LOOK_FOR_S = 2.0
+"""A look ends after so long, and the next goes on: three episodes of a thousand are there soon."""
 MAX_METADATA_BYTES = limits.MAX_METADATA_BYTES - 2**20
 """The learner adds a little, a label too, and what it writes must be readable."""
 
@@ -104,12 +106,15 @@ class EpisodeInbox:
             self._told("folder", f"{error}; waiting")
             return list(self._arrived.values())
         self._told.over("folder", f"'{self._folder.episodes}' can be read again")
+        until_s = time.monotonic() + LOOK_FOR_S
         for name in filter(None, map(parse_file_name, names)):
             if len(self._arrived) >= MAX_ARRIVED:
                 break  # the rest is looked at when these are taken
             known = name.digest in done or name.digest in self._arrived
             if not known and name.key not in self.refused:
                 self._look_at(name)
+                if time.monotonic() > until_s:
+                    break
         return list(self._arrived.values())
 
     def episode(self, arrival: Arrival) -> Episode:
