@@ -65,7 +65,7 @@ def _imported_elsewhere(folder: Path, reduced: tuple[int, int] | None) -> float:
 def _import(folder: str, reduced: str) -> None:
     size = json.loads(reduced)
     source = ActSource(Path(folder), control_hz=50, image_size=tuple(size) if size else None)
-    highest, over = [0.0], threading.Event()
+    highest, over = [status_mb("RssAnon")], threading.Event()
 
     def watch() -> None:
         while not over.wait(SAMPLED_S):
