@@ -382,5 +382,5 @@ def test_opened_image_files_are_bounded(
         frames = dataset.gather(np.arange(10)).observation[CAMERA][:, 0].numpy()
         expected = np.concatenate([episode.observations[CAMERA][:-1] for episode in episodes])
         np.testing.assert_array_equal(frames, expected)
-    open_files = [link.resolve().name for link in Path("/proc/self/fd").iterdir() if link.exists()]
-    assert not any(name.endswith(".zarr.zip") for name in open_files)
+    open_files = [link.resolve() for link in Path("/proc/self/fd").iterdir() if link.exists()]
+    assert not any(path.is_relative_to(store.path.resolve()) for path in open_files)
