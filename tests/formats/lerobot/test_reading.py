@@ -93,14 +93,15 @@ def test_a_dataset_of_the_real_package(
     front, wrist = "observation.images.front", "observation.images.wrist"
     assert source.version == "v3.0"
     assert source.spec.names == {"observation.state": ("a", "b", "c"), "action": ("x", "gripper")}
-    assert source.spec.state_keys == ("observation.force", "observation.state")
+    contact, force, state = "observation.contact", "observation.force", "observation.state"
+    assert source.spec.state_keys == (contact, force, state)
     assert source.spec.action_low == tuple(truth["action"].min(axis=0).astype(float))
     video = decoded(path / f"videos/{front}/chunk-000/file-000.mp4")
     start = 0
     for index, (name, length) in enumerate(zip(source.episodes(), (9, 12, 10), strict=True)):
         episode, rows_of = source.read(name), slice(start, start + length)
         episode.validate(source.spec)
-        for key in ("observation.state", "observation.force", wrist):
+        for key in (contact, force, state, wrist):
             np.testing.assert_array_equal(episode.observations[key][:-1], truth[key][rows_of])
             np.testing.assert_array_equal(
                 episode.observations[key][-1], episode.observations[key][-2]
