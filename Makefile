@@ -77,11 +77,11 @@ $(STAMP)-robomimic: tests/support/robomimic_requirements.txt | $(STAMP)-dev
 	  --target $(VENV)/robomimic -r $< && touch $@ \
 	  || echo "robomimic's reader could not be installed; its tests will skip"
 
-$(STAMP)-lerobot: tests/support/lerobot_requirements.txt tests/support/lerobot_environment.py | $(STAMP)-dev
+$(STAMP)-lerobot: tests/support/lerobot_requirements.txt tests/support/lerobot_environment.py tests/support/own_environment.py | $(STAMP)-dev
 	@$(BIN)/python tests/support/lerobot_environment.py && touch $@ \
 	  || echo "lerobot could not be installed; its tests will skip"
 
 # ROS 2's wheels make the Python of their environment start itself once more: they get their own.
-$(STAMP)-ros2: $(REQUIREMENTS) tests/support/ros2_environment.py | $(STAMP)-dev
+$(STAMP)-ros2: $(REQUIREMENTS) tests/support/ros2_environment.py tests/support/own_environment.py | $(STAMP)-dev
 	@$(BIN)/python tests/support/ros2_environment.py && touch $@ \
 	  || echo "ROS 2 could not be installed; the tests of robots behind it will skip"

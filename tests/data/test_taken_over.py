@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,17 @@ from softflow.errors import DataError
 TIMES: list[list[list[int]]] = [[], [[1, 2], [5, 5]], [[0, 0]], [[4, 6]], []]
 
 
+@pytest.mark.parametrize("parts", [[range(5)], [[3], [0, 1], [2, 4, 1]]], ids=["at once", "grown"])
 def test_steps_left_to_the_person_are_those_counted_one_by_one(
-    tmp_path: Path, spec: DataSpec, make_episode: EpisodeMaker
+    parts: list[Sequence[int]], tmp_path: Path, spec: DataSpec, make_episode: EpisodeMaker
 ) -> None:
     with EpisodeStore.create(tmp_path / "data", spec) as store:
         for times in TIMES:
             store.append(replace(make_episode(spec), metadata={TAKEN_OVER_KEY: times}))
         assert not TakenOver(store, [0, 4])
-        found = TakenOver(store, range(len(TIMES)))
+        found = TakenOver(store, ())
+        for part in parts:
+            found = found.and_in(store, part)
     assert found
     for episode, times in enumerate(TIMES):
         marked = {step for first, last in times for step in range(first, last + 1)}

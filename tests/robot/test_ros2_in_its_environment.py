@@ -14,7 +14,7 @@ FILES = [f"tests/robot/ros2/test_{name}.py" for name in ("robot", "session", "co
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("rclpy") is not None, reason="ROS 2 is here")
 def test_robots_behind_ros2_topics() -> None:
-    if problem := ros2_environment.problem():
+    if problem := ros2_environment.ENVIRONMENT.problem():
         pytest.skip(problem)
     words = ["-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "--durations=5", *FILES]
     done = ros2_environment.run(*words, timeout_s=600)

@@ -11,25 +11,15 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[2] / ".venv-lerobot"
+from own_environment import OURS, OwnEnvironment
+
 REQUIREMENTS = Path(__file__).with_name("lerobot_requirements.txt")
-STAMP = FOLDER / ".installed"
+ENVIRONMENT = OwnEnvironment(".venv-lerobot", "lerobot_environment.py", REQUIREMENTS.read_text())
+FOLDER = ENVIRONMENT.folder
 FFMPEG = FOLDER / "ffmpeg"
-
-
-def problem() -> str:
-    """Why the environment cannot be used; empty when it can."""
-    if not STAMP.exists():
-        return f"no {FOLDER.name}; make it with `python tests/support/lerobot_environment.py`"
-    if STAMP.read_text() != _identity():
-        return f"{FOLDER.name} is of other requirements; make it again"
-    return ""
 
 
 def run(*arguments: str | os.PathLike[str]) -> None:
@@ -45,7 +35,7 @@ def run(*arguments: str | os.PathLike[str]) -> None:
         "LD_LIBRARY_PATH": str(FFMPEG),
         "OMP_NUM_THREADS": "1",
     }
-    command = [str(FOLDER / "bin" / "python"), "-W", "ignore", *map(str, arguments)]
+    command = [str(ENVIRONMENT.python), "-W", "ignore", *map(str, arguments)]
     result = subprocess.run(
         command,
         env={**os.environ, **variables},
@@ -59,17 +49,10 @@ def run(*arguments: str | os.PathLike[str]) -> None:
 
 
 def make() -> None:
-    """Make the environment anew; an interrupted attempt is started over."""
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(FOLDER)], check=True)
-    python = FOLDER / "bin" / "python"
-    pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*pip, "-r", str(REQUIREMENTS)], check=True)
-    ours = Path(sysconfig.get_paths()["purelib"])
-    theirs = next((FOLDER / "lib").glob("python*/site-packages"))
-    (theirs / "borrowed.pth").write_text(f"{ours}\n")
-    _link_ffmpeg(ours / "av.libs")
-    STAMP.write_text(_identity())
+    """Make the environment anew."""
+    ENVIRONMENT.begin("--no-deps", "-r", str(REQUIREMENTS), borrowed=[OURS])
+    _link_ffmpeg(OURS / "av.libs")
+    ENVIRONMENT.finish()
 
 
 def _link_ffmpeg(libraries: Path) -> None:
@@ -80,12 +63,7 @@ def _link_ffmpeg(libraries: Path) -> None:
             (FFMPEG / "".join(match.groups())).symlink_to(library)
 
 
-def _identity() -> str:
-    """What the environment was made of."""
-    return f"{sys.version}\n{sysconfig.get_paths()['purelib']}\n{REQUIREMENTS.read_text()}"
-
-
 if __name__ == "__main__":
-    if problem():
+    if ENVIRONMENT.problem():
         print(f"installing lerobot into {FOLDER.name} (once; half a minute)", flush=True)
         make()

@@ -16,12 +16,7 @@ from PIL import Image as Picture
 
 from softflow.robot.ros2.rclpy_modules import ros
 
-SETTINGS = """
-control_hz = 10.0
-max_episode_steps = 12
-episode_topic = "/softflow/episode"
-[matching]
-tolerance_s = 0.1
+TIMES = """
 [qos]
 sensors = { reliability = "best_effort", depth = 5 }
 commands = { reliability = "reliable", depth = 10 }
@@ -29,7 +24,15 @@ commands = { reliability = "reliable", depth = 10 }
 first_messages_s = 20.0
 command_s = 0.5
 service_s = 20.0
-[services]
+"""
+"""How messages travel, and how long they may take."""
+SETTINGS = f"""
+control_hz = 10.0
+max_episode_steps = 12
+episode_topic = "/softflow/episode"
+[matching]
+tolerance_s = 0.1
+{TIMES}[services]
 reset = "/arm/reset"
 stop = "/arm/stop"
 stop_topic = "/arm/stopped"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from orca_hand_needed import skip_without_orca_hand
+from simulator_needed import skip_without_orca_hand
 
 pytest.importorskip("rsl_rl", reason="rsl-rl-lib is not installed")
 

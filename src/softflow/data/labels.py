@@ -31,7 +31,7 @@ from softflow.data.files.episode_file import EpisodeSummary
 from softflow.data.measures import EVENTS_KEY
 from softflow.data.task_profile import is_plain_name
 from softflow.errors import DataError, StoreError
-from softflow.utils.documents import misfit
+from softflow.utils.documents import misfit, require_no_newer
 from softflow.utils.files import entries_of
 from softflow.utils.sealed_json import read_sealed, write_sealed
 
@@ -263,11 +263,7 @@ def read_label(path: Path) -> Label:
     """
     value, _ = read_sealed(path)
     version = value.pop("format_version", None)
-    if isinstance(version, int) and version > LABEL_VERSION:
-        raise StoreError(
-            f"'{path}' has format_version {version}, this softflow reads up to {LABEL_VERSION}; "
-            "upgrade it (pip install --upgrade softflow)."
-        )
+    require_no_newer(version, LABEL_VERSION, path)
     try:
         if type(version) is not int or version < 1:
             raise DataError(f"its format_version is {version!r:.60}")

@@ -58,11 +58,20 @@ class TakenOver:
                 store.summary(index).metadata, f"episode {index} of '{store.path}'"
             )
         ]
-        found = np.array(times, np.int64).reshape(-1, 2)
-        self._first, self._last = found[:, 0], found[:, 1]
+        self._times = np.array(times, np.int64).reshape(-1, 2)
+
+    def and_in(self, store: EpisodeStore, episodes: Iterable[int]) -> TakenOver:
+        """With what people commanded in more episodes; only these are looked into.
+
+        Raises:
+            StoreError, DataError: as for the first ones.
+        """
+        more = TakenOver(store, episodes)
+        more._times = np.unique(np.concatenate([self._times, more._times]), axis=0)
+        return more
 
     def __bool__(self) -> bool:
-        return len(self._first) > 0
+        return len(self._times) > 0
 
     def steps_from(self, episode: np.ndarray, step: np.ndarray) -> np.ndarray:
         """How many control steps from this one on a person commanded without a break `[B]`.
@@ -73,6 +82,7 @@ class TakenOver:
         if not self:
             return np.zeros(len(step), np.int64)
         place = episode * _STEPS + step
-        time = np.searchsorted(self._first, place, side="right") - 1
-        left = self._last[np.maximum(time, 0)] - place + 1
+        first, last = self._times.T
+        time = np.searchsorted(first, place, side="right") - 1
+        left = last[np.maximum(time, 0)] - place + 1
         return np.where(time < 0, 0, np.maximum(left, 0))

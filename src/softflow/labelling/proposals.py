@@ -23,7 +23,7 @@ import msgspec
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
 from softflow.errors import DataError, StoreError, brief
-from softflow.utils.documents import misfit
+from softflow.utils.documents import misfit, require_no_newer
 from softflow.utils.files import entries_of
 from softflow.utils.sealed_json import read_sealed, write_sealed
 
@@ -233,11 +233,7 @@ def read_proposal(path: Path) -> Proposal:
     """
     value, _ = read_sealed(path)
     version = value.pop("format_version", None)
-    if isinstance(version, int) and version > PROPOSAL_VERSION:
-        raise StoreError(
-            f"'{path}' has format_version {version}, this softflow reads up to {PROPOSAL_VERSION}; "
-            "upgrade it (pip install --upgrade softflow)."
-        )
+    require_no_newer(version, PROPOSAL_VERSION, path)
     try:
         return proposal_from_json(value)
     except DataError as error:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from softflow.envs.orca_cube.rotations import matrices
+
 SMALL_RAD = 1e-6
 """Below this angle, series take the place of quotients of two vanishing numbers."""
 
@@ -86,14 +88,7 @@ def quat_wxyz(rotation: np.ndarray) -> np.ndarray:
 
 def rotation_from_quat_wxyz(quaternion: np.ndarray) -> np.ndarray:
     """Rotation [3, 3] of a quaternion w, x, y, z, which need not have length 1."""
-    w, x, y, z = np.asarray(quaternion, np.float64) / np.linalg.norm(quaternion)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    return matrices(np.asarray(quaternion, np.float64))
 
 
 def random_rotation(rng: np.random.Generator) -> np.ndarray:

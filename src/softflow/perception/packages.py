@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 from softflow.errors import MissingPackageError
+from softflow.utils.imports import package_folder
 
 ORCA_SCENE = "scene_right.xml"
 
@@ -31,8 +31,6 @@ def load_cv2() -> Any:
 def orca_scene() -> Path | None:
     """The file of the ORCA right hand's scene; None where its package is not installed."""
     # Found, not imported: it would import MuJoCo before its OpenGL is chosen.
-    found = importlib.util.find_spec("orca_sim")
-    if found is None or not found.submodule_search_locations:
-        return None
-    path = Path(found.submodule_search_locations[0]) / ORCA_SCENE
-    return path if path.is_file() else None
+    folder = package_folder("orca_sim")
+    path = folder / ORCA_SCENE if folder else None
+    return path if path and path.is_file() else None

@@ -211,7 +211,7 @@ class ChunkDataset:
         """
         new = list(indices)
         # Before the windows: another thread may be gathering them.
-        self.taken_over = TakenOver(self.store, [*self.episode_indices, *new])
+        self.taken_over = self.taken_over.and_in(self.store, new)
         self._flat = self._loader.load(self._flat, new)
 
     def add_new_episodes(self) -> int:

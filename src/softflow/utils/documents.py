@@ -24,6 +24,23 @@ _MAX_DIGITS = len(str(MAX_INTEGER)) + 1
 _SHOWN = 60
 
 
+def require_no_newer(version: object, newest: int, where: object) -> None:
+    """Raise for what a newer softflow wrote.
+
+    Args:
+        version: the format_version that was read; what is no number is not judged here.
+        newest: that this softflow reads; where: the file.
+
+    Raises:
+        StoreError: says to upgrade.
+    """
+    if isinstance(version, int) and version > newest:
+        raise StoreError(
+            f"'{where}' has format_version {version}, this softflow reads up to {newest}; "
+            "upgrade it (pip install --upgrade softflow)."
+        )
+
+
 def parse_json(content: bytes) -> Any:
     """The value of a JSON text.
 

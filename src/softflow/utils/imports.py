@@ -8,6 +8,7 @@ line, `trust` in Python, and in worker processes what their parent trusts.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -68,6 +69,14 @@ def follow(path: str) -> Any:
     for part in name.split("."):
         found = getattr(found, part)
     return found
+
+
+def package_folder(name: str) -> Path | None:
+    """Where a package lies; None if it is not installed. Nothing of it is run."""
+    found = importlib.util.find_spec(name)
+    if found is None or not found.submodule_search_locations:
+        return None
+    return Path(found.submodule_search_locations[0])
 
 
 @contextmanager

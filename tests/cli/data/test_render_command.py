@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from robomimic_files import ROBOMIMIC, ROBOSUITE, edited
-from robosuite_needed import skip_without_robosuite
+from simulator_needed import skip_without_robosuite
 
 from softflow.cli.main import main
 from softflow.data.episode_store import EpisodeStore

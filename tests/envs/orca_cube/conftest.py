@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from orca_hand_needed import skip_without_orca_hand
+from simulator_needed import skip_without_orca_hand
 
 from softflow.envs.orca_cube.batched import BatchedHand
 from softflow.envs.orca_cube.hand_model import load_hand

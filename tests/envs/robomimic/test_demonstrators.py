@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from robosuite_needed import skip_without_robosuite
+from simulator_needed import skip_without_robosuite
 
 from softflow.data.data_spec import STATE_KEY
 from softflow.envs.contract import data_spec

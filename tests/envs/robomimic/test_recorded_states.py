@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from robomimic_files import ROBOMIMIC, ROBOSUITE, array, edited, replace
-from robosuite_needed import skip_without_robosuite
+from simulator_needed import skip_without_robosuite
 
 from softflow.data.data_spec import STATE_KEY
 from softflow.envs.registry import make_env

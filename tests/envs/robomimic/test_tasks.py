@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from robomimic_files import ROBOMIMIC, array
-from robosuite_needed import skip_without_robosuite
 from shared_envs import built_once
+from simulator_needed import skip_without_robosuite
 
 from softflow.data.data_spec import STATE_KEY
 from softflow.envs.check_env import check_env

@@ -252,7 +252,7 @@ def test_statistics_add_up(lengths: list[int], seed: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("cameras_as", "apart"), [("video", 12 / 255), ("images", 0)])
 def test_the_real_package_opens_it(tmp_path: Path, cameras_as: CamerasAs, apart: float) -> None:
-    if problem := lerobot_environment.problem():
+    if problem := lerobot_environment.ENVIRONMENT.problem():
         pytest.skip(problem)
     spec = DataSpec(
         {**SPEC.observation_shapes, **CAMERA_SPEC.observation_shapes}, 2, (-1, -1), (1, 1), 12.5

@@ -47,7 +47,7 @@ def written_by_lerobot(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, np.ndarray]]:
     """A v3.0 dataset of the real package, and what was put into it."""
-    if problem := lerobot_environment.problem():
+    if problem := lerobot_environment.ENVIRONMENT.problem():
         pytest.skip(problem)
     folder = tmp_path_factory.mktemp("lerobot")
     truth = folder / "truth.npz"

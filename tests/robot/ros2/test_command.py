@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ros_arm import TIMES
 
 from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
@@ -18,18 +19,12 @@ from softflow.robot.ros2.settings import read_settings
 
 CLI = Path(__file__).parents[2] / "support/point_cli.py"
 EXAMPLES = Path(__file__).parents[3] / "examples"
-HAND = """
+HAND = f"""
 control_hz = 10.0
 max_episode_steps = 8
-matching = { tolerance_s = 0.1 }
-[qos]
-sensors = { reliability = "best_effort", depth = 5 }
-commands = { reliability = "reliable", depth = 10 }
-[timeouts]
-first_messages_s = 20.0
-command_s = 0.5
-service_s = 20.0
-[[observation]]
+[matching]
+tolerance_s = 0.1
+{TIMES}[[observation]]
 type = "joints"
 key = "observation.state"
 topic = "/hand/joints"

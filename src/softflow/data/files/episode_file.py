@@ -31,6 +31,7 @@ from softflow.data.files.limits import array_bytes, require_episode_bytes
 from softflow.data.files.sealed_arrays import SealedArray, SealedGroup
 from softflow.data.files.sealing import write_group
 from softflow.errors import DataError, StoreError
+from softflow.utils.documents import require_no_newer
 from softflow.utils.files import written_whole
 
 FORMAT_VERSION = 2
@@ -93,11 +94,7 @@ def check_format(version: Any, where: Path) -> None:
     """Raise StoreError if `where` was written by a newer softflow."""
     if not isinstance(version, int) or version < 1:
         raise StoreError(f"'{where}' has format_version {version!r:.60}, which no softflow writes.")
-    if version > FORMAT_VERSION:
-        raise StoreError(
-            f"'{where}' has format_version {version}, this softflow reads up to {FORMAT_VERSION}; "
-            "upgrade it (pip install --upgrade softflow)."
-        )
+    require_no_newer(version, FORMAT_VERSION, where)
 
 
 def write_episode_file(path: Path, episode: Episode, new: bool = False) -> None:

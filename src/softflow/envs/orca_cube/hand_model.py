@@ -11,7 +11,6 @@ Another hand is another `HandDescription`; docs/cube.md says what to look for.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 
 from softflow.envs.mujoco_loading import load_mujoco
 from softflow.errors import ConfigError, MissingPackageError
+from softflow.utils.imports import package_folder
 
 FINGER_RGBA = (0.25, 0.27, 0.3, 1.0)
 CAPSULE_SHRINK = 0.95
@@ -118,8 +118,8 @@ def load_hand(description: HandDescription = ORCA_RIGHT) -> LoadedHand:
 
 def _scene_file(description: HandDescription) -> Path:
     package = description.package
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
+    folder = package_folder(package)
+    if folder is None:
         raise MissingPackageError(
             f"the cube in the hand needs the hand's model, package {package}, which is not "
             "installed: pip install 'softflow[cube]'",
@@ -132,7 +132,7 @@ def _scene_file(description: HandDescription) -> Path:
             f"{description.version}: pip install '{package}=={description.version}', or describe "
             "the other one in a HandDescription and make its grasp cache (softflow teacher grasps)"
         )
-    return Path(found.submodule_search_locations[0]) / description.scene
+    return folder / description.scene
 
 
 def _version(package: str) -> str:

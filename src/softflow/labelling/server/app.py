@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, Response
 from starlette.types import ASGIApp
 
 from softflow.errors import SoftflowError
@@ -16,6 +16,7 @@ from softflow.labelling.server.routes import Served, api
 
 PAGE = Path(__file__).parents[1] / "page"
 _MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+_NO_CACHE = {"cache-control": "no-cache"}
 
 
 def make_app(served: Served) -> ASGIApp:
@@ -35,20 +36,22 @@ def _add_page(app: FastAPI, served: Served) -> None:
 
     @app.get("/")
     def start() -> Response:
-        return page("label.html" if "store" in served.places else "operator.html")
+        return shell("label" if "store" in served.places else "operator")
 
     @app.get("/operator")
     def operator() -> Response:
-        return page("operator.html")
+        return shell("operator")
+
+    def shell(name: str) -> Response:
+        text = files["page.html"].read_text(encoding="utf-8").replace("NAME", name)
+        return HTMLResponse(text, headers=_NO_CACHE)
 
     @app.get("/page/{name:path}")
     def page(name: str) -> Response:
         if name not in files:
             return answer({"error": f"there is no {name!r:.60}"}, 404)
         path = files[name]
-        return FileResponse(
-            path, media_type=_MEDIA_TYPES[path.suffix], headers={"cache-control": "no-cache"}
-        )
+        return FileResponse(path, media_type=_MEDIA_TYPES[path.suffix], headers=_NO_CACHE)
 
 
 async def _told(request: Request, error: Exception) -> Response:
