@@ -61,6 +61,9 @@ class Collect:
     lift, can or square."""
     episodes: int = 120
     """Demonstrations to have in the store at the end."""
+    operator: str = ""
+    """Who demonstrates alone, instead of all at random; swift (lift, can, square: expert) does it
+    only if asked to. A name that there is not is answered with all that there are."""
     seed: int = 0
     """Episode i is the same for the same seed, whatever the number of workers."""
     workers: int = 2
