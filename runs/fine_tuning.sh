@@ -6,8 +6,8 @@
 #     runs/fine_tuning.sh                              both, seeds 0 1 2; one thread
 #     SEEDS="3 4" STORIES="swift task4" runs/fine_tuning.sh    others
 #
-# Each measures, after so many updates of imitation, the policy as it was before (0), tuned (100) and from scratch (1000);
-# then with as few from scratch (100), and tuned longer (400). A killed script continues where it was. Runs are in
+# Each measures, after so many updates of imitation, the policy tuned (100) and from scratch (1000); then as it was before
+# (0), with as few from scratch (100), and tuned longer (400). A killed script continues where it was. Runs are in
 # runs/fine_tuning, their progress in runs/fine_tuning/log.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -63,12 +63,12 @@ for story in ${STORIES:-swift task1}; do
   for seed in ${SEEDS:-0 1 2}; do
     new=$folder/$story/seed$seed
     demonstrated "$story" "$seed" "$new"
-    measured "$new/twenty" "$new/as_it_is" "$seed" 0 --from "$base/base"
     measured "$new/twenty" "$new/tuned" "$seed" 100 --from "$base/base"
     measured "$new/twenty" "$new/scratch" "$seed" 1000
   done
   for seed in ${SEEDS:-0 1 2}; do
     new=$folder/$story/seed$seed
+    measured "$new/twenty" "$new/as_it_is" "$seed" 0 --from "$base/base"
     measured "$new/twenty" "$new/scratch_100" "$seed" 100
     measured "$new/twenty" "$new/tuned_400" "$seed" 400 --from "$base/base"
   done

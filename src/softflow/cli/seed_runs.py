@@ -113,7 +113,7 @@ def train_seeds(options: Train, words: Sequence[str]) -> None:
     for run in runs:  # told once, before anything is written
         starting_from(options.start, run.folder, options.config, spec, how)
     options.run.mkdir(parents=True, exist_ok=True)
-    jobs = min(options.jobs or os.cpu_count() or 1, len(runs))
+    jobs = min(options.jobs or len(os.sched_getaffinity(0)), len(runs))
     try:
         with ConsoleProgress() as progress, _stopped_like_ctrl_c():
             failed = _train_all(runs, without_own_options(words), jobs, progress)
