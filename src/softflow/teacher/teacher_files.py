@@ -44,6 +44,7 @@ class StoredSearch:
 
     direction: int
     generation: int
+    grasp: int
     mean: list[float]
     deviation: list[float]
     champion: list[float]
@@ -53,7 +54,7 @@ class StoredSearch:
     def state(self) -> SearchState:
         """Ready to go on from."""
         mean, deviation, champion = map(np.array, (self.mean, self.deviation, self.champion))
-        return SearchState(self.generation, mean, deviation, champion, self.top)
+        return SearchState(self.generation, self.grasp, mean, deviation, champion, self.top)
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,11 @@ class TeacherFacts:
 
 def stored_search(direction: int, state: SearchState) -> StoredSearch:
     """A search as JSON holds it."""
-    mean, deviation, champion = (
-        part.tolist() for part in (state.mean, state.deviation, state.champion)
+    parts = (state.mean, state.deviation, state.champion)
+    mean, deviation, champion = (part.tolist() for part in parts)
+    return StoredSearch(
+        direction, state.generation, state.grasp, mean, deviation, champion, state.top
     )
-    return StoredSearch(direction, state.generation, mean, deviation, champion, state.top)
 
 
 def stored_gait(gait: FoundGait) -> StoredGait:

@@ -80,14 +80,23 @@ class TeacherTraining:
         there = self.facts.search
         begun = there.state if there and there.direction == direction else None
         done = begun.generation if begun else 0
-        self._progress.begin(f"gait, direction {direction:+d}", config.generations, done)
+        named = f"gait, direction {direction:+d}"
+        if begun is None:
+            self._progress.begin(f"{named}, scouting", config.scouted_grasps)
+        else:
+            self._progress.begin(named, config.generations, done)
+
+        def scouted(grasps: int, best: float) -> None:
+            self._progress.advance(grasps, f"best {best:.3f}")
 
         def told(state: SearchState, mean: float) -> None:
             self._keep(search=stored_search(direction, state))
+            if state.generation == 0:
+                self._progress.begin(named, config.generations)
             status = f"best {state.top:.3f}, {mean:.3f} of those kept"
             self._progress.advance(state.generation, status)
 
-        return search_gait(self._trial_hands, config, direction, self._seed, told, begun)
+        return search_gait(self._trial_hands, config, direction, self._seed, told, begun, scouted)
 
     def _trial_hands(self, num: int) -> BatchedHand:
         settings = replace(self._config.cube, platform_s=0.0)
