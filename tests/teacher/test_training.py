@@ -140,6 +140,7 @@ LOWER = replace(ORCA_RIGHT, palm_height_m=0.34, cube_home_m=(0.05, 0.195, 0.287)
     words = ["teacher", "train", "smoke", "--run", "low", "--hand", name]
     assert main(words) == 2
     assert "softflow teacher grasps --hand low_hand_of_a_test:LOWER" in capsys.readouterr().err
+    imports.trust(name)
     scene = build_scene(load_hand(described_hand(name)), CubeSettings())
     write_grasps(Path("low.npz"), find_grasps(scene, 20, 0, batch=32))
     assert main([*words, "--grasps", "low.npz"]) == 0
