@@ -162,7 +162,11 @@ class Evaluate:
     """Folder for the result; by default RUN/evaluations/extra."""
     env: str = ""
     """The environment that the checkpoint names, if that is an import path (module:function): it
-    runs code, so it is imported only if you name it here."""
+    runs code, so it is imported only if you name it here. One that gives the same observations,
+    where the checkpoint names none."""
+    replace_env: bool = False
+    """Measure in --env although the checkpoint names another environment: one that was renamed, or
+    another one that gives the same observations."""
     policy: str = ""
     """The checkpoint's policy, if it is one of your own (package.module:Class), in the same way."""
     critic: str = ""

@@ -85,15 +85,16 @@ def is_only_narrower(ours: DataSpec, theirs: DataSpec) -> bool:
 def goes_on_as(before: DataSpec, now: DataSpec) -> bool:
     """Whether what learned from `before` may go on with `now`: nothing that is learned differs.
 
-    Bounds may be wider, and an environment may be named where none was known. The action that
-    holds the robot still may not differ: it is what windows at an episode's start begin with.
+    Bounds may be wider, and the environment another one, by what it says of itself the same: one
+    is named where none was known, or its module was renamed. The action that holds the robot still
+    may not differ: it is what windows at an episode's start begin with.
     """
     renewed = replace(
         before,
         action_low=now.action_low,
         action_high=now.action_high,
         neutral_action=now.neutral_action,
-        env_id=before.env_id or now.env_id,
+        env_id=now.env_id,
     )
     return renewed == now and lies_within(before, now) and before.held_still == now.held_still
 
@@ -102,8 +103,8 @@ def require_fits_environment(spec: DataSpec, theirs: DataSpec, store: Path) -> N
     """Raise unless the episodes of a store are what an environment gives.
 
     Raises:
-        DataError: they are not; where only the bounds of the actions are narrower, with the
-            command that widens them.
+        DataError: they are not, with the command that names another environment; where only the
+            bounds of the actions are narrower, with the one that widens them.
     """
     if is_only_narrower(spec, theirs):
         raise DataError(
@@ -112,7 +113,11 @@ def require_fits_environment(spec: DataSpec, theirs: DataSpec, store: Path) -> N
             "gives it those of the environment (it changes no episode, and runs go on); then give "
             "this command again"
         )
-    require_same_spec(spec, theirs, f"the dataset '{store}'", "the environment")
+    try:
+        require_same_spec(spec, theirs, f"the dataset '{store}'", "the environment")
+    except DataError as error:
+        another = widening_command(store, "ANOTHER", replaces=True)
+        raise DataError(f"{error} To name another one: {another}") from error
 
 
 def require_may_act(spec: DataSpec, theirs: DataSpec, checkpoint: Path) -> None:
@@ -139,14 +144,28 @@ def narrower_bounds(spec: DataSpec, theirs: DataSpec, what: str) -> str:
     """What to say of data whose bounds are narrower than those of their environment."""
     told = "\n  ".join(spec.differences(theirs))
     return (
-        f"{what} has narrower action bounds than the environment '{theirs.env_id}':\n  {told}\n"
+        f"{what} has narrower action bounds than the environment '{theirs.env_id}', its own first:"
+        f"\n  {told}\n"
         "Where a format does not tell bounds, they are the range of what was recorded."
     )
 
 
-def widening_command(store: Path | str, env_id: str) -> str:
-    """The command that gives a store the bounds of an environment."""
-    return shlex.join(["softflow", "data", "bounds", str(store), "--env-id", env_id])
+def widening_command(store: Path | str, env_id: str, replaces: bool = False) -> str:
+    """The command that gives a store the bounds of an environment, and its name.
+
+    Args:
+        store: the store; env_id: the environment.
+        replaces: whether the store names another one.
+    """
+    words = ["softflow", "data", "bounds", str(store), "--env-id", env_id]
+    return shlex.join(words + ["--replace-env"] * replaces)
+
+
+def or_another_name(store: Path | str, there: DataSpec, new: DataSpec) -> str:
+    """The command that makes data fit into a store that only names another environment; else ""."""
+    if there.differences(replace(new, env_id=there.env_id)):
+        return ""
+    return f" If it is one environment: {widening_command(store, new.env_id, replaces=True)}"
 
 
 def bounds_command(store: Path | str, low: Sequence[float], high: Sequence[float]) -> str:

@@ -154,7 +154,7 @@ class DataSpec:
         return None
 
     def differences(self, other: DataSpec) -> list[str]:
-        """One line per differing field with both values; empty when the two fit together.
+        """One line per differing field with both values, its own first; empty when both fit.
 
         Bounds and names are compared where there are as many on both sides. An empty `env_id` means
         "unknown" and fits every other one.
@@ -286,7 +286,7 @@ def require_same_spec(ours: DataSpec, theirs: DataSpec, our_name: str, their_nam
     lines = ours.differences(theirs)
     if lines:
         raise DataError(
-            f"{our_name} and {their_name} do not fit together:\n  "
+            f"{our_name} and {their_name} do not fit together; their values, in this order:\n  "
             + "\n  ".join(lines)
             + "\n"
             + (_CALL_IT_THE_SAME if ours.renamed(theirs) else _USE_OTHERS)

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from softflow.data.action_space import or_another_name
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.files.episode_file import (
@@ -121,9 +122,10 @@ class EpisodeStore:
         if differences:
             store.close()
             raise DataError(
-                f"the store '{path}' holds other data than is to be written:\n  "
+                f"the store '{path}' holds other data than is to be written; its values first:\n  "
                 + "\n  ".join(differences)
                 + "\nChoose another folder, or delete that store."
+                + or_another_name(path, store.spec, spec)
             )
         return store
 

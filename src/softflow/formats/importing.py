@@ -164,8 +164,9 @@ class _Target:
             told = "\n  ".join(differing)
             raise DataError(
                 f"the actions of {self._origin} have other bounds than those in the store "
-                f"'{self._path}':\n  {told}\nWhere a format does not tell bounds, they are the "
-                "range of the data, which more recordings widen. Give the store bounds for all:"
+                f"'{self._path}', which come first:\n  {told}\nWhere a format does not "
+                "tell bounds, they are the range of the data, which more recordings widen. Give "
+                "the store bounds for all:"
                 f"\n      {bounds_command(self._path, low, high)}\nthen import again"
             )
         return self._spec

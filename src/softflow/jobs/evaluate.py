@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from softflow.control.latency import Latency
 from softflow.data.action_space import require_may_act
-from softflow.data.data_spec import DataSpec
 from softflow.deployment.decision_rule import Rule, decision_rule
 from softflow.deployment.saved_policy import (
     SavedFacts,
@@ -18,10 +19,10 @@ from softflow.deployment.saved_policy import (
     read_facts,
     run_of,
 )
-from softflow.envs.registry import is_robot, require_trusted_env
+from softflow.envs.registry import is_robot
 from softflow.errors import ConfigError
 from softflow.jobs.acting_place import FEW, acting_place
-from softflow.jobs.consent import require_named_kinds, trust_environment
+from softflow.jobs.consent import environment_to_measure_in, require_named_kinds
 from softflow.jobs.targets import require_outside_stores
 from softflow.models.action_selection import SelectionConfig
 from softflow.models.checkpoint import stands_alone, weights_identity
@@ -55,6 +56,7 @@ def evaluate(
     device: str = "auto",
     out: str | os.PathLike[str] | None = None,
     env: str = "",
+    replace_env: bool = False,
     networks: Mapping[str, str] = _NO_NETWORKS,
 ) -> EvaluationResult:
     """Success rate of a checkpoint, or what its task declares; every episode is kept.
@@ -74,7 +76,9 @@ def evaluate(
             GPU, if there is one, for one that looks through cameras.
         out: folder for the result; by default RUN/evaluations/extra of the checkpoint's run.
         env: the environment that the checkpoint names, if that is an import path
-            (module:function): it runs code, so it is imported only if you name it here.
+            (module:function): it runs code, so it is imported only if you name it here. One that
+            gives the same observations, where the checkpoint names none.
+        replace_env: measure in `env` although the checkpoint names another one.
         networks: networks of your own, in the same way: "policy", "critic", "encoder" or "image"
             -> package.module:Class.
 
@@ -91,30 +95,33 @@ def evaluate(
     place = find_checkpoint(named_place(checkpoint))  # `last` may move on while this runs
     trust(*filter(None, networks.values()))
     facts = read_facts(place)
-    _require_fits(facts, latency, env, networks, place)
+    _require_fits(facts, latency, networks, place)
+    named = facts.spec.env_id
+    acts_in = environment_to_measure_in(named, env, replace_env, place)
+    facts = facts._replace(spec=replace(facts.spec, env_id=acts_in))
     folder = _folder_of_results(out, place)
     if episodes is None:
-        episodes = FEW if is_robot(facts.spec.env_id) else 100
+        episodes = FEW if is_robot(acts_in) else 100
     alone = stands_alone(place)
     selection = decision_rule(
         rule, facts.config, facts.progress, str(place), has_critic=not alone, candidates=candidates
     )
-    plan = _plan(place, facts, selection, episodes, seed, latency, device)
+    label = _label(place, selection, seed, episodes, latency) + _elsewhere(named, acts_in)
+    plan = _plan(place, label, facts, selection, episodes, seed, latency, device)
     return _measure(plan, folder, workers)
 
 
 def _require_fits(
-    facts: SavedFacts, latency: Latency, env: str, networks: Mapping[str, str], place: Path
+    facts: SavedFacts, latency: Latency, networks: Mapping[str, str], place: Path
 ) -> None:
     """Raise unless the policy can be measured like this.
 
     Raises:
-        ConfigError, UntrustedImportError: it cannot; says why.
+        ConfigError: it cannot; says why.
     """
     if latency.stops_to_think:
         _require_may_stop(facts.config.model.chunk.prefix_length, place)
     require_named_kinds(facts.config.model, networks, place)
-    _require_environment(facts.spec, env, place)
 
 
 def _folder_of_results(out: str | os.PathLike[str] | None, place: Path) -> Path:
@@ -135,6 +142,7 @@ def _folder_of_results(out: str | os.PathLike[str] | None, place: Path) -> Path:
 
 def _plan(
     place: Path,
+    label: str,
     facts: SavedFacts,
     selection: SelectionConfig,
     episodes: int,
@@ -145,7 +153,7 @@ def _plan(
     spec, progress = facts.spec, facts.progress
     cameras = facts.config.model.encoder.cameras_among(spec.observation_shapes)
     return EvaluationPlan(
-        label=_label(place, selection, seed, episodes, latency),
+        label=label,
         stage=progress.stage,
         checkpoint=place,
         selection=selection,
@@ -191,6 +199,11 @@ def _label(
     return f"{label}-latency{latency}" if latency else label
 
 
+def _elsewhere(named: str, acts_in: str) -> str:
+    """What the label says of an environment that the checkpoint does not name."""
+    return f"-in-{re.sub(r'[^A-Za-z0-9.]+', '-', acts_in)}" if acts_in != named else ""
+
+
 def _require_numbers(**given: int) -> None:
     """Raise unless every number can be.
 
@@ -210,20 +223,3 @@ def _measure(plan: EvaluationPlan, folder: Path, workers: int) -> EvaluationResu
         require_may_act(spec, theirs, plan.checkpoint)
         folder.mkdir(parents=True, exist_ok=True)
         return evaluation.evaluate(pool, folder, plan, progress)
-
-
-def _require_environment(spec: DataSpec, env: str, checkpoint: Path) -> None:
-    """Raise unless the policy's environment is known, and the user lets it be imported.
-
-    Raises:
-        ConfigError: the data named none, or another one.
-        UntrustedImportError: only the checkpoint names it.
-    """
-    trust_environment(spec, env, f"'{checkpoint}'")
-    require_trusted_env(spec.env_id)
-    if not spec.env_id:
-        raise ConfigError(
-            f"'{checkpoint}' was trained on data that names no environment, so there is none to "
-            "measure success in; its report shows likelihoods, or name the environment when "
-            "importing the data (--env-id) and train again"
-        )

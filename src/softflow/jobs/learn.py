@@ -84,7 +84,7 @@ def learn(
     store = EpisodeStore.open(dataset or _dataset_of(folder))
     require_run_folder(folder, store.path)
     require_outside_stores(shared, "--exchange")
-    trust_environment(store.spec, env_id, f"'{store.path}'")
+    trust_environment(store, env_id, "--env-id")
     if env_id:
         require_trusted_env(env_id)
         config = few_on_robots(config, env_id)

@@ -81,7 +81,7 @@ def train(
     require_run_folder(run, dataset)
     store = open_store(dataset)
     config.model.actions.require_fit(store.spec)
-    trust_environment(store.spec, env, f"'{dataset}'")
+    trust_environment(store, env)
     if not store.spec.env_id:
         config = _without_environment(config, store, stages)
     begin = starting_from(os.fspath(start), run, config, store.spec, start_critic)

@@ -181,7 +181,10 @@ class PolicyClient:
         if unknown:
             lines.append(f"it reads {unknown[0]}")
         if lines:
-            raise PolicyServerError(f"{where}: made for another robot: {'; '.join(lines[:4])}")
+            raise PolicyServerError(
+                f"{where}: made for another robot than this one, whose values come first: "
+                + "; ".join(lines[:4])
+            )
         # A server that is started anew may bring another policy, but no other lengths.
         self._asked = self.chunk = chunk
         self.policy, self.reads = welcome.policy, tuple(welcome.reads)

@@ -253,8 +253,8 @@ def require_fit(hello: Hello, policy: ServedPolicy) -> None:
         lines.append(f"decisions: {policy.chunk} and {chunk}")
     if lines:
         raise PolicyServerError(
-            f"policy {policy.name} was made for another robot than the client's: "
-            + "; ".join(lines[:4])
+            f"policy {policy.name} was made for another robot than the client's, whose values come "
+            "last: " + "; ".join(lines[:4])
         )
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from softflow.data.action_space import goes_on_as
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
@@ -18,10 +17,14 @@ from softflow.data.fingerprints import fingerprints
 from softflow.errors import StoreError, WriterBusyError
 from softflow.models.action_selection import SelectionConfig
 from softflow.sampling.chunk_dataset import ChunkDataset
-from softflow.training.evaluation import episode_seeds, episode_tasks, run_into_store
+from softflow.training.evaluation import (
+    episode_seeds,
+    episode_tasks,
+    open_following,
+    run_into_store,
+)
 from softflow.training.planned_work import COLLECT
 from softflow.training.rollouts import RolloutPool
-from softflow.utils.files import is_there
 from softflow.utils.progress import ProgressReporter
 
 
@@ -128,7 +131,7 @@ class OnlineExperience:
         # A writer sets aside what an interrupted one left, before anything is counted. One that is
         # at work, a robot's, has done so itself.
         with contextlib.suppress(WriterBusyError):
-            _opened_for(path, spec).close()
+            open_following(path, spec).close()
         self.store = EpisodeStore.open(path)
         self._data = ChunkDataset(
             self.store, chunk, episodes=(), offline=False, image_keys=image_keys
@@ -187,17 +190,3 @@ class OnlineExperience:
         new = range(len(self.fingerprints), num_episodes)
         self.fingerprints += fingerprints(self.store, new)
         return self._data
-
-
-def _opened_for(path: Path, spec: DataSpec) -> EpisodeStore:
-    """The online store, which follows the offline one where that was given wider bounds.
-
-    Raises:
-        DataError: it holds other data.
-    """
-    if is_there(path / "store.json"):
-        store = EpisodeStore.open(path, writable=True)
-        if store.spec != spec and goes_on_as(store.spec, spec):
-            store.redeclare(spec)
-        store.close()
-    return EpisodeStore.open_or_create(path, spec)

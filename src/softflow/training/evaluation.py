@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from softflow.control.latency import NO_LATENCY, Latency
+from softflow.data.action_space import goes_on_as
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
@@ -212,6 +213,20 @@ def _so_far(measure: Measure, facts: Sequence[EpisodeFacts], control_hz: float) 
     return f"{measure.title} {_number(above / below if below > 0 else None)}"
 
 
+def open_following(path: Path, spec: DataSpec) -> EpisodeStore:
+    """A store of a run, which follows the data where those were given wider bounds or another name.
+
+    Raises:
+        DataError: it holds other data.
+    """
+    if is_there(path / "store.json"):
+        store = EpisodeStore.open(path, writable=True)
+        if store.spec != spec and goes_on_as(store.spec, spec):
+            store.redeclare(spec)
+        store.close()
+    return EpisodeStore.open_or_create(path, spec)
+
+
 def evaluate(
     pool: RolloutPool, folder: Path, plan: EvaluationPlan, progress: ProgressReporter
 ) -> EvaluationResult:
@@ -228,7 +243,7 @@ def evaluate(
     seeds = episode_seeds(plan.seed, "evaluation", plan.num_episodes)
     how = (plan.checkpoint, plan.selection, plan.spec)
     tasks = episode_tasks(*how, seeds, facts, plan.device, plan.latency)
-    with EpisodeStore.open_or_create(folder / plan.label, plan.spec) as store:
+    with open_following(folder / plan.label, plan.spec) as store:
         run_into_store(pool, store, tasks, f"{EVALUATE} {plan.label}", progress)
         played = _played(store, seeds)
     profile = pool.environment_profile(plan.spec.env_id, plan.spec.image_size)

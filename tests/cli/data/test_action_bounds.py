@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from lerobot_datasets import write_v21
+from other_worlds import LONGER_ID, RENAMED_ID, SLOWER_ID
 from point_world import ENV_ID, demonstration, point_spec, write_demonstrations
 
 from softflow.cli.main import main
@@ -159,6 +161,55 @@ def test_what_cannot_be_meant(
     assert say("bounds", store, *words) == 2
     assert said in capsys.readouterr().err
     assert (store / "store.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("env_id", "said"),
+    [
+        (LONGER_ID, "observation_shapes['observation.state']: (4,) and (5,)"),
+        (SLOWER_ID, "control_hz: 10.0 and 5.0"),
+    ],
+)
+def test_an_environment_that_the_data_do_not_fit_is_not_named(
+    tmp_path: Path, capsys: Captured, env_id: str, said: str
+) -> None:
+    path = tmp_path / "store"
+    with EpisodeStore.create(path, replace(point_spec(), env_id="")):
+        pass
+    before = (path / "store.json").read_bytes()
+    assert say("bounds", path, "--env-id", env_id) == 2
+    error = capsys.readouterr().err
+    assert f"the data in '{path}' and the environment '{env_id}' do not fit" in error
+    assert said in error
+    assert f"For its bounds alone: softflow data bounds {path} --action-low -1" in error
+    assert (path / "store.json").read_bytes() == before
+
+
+def test_another_environment_replaces_the_one_that_was_named_by_mistake(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    path = tmp_path / "store"
+    wrong = replace(point_spec(), env_id=LONGER_ID, neutral_action=(0.5, 0.5))
+    with EpisodeStore.create(path, wrong) as store:
+        store.append(demonstration(0, towards_goal=True))
+    assert say("bounds", path, "--env-id", ENV_ID) == 2
+    said = capsys.readouterr().err
+    command = said[said.index("softflow data bounds") :].strip()
+    assert command == f"softflow data bounds {path} --env-id {ENV_ID} --replace-env"
+    assert main(command.split()[1:]) == 0, "the command that it names helps"
+    assert spec_of(path) == point_spec(), "what holds still is the environment's too"
+    assert say("bounds", path, "--env-id", SLOWER_ID, "--replace-env") == 2
+    assert spec_of(path) == point_spec()
+
+
+def test_importing_again_names_the_command_for_another_name(
+    recordings: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    store = tmp_path / "store"
+    assert say("import", "lerobot", recordings, "--out", store, "--env-id", RENAMED_ID) == 0
+    assert say("import", "lerobot", recordings, "--out", store, "--env-id", ENV_ID) == 2
+    said = capsys.readouterr().err
+    assert f"softflow data bounds {store} --env-id {ENV_ID} --replace-env" in said
 
 
 def test_nobody_else_may_be_writing(store: Path, capsys: Captured) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -12,12 +13,19 @@ from softflow.curation.action_bounds import change_bounds
 from softflow.data.action_space import (
     ActionSpace,
     action_space_of,
+    bounds_command,
     lies_within,
     widening_command,
 )
-from softflow.data.data_spec import DataSpec
+from softflow.data.data_spec import DataSpec, require_same_spec
 from softflow.data.episode_store import EpisodeStore
-from softflow.errors import ConfigError, EnvironmentFaultError, SoftflowError, brief
+from softflow.errors import (
+    ConfigError,
+    DataError,
+    EnvironmentFaultError,
+    SoftflowError,
+    brief,
+)
 from softflow.utils.console import say
 from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
@@ -104,6 +112,7 @@ def changed_spec(spec: DataSpec, options: Bounds) -> DataSpec:
 
     Raises:
         ConfigError: no bounds are given, they do not fit, or the store names another environment.
+        DataError: the environment gives other observations or actions, or steps at another rate.
         SoftflowError: the environment cannot be made.
     """
     given = ActionSpace(options.action_low, options.action_high)
@@ -111,19 +120,35 @@ def changed_spec(spec: DataSpec, options: Bounds) -> DataSpec:
         if not (given.low or given.high):
             raise ConfigError("give --env-id, --action-low or --action-high: which bounds?")
         return given.given_to(spec)
-    if spec.env_id not in ("", options.env_id):
+    if spec.env_id not in ("", options.env_id) and not options.replace_env:
         raise ConfigError(
             f"--env-id is {options.env_id!r}, but this data names the environment "
-            f"{spec.env_id!r}; give that, or the bounds as numbers"
+            f"{spec.env_id!r}; give that, or the bounds as numbers, or say that it is replaced: "
+            + widening_command(options.store, options.env_id, replaces=True)
         )
-    theirs = environment_spec(options.env_id)
-    if theirs.action_dim != spec.action_dim:
-        raise ConfigError(
-            f"the environment '{options.env_id}' has {theirs.action_dim} action components, this "
-            f"data {spec.action_dim}; they do not belong together"
+    theirs = environment_spec(options.env_id, spec.image_size)
+    still = spec.neutral_action if spec.env_id in ("", options.env_id) else theirs.neutral_action
+    named = replace(spec, env_id=options.env_id, neutral_action=still)
+    _require_could_act(named, theirs, options.store)
+    return _of_both(given, action_space_of(theirs)).given_to(named)
+
+
+def _require_could_act(spec: DataSpec, theirs: DataSpec, store: Path) -> None:
+    """Raise unless an environment gives what a store holds, whatever the bounds of its actions.
+
+    Raises:
+        DataError: it does not; names each differing field, and the command for the bounds alone.
+    """
+    low, high = theirs.action_low, theirs.action_high
+    fits = theirs.action_dim == spec.action_dim
+    wide = replace(spec, action_low=low, action_high=high, neutral_action=()) if fits else spec
+    try:
+        require_same_spec(
+            wide, theirs, f"the data in '{store}'", f"the environment '{theirs.env_id}'"
         )
-    asked = _of_both(given, action_space_of(theirs))
-    return replace(asked.given_to(spec), env_id=options.env_id)
+    except DataError as error:
+        bounds = f" For its bounds alone: {bounds_command(store, low, high)}" if fits else ""
+        raise DataError(f"{error}{bounds}") from error
 
 
 def _of_both(given: ActionSpace, theirs: ActionSpace) -> ActionSpace:

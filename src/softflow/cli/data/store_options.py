@@ -163,14 +163,18 @@ class Bounds:
     """Say which actions there may be: the bounds of an environment, or numbers.
 
     Episodes stay as they are, and runs on this store go on where the bounds are only wider. An
-    action outside is refused, with its episode, step and component. Networks do not notice: what
-    they are told is the range of the data.
+    action outside is refused, with its episode, step and component; so is an environment that
+    gives other observations than the data hold, or steps at another rate. Networks do not notice:
+    what they are told is the range of the data.
     """
 
     store: StorePath
     """The episode store."""
     env_id: str = ""
     """Environment whose bounds to take; a store that names no environment then names this one."""
+    replace_env: bool = False
+    """Let a store that names another environment name this one: the other was a mistake, or was
+    renamed. Runs on this store go on in it."""
     action_low: tuple[float, ...] = ()
     """Lowest value of the actions, one for all components or one each."""
     action_high: tuple[float, ...] = ()

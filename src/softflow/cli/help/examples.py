@@ -108,6 +108,9 @@ EXAMPLES: dict[str, dict[str, str]] = {
     "data agreement": {"of all annotators": "softflow data agreement data/mine"},
     "data bounds": {
         "those of an environment": "softflow data bounds data/mine --env-id adroit-door",
+        "of one that was renamed, or meant": (
+            "softflow data bounds data/mine --env-id my_package.tasks:make --replace-env"
+        ),
         "numbers, one for all components": (
             "softflow data bounds data/mine --action-low -1 --action-high 1"
         ),

@@ -80,7 +80,8 @@ class EpisodeOutbox:
         spec = self._folder.identity().spec
         if lines := spec.differences(self._spec):
             raise StoreError(
-                f"'{self._folder.path}' takes episodes of another robot ({'; '.join(lines[:4])})"
+                f"'{self._folder.path}' takes episodes of another robot (its values first: "
+                f"{'; '.join(lines[:4])})"
             )
 
     def _sweep(self) -> None:

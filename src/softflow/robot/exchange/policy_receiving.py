@@ -144,7 +144,9 @@ class PolicyReceiver:
         if self._chunk is not None and manifest.chunk != self._chunk:
             lines.append(f"decisions: {manifest.chunk} and {self._chunk}")
         if lines:
-            raise StoreError(f"it was made for another robot ({'; '.join(lines[:4])})")
+            raise StoreError(
+                f"it was made for another robot (its values first: {'; '.join(lines[:4])})"
+            )
 
     def _copy(self, manifest: PolicyManifest) -> Path:
         """The local copy, each file hashed on the way."""
