@@ -165,6 +165,11 @@ class RunRecord:
             return list(STAGES)
         return [stage for stage in STAGES if stage in planned]
 
+    def stages_had(self) -> set[str]:
+        """The stages that have begun, and those that the last command asked for."""
+        begun = {item.stage for item in (*self.metrics, *self.evaluations)}
+        return begun | set(self.planned_stages())
+
     def measures_success(self) -> bool:
         """Whether episodes are run to evaluate this run; not so on data without an environment."""
         return self.config.get("eval_episodes") != 0

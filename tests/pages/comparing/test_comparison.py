@@ -19,6 +19,7 @@ from softflow.pages.comparing.groups import (
     differing_options,
     read_groups,
     runs_in,
+    values_of,
 )
 from softflow.pages.comparing.page import default_place, write_comparison
 from softflow.pages.comparing.pooling import pooled_course, pooled_finals
@@ -205,6 +206,47 @@ def test_the_page_says_what_differs_and_leads_to_every_run(
     ]
     assert "Success after each stage" in page.text or "Success rate after each stage" in page.text
     assert "41 %" in page.text
+
+
+def test_the_headline_has_intervals_and_nothing_to_mind_where_runs_are_alike(
+    folders: list[Path], tmp_path: Path
+) -> None:
+    text = page_of(folders, tmp_path / "out.html").text.partition("Written")[0]
+    assert re.search(r"in the end: small \d+ % \(\d+–\d+ %\), large<&> \d+ % \(\d+–\d+ %\)\.", text)
+    assert "with care" not in text
+
+
+def test_the_headline_says_what_is_not_alike(tmp_path: Path) -> None:
+    """A run that ended with imitation, tuned from another one, beside one of all four stages."""
+    there, here = {"env_id": "cube"}, {"env_id": "my_cube:make"}
+    long = run_of(tmp_path / "long", 0, list(EVALUATIONS), data_spec=there, dataset_episodes=80)
+    tuned = run_of(tmp_path / "tuned", 0, ["imitation"], data_spec=here, dataset_episodes=12)
+    started_from(tuned, "runs/long")
+    page = page_of([long, tuned], tmp_path / "out.html")
+    head = page.text.partition("Written")[0]
+    assert re.search(
+        r"long \d+ % \([^)]* after Online RL\), tuned \d+ % \([^)]* after Imitation\)", head
+    )
+    assert "they end in different stages; they act in different environments (cube," in head
+    assert "they learned from different data (long 80 episodes, tuned 12 episodes)" in head
+    assert "runs/long (0_imitation_00000006)" in page.text, "where it started stands with the runs"
+    assert "scratch" in page.text
+
+
+def test_settings_of_stages_that_a_run_never_had_are_no_difference(tmp_path: Path) -> None:
+    stages = {"stages": ["imitation"], "tau": 0.1}
+    runs = [
+        run_of(tmp_path / "a", 0, ["imitation"], online_rl={"num_rounds": 3}, **stages),
+        run_of(tmp_path / "b", 0, ["imitation"], online_rl={"num_rounds": 5}, **stages),
+    ]
+    assert "online_rl.num_rounds" not in differing_options(read_groups(runs))
+    whole = [
+        run_of(tmp_path / f"whole{n}", 0, list(EVALUATIONS), online_rl={"num_rounds": n})
+        for n in (3, 5)
+    ]
+    groups = read_groups([*runs, *whole])
+    assert "online_rl.num_rounds" in differing_options(groups)
+    assert values_of(groups, "online_rl.num_rounds") == ["–", "–", "3", "5"]
 
 
 def test_runs_that_measure_no_success_say_what_they_know(tmp_path: Path) -> None:

@@ -9,11 +9,10 @@ import numpy as np
 from softflow.data.task_profile import Measure
 from softflow.pages.comparing.groups import RunGroup
 from softflow.pages.comparing.pooling import Pooled, pooled_course, pooled_finals
-from softflow.pages.html import duration
 from softflow.pages.measure_charts import interval_text, value_text
 from softflow.pages.run_charts import METRIC_NOTES, Figure, percent, stage_offsets
 from softflow.pages.run_record import STAGES
-from softflow.pages.svg import Chart, Frame, Scale, Unit, binned, scale_of
+from softflow.pages.svg import Chart, Frame, Scale, binned, scale_of_bands, time_ticks
 
 _QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _ROW, _GAP = 24.0, 0.6
@@ -67,7 +66,7 @@ def against_robot_steps(groups: Sequence[RunGroup], measure: Measure) -> Figure 
         return ([(0.0, first)] if first else []) + list(online.items()) if online else []
 
     note = "Horizontal: control steps on the robot, mean of the seeds; at 0 the policy before."
-    return _course("against robot steps", note, groups, measure, on_the_robot, None)
+    return _course("against robot steps", note, groups, measure, on_the_robot)
 
 
 def against_time(groups: Sequence[RunGroup], measure: Measure) -> Figure | None:
@@ -81,7 +80,7 @@ def against_time(groups: Sequence[RunGroup], measure: Measure) -> Figure | None:
         "Horizontal: running time of a run on its machine, evaluations included, mean of the "
         "seeds. Runs side by side slow each other down."
     )
-    return _course("against running time", note, groups, measure, in_time, duration)
+    return _course("against running time", note, groups, measure, in_time, in_seconds=True)
 
 
 def _course(
@@ -90,7 +89,7 @@ def _course(
     groups: Sequence[RunGroup],
     measure: Measure,
     points_of: Callable[[RunGroup], list[tuple[float, Pooled]]],
-    unit: Unit | None,
+    in_seconds: bool = False,
 ) -> Figure | None:
     """A line a group, with the 95 % intervals of its points."""
     lines = [(group, points) for group in groups if (points := points_of(group))]
@@ -100,7 +99,8 @@ def _course(
     scale = _scale(measure, [point for _, points in lines for _, point in points])
     chart = Chart(Scale(0, last or 1.0), scale, Frame(500, 240, right=20, bottom=30))
     _axis(chart.axis_y, measure)
-    chart.axis_x(unit=unit)
+    ticks, unit = time_ticks(last) if in_seconds else (None, None)
+    chart.axis_x(ticks, unit=unit)
     for group, points in lines:
         xs = [x for x, _ in points]
         chart.line(xs, [point.measured.value or 0.0 for _, point in points], group.css)
@@ -137,8 +137,7 @@ def _over_updates(group: RunGroup, name: str) -> np.ndarray:
 def _curve(title: str, lines: dict[RunGroup, np.ndarray]) -> str:
     found = {group: binned(updates, value) for group, (updates, value) in lines.items()}
     last = max([1.0, *(float(x) for line in found.values() for x in line.x)])
-    values = np.concatenate([line.mean for line in found.values()])
-    chart = Chart(Scale(0, last), scale_of(values), Frame())
+    chart = Chart(Scale(0, last), scale_of_bands(found.values()), Frame())
     chart.axis_y()
     chart.axis_x()
     for group, line in found.items():

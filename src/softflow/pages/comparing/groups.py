@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from softflow.errors import StoreError
-from softflow.pages.run_record import PARTS, RunRecord, read_run
+from softflow.pages.run_record import PARTS, STAGES, RunRecord, read_run
 from softflow.utils.files import entries_of
 
 SEED = "seed"
@@ -66,6 +66,11 @@ class RunGroup:
         """Its name, and how many seeds it has."""
         count = len(self.runs)
         return f"{self.name} ({count} seeds)" if count > 1 else self.name
+
+    def uses(self, option: str) -> bool:
+        """Whether an option says something of these runs: of a stage, whether one has had it."""
+        stage = option.partition(".")[0]
+        return stage not in STAGES or any(stage in run.stages_had() for run in self.runs)
 
     def value(self, option: str) -> str:
         """An option of all its runs; several values where it does not count."""
@@ -140,7 +145,16 @@ def read_groups(folders: Sequence[Path]) -> list[RunGroup]:
 def differing_options(groups: Sequence[RunGroup]) -> list[str]:
     """The options that are not the same in all groups, by name; seeds are not among them."""
     names = dict.fromkeys(name for g in groups for options in g.options for name in options)
-    return [n for n in names if n != SEED and len({group.value(n) for group in groups}) > 1]
+    return [
+        name
+        for name in names
+        if name != SEED and len({g.value(name) for g in groups if g.uses(name)}) > 1
+    ]
+
+
+def values_of(groups: Sequence[RunGroup], name: str) -> list[str]:
+    """An option in every group; a dash for those that never had its stage."""
+    return [group.value(name) if group.uses(name) else "–" for group in groups]
 
 
 def _names(groups: Sequence[Sequence[Path]]) -> list[str]:

@@ -17,7 +17,13 @@ from softflow.pages.comparing.charts import (
     against_time,
     metric_curves,
 )
-from softflow.pages.comparing.groups import RunGroup, differing_options, read_groups
+from softflow.pages.comparing.groups import (
+    RunGroup,
+    differing_options,
+    read_groups,
+    values_of,
+)
+from softflow.pages.comparing.headline import headline
 from softflow.pages.comparing.pooling import Pooled, pooled_finals
 from softflow.pages.comparing.values import side_by_side
 from softflow.pages.html import details_html, duration, figure_html, number, table_html, write_html
@@ -69,54 +75,16 @@ def _measures(groups: Sequence[RunGroup]) -> list[Measure]:
 
 def _header(groups: Sequence[RunGroup]) -> str:
     runs = sum(len(group.runs) for group in groups)
+    sentence, careful = headline(groups, _measures(groups))
+    mind = f'<p class="headline-note">{escape(careful)}</p>' if careful else ""
     legend = "".join(f'<span class="{g.css}">{escape(g.title)}</span>' for g in groups)
     return (
-        f'<header><h1>Runs compared</h1><p class="headline">{_headline(groups)}</p>'
+        f'<header><h1>Runs compared</h1><p class="headline">{sentence}</p>{mind}'
         f'<p class="under">{runs} runs in {len(groups)} '
         f"{'group' if len(groups) == 1 else 'groups'}: runs of a group differ in their seed only. "
         f"Written {time.strftime('%Y-%m-%d %H:%M')}.</p></header><br>"
         f'<div class="legend">{legend}</div>'
     )
-
-
-def _headline(groups: Sequence[RunGroup]) -> str:
-    """The last value of the first measure of every group, in one sentence."""
-    measures = _measures(groups)
-    if not measures:
-        return _without_success(groups)
-    ends = [
-        (group, finals[-1]) for group in groups if (finals := pooled_finals(group, measures[0]))
-    ]
-    each = [
-        f'{escape(group.name)} <b class="{group.css}">{escape(value_text(end.measured))}</b>'
-        for group, end in ends[:4]
-    ]
-    more = f" and {len(ends) - 4} more below" * (len(ends) > 4)
-    return f"{escape(measures[0].short_title.capitalize())} in the end: {', '.join(each)}{more}."
-
-
-def _without_success(groups: Sequence[RunGroup]) -> str:
-    """What is known where no episode was run: the likelihood of held-out demonstrations."""
-    if any(run.measures_success() for group in groups for run in group.runs):
-        return "Nothing has been evaluated yet."
-    known = [(group, values) for group in groups if (values := _held_out(group))]
-    if not known:
-        return "Success is not measured in these runs, and no demonstration is held out."
-    each = [
-        f'{escape(group.name)} <b class="{group.css}">{number(mean(values))}</b>'
-        for group, values in known[:4]
-    ]
-    more = f" and {len(known) - 4} more below" * (len(known) > 4)
-    return (
-        "Success is not measured in these runs. Held-out log-likelihood in the end, nats per "
-        f"dimension, higher is better: {', '.join(each)}{more}."
-    )
-
-
-def _held_out(group: RunGroup) -> list[float]:
-    """The last value of every run that has one."""
-    curves = [run.held_out for run in group.runs if run.held_out]
-    return [float(curve.nats_per_dim.value[-1]) for curve in curves if curve.nats_per_dim]
 
 
 def _measured(groups: Sequence[RunGroup], measure: Measure) -> str:
@@ -160,7 +128,7 @@ def _differences(groups: Sequence[RunGroup]) -> str:
     names = differing_options(groups)
     if not names:
         return ""
-    cells = {name: side_by_side([group.value(name) for group in groups]) for name in names}
+    cells = {name: side_by_side(values_of(groups, name)) for name in names}
     rows = [[escape(name), *map(escape, cells[name])] for name in names]
     table = table_html(["Option", *(group.name for group in groups)], rows)
     return f"<h2>What differs</h2>{table}"
@@ -168,12 +136,14 @@ def _differences(groups: Sequence[RunGroup]) -> str:
 
 def _runs(groups: Sequence[RunGroup], out: Path) -> str:
     """Every run with a link to its own report."""
+    origins = any(run.history.origin for group in groups for run in group.runs)
     rows = [
-        [_link(run, out), _named(group), escape(seed), *_facts(run)]
+        [_link(run, out), _named(group), escape(seed), *[_origin(run)] * origins, *_facts(run)]
         for group in groups
         for run, seed in zip(group.runs, group.seeds, strict=True)
     ]
-    head = ["Report", "Group", "Seed", "Robot steps", "Running time", "State"]
+    began = ["Started from"] * origins
+    head = ["Report", "Group", "Seed", *began, "Robot steps", "Running time", "State"]
     return f"<h2>Runs</h2>{table_html(head, rows)}"
 
 
@@ -182,6 +152,15 @@ def _link(run: RunRecord, out: Path) -> str:
     way = os.path.relpath(report, out.resolve().parent)
     shown = os.path.relpath(run.path.resolve(), out.resolve().parent)
     return f'<a href="{escape(quote(way))}">{escape(shown)}</a>'
+
+
+def _origin(run: RunRecord) -> str:
+    """Whose networks a run began with."""
+    origin = run.history.origin
+    if origin is None:
+        return "scratch"
+    critic = ", critic too" * origin.critic
+    return escape(f"{origin.given} ({origin.checkpoint}{critic})")
 
 
 def _facts(run: RunRecord) -> list[str]:
