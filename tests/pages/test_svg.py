@@ -3,7 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from softflow.pages.svg import Chart, Frame, Scale, binned, compact, scale_of
+from softflow.pages.svg import (
+    Chart,
+    Frame,
+    Scale,
+    binned,
+    compact,
+    scale_of,
+    scale_of_bands,
+    time_ticks,
+)
 
 
 @pytest.mark.parametrize(
@@ -17,6 +26,31 @@ from softflow.pages.svg import Chart, Frame, Scale, binned, compact, scale_of
 )
 def test_ticks_are_round_and_within(low: float, high: float, ticks: list[float]) -> None:
     assert Scale(low, high).ticks() == pytest.approx(ticks)
+
+
+@pytest.mark.parametrize(
+    ("last_s", "texts"),
+    [
+        (110.0, ["0 s", "30 s", "60 s", "90 s"]),
+        (150.0, ["0 min", "1 min", "2 min"]),
+        (5000.0, ["0 min", "30 min", "60 min"]),
+        (4 * 3600.0, ["0 h", "1 h", "2 h", "3 h", "4 h"]),
+        (9 * 86400.0, ["0 h", "72 h", "144 h", "216 h"]),
+        (0.5, ["0 s"]),
+    ],
+)
+def test_ticks_of_time_are_round_in_one_unit(last_s: float, texts: list[str]) -> None:
+    ticks, unit = time_ticks(last_s)
+    assert [unit(tick) for tick in ticks] == texts
+
+
+def test_a_band_lies_within_the_scale_of_its_chart() -> None:
+    x = np.arange(600.0)
+    y = np.random.default_rng(0).normal(0, 1, 600)
+    line = binned(x, y)
+    scale = scale_of_bands([line])
+    assert scale.low < line.low.min()
+    assert scale.high > line.high.max()
 
 
 def test_logarithmic_ticks_are_powers_of_ten() -> None:

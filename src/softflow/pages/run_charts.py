@@ -10,7 +10,16 @@ import numpy as np
 from softflow.data.measures import METRIC_PREFIX
 from softflow.pages.held_out.record import PREFIX as HELD_OUT
 from softflow.pages.run_record import STAGES, Diagnostics, RunRecord
-from softflow.pages.svg import Binned, Chart, Frame, Scale, binned, compact, scale_of
+from softflow.pages.svg import (
+    Binned,
+    Chart,
+    Frame,
+    Scale,
+    binned,
+    compact,
+    scale_of,
+    scale_of_bands,
+)
 from softflow.utils.metrics import MetricSeries
 
 _CALIBRATION_BINS = 5
@@ -110,8 +119,8 @@ def _curve(
     name: str, lines: Sequence[tuple[str, Binned]], against: str = "over training"
 ) -> Figure:
     xs = np.concatenate([line.x for _, line in lines])
-    values = np.concatenate([line.mean for _, line in lines])
-    chart = Chart(Scale(0, max([1.0, *xs.tolist()])), scale_of(values), Frame())
+    scale = scale_of_bands(line for _, line in lines)
+    chart = Chart(Scale(0, max([1.0, *xs.tolist()])), scale, Frame())
     chart.axis_y()
     chart.axis_x()
     for stage, line in lines:

@@ -69,6 +69,18 @@ def scale_of(values: Iterable[float], *, log: bool = False, margin: float = 0.06
     return Scale(low - air, high + air)
 
 
+_TIME_STEPS_S = (1, 2, 5, 10, 30, *(60 * n for n in (1, 2, 5, 10, 30, 60, 120, 360, 720)))
+
+
+def time_ticks(last_s: float) -> tuple[list[float], Unit]:
+    """Round times from 0 to `last_s`, and what writes them: in one unit, no two alike."""
+    days = 86400.0 * max(1, math.ceil(last_s / 4 / 86400))
+    step = next((float(s) for s in _TIME_STEPS_S if s >= last_s / 4.0), days)
+    size, unit = next((s, u) for s, u in ((3600, "h"), (60, "min"), (1, "s")) if step >= s)
+    ticks = [index * step for index in range(math.floor(last_s / step + 1e-9) + 1)]
+    return ticks, lambda time_s: f"{time_s / size:g} {unit}"
+
+
 @dataclass(frozen=True)
 class Frame:
     """Size of a chart and the room left around its plot area, in CSS pixels."""
@@ -231,6 +243,12 @@ def binned(x: np.ndarray, y: np.ndarray, bins: int = 60) -> Binned:
         np.array([y[part].min() for part in parts]),
         np.array([y[part].max() for part in parts]),
     )
+
+
+def scale_of_bands(lines: Iterable[Binned]) -> Scale:
+    """A scale that holds the bulk of these lines and of their bands."""
+    ends = [value for line in lines for value in (line.mean, line.low, line.high)]
+    return scale_of(np.concatenate(ends))
 
 
 def css_class(name: str) -> str:

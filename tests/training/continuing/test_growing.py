@@ -121,6 +121,7 @@ def test_the_results_of_the_earlier_end_are_kept_beside_the_new_ones(trainer: Tr
     config = short_config(eval_episodes=2)
     run = trainer.run("run", config)
     first = (run / "evaluations/imitation.json").read_text()
+    (run / "videos/imitation.success.mp4").write_bytes(b"of an earlier end")
     trainer.run("run", longer(config, "imitation", 9))
     assert (run / "evaluations/imitation_00000006.json").read_text() == first
     assert len(EpisodeStore.open(run / "evaluations/imitation_00000006")) == 2
@@ -129,6 +130,10 @@ def test_the_results_of_the_earlier_end_are_kept_beside_the_new_ones(trainer: Tr
     for folder in ("diagnostics", "videos"):
         names = {path.name for path in (run / folder).iterdir()}
         assert {"imitation.json", "imitation_00000006.json"} <= names
+    assert (run / "videos/imitation_00000006.success.mp4").read_bytes() == b"of an earlier end"
+    assert b"of an earlier end" not in {
+        film.read_bytes() for film in run.glob("videos/imitation.*")
+    }
     assert {"0_imitation_00000006", "0_imitation_00000009"} <= {
         path.name for path in (run / "checkpoints").iterdir()
     }, "an evaluation names it"

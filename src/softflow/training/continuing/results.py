@@ -27,14 +27,14 @@ def set_aside(run: Path, stage: StageName, update_step: int) -> None:
     earlier = _update_step(measured)
     if earlier is not None and earlier < update_step:
         label = f"{stage}_{earlier:08d}"
+        films = (f"{stage}{other}" for other in ("", ".success", ".failure"))
         for file in (
-            run / "videos" / f"{stage}.json",
-            run / "videos" / f"{stage}.mp4",
+            *(run / "videos" / f"{film}.{kind}" for film in films for kind in ("json", "mp4")),
             run / "evaluations" / stage,
             measured,  # goes last: while it is there, this is done again
         ):
             if is_there(file):
-                file.rename(file.with_name(f"{label}{file.suffix}"))
+                file.rename(file.with_name(label + file.name.removeprefix(stage)))
         (run / "videos" / "cameras" / f"{stage}.json").unlink(missing_ok=True)
     _set_diagnostics_aside(run / "diagnostics" / f"{stage}.json", update_step)
 
