@@ -248,7 +248,9 @@ def _require_env(env: Any, env_id: str) -> RobotEnv:
         lacking = f", without {', '.join(missing)}" if missing else ""
         raise ConfigError(
             f"the environment {env_id!r} is a {type(env).__name__}{lacking}, not a RobotEnv; make "
-            "the function return a softflow.envs.contract.RobotEnv (check_env tests one)"
+            "the function return a softflow.envs.contract.RobotEnv (check_env tests one); "
+            "softflow.envs.gymnasium_env.GymnasiumEnv makes one of a plain gymnasium environment "
+            "(docs/environments.md)"
         )
     if getattr(env.unwrapped, IS_ROBOT, False) and not is_robot(env_id):
         env.close()
