@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from softflow.data.episode_store import EpisodeStore
-from softflow.envs.demonstrations import collect_demonstrations, only_operator
+from softflow.envs.demonstrations import OperatorTally, collect_demonstrations, only_operator
 from softflow.envs.ogbench.demonstrators import Operator, operator_mixture
 from softflow.envs.operators import OperatorMixture
 from softflow.errors import ConfigError, DataError
@@ -172,6 +173,13 @@ def test_unusable_numbers_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="must be >= 1"):
         collect_demonstrations("cube-single", episodes, seed, tmp_path, num_workers=workers)
+
+
+def test_an_operator_without_a_success_has_no_length_of_them() -> None:
+    assert str(OperatorTally("hesitant", 3, 0, math.nan)) == "operator hesitant   0/3 succeed"
+    assert str(OperatorTally("swift", 3, 2, 41.5)).endswith(
+        "2/3 succeed, in 42 control steps on average"
+    )
 
 
 def test_error_in_a_worker_reaches_the_caller_as_it_is(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from softflow.envs.registry import (
     register_env,
     registered_families,
     registrations,
+    require_known_env,
     restore_registrations,
 )
 from softflow.errors import ConfigError
@@ -41,6 +42,18 @@ def test_unknown_environment_suggests_the_nearest() -> None:
         make_env("cube-singel")
     with pytest.raises(ConfigError, match="known: adroit-door, adroit-hammer"):
         make_env("zzz")
+
+
+def test_a_module_without_its_function_is_no_misspelt_family(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "naive_env.py").write_text("raise SystemExit('it was run')")
+    monkeypatch.chdir(tmp_path)
+    for ask in (make_env, require_known_env):
+        with pytest.raises(ConfigError, match=r"is a module; .*: naive_env:FUNCTION"):
+            ask("naive_env")
+    with pytest.raises(ConfigError, match="one of your own is module:function"):
+        make_env("my_envs")
 
 
 def test_unknown_task_is_refused() -> None:

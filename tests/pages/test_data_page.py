@@ -15,10 +15,12 @@ from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
 from softflow.errors import DataError
+from softflow.formats.prepared import taken_as
 from softflow.pages import data_page_record
 from softflow.pages.data_charts import principal_plane
 from softflow.pages.data_page import write_page
 from softflow.pages.data_page_record import gather
+from softflow.pages.data_tables import episode_numbers, episode_table, store_overview
 from softflow.utils.progress import SilentProgress
 
 STATE, CAMERA = "observation.state", "observation.images.front"
@@ -142,6 +144,29 @@ def test_what_nobody_labelled_counts_as_neither(tmp_path: Path) -> None:
     page = page_of(store)
     assert "1 of 1, 95 % interval" in page
     assert "2 are not labelled" in page
+
+
+def test_what_an_import_only_vouched_for_is_no_rate_of_success(tmp_path: Path) -> None:
+    episodes = [taken_as(unlabelled(episode(seed)), "success") for seed in (1, 3, 5)]
+    store = make_store(tmp_path / "demos", *episodes)
+    page, told = page_of(store), store_overview(store)
+    words = "3 taken for successes (import --unlabelled success)"
+    assert f"{words}: nobody said how each one went." in page
+    assert f"success       {words}\n" in told
+    for text in (page, told):
+        assert "succeed" not in text
+        assert "95 % interval" not in text
+    assert episode_numbers(store.summaries())["success_rate"] is None
+    assert "yes (taken)" in episode_table(store)
+    store.label(1, Label("anna", (Event(20, "success", 1.0),)))
+    again = EpisodeStore.open(store.path)
+    assert "1/1 = 100 % (95 % interval 21–100 %); 2 taken for" in store_overview(again)
+    assert "1 of 1, 95 % interval" in page_of(again)
+
+
+def unlabelled(item: Episode) -> Episode:
+    item.metadata["unlabelled"] = True
+    return item
 
 
 def test_cameras_alone(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from softflow.cli.help.train_help import demo_page, first_page, preset_page
 from softflow.cli.option_types import OPTION_TYPES, parsed, wants_help
 from softflow.cli.run_options import Collect, Demo, Evaluate, Report, Train
 from softflow.cli.seed_runs import train_seeds
-from softflow.envs.demonstrations import OperatorTally, collect_demonstrations, only_operator
+from softflow.envs.demonstrations import collect_demonstrations, only_operator
 from softflow.errors import ConfigError
 from softflow.jobs.evaluate import evaluate
 from softflow.jobs.learn import learn
@@ -224,14 +224,7 @@ def collect(options: Collect) -> None:
             ),
         )
         for tally in tallies:
-            progress.say(_tally_line(tally))
-
-
-def _tally_line(tally: OperatorTally) -> str:
-    return (
-        f"  operator {tally.operator:<10} {tally.successes}/{tally.episodes} succeed, "
-        f"in {tally.mean_success_length:.0f} control steps on average"
-    )
+            progress.say(f"  {tally}")
 
 
 def report(options: Report) -> None:

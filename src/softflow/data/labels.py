@@ -43,6 +43,10 @@ LabelledKind = Literal["success", "failure", "reward", "end"]
 """As `data.task_profile.EventKind`, and "end": the episode is over, nobody says how it went."""
 MAX_REWARD = 1e9
 """Of an event, in size: sums of many still are numbers in float32."""
+OUTCOME_FROM = "outcome_from"
+"""Metadata of an episode: where its outcome comes from."""
+TAKEN_AT_IMPORT = "import --unlabelled "
+"""How that begins where nobody looked at the single episode."""
 _LABEL_NAME = re.compile(r"episode_(\d{6,})\.(\d{3,})\.[0-9a-f]{8}\.json")
 
 
@@ -283,6 +287,14 @@ def vouch(store: Path) -> str:
 def outcome_known(metadata: Mapping[str, Any]) -> bool:
     """Whether anything says how an episode went: its recording, or a label since then."""
     return "annotator" in metadata or not metadata.get("unlabelled")
+
+
+def taken_for(metadata: Mapping[str, Any]) -> str:
+    """What an episode was taken for when it was imported; "" where something tells how it went."""
+    if "annotator" in metadata:
+        return ""
+    told = metadata.get(OUTCOME_FROM)
+    return next((end for end in ("success", "failure") if told == TAKEN_AT_IMPORT + end), "")
 
 
 def label_from_json(value: Mapping[str, Any]) -> Label:

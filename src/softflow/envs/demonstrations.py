@@ -103,6 +103,13 @@ class OperatorTally:
     mean_success_length: float
     """Control steps of its successful episodes; NaN without any."""
 
+    def __str__(self) -> str:
+        """A line for people."""
+        line = f"operator {self.operator:<10} {self.successes}/{self.episodes} succeed"
+        if not self.successes:
+            return line
+        return f"{line}, in {self.mean_success_length:.0f} control steps on average"
+
 
 @dataclass(frozen=True)
 class _Collection:

@@ -15,7 +15,7 @@ from softflow.envs.contract import RobotEnv
 from softflow.envs.orca_cube import CUBE_FAMILY, TWIN_FAMILY
 from softflow.envs.robomimic import ROBOMIMIC_FAMILIES
 from softflow.errors import ConfigError
-from softflow.utils.imports import follow, require_trusted
+from softflow.utils.imports import follow, is_module, require_trusted
 
 EnvFactory = Callable[[str, int | None, tuple[int, int] | None], RobotEnv]
 """Called with (family, task, image_size); makes the environment."""
@@ -208,12 +208,17 @@ def _distribution(point: EntryPoint) -> str:
 
 
 def _unknown(family: str, env_id: str) -> ConfigError:
+    if is_module(env_id):
+        return ConfigError(
+            f"unknown environment {env_id!r}, which is a module; name what in it makes the "
+            f"environment: {env_id}:FUNCTION"
+        )
     known = registered_families()
     near = difflib.get_close_matches(family, known, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
     return ConfigError(
         f"unknown environment {env_id!r}: {hint} (a task is chosen with a suffix, "
-        f"for example {known[0]}-task1)"
+        f"for example {known[0]}-task1; one of your own is module:function)"
     )
 
 

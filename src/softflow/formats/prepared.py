@@ -10,6 +10,7 @@ import numpy as np
 from softflow.data.action_space import ActionSpace
 from softflow.data.data_spec import DataSpec, is_image_key
 from softflow.data.episode import Episode
+from softflow.data.labels import OUTCOME_FROM, TAKEN_AT_IMPORT
 from softflow.errors import DataError
 from softflow.formats.choice import chosen
 from softflow.formats.contents import Notes
@@ -115,5 +116,5 @@ def taken_as(episode: Episode, outcome: Outcome) -> Episode:
         terminated=success or episode.terminated,
         truncated=not (success or episode.terminated),
         success=success,
-        metadata=metadata | {"outcome_from": f"import --unlabelled {outcome}"},
+        metadata=metadata | {OUTCOME_FROM: TAKEN_AT_IMPORT + outcome},
     )

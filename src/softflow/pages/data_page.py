@@ -24,6 +24,7 @@ from softflow.pages.data_charts import (
     success_by_group,
 )
 from softflow.pages.data_page_record import OUTCOMES, DataRecord, Thumbnails, gather, outcome_of
+from softflow.pages.data_tables import observed, taken_text
 from softflow.pages.html import (
     details_html,
     duration,
@@ -90,7 +91,7 @@ def require_episodes_to_plot(store: EpisodeStore) -> None:
 def _header(record: DataRecord) -> str:
     summaries, spec = record.summaries, record.spec
     count = len(summaries)
-    known = [s for s in summaries if outcome_known(s.metadata)]
+    known, taken = observed(summaries), taken_text(summaries)
     good = sum(s.success for s in known)
     seconds = sum(s.length for s in summaries) / spec.control_hz
     headline = "1 episode" if count == 1 else f"{count:,} episodes"
@@ -101,8 +102,11 @@ def _header(record: DataRecord) -> str:
         under = f"{good:,} of {len(known):,}, 95 % interval {100 * low:.0f}–{percent(high)}."
     else:
         headline, under = f"{headline}.", "Nobody has said how they went (softflow data relabel)."
-    if 0 < len(known) < count:
-        under += f" {count - len(known):,} are not labelled."
+    if taken:
+        under = f"{under} {taken}." if known else f"{taken}: nobody said how each one went."
+    unknown = sum(not outcome_known(s.metadata) for s in summaries)
+    if 0 < unknown < count:
+        under += f" {unknown:,} are not labelled."
     if record.num_read < count:
         under += (
             f" Actions, states and rewards are of {record.num_read:,} episodes, a fixed sample; "

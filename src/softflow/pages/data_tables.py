@@ -17,7 +17,7 @@ from softflow.data.data_spec import is_image_key
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files.episode_file import EpisodeSummary
 from softflow.data.files.store_identity import read_identity_of
-from softflow.data.labels import outcome_known
+from softflow.data.labels import TAKEN_AT_IMPORT, outcome_known, taken_for
 from softflow.data.seen_again import foreign_actions
 from softflow.utils.intervals import wilson_interval
 
@@ -68,12 +68,35 @@ def success_text(successes: int, episodes: int) -> str:
     )
 
 
+def observed(summaries: Sequence[EpisodeSummary]) -> list[EpisodeSummary]:
+    """The episodes of which their recording or a label says how they went."""
+    return [s for s in summaries if outcome_known(s.metadata) and not taken_for(s.metadata)]
+
+
+def taken_text(summaries: Sequence[EpisodeSummary]) -> str:
+    """How many episodes an import took for successes or failures; "" without any."""
+    taken = Counter(taken_for(s.metadata) for s in summaries)
+    words = {"success": "successes", "failure": "failures"}
+    return ", ".join(
+        f"{taken[what]:,} taken for {many} ({TAKEN_AT_IMPORT}{what})"
+        for what, many in words.items()
+        if taken[what]
+    )
+
+
+def _outcomes_text(summaries: Sequence[EpisodeSummary]) -> str:
+    """Successes that somebody or something saw, then those that were only vouched for."""
+    seen, taken = observed(summaries), taken_text(summaries)
+    told = success_text(sum(s.success for s in seen), len(seen))
+    return f"{told}; {taken}" if seen and taken else taken or told
+
+
 def success_by(summaries: Sequence[EpisodeSummary], key: str) -> list[tuple[str, int, int]]:
     """(value, successes, episodes) of each value of a metadata key, the most frequent first.
 
-    Episodes of which nobody said how they went are left out.
+    Episodes of which nobody said how they went are left out, and those taken for something.
     """
-    known = [s for s in summaries if key in s.metadata and outcome_known(s.metadata)]
+    known = [s for s in observed(summaries) if key in s.metadata]
     episodes = Counter(str(s.metadata[key]) for s in known)
     successes = Counter(str(s.metadata[key]) for s in known if s.success)
     return [(value, successes[value], count) for value, count in episodes.most_common()]
@@ -89,7 +112,7 @@ def store_overview(store: EpisodeStore) -> str:
     facts = {
         "episodes": f"{len(store)}",
         "steps": f"{steps:,} at {spec.control_hz:g} Hz, {time_text(steps / spec.control_hz)}",
-        "success": success_text(sum(s.success for s in known), len(known)),
+        "success": _outcomes_text(summaries),
         "labels": f"{labelled} labelled afterwards, {len(summaries) - len(known)} not labelled",
         "environment": spec.env_id or "unknown",
         "size on disk": bytes_text(_size_on_disk(store.path)),
@@ -171,7 +194,8 @@ def episode_table(store: EpisodeStore) -> str:
 def _success_word(summary: EpisodeSummary) -> str:
     if not outcome_known(summary.metadata):
         return "?"
-    return "yes" if summary.success else "no"
+    word = "yes" if summary.success else "no"
+    return f"{word} (taken)" if taken_for(summary.metadata) else word
 
 
 def episode_details(store: EpisodeStore, index: int) -> str:
@@ -222,8 +246,9 @@ def episode_numbers(summaries: Sequence[EpisodeSummary]) -> dict[str, Any]:
             "max": float(array.max()),
             "sum": float(array.sum()),
         }
-    known = [s for s in summaries if outcome_known(s.metadata)]
+    known = observed(summaries)
     successes = sum(s.success for s in known)
+    numbers["outcomes_taken"] = sum(bool(taken_for(s.metadata)) for s in summaries)
     numbers["outcomes_known"], numbers["successes"] = len(known), successes
     numbers["success_rate"] = successes / len(known) if known else None
     numbers["success_interval"] = list(wilson_interval(successes, len(known)))
@@ -236,6 +261,8 @@ def episode_numbers_table(numbers: dict[str, Any]) -> str:
     rows = [["episodes", *heads]]
     rows += [[name, *(f"{numbers[name][h]:.6g}" for h in heads)] for name in ("length", "return")]
     success = success_text(numbers["successes"], numbers["outcomes_known"])
+    if taken := numbers["outcomes_taken"]:
+        success += f"; {taken} taken for what the import was told (--unlabelled)"
     return f"{aligned(rows)}\n  success  {success}"
 
 

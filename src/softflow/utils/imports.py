@@ -79,6 +79,14 @@ def package_folder(name: str) -> Path | None:
     return Path(found.submodule_search_locations[0])
 
 
+def is_module(name: str) -> bool:
+    """Whether a module of this name can be imported, without a dot; nothing of it is run."""
+    if not name.isidentifier():
+        return False
+    with _current_folder_last():
+        return importlib.util.find_spec(name) is not None
+
+
 @contextmanager
 def _current_folder_last() -> Iterator[None]:
     """Not for longer than one import: no other one shall find what merely lies there."""
