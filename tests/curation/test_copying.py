@@ -152,6 +152,14 @@ def test_stores_that_do_not_fit_are_refused_with_every_difference(
     assert not (tmp_path / "out").exists()
 
 
+def test_stores_of_one_environment_by_two_names_are_told_the_command(
+    make_store: StoreMaker, image_spec: DataSpec, tmp_path: Path
+) -> None:
+    stores = [make_store("a", 1), make_store("b", 1, spec=replace(image_spec, env_id="b"))]
+    with pytest.raises(DataError, match=r"bounds \S*b --env-id toy --replace-env$"):
+        merge(stores, tmp_path / "out")
+
+
 def test_what_is_unknown_in_one_store_comes_from_the_other(
     make_store: StoreMaker, image_spec: DataSpec
 ) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from softflow.data.action_space import or_another_name
 from softflow.data.data_spec import DataSpec, within_the_same_bounds
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import EVENT_KINDS_FILE, Label
@@ -54,9 +55,12 @@ def common_spec(stores: Sequence[EpisodeStore]) -> DataSpec:
     """
     common = stores[0].spec
     lines: list[str] = []
+    renamed = ""
     for store in stores[1:]:
         common, spec = within_the_same_bounds(common, store.spec)
         differences = common.differences(spec)
+        if differences:
+            renamed = renamed or or_another_name(store.path, spec, common)
         lines += [f"'{stores[0].path}' and '{store.path}': {line}" for line in differences]
         if not differences:
             names = {**store.spec.names, **common.names}
@@ -66,6 +70,7 @@ def common_spec(stores: Sequence[EpisodeStore]) -> DataSpec:
             "these stores hold different data, which one store cannot:\n  "
             + "\n  ".join(lines)
             + "\nMerge those that fit, or import their sources again with equal keys and rates."
+            + renamed
         )
     return common
 
