@@ -88,14 +88,10 @@ def test_the_pictures_are_those_of_the_frame(
 ) -> None:
     """The brightness of the toy's frames is five times their step, in both cameras."""
     anna = Annotator(browser.new_context(), start_server(toy_store.path))
-    script = """() => [...document.querySelectorAll("#cameras canvas")].map(
-        (canvas) => canvas.getContext("2d").getImageData(9, 9, 1, 1).data[0])"""
     for frame in (0, 17, 40, 33):
         anna.goes_to(frame)
-        anna.page.wait_for_function(
-            f"() => ({script})().every((value) => Math.abs(value - {5 * frame}) < 4)"
-        )
-    assert len(anna.page.evaluate(script)) == 2
+        anna.sees_brightness(5 * frame)
+    assert len(anna.brightness()) == 2
 
 
 def test_nothing_is_lost_with_a_closed_tab(

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+_BRIGHTNESS = """() => [...document.querySelectorAll("#cameras canvas")].map((canvas) =>
+  canvas.getContext("2d").getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data[0])"""
 PATIENCE_MS = 30_000
 """How long what is expected may take: a busy machine is no fault of the page."""
 
@@ -75,6 +77,20 @@ class Annotator:
         self.page.wait_for_function(script, arg=frame)
         if self.text("#transport button") != "▶":
             self.press("Space")
+
+    def brightness(self) -> list[int]:
+        """Red in the middle of every camera's picture, 0 to 255; 0 where there is none yet."""
+        return self.page.evaluate(_BRIGHTNESS)
+
+    def sees_pictures(self) -> None:
+        """Until every camera shows something."""
+        some = f"() => ({_BRIGHTNESS})().every((one) => one > 0)"
+        self.page.wait_for_function(some, timeout=PATIENCE_MS)
+
+    def sees_brightness(self, value: int) -> None:
+        """Until all cameras show it, as nearly as JPEG does."""
+        near = f"() => ({_BRIGHTNESS})().every((one) => Math.abs(one - {value}) < 4)"
+        self.page.wait_for_function(near, timeout=PATIENCE_MS)
 
     @property
     def frame(self) -> int:
