@@ -58,11 +58,13 @@ class EpisodeRows:
         self.episodes = episodes
         self._rows: dict[str, Row] = {}
         self._versions: dict[str, Hashable] = {}
-        self._revision, self._lock = 0, RLock()
+        self._began = self._revision = time.time_ns() // 1_000_000
+        self._lock = RLock()
 
     def changed(self, since: int, budget_s: float = BUDGET_S) -> dict[str, Any]:
         """Rows that are newer than a revision, the revision that they lead to, and whether more
-        are to come at once.
+        are to come at once. `began` tells this server from every other one: its revisions are no
+        one else's.
 
         Raises:
             StoreError: the place is away.
@@ -73,6 +75,7 @@ class EpisodeRows:
             rows = [row for row in self._rows.values() if row.revision > since]
             return {
                 "rows": rows,
+                "began": self._began,
                 "revision": self._revision,
                 "complete": complete,
                 "total": len(self.episodes.names()),

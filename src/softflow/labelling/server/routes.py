@@ -80,6 +80,11 @@ class Served:
             raise DataError(f"there is no place {name!r:.30}; there is {', '.join(self.places)}")
         return self.places[name]
 
+    def close(self) -> None:
+        """Leave the episodes' files; for the end of the server."""
+        for place in self.places.values():
+            place.frames.close()
+
 
 def api(served: Served) -> APIRouter:
     """All routes below /api."""

@@ -42,9 +42,12 @@ class PageServer(uvicorn.Server):
     Args:
         app: what answers.
         listener: from `listening`.
+        close: called when it has ended.
     """
 
-    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+    def __init__(
+        self, app: ASGIApp, listener: socket.socket, close: Callable[[], None] = lambda: None
+    ) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,  # the program that serves has its own
@@ -57,7 +60,7 @@ class PageServer(uvicorn.Server):
             lifespan="off",
         )
         super().__init__(config)
-        self.listener = listener
+        self.listener, self._close = listener, close
         self._on_started: Callable[[], None] = lambda: None
 
     @property
@@ -79,6 +82,7 @@ class PageServer(uvicorn.Server):
             self.run(sockets=[self.listener])
         finally:
             self.listener.close()
+            self._close()
 
     def stop(self) -> None:
         """End `answer` in another thread."""

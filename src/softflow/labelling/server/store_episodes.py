@@ -35,6 +35,7 @@ class StoreEpisodes:
         self._proposed: dict[str, list[tuple[str, int]]] = {}
         self._indices: dict[str, int] = {}
         self._summaries: dict[str, EpisodeSummary] = {}
+        self._arrived: dict[str, int] = {}
         self.look()
 
     def look(self) -> None:
@@ -61,8 +62,9 @@ class StoreEpisodes:
         return str(self._index(name))
 
     def version(self, name: str) -> Hashable:
-        """Changes with every label and proposal."""
-        return *self._files(name), *sorted(self._proposed.get(name, ()))
+        """Changes with every label and proposal, and while an episode is being copied in."""
+        arrived = self._arrived.get(name) or _modified(self._store.episode_path(self._index(name)))
+        return arrived, *self._files(name), *sorted(self._proposed.get(name, ()))
 
     def _files(self, name: str) -> list[Path]:
         return self._labels.get(int(name.rpartition("_")[2]), [])
@@ -70,9 +72,12 @@ class StoreEpisodes:
     def recording(self, name: str) -> Recording:
         """An episode; raises StoreError if it cannot be read, or there is none of that name."""
         index = self._index(name)
+        path = self._store.episode_path(index)
         if name not in self._summaries:
+            modified = _modified(path)
             self._summaries[name] = self._store.summary(index, labelled=False)
-        return Recording(self._store.episode_path(index), self.spec, self._summaries[name])
+            self._arrived[name] = modified
+        return Recording(path, self.spec, self._summaries[name])
 
     def history(self, name: str) -> list[Label]:
         """Every label, the oldest first; raises StoreError for a damaged one."""
