@@ -66,6 +66,7 @@ def test_an_episode_that_ends_is_asked_for_and_labelled(
     arm.sends(1)
     anna.says("Episode arm 1 ended. What happened?")
     anna.waits_for_episode("arm 1")
+    anna.looks()
     anna.press("x")
     anna.sees_state(1, "discarded")
     said = arm.commands().all()

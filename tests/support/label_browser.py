@@ -68,6 +68,10 @@ class Annotator:
         self.press(*[f"Shift+{side}"] * (abs(way) // 10), *[side] * (abs(way) % 10))
         assert self.frame == frame
 
+    def looks(self) -> None:
+        """As long as anybody needs to see what an episode is about."""
+        self.page.wait_for_timeout(500)
+
     def plays_until(self, frame: int) -> None:
         """Play, and stop as soon as a frame is reached."""
         self.press("Space")

@@ -10,7 +10,7 @@ from softflow.data.labels import Label
 from softflow.errors import DataError, StoreError
 from softflow.labelling.event_kinds import EventKinds
 from softflow.labelling.proposals import Proposal
-from softflow.labelling.server.episodes import Action, Recording, State
+from softflow.labelling.server.episodes import Action, Recording, State, place_id
 from softflow.robot.exchange.commands import Command, CommandFolder
 from softflow.robot.exchange.episode_names import EpisodeName, parse_file_name
 from softflow.robot.exchange.folder import ExchangeFolder
@@ -32,8 +32,8 @@ class ExchangeEpisodes:
     """
 
     def __init__(self, folder: ExchangeFolder, kinds: EventKinds) -> None:
-        self._folder, self.kinds = folder, kinds
-        self.title, self.spec = folder.path.resolve().name, folder.identity().spec
+        self._folder, self.kinds, self.spec = folder, kinds, folder.identity().spec
+        self.title, self.place_id = folder.path.resolve().name, place_id(folder.path)
         self._commands = CommandFolder(folder.commands, say)
         self._sizes: dict[str, int] = {}
         self._names: dict[str, EpisodeName] = {}

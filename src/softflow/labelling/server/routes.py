@@ -122,6 +122,7 @@ def _told(place: Place) -> dict[str, Any]:
     episodes = place.rows.episodes
     spec, kinds = episodes.spec, episodes.kinds
     return {
+        "id": episodes.place_id,
         "title": episodes.title,
         "control_hz": spec.control_hz,
         "env_id": spec.env_id,

@@ -12,7 +12,7 @@ from softflow.errors import DataError, StoreError
 from softflow.labelling.agreement import state_of
 from softflow.labelling.event_kinds import EventKinds
 from softflow.labelling.proposals import FOLDER, Proposal, ProposalFolder
-from softflow.labelling.server.episodes import Action, Recording, State
+from softflow.labelling.server.episodes import Action, Recording, State, place_id
 from softflow.utils.files import entries_of, is_there
 
 
@@ -29,7 +29,8 @@ class StoreEpisodes:
 
     def __init__(self, path: Path, kinds: EventKinds) -> None:
         self._store = EpisodeStore.open(path)
-        self.title, self.spec, self.kinds = path.resolve().name, self._store.spec, kinds
+        self.title, self.place_id = path.resolve().name, place_id(path)
+        self.spec, self.kinds = self._store.spec, kinds
         self._folder, self._proposals = LabelFolder(path), ProposalFolder(self._store)
         self._labels: dict[int, list[Path]] = {}
         self._proposed: dict[str, list[tuple[str, int]]] = {}

@@ -58,7 +58,7 @@ export class Film {
   }
 
   has(step) {
-    return this.blocks.has(Math.floor(step / STEPS));
+    return Boolean(this.blocks.get(Math.floor(step / STEPS))?.pictures[step % STEPS]);
   }
 
   async #first() {
@@ -132,7 +132,7 @@ export class Film {
         this.#freeSome(step);
         this.arrived(step);
       })
-      .catch((error) => this.#fault(error));
+      .catch((error) => (this.bitmaps.delete(step), this.#fault(error)));
     this.bitmaps.set(step, making);
   }
 

@@ -1,6 +1,7 @@
 // The time line: events as flags that can be moved, what others say, signals under the same cursor.
 
 import { ends } from "/page/draft.js";
+import { title } from "/page/parts/words.js";
 
 const RULER = 20, EVENTS = 30, GHOSTS = 20, MOST_LANES = 5;
 const GRAB = 9;
@@ -82,7 +83,7 @@ export class TimeLine {
   /** Without cameras the signals are what there is to see, and take all the room. */
   #laneHeight(count, ghosts) {
     if (!this.high) return count > 2 ? 40 : 52;
-    return Math.max(60, Math.min(260, (innerHeight - 245 - ghosts) / Math.max(1, count)));
+    return Math.max(60, Math.min(420, (innerHeight - 245 - ghosts) / Math.max(1, count)));
   }
 
   #ruler(g) {
@@ -239,11 +240,6 @@ export class TimeLine {
 }
 
 const clock = (s) => (s < 60 ? `${s}` : `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")}`);
-
-export function title(event) {
-  const value = event.value ? ` ${event.value > 0 ? "+" : "−"}${Math.abs(event.value)}` : "";
-  return `${(event.name || event.kind).replaceAll("_", " ")}${value}`;
-}
 
 function range(values) {
   let [low, high] = [Infinity, -Infinity];
