@@ -170,7 +170,7 @@ export class TimeLine {
     const x = this.x(event.step + 1);
     const text = title(event);
     const wide = g.measureText(text).width + 14;
-    const left = this.#left(x, wide);
+    const left = this.#left(event, x, wide);
     const chosen = event === this.selected;
     g.strokeStyle = g.fillStyle = this.colour(event.kind);
     g.globalAlpha = 0.75;
@@ -188,8 +188,11 @@ export class TimeLine {
     }
   }
 
-  #left(x, wide) {
-    return x + wide > this.width ? x - wide : x;
+  /** Where a flag begins: to the right of its line, unless the page or the next flag ends there. */
+  #left(event, x, wide) {
+    const next = this.events[this.events.indexOf(event) + 1];
+    const room = next ? Math.min(this.width, this.x(next.step + 1)) : this.width;
+    return x + wide > room && x >= wide ? x - wide : x;
   }
 
   #cursor() {
@@ -215,7 +218,7 @@ export class TimeLine {
     return this.events.findLast((event) => {
       const at = this.x(event.step + 1);
       const wide = g.measureText(title(event)).width + 14;
-      const left = this.#left(at, wide);
+      const left = this.#left(event, at, wide);
       return (x >= left && x <= left + wide) || Math.abs(x - at) < GRAB;
     });
   }
