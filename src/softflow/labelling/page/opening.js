@@ -1,6 +1,6 @@
 // An episode is opened: what is known of it, its pictures and signals, and what the next one needs.
 
-import { get } from "/page/parts/api.js";
+import { get, getBytes } from "/page/parts/api.js";
 import { banner, leaveOutboxBanner } from "/page/parts/banner.js";
 import { byId, el, toast } from "/page/parts/dom.js";
 import { Draft, plain } from "/page/draft.js";
@@ -26,6 +26,7 @@ export class Opening {
     page.list.mark(name);
     history.replaceState(null, "", `#${name}`);
     const url = this.#url(name);
+    const early = this.#early(url, page.list.rows.get(name), latest.signal);
     let detail;
     try {
       detail = await get(url);
@@ -36,7 +37,7 @@ export class Opening {
     Object.assign(page, { detail, url, appeared: performance.now() });
     page.marking.selected = null;
     leaveOutboxBanner();
-    this.#film(url, detail);
+    this.#film(url, detail, early?.digest === detail.digest ? early.bytes : null);
     this.#draft(detail);
     page.player.open(detail.length + 1, page.place.control_hz);
     if (detail.problem) banner(detail.problem, "bad");
@@ -44,20 +45,28 @@ export class Opening {
     page.timeline.set({ frames: detail.length + 1, lanes: page.signals.lanes() });
     page.show();
     if (page.auto) page.player.toggle();
-    this.#plots(url, detail, latest.signal).then(() => this.#prepareNext());
+    page.film.begun.then(() => this.#plots(url, detail, latest.signal)).then(() => this.#prepareNext());
     return undefined;
+  }
+
+  /** The first pictures, asked for beside everything else that is to be known of an episode. */
+  #early(url, row, signal) {
+    if (!row?.digest || !this.page.place.cameras.length) return null;
+    const bytes = getBytes(`${url}/frames?digest=${row.digest}&start=0&count=1`, signal);
+    bytes.catch(() => {}); // the film asks again, and says what is wrong
+    return { digest: row.digest, bytes };
   }
 
   #url(name) {
     return `/api/${this.page.placeName}/episodes/${encodeURIComponent(name)}`;
   }
 
-  #film(url, detail) {
+  #film(url, detail, early) {
     const { page } = this;
     page.film?.close();
     page.cameras.clear();
     const arrived = (step) => step === page.player.step && page.draw();
-    page.film = new Film(url, detail.digest, detail.length + 1, page.place.cameras, arrived);
+    page.film = new Film(url, detail.digest, detail.length + 1, page.place.cameras, arrived, early);
   }
 
   #draft(detail) {

@@ -25,6 +25,7 @@ class Row(msgspec.Struct, frozen=True):
 
     Attributes:
         name: how requests call it; title: how people do.
+        digest: of the recording, "" if it cannot be read: pictures can be asked for at once.
         length: control steps; 0 if it cannot be read.
         state: how far labelling is.
         outcome: as the newest label has it: success, failure, end, none; "" without one.
@@ -37,6 +38,7 @@ class Row(msgspec.Struct, frozen=True):
 
     name: str
     title: str
+    digest: str
     length: int
     state: State
     outcome: str
@@ -96,7 +98,7 @@ class EpisodeRows:
 
     def _row(self, name: str) -> Row:
         title = self.episodes.title_of(name)
-        row = Row(name, title, 0, "unreadable", "", "", [], [], "", self._revision)
+        row = Row(name, title, "", 0, "unreadable", "", "", [], [], "", self._revision)
         try:
             recording, history = self.episodes.recording(name), self.episodes.history(name)
         except SoftflowError as error:
@@ -104,6 +106,7 @@ class EpisodeRows:
         label = history[-1] if history and not history[-1].withdrawn else None
         return msgspec.structs.replace(
             row,
+            digest=recording.digest,
             length=recording.summary.length,
             state=self.episodes.state(name, history),
             outcome=_outcome(label),
