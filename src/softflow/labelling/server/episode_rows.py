@@ -154,8 +154,8 @@ class EpisodeRows:
         """An episode; with `digest`, if it is still that recording.
 
         Raises:
-            StoreError: it cannot be read, or there is none of that name.
-            DataError: it is another recording.
+            StoreError: it cannot be read.
+            DataError: there is none of that name, or it is another recording.
         """
         with self._lock:
             recording = self.episodes.recording(name)

@@ -85,7 +85,8 @@ class Episodes(Protocol):
         """An episode.
 
         Raises:
-            StoreError: it cannot be read, or there is none of that name.
+            StoreError: it cannot be read.
+            DataError: there is none of that name.
         """
         ...
 

@@ -107,7 +107,7 @@ class ExchangeEpisodes:
 
     def _name(self, name: str) -> EpisodeName:
         if name not in self._names:
-            raise StoreError(f"'{self._folder.path}' has no episode {name!r:.60}")
+            raise DataError(f"'{self._folder.path}' has no episode {name!r:.60}")
         return self._names[name]
 
     def _path(self, name: str) -> Path:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from softflow.errors import ConfigError
 
 END_S = 3
 """How long open connections may take to end."""
+HEAD_S = 10.0
+"""How long the head of a request may take to come."""
 MAX_CONNECTIONS = 200
 
 
@@ -36,6 +41,23 @@ def listening(host: str, port: int) -> socket.socket:
     return server
 
 
+class Impatient(H11Protocol):
+    """A connection that ends if no request comes: half ones would keep everybody else out."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Somebody connects."""
+        super().connection_made(transport)
+        self.loop.call_later(HEAD_S, self._look, self.cycle)
+
+    def _look(self, before: object) -> None:
+        if self.transport.is_closing():
+            return
+        if self.conn.their_state is h11.IDLE and self.cycle is before:
+            self.transport.close()
+            return
+        self.loop.call_later(HEAD_S, self._look, self.cycle)
+
+
 class PageServer(uvicorn.Server):
     """Answers on a socket, which is closed in the end.
 
@@ -56,6 +78,7 @@ class PageServer(uvicorn.Server):
             server_header=False,
             timeout_graceful_shutdown=END_S,
             limit_concurrency=MAX_CONNECTIONS,
+            http=Impatient,
             ws="none",
             lifespan="off",
         )

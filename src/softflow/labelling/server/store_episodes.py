@@ -71,7 +71,7 @@ class StoreEpisodes:
         return self._labels.get(int(name.rpartition("_")[2]), [])
 
     def recording(self, name: str) -> Recording:
-        """An episode; raises StoreError if it cannot be read, or there is none of that name."""
+        """An episode; StoreError if it cannot be read, DataError if there is none of that name."""
         index = self._index(name)
         path = self._store.episode_path(index)
         if name not in self._summaries:
@@ -111,7 +111,7 @@ class StoreEpisodes:
 
     def _index(self, name: str) -> int:
         if name not in self._indices:
-            raise StoreError(f"'{self._store.path}' has no episode {name!r:.60}")
+            raise DataError(f"'{self._store.path}' has no episode {name!r:.60}")
         return self._indices[name]
 
 
