@@ -73,14 +73,13 @@ class Annotator:
         self.page.wait_for_timeout(500)
 
     def plays_until(self, frame: int) -> None:
-        """Play, and stop as soon as a frame is reached."""
+        """Play, and stop near a frame as soon as it is reached."""
         self.press("Space")
         script = (
             "(frame) => +document.querySelector('#time').textContent.match(/\\d+$/)[0] >= frame"
         )
         self.page.wait_for_function(script, arg=frame)
-        if self.text("#transport button") != "▶":
-            self.press("Space")
+        self.press("ArrowLeft")  # Space would begin anew if the end was reached meanwhile
 
     def brightness(self) -> list[int]:
         """Red in the middle of every camera's picture, 0 to 255; 0 where there is none yet."""
