@@ -30,6 +30,18 @@ ToyParts = Callable[[DataSpec, int], Episode]
 _PRESS = """([key, code, more]) => dispatchEvent(
   new KeyboardEvent("keydown", {key, code, cancelable: true, ...more}))"""
 
+_SLOWLY = """const decoded = createImageBitmap;
+window.createImageBitmap = async (one) => {
+  await new Promise((done) => setTimeout(done, 400));
+  return decoded(one);
+};"""
+_MARK_NOW = """async () => {
+  const canvas = document.querySelector("#cameras canvas");
+  const seen = canvas.getContext("2d").getImageData(9, 9, 1, 1).data[0];
+  dispatchEvent(new KeyboardEvent("keydown", {key: "1", code: "Digit1", cancelable: true}));
+  return seen;
+}"""
+
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
@@ -146,6 +158,22 @@ def test_a_picture_that_is_late_says_so(
     anna.page.unroute_all()
     anna.goes_to(20)
     expect(late).to_have_count(0)
+
+
+def test_what_is_marked_while_it_plays_is_what_is_seen(
+    browser: Browser, toy_store: EpisodeStore, start_server: StartServer
+) -> None:
+    """A browser that decodes slowly shows frames behind the cursor; the picture counts."""
+    context = browser.new_context()
+    context.add_init_script(_SLOWLY)
+    anna = Annotator(context, start_server(toy_store.path))
+    anna.sees_brightness(0)
+    anna.press("]", "]")
+    anna.plays_on(24)
+    frame = round(anna.page.evaluate(_MARK_NOW) / 5)
+    anna.press("ArrowLeft", "Enter")
+    (event,) = waited_for(toy_store.path, 0)[0].events
+    assert event.step + 1 == frame
 
 
 def test_a_browser_that_keeps_nothing_loses_no_label(

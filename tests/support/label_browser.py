@@ -72,13 +72,17 @@ class Annotator:
         """As long as anybody needs to see what an episode is about."""
         self.page.wait_for_timeout(500)
 
-    def plays_until(self, frame: int) -> None:
-        """Play, and stop near a frame as soon as it is reached."""
+    def plays_on(self, frame: int) -> None:
+        """Play until a frame is reached; it goes on playing."""
         self.press("Space")
         script = (
             "(frame) => +document.querySelector('#time').textContent.match(/\\d+$/)[0] >= frame"
         )
         self.page.wait_for_function(script, arg=frame)
+
+    def plays_until(self, frame: int) -> None:
+        """Play, and stop near a frame as soon as it is reached."""
+        self.plays_on(frame)
         self.press("ArrowLeft")  # Space would begin anew if the end was reached meanwhile
 
     def brightness(self) -> list[int]:

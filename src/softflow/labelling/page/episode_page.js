@@ -27,10 +27,9 @@ export class EpisodePage {
     this.seesOthers = false;
     this.started = false;
     this.appeared = 0;
-    this.drawn = 0;
     this.ready = Promise.resolve();
     this.cameras = new Cameras(byId("cameras"));
-    this.player = new Player((step) => this.#canShow(step), () => this.#moved());
+    this.player = new Player((from, to) => this.#reach(from, to), () => this.#moved());
     this.player.speed = load("speed", 1);
     this.signals = new Signals(`${placeName}:${place.title}`, place.channels, () => this.lanes());
     this.marking = new Marking(this);
@@ -117,28 +116,27 @@ export class EpisodePage {
 
   // ---- showing --------------------------------------------------------------------------------
 
-  #canShow(step) {
-    if (!this.place.cameras.length || this.film?.problem) return true;
-    return Boolean(this.film?.has(step));
+  #reach(from, to) {
+    if (!this.place.cameras.length || !this.film) return to;
+    const reached = this.film.reach(from, to);
+    if (reached === from) this.#look();
+    return reached;
+  }
+
+  #look() {
+    const { step, forward, playing, stride } = this.player;
+    this.film?.look(step, forward, playing ? stride : 0);
   }
 
   #moved() {
-    this.film?.look(this.player.step, this.player.forward, this.player.playing);
+    this.#look();
     this.draw();
     this.timeline.to(this.player.step);
     this.controls?.show();
   }
 
   draw() {
-    const { step } = this.player;
-    const pictures = this.film?.pictures(step) ?? null;
-    if (pictures || !this.place.cameras.length) this.drawn = step;
-    if (this.film) this.cameras.draw(pictures, this.film.problem);
-  }
-
-  /** The frame that a person sees: while it plays, pictures may come after the cursor. */
-  get seen() {
-    return this.player.playing ? this.drawn : this.player.step;
+    if (this.film) this.cameras.draw(this.film.pictures(this.player.step), this.film.problem);
   }
 
   lanes() {

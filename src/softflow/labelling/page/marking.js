@@ -23,7 +23,7 @@ export class Marking {
 
   /** What is seen at a frame was brought about by the action before it. */
   get step() {
-    return Math.max(0, this.page.seen - 1);
+    return Math.max(0, this.page.player.step - 1);
   }
 
   mark(kind) {

@@ -48,20 +48,23 @@ export class Film {
     return null;
   }
 
-  /** Say where the person looks, and in which direction; loads what will be needed. Pictures are
-   * decoded ahead while it plays: who drags the cursor needs the present one only. */
-  look(step, forward = 1, playing = false) {
+  /** Say where the person looks, and in which direction; loads what will be needed. While it plays,
+   * in strides, pictures are decoded ahead: who drags the cursor needs the present one only. */
+  look(step, forward = 1, stride = 0) {
     this.at = step;
     this.forward = forward;
     this.#fill();
-    for (let i = 0; i <= (playing ? AHEAD : 1); i++) {
-      const next = step + i * forward;
+    for (let i = 0; i <= (stride ? AHEAD : 1); i++) {
+      const next = Math.round(step + i * forward * (stride || 1));
       if (next >= 0 && next < this.length && !this.bitmaps.has(next)) this.#decode(next);
     }
   }
 
-  has(step) {
-    return Boolean(this.blocks.get(Math.floor(step / STEPS))?.pictures[step % STEPS]);
+  /** The furthest step up to `to` whose pictures can be drawn at once; `from` if there is none. */
+  reach(from, to) {
+    if (this.problem) return to;
+    for (let step = to; step > from; step--) if (Array.isArray(this.bitmaps.get(step))) return step;
+    return from;
   }
 
   async #first(early) {
