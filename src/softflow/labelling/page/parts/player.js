@@ -1,6 +1,6 @@
 // Where in the episode we are: playing at a speed, single frames, waiting for pictures.
 
-const SCREEN_HZ = 60;
+const SCREEN_MS = 1000 / 60, MOST_MS = 500;
 export const SPEEDS = [0.25, 0.5, 1, 2, 4, 8];
 
 export class Player {
@@ -9,6 +9,7 @@ export class Player {
     Object.assign(this, { reach, moved, hz: 10, frames: 1, place: 0, playing: false, speed: 1 });
     this.forward = 1;
     this.before = null;
+    this.screen = { last: 0, every: SCREEN_MS }; // a busy machine draws less often than it could
   }
 
   get step() {
@@ -19,7 +20,7 @@ export class Player {
   }
   /** Steps between two pictures of the screen while it plays. */
   get stride() {
-    return Math.max(1, (this.hz * this.speed) / SCREEN_HZ);
+    return Math.max(1, (this.hz * this.speed * this.screen.every) / 1000);
   }
 
   open(frames, hz) {
@@ -59,7 +60,10 @@ export class Player {
 
   #tick(now) {
     if (!this.playing) return;
-    const passed = this.before === null ? 0 : Math.min(now - this.before, 250);
+    const passed = this.before === null ? 0 : Math.min(now - this.before, MOST_MS);
+    const { last, every } = this.screen;
+    const since = Math.min(now - last, MOST_MS);
+    this.screen = { last: now, every: this.before === null ? every : 0.8 * every + 0.2 * since };
     const next = Math.min(this.place + (passed / 1000) * this.hz * this.speed, this.last);
     const { step } = this;
     const wanted = Math.floor(next + 1e-6);
