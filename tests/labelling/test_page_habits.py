@@ -213,6 +213,18 @@ def test_another_data_set_at_the_same_address_takes_no_draft(
     assert EpisodeStore.open(other).newest_label(0) is None
 
 
+def test_who_takes_over_at_the_page_does_not_sign_what_another_marked(
+    browser: Browser, toy_store: EpisodeStore, start_server: StartServer
+) -> None:
+    anna = Annotator(browser.new_context(), start_server(toy_store.path))
+    anna.marks(11, "s")
+    anna.page.locator("#annotator").click()
+    anna.page.keyboard.type("ben")
+    anna.press("Enter")
+    expect(anna.page.locator("#annotator")).to_have_text("ben")
+    assert waited_for(toy_store.path, 0)[0].annotator == "anna"
+
+
 def test_times_are_those_of_the_clock_on_the_wall(
     browser: Browser, toy_store: EpisodeStore, start_server: StartServer
 ) -> None:

@@ -36,9 +36,9 @@ export class Saving {
   }
 
   put(resolves = false, withdrawn = false) {
-    const { detail, draft, list, me, url } = this.page;
+    const { detail, draft, list, url } = this.page;
     const events = withdrawn ? [] : draft.events.map(plain);
-    const body = { annotator: me, digest: detail.digest, events, resolves, withdrawn };
+    const body = { annotator: draft.annotator, digest: detail.digest, events, resolves, withdrawn };
     const { base } = draft;
     draft.wasSaved();
     list.labelled(detail.name, events);
