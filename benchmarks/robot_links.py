@@ -44,6 +44,7 @@ SERVED = "softflow.robot.inference.served_decider:connect_decider"
 ALONE, SECOND = "inference alone", "a second process"
 CLIENT, SERVED_SECOND = "softflow serve, its client", "softflow serve, from a second process"
 LOOK_S = 0.0005
+ROS2 = "ROS 2, topics to command"
 EPISODE, POLICY = "an episode to the learner", "a policy to the robot"
 
 
@@ -56,10 +57,11 @@ def run(turns: int, pixels: int = 224, steps: int = 100) -> Section:
         first, *newer = checkpoints
         process = stack.enter_context(InferenceProcess(str(first), device="cpu"))
         port = stack.enter_context(_serving(first))
-        decisions = measure(_decisions(first, spec, process, port, stack), turns)
+        inferences: dict[str, list[float]] = {SECOND: [], CLIENT: []}
+        decisions = measure(_decisions(first, spec, process, port, stack, inferences), turns)
         exchange = stack.enter_context(_exchange(Path(folder), spec, process, newer, steps))
         exchanged = measure(exchange, turns)
-        rows = [_row(name, decisions, "") for name in decisions.turns_ms]
+        rows = [_row(name, decisions, _told(inferences.get(name))) for name in decisions.turns_ms]
         rows += _ros2_rows(first, pixels, turns)
     alone = decisions.turns_ms[ALONE]
     notes = (f"and up to {POLL_S:g} s between two looks", f"and up to {PAUSE_S:g} s")
@@ -76,7 +78,12 @@ def _row(name: str, timings: Timings, note: str) -> Row:
 
 
 def _decisions(
-    checkpoint: Path, spec: DataSpec, process: InferenceProcess, port: int, stack: ExitStack
+    checkpoint: Path,
+    spec: DataSpec,
+    process: InferenceProcess,
+    port: int,
+    stack: ExitStack,
+    inferences: dict[str, list[float]],
 ) -> dict[str, Callable[[], object]]:
     decider, url = load_decider(str(checkpoint), "cpu"), f"ws://127.0.0.1:{port}"
     client = PolicyClient(url, spec, deadline_s=60.0)
@@ -84,20 +91,32 @@ def _decisions(
     told = {"spec": json.dumps(spec.to_json()), "token": "", "deadline_s": "60"}
     served = stack.enter_context(InferenceProcess(url, SERVED, **told))
     values, prefix = seen(spec), committed()
+
+    def by_client() -> None:
+        client.decide(values, prefix)
+        inferences[CLIENT].append(client.inference_ms)
+
     return {
         ALONE: lambda: decider.decide(values, prefix),
-        SECOND: lambda: _asked(process, values, prefix),
-        CLIENT: lambda: client.decide(values, prefix),
+        SECOND: lambda: inferences[SECOND].append(_asked(process, values, prefix)),
+        CLIENT: by_client,
         SERVED_SECOND: lambda: _asked(served, values, prefix),
     }
 
 
-def _asked(process: InferenceProcess, values: dict[str, np.ndarray], prefix: np.ndarray) -> None:
+def _asked(process: InferenceProcess, values: dict[str, np.ndarray], prefix: np.ndarray) -> float:
+    """Ask and wait; gives what the process says that deciding took, milliseconds."""
     process.ask(Question(0, 0, 0, values, prefix))
-    while process.poll() is None:
+    while (answer := process.poll()) is None:
         if process.problem:
             raise RuntimeError(process.problem)
         time.sleep(LOOK_S)  # the two have two threads between them
+    return 1e3 * answer.decided_in_s
+
+
+def _told(inferences: list[float] | None) -> str:
+    """What inference took in a way, without the untimed turn."""
+    return f"inference there: {np.median(inferences[1:]):.0f} ms" if inferences else ""
 
 
 @contextmanager
@@ -152,10 +171,9 @@ def _exchange(
 
 
 def _ros2_rows(checkpoint: Path, pixels: int, turns: int) -> list[Row]:
-    """From a driver's messages to its command, less nothing: with the decision in between."""
+    """From a driver's messages to its command; the ratio is to the inference in between."""
     told = ros2_link.measured(checkpoint, pixels, turns)
     if isinstance(told, str):
-        return [Row("ROS 2, topics to command", note=f"not measured: {told}")]
+        return [Row(ROS2, note=f"not measured: {told}")]
     link, alone = np.array(told["link_ms"]), np.array(told["inference_ms"])
-    note = f"inference there: {np.median(alone):.0f} ms"
-    return [Row("ROS 2, topics to command", Spread.of(link), Spread.of(link / alone), note=note)]
+    return [Row(ROS2, Spread.of(link), Spread.of(link / alone), note=_told([0.0, *alone]))]

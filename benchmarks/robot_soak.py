@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -55,6 +54,8 @@ class Options:
     """How long the robot runs."""
     nice: int = 5
     """How much the learner steps back for what must not be late."""
+    undelayed: int = 100
+    """Episodes without delay of each of the two policies."""
 
 
 class Command:
@@ -84,14 +85,14 @@ class Command:
         """Whether the process is over."""
         return self._process.poll() is not None
 
-    def interrupt(self, patience_s: float = 120.0) -> None:
-        """As Ctrl-C does; waits for the end."""
-        if not self.has_ended():
-            self._process.send_signal(signal.SIGINT)
+    def end(self, patience_s: float = 60.0) -> None:
+        """Tell it to end, then make it; what a shell has in its background ignores Ctrl-C."""
+        self._process.terminate()
         try:
             self._process.wait(patience_s)
-        finally:
+        except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.wait()
 
     def processor_s(self) -> float:
         """Processor time so far, of the process itself."""
@@ -131,7 +132,7 @@ class Soak:
             _wait_for(self.exchange.order_file, learner)
             self._robot_beside(learner)
         finally:
-            learner.interrupt()
+            learner.end()
 
     def _robot_beside(self, learner: Command) -> None:
         robot, begun_s, learned_s = self._robot(), time.monotonic(), learner.processor_s()
@@ -146,7 +147,7 @@ class Soak:
                     robot = self._robot()
             self.learner_share = (learner.processor_s() - learned_s) / elapsed_s
         finally:
-            robot.interrupt()
+            robot.end()
 
     def _robot(self) -> Command:
         words = ["robot", str(self._options.run), "--robot", "benchmarks.watched_robot:make"]
@@ -279,7 +280,7 @@ def main(options: Options) -> None:
     undelayed = [
         episode
         for policy in policies
-        for episode in without_delay(policy, soak.env_id, limits, len(seen) // 2)
+        for episode in without_delay(policy, soak.env_id, limits, options.undelayed)
     ]
     facts |= jumps_of(seen)
     facts |= {f"{name}, without delay": value for name, value in jumps_of(undelayed).items()}
