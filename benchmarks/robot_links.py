@@ -164,8 +164,9 @@ def _exchange(
         def take() -> None:
             publish(claim.folder, claim.identity, next(checkpoints))
             received = side.newer_policy()
-            if received is None or (why := process.load(str(received.checkpoint))):
-                raise RuntimeError(f"the policy was not taken: {why if received else 'none'}")
+            why = process.load(str(received.checkpoint)) if received else "it was not seen"
+            if why:
+                raise RuntimeError(f"the policy was not taken: {why}")
 
         yield {EPISODE: send, POLICY: take}
 

@@ -75,7 +75,7 @@ class Command:
         with log.open("ab") as said:
             self._process = subprocess.Popen(
                 ["nice", "-n", str(nice), sys.executable, "-m", "softflow", *words],
-                env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+                env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
