@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import struct
+import sys
 
 from softflow.errors import RobotBusyError
 
@@ -16,8 +17,8 @@ _CREDENTIALS = struct.Struct("3i")
 class RobotLock:
     """Held until `release`; use it as a context manager.
 
-    It is an abstract socket of Linux, which no file, user or TMPDIR has a part in: whoever wants
-    the robot on this machine meets the same one.
+    It is an abstract socket on Linux, a loopback port elsewhere, which no file, user or TMPDIR has
+    a part in: whoever wants the robot on this machine meets the same one.
 
     Args:
         name: of the robot, the same for everybody who uses it.
@@ -27,15 +28,15 @@ class RobotLock:
     """
 
     def __init__(self, name: str) -> None:
-        address = f"\0softflow-robot-{hashlib.sha256(name.encode()).hexdigest()}"
-        self._socket = socket.socket(socket.AF_UNIX)
+        family, address = _place_of(name)
+        self._socket = socket.socket(family)
         try:
             self._socket.bind(address)
             self._socket.listen(ASKERS)
         except OSError as error:
             self._socket.close()
             raise RobotBusyError(
-                f"the robot {name!r} is held by {_holder(address)}; there is only one robot: end "
+                f"the robot {name!r} is held by {_holder(family, address)}; there is only one robot: end "
                 "that process first"
             ) from error
 
@@ -50,9 +51,19 @@ class RobotLock:
         self._socket.close()
 
 
-def _holder(address: str) -> str:
+def _place_of(name: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
+    """Where the holder of a robot listens."""
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    if sys.platform == "linux":
+        return socket.AF_UNIX, f"\0softflow-robot-{digest}"
+    return socket.AF_INET, ("127.0.0.1", 20_000 + int(digest[:8], 16) % 20_000)
+
+
+def _holder(family: socket.AddressFamily, address: str | tuple[str, int]) -> str:
     """Which process listens there, as far as the system tells."""
-    with socket.socket(socket.AF_UNIX) as asking:
+    if family != socket.AF_UNIX:
+        return "another process on this machine"
+    with socket.socket(family) as asking:
         asking.setblocking(False)
         try:
             asking.connect(address)
