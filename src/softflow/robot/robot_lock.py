@@ -36,8 +36,8 @@ class RobotLock:
         except OSError as error:
             self._socket.close()
             raise RobotBusyError(
-                f"the robot {name!r} is held by {_holder(family, address)}; there is only one robot: end "
-                "that process first"
+                f"the robot {name!r} is held by {_holder(family, address)}; there is only one "
+                "robot: end that process first"
             ) from error
 
     def __enter__(self) -> RobotLock:
