@@ -218,6 +218,7 @@ def collect(options: Collect) -> None:
             options.out,
             num_workers=options.workers,
             image_size=options.image_size,
+            frames=options.frame_storage,
             on_progress=lambda done, _, successes: progress.advance(
                 done, f"success {successes}/{done}"
             ),

@@ -28,6 +28,7 @@ from softflow.cli.words import (
 from softflow.curation.episode_checks import CheckSettings
 from softflow.curation.problems import Problem, alike_together, verdict
 from softflow.curation.rate_limits import USUAL_SIGMAS
+from softflow.curation.stored_frames import frames_told
 from softflow.curation.validation import source_rates, validate_source
 from softflow.data.data_spec import STATE_KEY, DataSpec
 from softflow.data.episode_store import EpisodeStore
@@ -143,10 +144,29 @@ def _import(
         options=_telling_options(options, source),
         open_again=open_again,
         jobs=options.jobs,
+        frames=options.frame_storage,
     )
     store = EpisodeStore.open(out)
     told = _imported_line(store, out, number) + _bounds(store.spec, options)
+    told += "".join(
+        f"\nframes: {line}" for line in [*frames_told(store), *_lost_twice(store, source)]
+    )
     return told + _misfit(store.spec, options.env_id) + _next(store, out)
+
+
+def _lost_twice(store: EpisodeStore, source: Source) -> list[str]:
+    """What a source that is compressed with a loss already means for how its frames are stored."""
+    from softflow.formats.contents import lossy_cameras
+
+    if not (lossy := lossy_cameras(source)):
+        return []
+    told = ", ".join(f"{camera} ({kind})" for camera, kind in lossy.items())
+    if store.frames.is_lossy:
+        return [f"the source has a loss of its own, to which this one is added: {told}"]
+    return [
+        f"exact frames keep what decoding {told} gave, in several times the space of the source; "
+        "--frames jpeg keeps less"
+    ]
 
 
 def _bounds(spec: DataSpec, options: Import) -> str:
