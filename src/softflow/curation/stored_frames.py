@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from softflow.data.data_spec import is_image_key
+from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore, EpisodeSummary
 from softflow.data.files.frame_storage import EXACT, FrameLoss, FrameStorage
-from softflow.data.files.jpeg_frames import psnr_db
+from softflow.data.files.jpeg_frames import compared, encoded_frames, loss_of, psnr_db
 
 MIXED = (
-    "careful: some frames are exact and some are not, which a network may learn to tell apart; "
-    "softflow data filter STORE OUT --frames … brings all to one"
+    "frames of some episodes are stored in another way than those of others, which a network may "
+    "learn to tell apart; softflow data filter STORE OUT --frames … brings all to one"
 )
 
 
@@ -35,7 +37,10 @@ def frames_told(store: EpisodeStore) -> list[str]:
     if len(counts) == 1:
         return lines
     each = zip(counts.most_common(), lines, strict=True)
-    return [*(f"{count} episodes {line}" for (_, count), line in each), MIXED]
+    return [
+        *(f"{count} episode{'s' * (count != 1)} {line}" for (_, count), line in each),
+        f"careful: {MIXED}",
+    ]
 
 
 def _told(storage: FrameStorage, summaries: Sequence[EpisodeSummary]) -> str:
@@ -46,6 +51,16 @@ def _told(storage: FrameStorage, summaries: Sequence[EpisodeSummary]) -> str:
         for loss in summary.frames.loss.values()
     ]
     return f"{storage}: {loss_told(losses)}" if losses else str(storage)
+
+
+def loss_to_expect(episode: Episode, storage: FrameStorage) -> str:
+    """What a store would lose of an episode's frames, by some of them; "" where nothing is."""
+    cameras = [key for key in episode.observations if is_image_key(key)]
+    if not (storage.is_lossy and cameras):
+        return ""
+    some = [compared(episode.observations[key]) for key in cameras]
+    losses = [loss_of(frames, encoded_frames(frames, storage)) for frames in some]
+    return f"{storage}: {loss_told(losses)}"
 
 
 def loss_told(losses: Iterable[FrameLoss]) -> str:

@@ -79,27 +79,35 @@ def decoded_frame(payload: bytes | memoryview, shape: Sequence[int]) -> np.ndarr
         # Nothing is decoded before the sizes in the header are held against those declared.
         with pillow.open(io.BytesIO(payload), formats=("JPEG",)) as picture:
             found = (picture.height, picture.width)
-            if picture.mode != "RGB" or found != tuple(shape[:2]):
-                raise ValueError(
-                    f"a frame is {picture.mode} of {found}, RGB of {tuple(shape[:2])} was expected"
-                )
-            values = np.asarray(picture)
-    # A bomb has an error of its own; an OSError would be taken for a disk that refuses.
+            if picture.mode == "RGB" and found == tuple(shape[:2]):
+                values = np.asarray(picture)
+                values.setflags(write=False)
+                return values
+            flaw = f"is {picture.mode} of {found}, RGB of {tuple(shape[:2])} was expected"
     except (OSError, SyntaxError, pillow.DecompressionBombError) as error:
-        raise ValueError(f"a frame is no whole JPEG ({brief(error)})") from None
-    values.setflags(write=False)
-    return values
+        flaw = f"is no whole JPEG ({brief(error)})"
+    # Out here: behind an OSError of Pillow's, a disk would be suspected that refuses.
+    raise ValueError(f"a frame {flaw}")
+
+
+def compared(frames: np.ndarray) -> np.ndarray:
+    """Some frames, spread over all of them."""
+    return frames[_chosen(len(frames))]
+
+
+def _chosen(count: int) -> list[int]:
+    few = min(FRAMES_COMPARED, count)
+    return np.linspace(0, count - 1, few).round().astype(int).tolist()
 
 
 def loss_of(frames: np.ndarray, stored: JpegFrames) -> FrameLoss:
-    """What is lost in some frames, spread over all of them, and what they weigh without loss."""
-    count = min(FRAMES_COMPARED, len(frames))
-    chosen = np.linspace(0, len(frames) - 1, count).round().astype(int).tolist()
+    """What is lost in some frames, and what they weigh without loss."""
+    chosen = _chosen(len(frames))
     shape = frames.shape[1:]
     lost = [decoded_frame(stored.pieces[i], shape).astype(np.float64) - frames[i] for i in chosen]
     exact = Zstd(level=EXACT_LEVEL)
     return FrameLoss(
-        frames=count,
+        frames=len(chosen),
         mean_difference=float(np.mean([np.abs(one).mean() for one in lost])),
         mean_squared_difference=float(np.mean([np.square(one).mean() for one in lost])),
         exact_bytes=sum(len(exact.encode(np.ascontiguousarray(frames[i]))) for i in chosen),

@@ -152,9 +152,9 @@ class ReplayBufferSource:
         for key, place in spans([(k, self._width(k)) for k in self._actions], acted).items():
             becomes[key] = f"{becomes[key]}, {place}" if key in becomes else place
         parts = [
-            Part(DATA + key, array.shape[1:], str(array.dtype), becomes.get(key, ""))
+            Part(DATA + key, array.shape[1:], array.kind, becomes.get(key, ""))
             if key in becomes
-            else Part(DATA + key, array.shape[1:], str(array.dtype), why=_why_not(key, array))
+            else Part(DATA + key, array.shape[1:], array.kind, why=_why_not(key, array))
             for key, array in self._arrays.items()
         ]
         for name in self._others:
