@@ -55,6 +55,10 @@ class EnvironmentFaultError(SoftflowError):
     """An environment or robot raised an error of its own; nothing acts on it any more."""
 
 
+class EpisodeLostError(EnvironmentFaultError):
+    """A simulator's physics gave way: that episode counts nowhere, and another may be played."""
+
+
 class PeerLostError(SoftflowError):
     """Another of the processes that train a run together has ended."""
 

@@ -10,16 +10,22 @@ import pytest
 
 from softflow.cli.main import main
 from softflow.envs.orca_cube.batched import BatchedHand
+from softflow.envs.orca_cube.grasp_search import find_grasps
+from softflow.envs.orca_cube.grasps import DEFAULT_CACHE, read_grasps, write_grasps
+from softflow.envs.orca_cube.hand_model import load_hand
+from softflow.envs.orca_cube.scene import build_scene
 from softflow.envs.orca_cube.settings import CubeSettings
 from softflow.errors import CheckpointError, ConfigError, StoreError
 from softflow.teacher import training
 from softflow.teacher.acting import Teacher
 from softflow.teacher.config import PRESETS, SMOKE
+from softflow.teacher.hand_choice import described_hand
 from softflow.teacher.hand_view import view_of
 from softflow.teacher.ppo import PpoLearner
 from softflow.teacher.rewards import table_iii_reward
 from softflow.teacher.teacher_files import BEST, read_facts
 from softflow.teacher.training import TeacherTraining, training_hands
+from softflow.utils import imports
 from softflow.utils.metrics import read_metrics
 from softflow.utils.progress import SilentProgress
 
@@ -118,6 +124,37 @@ def test_a_teacher_of_other_observations_or_another_hand_is_refused(trained: Pat
     other = Teacher(replace(teacher.facts, fingerprint="0123456789ab"), None)
     with pytest.raises(ConfigError, match="is of the hand 0123456789ab"):
         other.hands(BatchedHand(CubeSettings(), 1))
+
+
+def test_a_hand_of_ones_own_with_its_grasps_is_trained_and_named_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another cube's home is another hand: its grasps lie in the run, its name runs code."""
+    code = """from dataclasses import replace
+from softflow.envs.orca_cube.hand_model import ORCA_RIGHT
+LOWER = replace(ORCA_RIGHT, palm_height_m=0.34, cube_home_m=(0.05, 0.195, 0.287))
+"""
+    name = "low_hand_of_a_test:LOWER"
+    (tmp_path / "low_hand_of_a_test.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    words = ["teacher", "train", "smoke", "--run", "low", "--hand", name]
+    assert main(words) == 2
+    assert "softflow teacher grasps --hand low_hand_of_a_test:LOWER" in capsys.readouterr().err
+    imports.trust(name)
+    scene = build_scene(load_hand(described_hand(name)), CubeSettings())
+    write_grasps(Path("low.npz"), find_grasps(scene, 20, 0, batch=32))
+    assert main([*words, "--grasps", "low.npz"]) == 0
+    (tmp_path / "low.npz").unlink()
+    facts = read_facts(Path("low"))
+    assert facts.hand == name
+    assert facts.fingerprint != read_grasps(DEFAULT_CACHE).fingerprint
+    evaluated = ["teacher", "evaluate", "low", "--hands", "4", "--seconds", "0.5"]
+    imports._trusted.discard(name)
+    assert main(evaluated) == 2
+    assert f"--hand {name}" in capsys.readouterr().err
+    assert main([*evaluated, "--hand", name]) == 0
+    with pytest.raises(ConfigError, match="another hand"):
+        TeacherTraining(Path("low"), SMOKE, 0, SilentProgress(), "cpu")
 
 
 def test_missing_and_damaged_teachers_are_told(trained: Path, tmp_path: Path) -> None:

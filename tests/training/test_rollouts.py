@@ -20,11 +20,16 @@ from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.task_profile import TaskEvent, TaskProfile
 from softflow.envs.contract import RobotEnv, data_spec
-from softflow.errors import EnvironmentContractError, EnvironmentFaultError, NumericalError
-from softflow.models.action_selection import ChunkSelector
+from softflow.errors import (
+    EnvironmentContractError,
+    EnvironmentFaultError,
+    EpisodeLostError,
+    NumericalError,
+)
+from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training import rollouts
-from softflow.training.rollouts import RolloutResult, run_episode
+from softflow.training.rollouts import MOST_LOST, RolloutResult, RolloutTask, run_episode, run_task
 
 NEUTRAL = -1.0
 
@@ -446,3 +451,46 @@ def test_an_action_that_is_not_finite_stops_the_episode_and_says_where() -> None
     with pytest.raises(NumericalError, match=r"control step 4 .*seed 9"):
         run_episode(env, cast("ChunkSelector", selector), chunk, 9, {})
     assert len(env.executed) == 4
+
+
+class GivingWay(CountingWorld):
+    """Its physics gives way in the fourth control step of the first so many episodes."""
+
+    def __init__(self, episodes: int) -> None:
+        super().__init__(limit=6)
+        self.episodes = episodes
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        if len(self.executed) == 3 and len(self.seeds) <= self.episodes:
+            raise EpisodeLostError("the hand's physics blew up")
+        return super().step(action)
+
+
+def _task(seed: int) -> RolloutTask:
+    rule = SelectionConfig(1, 0.0, "likelihood")
+    return RolloutTask("no checkpoint", rule, "giving-way", seed, {"source": "test"})
+
+
+def test_an_episode_whose_physics_gives_way_is_played_with_the_next_seed_and_told() -> None:
+    chunk = ChunkSpec(chunk_length=3, execution_horizon=3)
+    world, planner = GivingWay(2), Planner(3)
+    episode = run_task(world, planner, chunk, _task(7)).episode
+    assert len(episode.actions) == 6
+    assert world.seeds[0] == 7
+    assert len(set(world.seeds)) == 3
+    assert episode.metadata["seed"] == 7, "the place in the run is the task's"
+    assert episode.metadata["lost_seeds"] == world.seeds[:2]
+    assert episode.metadata["played_seed"] == world.seeds[2] == planner.seeds[-1]
+    again = GivingWay(2)
+    run_task(again, Planner(3), chunk, _task(7))
+    assert again.seeds == world.seeds, "which are played follows from the task"
+
+
+def test_what_never_gives_way_says_nothing_and_what_always_does_stops() -> None:
+    chunk = ChunkSpec(chunk_length=3, execution_horizon=3)
+    sound = run_task(GivingWay(0), Planner(3), chunk, _task(7)).episode
+    assert not {"lost_seeds", "played_seed"} & set(sound.metadata)
+    world = GivingWay(100)
+    with pytest.raises(EpisodeLostError, match="blew up"):
+        run_task(world, Planner(3), chunk, _task(7))
+    assert len(world.seeds) == MOST_LOST

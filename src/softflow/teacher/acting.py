@@ -12,9 +12,10 @@ from softflow.envs.orca_cube.batched import BatchedHand
 from softflow.envs.orca_cube.randomisation import NOTHING
 from softflow.errors import ConfigError
 from softflow.teacher.evaluating import TurningScore, evaluate
+from softflow.teacher.hand_choice import ORCA_HAND, HandChoice
 from softflow.teacher.ppo import act, build_actor, load_network
 from softflow.teacher.residual import ResidualHands
-from softflow.teacher.teacher_files import BEST, TeacherFacts, read_facts, read_weights
+from softflow.teacher.teacher_files import BEST, TeacherFacts, hand_of, read_facts, read_weights
 from softflow.teacher.training import evaluation_hands
 
 
@@ -24,10 +25,11 @@ class Teacher:
     Args:
         facts: what its folder says.
         actor: the policy.
+        which: the hand that it moves.
     """
 
-    def __init__(self, facts: TeacherFacts, actor: Any) -> None:
-        self.facts, self._actor = facts, actor
+    def __init__(self, facts: TeacherFacts, actor: Any, which: HandChoice = ORCA_HAND) -> None:
+        self.facts, self._actor, self.which = facts, actor, which
 
     @classmethod
     def load(cls, run: Path) -> Teacher:
@@ -36,12 +38,13 @@ class Teacher:
         Raises:
             StoreError: there is none.
             CheckpointError: its networks are damaged.
+            UntrustedImportError: its hand is the user's own, and only the folder names it.
         """
         facts = read_facts(run)
         actor = build_actor(facts.observation_dim, facts.num_actions, facts.config.ppo)
         load_network(actor, read_weights(run / BEST), f"'{run / BEST}'")
         actor.eval()
-        return cls(facts, actor)
+        return cls(facts, actor, hand_of(run, facts))
 
     def corrections(self, observation: np.ndarray) -> np.ndarray:
         """Corrections [N, A] for observations [N, D].
@@ -83,7 +86,8 @@ class Teacher:
         config = self.facts.config
         if not randomised:
             config = replace(config, randomisation=NOTHING)
-        acting = evaluation_hands(config, self.facts.found_gaits, seed, hands, seconds)
+        gaits = self.facts.found_gaits
+        acting = evaluation_hands(config, gaits, seed, hands, seconds, self.which)
 
         def decide(observation: np.ndarray) -> np.ndarray:
             found = self.corrections(observation)

@@ -122,7 +122,15 @@ TWO_CORES = TeacherConfig(
 
 SMOKE = replace(
     TWO_CORES,
-    gait=GaitSearchConfig(population=6, elite=3, generations=1, trial_s=0.5),
+    gait=GaitSearchConfig(
+        scouted_grasps=2,
+        scouted_gaits=2,
+        scouting_s=0.5,
+        population=6,
+        elite=3,
+        generations=1,
+        trial_s=0.5,
+    ),
     ppo=replace(TWO_CORES.ppo, num_envs=8, steps_per_env=8, iterations=2, hidden=(16,)),
     evaluate_every=1,
 )

@@ -1,12 +1,12 @@
 """A periodic gait of the fingertips that turns a cube: 43 numbers for a hand of five fingers.
 
-Each fingertip pushes along the cube's side while it is in stance, and comes back in the air:
+Each fingertip carries the cube's side around while it is in stance, and comes back in the air:
 
-    stance   tangentially from -a/2 to +a/2, pressed in by the preload
+    stance   around the cube's axis from -a/2 to +a/2, pressed in by the preload
     swing    back from +a/2 to -a/2, lifted off the cube
 
-Fingers take turns, each at its own phase. Tips become joints through the Jacobian at one grasp, so
-the gait is a fixed function of its phase: joint targets [J] = base + bias + map · tips(phase).
+Fingers take turns, each at its own phase. Tips become joints by inverse kinematics about one grasp,
+so the gait is a fixed function of its phase: joint targets [J] = arcs(tips(phase)) + bias.
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from softflow.envs.orca_cube.grasps import GraspCache
-from softflow.envs.orca_cube.kinematics import HandKinematics
 from softflow.envs.orca_cube.scene import CubeScene
 from softflow.errors import ConfigError
+from softflow.teacher.finger_arcs import FingerArcs
 
-PER_FINGER = ("amplitude_m", "lift_m", "preload_m", "height_m", "phase")
+PER_FINGER = ("amplitude_rad", "lift_m", "preload_m", "height_m", "phase")
 SHORTEST_S, LONGEST_S = 0.4, 3.0
-_DAMPING = 1e-5
 
 
 @dataclass(frozen=True)
 class GaitShape:
-    """How the numbers of a gait are laid out, and where a search for them begins.
+    """How the numbers of a gait are laid out, and which a search begins with.
 
     Args:
         fingers: F.
@@ -42,32 +41,37 @@ class GaitShape:
         """How many numbers a gait is: 5 a finger, period, duty, a bias a joint."""
         return len(PER_FINGER) * self.fingers + 2 + self.moved_joints
 
-    def first_guess(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation [size] of a search's first gaits."""
-        count = self.fingers
-        # Two sets of fingers take turns: those that hold the cube between them are of one.
-        phases = np.arange(count) % 3 % 2 * 0.5
-        mean = np.concatenate(
-            [
-                np.full(count, 0.020),
-                np.full(count, 0.018),
-                np.full(count, 0.003),
-                np.zeros(count),
-                phases,
-                [1.2, 0.7],
-                np.zeros(self.moved_joints),
-            ]
-        )
-        spread = np.repeat([0.007, 0.006, 0.004, 0.005, 0.3], count)
-        return mean, np.concatenate([spread, [0.35, 0.12], np.full(self.moved_joints, 0.07)])
+    def simple_gaits(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Gaits [count, size] whose fingers all do the same in turn: those a search begins with."""
+        rows = [np.repeat(rng.uniform(*of, count)[:, None], self.fingers, 1) for of in _SIMPLE]
+        phases = _patterns(self.fingers)[rng.integers(3, size=count)]
+        period, duty = rng.uniform(1.2, 2.2, (count, 1)), rng.uniform(0.5, 0.8, (count, 1))
+        biases = np.zeros((count, self.moved_joints))
+        return np.concatenate([*rows, phases, period, duty, biases], axis=1)
+
+    def spread(self) -> np.ndarray:
+        """Standard deviation [size] of the first gaits around a simple one."""
+        each = np.repeat([0.12, 0.003, 0.0012, 0.0024, 0.09], self.fingers)
+        return np.concatenate([each, [0.2, 0.06], np.full(self.moved_joints, 0.036)])
+
+
+_SIMPLE = ((0.35, 1.0), (0.012, 0.022), (0.002, 0.005), (-0.004, 0.004))
+"""Amplitude, lift, preload and height of simple gaits, from and to."""
+
+
+def _patterns(fingers: int) -> np.ndarray:
+    """Phases [3, F]: two sets of fingers that take turns; a wave over every other, each way."""
+    order = np.arange(fingers)
+    wave = 2 * order / fingers % 1.0
+    return np.stack([order % 3 % 2 * 0.5, wave, -wave % 1.0])
 
 
 class FingertipGait:
-    """Gaits of N hands, each with its own numbers, each about a grasp.
+    """Gaits of N hands, each with its own numbers, all about one grasp.
 
     Args:
         scene: the hand.
-        grasps: of it; about: the number of the one [N] that each gait is about.
+        grasps: of it; about: the number of the one that the gaits are about.
         numbers: [N, size].
         direction: +1 turns counter-clockwise seen from above, -1 clockwise.
 
@@ -79,22 +83,17 @@ class FingertipGait:
         self,
         scene: CubeScene,
         grasps: GraspCache,
-        about: np.ndarray,
+        about: int,
         numbers: np.ndarray,
         direction: int = 1,
     ) -> None:
-        kinematics = HandKinematics(scene)
-        self._moved = kinematics.moved
-        self.shape = GaitShape(len(scene.hand.description.fingers), len(self._moved))
+        self._arcs, self._direction = FingerArcs(scene, grasps, about), direction
+        self.shape = GaitShape(len(scene.hand.description.fingers), len(self._arcs.moved))
         if numbers.shape[1] != self.shape.size:
             raise ConfigError(
                 f"a gait of {numbers.shape[1]} numbers is not of this hand, whose gaits have "
                 f"{self.shape.size}; search one for it: softflow teacher train"
             )
-        each, rows = np.unique(about, return_inverse=True)
-        maps = [_joints_of_tips(kinematics, grasps, int(grasp), direction) for grasp in each]
-        self._to_joints = np.stack(maps)[rows]
-        self._base = grasps.targets[about]
         self._read(numbers)
 
     def _read(self, numbers: np.ndarray) -> None:
@@ -109,38 +108,14 @@ class FingertipGait:
 
     def targets(self, phase: np.ndarray) -> np.ndarray:
         """Joint targets [N, J], rad, at phases [N] (1 is a round)."""
-        offsets = self._tip_offsets(phase)
-        joints = self._base.copy()
-        joints[:, self._moved] += np.einsum("nfmk,nfk->nm", self._to_joints, offsets) + self._bias
-        return joints
-
-    def _tip_offsets(self, phase: np.ndarray) -> np.ndarray:
-        """Where tips are from their places in the grasp [N, F, 3], m: along, away, up."""
         own = (phase[:, None] + self._phase) % 1.0
         duty = self._duty[:, None]
         stance = own < duty
         done = np.where(stance, own / duty, (own - duty) / (1 - duty))
-        along = np.where(stance, done - 0.5, 0.5 - done) * self._amplitude
+        # At rest at both ends of the swing: a finger that lands in motion kicks the cube.
+        back = 0.5 * np.cos(np.pi * done)
+        around = np.where(stance, done - 0.5, back) * self._amplitude * self._direction
         lifted = np.where(stance, 0.0, np.sin(np.pi * done)) * np.maximum(self._lift, 0.0)
-        return np.stack([along, lifted - self._preload, self._height + 0 * along], axis=-1)
-
-
-def _joints_of_tips(
-    kinematics: HandKinematics, grasps: GraspCache, grasp: int, direction: int
-) -> np.ndarray:
-    """How joints [F, M, 3] follow a tip that moves along, away from and up beside the cube."""
-    joints = grasps.joints[grasp]
-    jacobian = kinematics.jacobian(joints)
-    axes = _finger_axes(kinematics.tips(joints), grasps.cube_pose[grasp, :3], direction)
-    square = np.eye(3) * _DAMPING
-    both = zip(jacobian, axes, strict=True)
-    return np.stack([j.T @ np.linalg.inv(j @ j.T + square) @ a.T for j, a in both])
-
-
-def _finger_axes(tips: np.ndarray, centre: np.ndarray, direction: int) -> np.ndarray:
-    """[F, 3, 3]: along the cube's side as it shall turn, away from it, up."""
-    away = tips - centre
-    away[:, 2] = 0.0
-    away /= np.linalg.norm(away, axis=1, keepdims=True)
-    up = np.array([0.0, 0.0, 1.0])
-    return np.stack([direction * np.cross(up, away), away, np.tile(up, (len(tips), 1))], axis=1)
+        joints = self._arcs.joints(around, lifted - self._preload, self._height)
+        joints[:, self._arcs.moved] += self._bias
+        return joints

@@ -62,7 +62,7 @@ class ResidualHands:
             found.direction: FingertipGait(
                 hand.scene,
                 hand.grasps,
-                np.full(hand.num, found.grasp),
+                found.grasp,
                 np.tile(found.numbers, (hand.num, 1)),
                 found.direction,
             )

@@ -10,17 +10,19 @@ import numpy as np
 import torch
 
 from softflow.envs.orca_cube.batched import BatchedHand
-from softflow.envs.orca_cube.settings import CubeSettings
 from softflow.teacher.config import TeacherConfig
 from softflow.teacher.evaluating import TurningScore, evaluate
 from softflow.teacher.gait_search import FoundGait, SearchState, search_gait
+from softflow.teacher.hand_choice import ORCA_HAND, HandChoice
 from softflow.teacher.ppo import PpoLearner, act
 from softflow.teacher.residual import ResidualHands
 from softflow.teacher.teacher_files import (
     BEST,
     STATE,
     TeacherFacts,
+    hand_of,
     has_teacher,
+    keep_grasps,
     read_facts,
     read_weights,
     require_same,
@@ -44,19 +46,31 @@ class TeacherTraining:
         seed: of everything random.
         progress: hears how it goes.
         device: of PPO's networks.
+        hand: that it moves; a training that was begun goes on with its own.
 
     Raises:
-        ConfigError: the folder holds a training with other numbers.
+        ConfigError: the folder holds a training with other numbers, or of another hand.
     """
 
     def __init__(
-        self, run: Path, config: TeacherConfig, seed: int, progress: ProgressReporter, device: str
+        self,
+        run: Path,
+        config: TeacherConfig,
+        seed: int,
+        progress: ProgressReporter,
+        device: str,
+        hand: HandChoice = ORCA_HAND,
     ) -> None:
         self._run, self._config, self._seed, self._progress = run, config, seed, progress
         self._device = device
         run.mkdir(parents=True, exist_ok=True)
-        self.facts = read_facts(run) if has_teacher(run) else TeacherFacts(config, seed, "")
-        require_same(self.facts, config, seed, run)
+        if has_teacher(run):
+            self.facts = read_facts(run)
+            require_same(self.facts, config, seed, hand.name, run)
+            self._hand = hand_of(run, self.facts)
+        else:
+            self._hand = keep_grasps(run, hand)
+            self.facts = TeacherFacts(config, seed, "", hand=hand.name)
         self.facts = replace(self.facts, config=config)
 
     def run(self) -> TeacherFacts:
@@ -80,25 +94,34 @@ class TeacherTraining:
         there = self.facts.search
         begun = there.state if there and there.direction == direction else None
         done = begun.generation if begun else 0
-        self._progress.begin(f"gait, direction {direction:+d}", config.generations, done)
+        named = f"gait, direction {direction:+d}"
+        if begun is None:
+            self._progress.begin(f"{named}, scouting", config.scouted_grasps)
+        else:
+            self._progress.begin(named, config.generations, done)
+
+        def scouted(grasps: int, best: float) -> None:
+            self._progress.advance(grasps, f"best {best:.3f}")
 
         def told(state: SearchState, mean: float) -> None:
             self._keep(search=stored_search(direction, state))
+            if state.generation == 0:
+                self._progress.begin(named, config.generations)
             status = f"best {state.top:.3f}, {mean:.3f} of those kept"
             self._progress.advance(state.generation, status)
 
-        return search_gait(self._trial_hands, config, direction, self._seed, told, begun)
+        return search_gait(self._trial_hands, config, direction, self._seed, told, begun, scouted)
 
     def _trial_hands(self, num: int) -> BatchedHand:
         settings = replace(self._config.cube, platform_s=0.0)
         # Alike for all gaits of a trial; what a hand keeps for life would differ between them.
         what = replace(self._config.randomisation, hand_friction=None, link_mass=None)
-        return BatchedHand(settings, num, self._seed, randomisation=what)
+        return self._hand.make(settings, num, self._seed, what)
 
     def _improve(self) -> None:
         ppo = self._config.ppo
         gaits, dumps = self.facts.found_gaits, self._run / "unstable"
-        hands = training_hands(self._config, gaits, ppo.num_envs, self._seed, dumps)
+        hands = training_hands(self._config, gaits, ppo.num_envs, self._seed, dumps, self._hand)
         # Episodes of all ages from the start: else all hands end theirs in the same iteration.
         hands.hand.steps[:] = hands.hand.rng.integers(
             hands.hand.settings.max_steps, size=hands.hand.num
@@ -148,7 +171,8 @@ class TeacherTraining:
 
     def _score(self, decide: Callable[[np.ndarray], np.ndarray]) -> TurningScore:
         gaits = self.facts.found_gaits
-        hands = evaluation_hands(self._config, gaits, self._seed, EVALUATED_HANDS, EVALUATED_S)
+        given = (self._seed, EVALUATED_HANDS, EVALUATED_S, self._hand)
+        hands = evaluation_hands(self._config, gaits, *given)
         return evaluate(hands, decide, EVALUATED_S)
 
 
@@ -158,9 +182,11 @@ def training_hands(
     num: int,
     seed: int,
     dumps: Path | None = None,
+    which: HandChoice = ORCA_HAND,
 ) -> ResidualHands:
     """Randomised hands with these gaits; `dumps` keeps what blows up."""
-    return _hands(config, config.cube, gaits, num, seed, dumps)
+    hand = which.make(config.cube, num, seed, config.randomisation, dumps)
+    return ResidualHands(hand, gaits, config)
 
 
 def evaluation_hands(
@@ -169,19 +195,9 @@ def evaluation_hands(
     seed: int,
     num: int,
     seconds: float,
+    which: HandChoice = ORCA_HAND,
 ) -> ResidualHands:
     """Other hands, randomised alike, whose episodes are longer than `seconds`."""
     longer = replace(config.cube, episode_s=seconds + 1)
-    return _hands(config, longer, gaits, num, seed + 10_000)
-
-
-def _hands(
-    config: TeacherConfig,
-    cube: CubeSettings,
-    gaits: list[FoundGait],
-    num: int,
-    seed: int,
-    dumps: Path | None = None,
-) -> ResidualHands:
-    hand = BatchedHand(cube, num, seed, randomisation=config.randomisation, dumps=dumps)
+    hand = which.make(longer, num, seed + 10_000, config.randomisation)
     return ResidualHands(hand, gaits, config)

@@ -197,6 +197,8 @@ def run_into_store(
     progress.begin(title, len(tasks) - earlier, len(facts) - earlier)
     for result in pool.run([task for task in tasks if task.seed not in played]):
         store.append(result.episode)
+        if lost := result.episode.metadata.get("lost_seeds"):
+            progress.say(f"physics gave way in {len(lost)} episodes, which count nowhere")
         facts.append(EpisodeFacts.of(result.episode))
         so_far = _so_far(profile.measures[0], facts[earlier:], store.spec.control_hz)
         progress.advance(len(facts) - earlier, so_far)

@@ -37,6 +37,7 @@ from softflow.envs.registry import make_env, registrations, restore_registration
 from softflow.errors import (
     EnvironmentContractError,
     EnvironmentFaultError,
+    EpisodeLostError,
     SoftflowError,
     brief,
     raised_at,
@@ -105,6 +106,7 @@ def run_episode(
     Raises:
         EnvironmentFaultError: the environment raised an error; says at which control step, and
             where in its code.
+        EpisodeLostError: its physics gave way.
         StoppedWorkError: in a worker process that was told to stop.
         EnvironmentContractError: it answered something else than it declares (shapes, types, an
             observation that is not finite), reported an event that it does not declare, rewards
@@ -285,6 +287,8 @@ _worker_selector: dict[tuple[str, SelectionConfig, str], tuple[ChunkSelector, Ch
 
 
 _worker_environments: dict[tuple[str, tuple[int, int] | None], RobotEnv] = {}
+MOST_LOST = 5
+"""So many episodes in a row whose physics gives way stop the work: that is no accident."""
 
 
 def _environment(env_id: str, image_size: tuple[int, int] | None) -> RobotEnv:
@@ -295,6 +299,39 @@ def _environment(env_id: str, image_size: tuple[int, int] | None) -> RobotEnv:
             _worker_environments[place] = make_env(env_id, image_size=image_size)
         at_end(close_environments)
     return _worker_environments[place]
+
+
+def run_task(
+    env: RobotEnv, selector: Selector, chunk: ChunkSpec, task: RolloutTask
+) -> RolloutResult:
+    """The task's episode; where physics gives way, the next of as many seeds that follow from its.
+
+    Its metadata keep the task's seed, and say which were lost (`lost_seeds`) and which was played
+    (`played_seed`): nothing that was thrown away is without a trace.
+
+    Raises:
+        EpisodeLostError: physics gave way in all of them.
+    """
+    lost, given = list[int](), (task.metadata, task.render_every, task.latency)
+    while True:
+        seed = _seed_after(task.seed, len(lost))
+        try:
+            result = run_episode(env, selector, chunk, seed, *given)
+        except EpisodeLostError:
+            lost.append(seed)
+            if len(lost) == MOST_LOST:
+                raise
+            continue
+        if not lost:
+            return result
+        told = {"seed": task.seed, "played_seed": seed, "lost_seeds": lost}
+        episode = replace(result.episode, metadata=result.episode.metadata | told)
+        return replace(result, episode=episode)
+
+
+def _seed_after(seed: int, lost: int) -> int:
+    """The seed that is played after `lost` others gave way."""
+    return int(np.random.SeedSequence([seed, lost]).generate_state(1)[0]) if lost else seed
 
 
 def close_environments() -> None:
@@ -321,11 +358,8 @@ def _run_task(task: RolloutTask) -> RolloutResult:
     if key not in _worker_selector:
         _worker_selector.clear()
         _worker_selector[key] = load_selector(Path(task.checkpoint), task.selection, task.device)
-    selector, chunk = _worker_selector[key]
     try:
-        return run_episode(
-            env, selector, chunk, task.seed, task.metadata, task.render_every, task.latency
-        )
+        return run_task(env, *_worker_selector[key], task)
     except EnvironmentFaultError:
         with suppress(Exception):  # it is broken already, and that is what must be told
             close_environments()

@@ -63,3 +63,19 @@ def test_another_version_or_no_package_says_how_to_mend_it() -> None:
         load_hand(replace(ORCA_RIGHT, package="no_such_hand"))
     with pytest.raises(ConfigError, match="has no body 'nothing'"):
         load_hand(replace(ORCA_RIGHT, palm="nothing"))
+
+
+def test_no_knuckle_is_jammed_in_the_palms_box(scene: CubeScene) -> None:
+    """The box is as large as the palm at its widest; fingers once pressed on it with 670 N."""
+    hand = BatchedHand(CubeSettings(platform_s=0.0), 1, 0)
+    targets = hand.grasps.targets[hand.grasps.home]
+    hand.reset(np.arange(1), np.array([hand.grasps.home]))
+    for _ in range(20):
+        hand.step(hand.to_actions(targets[None]))
+    model, data = hand.physics.data_of(0)
+    palm = model.geom("palm_box").id
+    pairs = [tuple(contact.geom) for contact in data.contact]
+    assert pairs
+    assert palm not in np.array(pairs)
+    touching = [pair for pair in pairs if scene.cube_geom in pair]
+    assert len(touching) >= 3

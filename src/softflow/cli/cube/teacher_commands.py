@@ -11,8 +11,8 @@ from softflow.cli.cube import teacher_options as options
 from softflow.cli.option_types import OPTION_TYPES, parsed
 from softflow.cli.words import asks_for_help, first_line, overview, require_command
 from softflow.envs.orca_cube.grasp_search import find_grasps
-from softflow.envs.orca_cube.grasps import write_grasps
-from softflow.envs.orca_cube.hand_model import ORCA_RIGHT, HandDescription, load_hand
+from softflow.envs.orca_cube.grasps import DEFAULT_CACHE, write_grasps
+from softflow.envs.orca_cube.hand_model import HandDescription, load_hand
 from softflow.envs.orca_cube.scene import build_scene
 from softflow.envs.orca_cube.settings import CubeSettings
 from softflow.errors import ConfigError
@@ -22,9 +22,10 @@ from softflow.teacher.acting import Teacher
 from softflow.teacher.config import PRESETS
 from softflow.teacher.distillation.config import DistillConfig
 from softflow.teacher.distillation.loop import EPISODES, Distillation
+from softflow.teacher.hand_choice import HandChoice, described_hand
 from softflow.teacher.training import TeacherTraining
 from softflow.utils.console import say
-from softflow.utils.imports import follow, trust
+from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
 
 PROG = "softflow teacher"
@@ -99,13 +100,16 @@ def _overridden(kind: type, words: list[str], default: Any, prog: str) -> Any:
 def train(given: options.TrainTeacher) -> None:
     """Train a teacher, or go on with one."""
     with ConsoleProgress() as progress:
-        facts = TeacherTraining(given.run, given.config, given.seed, progress, given.device).run()
+        which = HandChoice(given.hand, _hand_named(given.hand), given.grasps or DEFAULT_CACHE)
+        numbers = (given.run, given.config, given.seed)
+        facts = TeacherTraining(*numbers, progress, given.device, which).run()
     best = facts.best if facts.best is not None else 0.0
     say(f"teacher: '{given.run}', at best {best:.2f} turns in 60 s")
 
 
 def evaluate(given: options.EvaluateTeacher) -> None:
     """Measure a teacher."""
+    _hand_named(given.hand)
     teacher = Teacher.load(given.run)
     score = teacher.evaluate(
         given.hands,
@@ -119,6 +123,7 @@ def evaluate(given: options.EvaluateTeacher) -> None:
 
 def distill(given: options.Distill) -> None:
     """Distil a teacher, or go on."""
+    _hand_named(given.hand)
     with ConsoleProgress() as progress:
         Distillation(
             given.run,
@@ -135,7 +140,9 @@ def distill(given: options.Distill) -> None:
 
 def grasps(given: options.Grasps) -> None:
     """Search grasps and write them."""
-    scene = build_scene(load_hand(_hand(given.hand)), CubeSettings(cube_edge_m=given.cube_edge_m))
+    scene = build_scene(
+        load_hand(_hand_named(given.hand)), CubeSettings(cube_edge_m=given.cube_edge_m)
+    )
     with ConsoleProgress() as progress:
         progress.begin("grasps", given.count)
 
@@ -147,14 +154,7 @@ def grasps(given: options.Grasps) -> None:
     say(f"{len(found)} grasps of hand {found.fingerprint}: '{given.out}'")
 
 
-def _hand(name: str) -> Any:
-    if not name:
-        return ORCA_RIGHT
+def _hand_named(name: str) -> HandDescription:
+    """The hand that a word of the command line names, which is trusted."""
     trust(name)
-    try:
-        found = follow(name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"--hand {name!r} cannot be imported: {error}") from error
-    if not isinstance(found, HandDescription):
-        raise ConfigError(f"--hand {name!r} is {found!r:.80}; name a HandDescription")
-    return found
+    return described_hand(name)

@@ -54,6 +54,17 @@ class TrainTeacher:
     """Of everything random."""
     device: str = "cpu"
     """Torch device of PPO's networks; the physics is on the processor."""
+    hand: str = ""
+    """A HandDescription of your own, module:name; by default the right ORCA hand."""
+    grasps: InPath | None = None
+    """Its grasps (softflow teacher grasps --hand …); those of the ORCA hand come with softflow."""
+
+    def __post_init__(self) -> None:
+        if self.hand and self.grasps is None:
+            raise ConfigError(
+                f"--hand {self.hand} needs its grasps: softflow teacher grasps --hand {self.hand} "
+                "--out grasps.npz, then --grasps grasps.npz"
+            )
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,8 @@ class EvaluateTeacher:
     """Without the policy's corrections."""
     nominal: bool = False
     """Without domain randomisation."""
+    hand: str = ""
+    """The HandDescription of your own that it moves, module:name."""
 
     def __post_init__(self) -> None:
         if self.hands < 1 or self.seconds <= 0:
@@ -97,3 +110,5 @@ class Distill:
     """Numbers of the student's preset: its networks, and the stage imitation."""
     env_id: str = "orca-cube-twin"
     """Environment that the student is for."""
+    hand: str = ""
+    """The HandDescription of your own that the teacher moves, module:name."""

@@ -61,8 +61,8 @@ class HandDescription:
     held_joints: tuple[str, ...] = ("right_wrist",)
     palm_down_quat_wxyz: tuple[float, ...] = (0.7071067811865476, -0.7071067811865476, 0.0, 0.0)
     palm_height_m: float = 0.35
-    cube_home_m: tuple[float, float, float] = (0.05, 0.198, 0.296)
-    bearings_rad: tuple[float, ...] = (-2.0, 2.4, 1.7, 1.0, 0.2)
+    cube_home_m: tuple[float, float, float] = (0.05, 0.195, 0.297)
+    bearings_rad: tuple[float, ...] = (-2.3, 2.8, 1.8, 0.85, 0.0)
 
     @property
     def tips(self) -> tuple[str, ...]:
@@ -106,6 +106,7 @@ def load_hand(description: HandDescription = ORCA_RIGHT) -> LoadedHand:
     _drop_looks(spec)
     radii = [_add_capsules(spec, finger, meshes) for finger in description.fingers]
     _add_palm(spec, description, meshes)
+    _let_fingers_pass_the_palm(spec, description)
     root = spec.body(description.root)
     root.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
     root.quat = description.palm_down_quat_wxyz
@@ -212,6 +213,12 @@ def _add_palm(spec: Any, description: HandDescription, boxes: dict[str, np.ndarr
     )
 
 
+def _let_fingers_pass_the_palm(spec: Any, description: HandDescription) -> None:
+    """The palm's box is as large as its mesh at its widest: knuckles inside of it would jam."""
+    for body in sum(description.fingers, ()):
+        spec.add_exclude(bodyname1=description.palm, bodyname2=body)
+
+
 def _fingerprint(model: Any) -> str:
     """Twelve hexadecimal digits of the hand alone: any other size, axis, range or gain is another.
 
@@ -229,6 +236,7 @@ def _fingerprint(model: Any) -> str:
         model.dof_armature,
         model.actuator_gainprm,
         model.actuator_forcerange,
+        model.exclude_signature,
     )
     digest = hashlib.sha256()
     for part in parts:

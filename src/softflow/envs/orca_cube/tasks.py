@@ -29,7 +29,7 @@ from softflow.envs.orca_cube.hand_model import ORCA_RIGHT, HandDescription
 from softflow.envs.orca_cube.observing import state_names
 from softflow.envs.orca_cube.scene import CAMERA
 from softflow.envs.orca_cube.settings import CONTROL_HZ, CubeSettings, twin
-from softflow.errors import ConfigError, EnvironmentFaultError
+from softflow.errors import ConfigError, EpisodeLostError
 
 CUBE_PROFILE = TaskProfile(
     events=(TaskEvent("rotated", 1.0), TaskEvent("dropped", 0.0, "failure")),
@@ -117,16 +117,16 @@ class OrcaCube(MujocoTask):
         Raises:
             DataError: the action is not finite, not [J] or outside [-1, 1].
             EnvironmentContractError: the episode is over.
-            EnvironmentFaultError: the physics blew up; the episode is to be thrown away.
+            EpisodeLostError: the physics blew up; the episode is to be thrown away.
         """
         done = self.hand.step(self._next_action(action)[None])
         if done.broken[0]:
             self._steps_left = 0
-            raise EnvironmentFaultError(
+            raise EpisodeLostError(
                 f"the hand's physics blew up in control step {int(self.hand.steps[0])}; this "
                 f"episode is to be thrown away. Dumped in '{self._dumps}', which "
-                "softflow.envs.orca_cube.unstable.replay_unstable plays again; run the same "
-                "command again, with more solver_iterations or a smaller physics_step_s"
+                "softflow.envs.orca_cube.unstable.replay_unstable plays again; where it happens "
+                "often, give more solver_iterations or a smaller physics_step_s"
             )
         events = ["rotated"] * int(done.quarters[0]) + ["dropped"] * bool(done.dropped[0])
         self._happened += events

@@ -18,7 +18,6 @@ from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.statistics import compute_statistics
 from softflow.envs.contract import data_spec
-from softflow.envs.orca_cube.batched import BatchedHand
 from softflow.envs.orca_cube.tasks import OrcaCube
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.models.value_distribution import support_from_returns
@@ -29,6 +28,7 @@ from softflow.teacher.distillation.config import DistillConfig
 from softflow.teacher.distillation.recording import HandRecorder
 from softflow.teacher.distillation.student import BatchedStudent
 from softflow.teacher.evaluating import Scorekeeper, TurningScore
+from softflow.teacher.hand_choice import HandChoice
 from softflow.teacher.residual import ResidualHands
 from softflow.training.config import TrainingConfig
 from softflow.training.learner import Learner
@@ -68,7 +68,7 @@ class Distillation:
     ) -> None:
         self._run, self._teacher, self._config = run, teacher, config
         self._training, self._seed, self._progress = training, seed, progress
-        self._spec, self._neutral = _spec_of(env_id)
+        self._spec, self._neutral = _spec_of(env_id, teacher.which)
         self._chunk = training.model.chunk
         self._hands = self._make_hands(config.num_envs, seed)
 
@@ -89,7 +89,7 @@ class Distillation:
         settings = replace(theirs.cube, gap=self._config.noise, platform_s=self._config.platform_s)
         if seconds is not None:
             settings = replace(settings, episode_s=max(seconds + 1, settings.platform_s + 1))
-        hand = BatchedHand(settings, num, seed, randomisation=theirs.randomisation)
+        hand = self._teacher.which.make(settings, num, seed, theirs.randomisation)
         return self._teacher.hands(hand)
 
     def _first_episodes(self, store: EpisodeStore) -> None:
@@ -239,9 +239,9 @@ def _selector(learner: Learner) -> ChunkSelector:
     return ChunkSelector(learner.policy, None, rule)
 
 
-def _spec_of(env_id: str) -> tuple[DataSpec, np.ndarray]:
+def _spec_of(env_id: str, which: HandChoice) -> tuple[DataSpec, np.ndarray]:
     """What the store says of its episodes, and the hand's neutral action."""
-    env: Any = OrcaCube()
+    env: Any = OrcaCube(hand=which.description, grasps=which.grasps)
     try:
         return data_spec(env, env_id), env.neutral_action
     finally:
