@@ -97,10 +97,12 @@ def test_arrays_that_are_not_one_value_a_step(tmp_path: Path) -> None:
 def test_all_steps_are_not_one_episode_without_marks(tmp_path: Path) -> None:
     """768,445 steps were added up to one return: Diffusion-QL, issue 6."""
     path = d4rl(tmp_path / "door-human-v1.hdf5", timeouts=np.zeros(9, bool))
+    with pytest.raises(DataError, match=r"--max-episode-steps"):
+        D4RLSource(path)
     with h5py.File(path, "a") as file:
         del file["timeouts"]
     with pytest.raises(DataError, match=r"--max-episode-steps"):
-        D4RLSource(path).episodes()
+        D4RLSource(path)
     cut = D4RLSource(path, max_episode_steps=4)
     assert [cut.read(name).length for name in cut.episodes()] == [4, 4, 1]
 
@@ -197,3 +199,24 @@ def test_codecs_that_shuffle_bits_are_those_of_zarr(tmp_path: Path) -> None:
     group.create_array("meta/episode_ends", shape=(1,), dtype=np.int64)[...] = [8]
     source = ReplayBufferSource(path, control_hz=10)
     np.testing.assert_array_equal(source.read(source.episodes()[0]).actions, values)
+
+
+def test_two_rewards_a_step_are_no_choice_of_ours(tmp_path: Path) -> None:
+    """The first of several columns was taken, silently."""
+    path = write(tmp_path / "a.hdf5", demos=1)
+    with edited(path) as data:
+        replace(data, "demo_0/rewards", np.ones((6, 2)))
+    with pytest.raises(DataError, match=r"demo_0/rewards has shape \(6, 2\), one value a step"):
+        RobomimicSource(path).read("demo_0")
+    flat = d4rl(tmp_path / "door-human-v1.hdf5", rewards=np.ones((9, 2)))
+    with pytest.raises(DataError, match=r"reward has shape \(4, 2\), one value a step"):
+        D4RLSource(flat).read("episode_0")
+
+
+def test_two_cameras_of_one_name_are_told(tmp_path: Path) -> None:
+    """The second one replaced the first, silently."""
+    seen = np.ones((8, 16, 16, 3), np.uint8)
+    path = buffer(tmp_path / "umi.zarr", camera0=seen, camera0_rgb=2 * seen)
+    with pytest.raises(DataError, match=r"'camera0' and 'camera0_rgb' would both become"):
+        ReplayBufferSource(path, control_hz=10)
+    assert ReplayBufferSource(path, control_hz=10, cameras=["camera0_rgb"]).spec.image_keys

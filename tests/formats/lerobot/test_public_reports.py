@@ -179,3 +179,28 @@ def test_shapes_that_are_one_number(dataset: Path) -> None:
     np.testing.assert_array_equal(
         episode.observations["observation.gripper"][:-1].ravel(), np.arange(8)
     )
+
+
+def test_two_cameras_of_one_name_are_told(dataset: Path) -> None:
+    """The second one replaced the first, silently."""
+    change_info(
+        dataset,
+        lambda info: info["features"].update({"observation.front": info["features"][CAMERA]}),
+    )
+    with pytest.raises(DataError, match=r"'observation.*front' would both become"):
+        LeRobotSource(dataset)
+    with pytest.raises(DataError, match="would both become"):
+        LeRobotSource(dataset, cameras=["front"])
+    chosen = LeRobotSource(dataset, cameras=[CAMERA])
+    assert chosen.read("episode_000000").observations[CAMERA].shape == (9, 48, 64, 3)
+
+
+def test_two_rewards_a_step_are_no_choice_of_ours(dataset: Path) -> None:
+    """They were laid end to end, and rewards of other steps came of it, silently."""
+    change_table(dataset, 0, "next.reward", pa.array([[1.0, 0.0]] * 8))
+    change_info(
+        dataset,
+        lambda info: info["features"].update({"next.reward": {"dtype": "float32", "shape": [2]}}),
+    )
+    with pytest.raises(DataError, match=r"'next.reward' has shape \(8, 2\), one value a step"):
+        LeRobotSource(dataset).read("episode_000000")

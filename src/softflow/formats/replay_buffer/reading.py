@@ -33,7 +33,7 @@ from softflow.formats.frames import (
 from softflow.formats.outcome import episode_of, range_of_actions
 from softflow.formats.replay_buffer.arrays import ZarrArray
 from softflow.formats.replay_buffer.entries import ENDS, Entries
-from softflow.formats.source import component_names, joined, repeated_last
+from softflow.formats.source import component_names, joined, repeated_last, require_distinct
 
 DATA = "data/"
 ACTION = "action"
@@ -210,6 +210,7 @@ class ReplayBufferSource:
 
     def _described(self) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[str, ...]]]:
         """Shapes of the store's keys, and names of components."""
+        require_distinct({key: _camera_key(key) for key in self._cameras}, str(self.path))
         shapes: dict[str, tuple[int, ...]] = {}
         for key in self._cameras:
             array = self._arrays[key]
