@@ -114,8 +114,8 @@ def one_a_step(values: np.ndarray, where: str) -> np.ndarray:
     """
     if values.size != len(values):
         raise DataError(
-            f"{where} has shape {values.shape}, one value a step was expected; keep that one in the "
-            "file, and leave the others out"
+            f"{where} has shape {values.shape}, one value a step was expected; keep that one in "
+            "the file, and leave the others out"
         )
     return values.reshape(len(values))
 
