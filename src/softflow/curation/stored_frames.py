@@ -70,7 +70,8 @@ def loss_told(losses: Iterable[FrameLoss]) -> str:
     mean = sum(loss.frames * loss.mean_difference for loss in losses) / count
     squared = sum(loss.frames * loss.mean_squared_difference for loss in losses) / count
     smaller = sum(loss.exact_bytes for loss in losses) / sum(loss.bytes for loss in losses)
+    size = f"{smaller:.1f} times smaller" if smaller >= 1 else f"{1 / smaller:.1f} times larger"
     return (
-        f"{smaller:.1f} times smaller than exact, {mean:.2f} of 255 grey levels off on average, "
+        f"{size} than exact, {mean:.2f} of 255 grey levels off on average, "
         f"PSNR {psnr_db(squared):.1f} dB ({count} frames compared)"
     )

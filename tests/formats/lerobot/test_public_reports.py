@@ -135,7 +135,7 @@ def test_empty_lines_in_lists(dataset: Path) -> None:
 
 
 def test_rows_in_another_order_are_no_episode(dataset: Path) -> None:
-    """Tables written by several workers are not sorted: refiner, issue 193."""
+    """Indices of rows that contradict the list went by unnoticed: refiner, issue 193."""
     order = np.random.default_rng(0).permutation(8)
     write_table(table_path(dataset, 0), {k: v[order] for k, v in rows(0, 8).items()})
     with pytest.raises(DataError, match=r"frame_index"):
