@@ -194,8 +194,9 @@ def test_gaps_of_all_topics_are_told(tmp_path: Path, ros: Any) -> None:
     gone = {"/joint_states": (0.3, 0.9), "/command": (1.2, 1.8)}
     kept = [one for one in messages if not gone[one[0]][0] < one[1] < gone[one[0]][1]]
     ros.write(tmp_path / "run", kept)
+    limits = {"max_gap_s": 0.2, "action": [COMMAND | {"max_gap_s": 0.2}]}
     with pytest.raises(SeveralFaultsError) as caught:
-        source(tmp_path / "run", max_gap_s=0.2).read("run")
+        source(tmp_path / "run", **limits).read("run")
     assert ["/joint_states" in text or "/command" in text for text in caught.value.faults] == [
         True,
         True,
