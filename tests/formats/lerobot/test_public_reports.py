@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +205,41 @@ def test_two_rewards_a_step_are_no_choice_of_ours(dataset: Path) -> None:
     )
     with pytest.raises(DataError, match=r"'next.reward' has shape \(8, 2\), one value a step"):
         LeRobotSource(dataset).read("episode_000000")
+
+
+def test_an_episode_that_is_listed_twice(dataset: Path) -> None:
+    """A recorder that was started again appended the episode's line once more."""
+    lines = lines_of(dataset)
+    write_lines(dataset, [*lines, lines[0]])
+    assert LeRobotSource(dataset).episodes() == ["episode_000000", "episode_000001"]
+    write_lines(dataset, [*lines, lines[0] | {"length": 3}])
+    with pytest.raises(DataError, match=r"lists episode_000000 twice.*8 rows, then 3"):
+        LeRobotSource(dataset)
+
+
+@pytest.mark.parametrize("success", [1, 0, True])
+def test_success_in_the_list_of_shared_files(shared: Path, success: int) -> None:
+    """Whole numbers are truth values, too; without next.success the list alone tells it."""
+    table = pq.read_table(shared / EPISODES)
+    values = pa.array([success, success, None])
+    pq.write_table(table.append_column("success", values), shared / EPISODES)
+    file = shared / "data/chunk-000/file-000.parquet"
+    dropped = [f"next.{name}" for name in ("reward", "success", "done", "terminated", "truncated")]
+    pq.write_table(pq.read_table(file).drop_columns(dropped), file)
+    shutil.rmtree(shared / "meta/softflow")
+    change_info(shared, lambda info: [info["features"].pop(name) for name in dropped])
+    source = LeRobotSource(shared)
+    assert source.read("episode_000001").success == bool(success)
+    assert source.read("episode_000002").metadata.get("unlabelled")
+
+
+@pytest.mark.parametrize(("said", "known"), [(1, True), (0, False), ("yes", None), (0.5, None)])
+def test_success_that_is_no_truth_value_is_left_out(dataset: Path, said: Any, known: Any) -> None:
+    """A label of another kind is no reason to refuse the dataset, nor a success."""
+    write_lines(dataset, [line | {"success": said} for line in lines_of(dataset)])
+    source = LeRobotSource(dataset)
+    episode = source.read("episode_000000")
+    assert episode.success == bool(known)
+    assert bool(episode.metadata.get("unlabelled")) == (known is None)
+    (part,) = (p for p in source.contents() if p.name == "meta/episodes success")
+    assert bool(part.becomes) != (said == "yes")

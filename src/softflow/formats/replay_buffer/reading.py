@@ -253,6 +253,8 @@ class ReplayBufferSource:
         extra = 0 if self._from_next else 1
         frames = room_for_frames((stop - first + extra, *shape))
         rows = max(PIECE_BYTES // array_bytes(array.shape[1:], array.dtype.itemsize), 1)
+        if array.dtype.kind == "f":
+            rows = stop - first  # whether floats are fractions is seen in all of them together
         for start in range(first, stop, rows):
             piece = rgb_frames(self._read(key, start, min(start + rows, stop)), array.where)
             for offset, frame in enumerate(piece, start - first):
