@@ -210,6 +210,16 @@ def test_a_flipped_bit_is_found(stored: EpisodeStore) -> None:
     assert len(stored.verify()) == 1
 
 
+def test_a_loss_that_cannot_be_is_damage(stored: EpisodeStore) -> None:
+    path = stored.episode_path(0)
+    with zipfile.ZipFile(path) as archive:
+        document = json.loads(archive.read("zarr.json"))
+    document["attributes"]["frames"]["loss"][CAMERA]["bytes"] = 0
+    repacked(path, "zarr.json", json.dumps(document).encode())
+    with pytest.raises(DamagedEpisodeError, match="bytes"):
+        stored.summary(0)
+
+
 def test_states_are_never_jpegs(stored: EpisodeStore) -> None:
     path = stored.episode_path(0)
     with zipfile.ZipFile(path) as archive:

@@ -13,6 +13,10 @@ JPEG_QUALITY = 95
 QUALITIES = (1, 100)
 
 
+Count = Annotated[int, msgspec.Meta(ge=1, le=10**15)]
+Difference = Annotated[float, msgspec.Meta(ge=0, le=255**2)]
+
+
 class FrameStorage(msgspec.Struct, frozen=True, omit_defaults=True):
     """How the frames of a store, or of an episode, are kept.
 
@@ -53,11 +57,11 @@ class FrameLoss(msgspec.Struct, frozen=True):
         exact_bytes: of those frames without loss; bytes: of the same as they are stored.
     """
 
-    frames: int
-    mean_difference: float
-    mean_squared_difference: float
-    exact_bytes: int
-    bytes: int
+    frames: Count
+    mean_difference: Difference
+    mean_squared_difference: Difference
+    exact_bytes: Count
+    bytes: Count
 
 
 def frame_storage(
