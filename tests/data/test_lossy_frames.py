@@ -22,7 +22,7 @@ from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files.episode_reading import DamagedEpisodeError
 from softflow.data.files.frame_reading import OpenEpisodes, read_frames
-from softflow.data.files.frame_storage import EXACT, FrameStorage, frame_storage
+from softflow.data.files.frame_storage import EXACT, FrameStorage
 from softflow.data.fingerprints import fingerprints
 from softflow.errors import ConfigError, DataError, StoreError
 from softflow.sampling.frame_cache import FrameCache
@@ -78,9 +78,7 @@ def test_only_frames_lose_and_what_they_lose_is_told(stored: EpisodeStore) -> No
 def test_a_worse_quality_is_smaller_and_loses_more(tmp_path: Path) -> None:
     losses = []
     for quality in (95, 40):
-        with EpisodeStore.create(
-            tmp_path / f"{quality}", SPEC, frame_storage("jpeg", quality)
-        ) as s:
+        with EpisodeStore.create(tmp_path / f"{quality}", SPEC, FrameStorage("jpeg", quality)) as s:
             s.append(seen())
         frames = s.summary(0).frames
         assert frames is not None

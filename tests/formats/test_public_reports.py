@@ -87,7 +87,10 @@ def test_the_last_episode_counts_though_nothing_ends_it(tmp_path: Path) -> None:
 
 def test_arrays_that_are_not_one_value_a_step(tmp_path: Path) -> None:
     """Scalars among the arrays stopped a loader in the middle: D4RL, pull request 104."""
-    facts = {"metadata/iteration": np.int64(7), "metadata/policy/weights": np.zeros((3, 2))}
+    facts: dict[str, Any] = {
+        "metadata/iteration": np.int64(7),
+        "metadata/policy/weights": np.zeros((3, 2)),
+    }
     source = D4RLSource(d4rl(tmp_path / "door-human-v1.hdf5", **facts))
     assert source.read("episode_0").length == 4
     told = {part.name for part in source.contents()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def imported(
 ) -> tuple[int, list[str]]:
     heard = Heard()
     again = partial(RobomimicSource, path, image_size=(4, 5))
-    how = {"jobs": jobs, "skip_bad": skip_bad, "frames": frames}
+    how: dict[str, Any] = {"jobs": jobs, "skip_bad": skip_bad, "frames": frames}
     number = import_into(again(), store, heard, open_again=again, **how)
     return number, heard.lines
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -95,4 +96,5 @@ def read(folder: str, target: str, times: dict[str, list[float]] | None = None) 
 
 
 if __name__ == "__main__":
-    {"write": write, "read": read, "chunks": chunks}[sys.argv[1]](*sys.argv[2:])
+    tasks: dict[str, Callable[..., None]] = {"write": write, "read": read, "chunks": chunks}
+    tasks[sys.argv[1]](*sys.argv[2:])
