@@ -134,7 +134,15 @@ def option_names(config: Any, prefix: str) -> list[str]:
 
 OPTIONS = {
     "demo": ["--run", "--env", "--demonstrations", "--seed"],
-    "collect": ["--out", "--env", "--episodes", "--seed", "--workers", "--image-size"],
+    "collect": [
+        "--out",
+        "--env",
+        "--episodes",
+        "--operator",
+        "--seed",
+        "--workers",
+        "--image-size",
+    ],
     "train": ["--dataset", "--run", "--stages", *option_names(softflow_plus(), "--")],
     "evaluate": [
         "PATH",

@@ -53,4 +53,7 @@ def test_share_worst_value_and_range_of_each_component(tmp_path: Path) -> None:
     spec = replace(point_spec(), names={"action": ("x", "y")})
     said = in_words(found, spec)
     assert "3 components, farthest observation.state[0] in 67 % of the steps, up to 4 " in said
+    assert said.endswith("are units (degrees, radians), order and offsets those of before?")
+    assert "Careful" not in in_words(found[1:], spec)
+    assert not Outside("action", (0,), 1.0, 0.004, 0.0, 0.0).is_far, "a still joint, and noise"
     assert "action[0] (x) in 50 % of the steps, up to 0.75 where [-0.5, 0.5] is known" in said

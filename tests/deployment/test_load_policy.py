@@ -240,6 +240,16 @@ def test_every_way_to_name_it(warmed_up: Path, tmp_path: Path) -> None:
     assert all(np.array_equal(chunk, chunks[0]) for chunk in chunks)
     with pytest.raises(CheckpointError, match=r"neither a run folder .* RUN/checkpoints/last"):
         softflow.load_policy(tmp_path)
+    for file in ("MANIFEST.json", "pretrained_model/config.json"):
+        where = newest(warmed_up) / file
+        with pytest.raises(
+            CheckpointError, match=f"a file of one; give its folder, .*{where.parent.name}"
+        ):
+            softflow.load_policy(where)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "one").symlink_to(warmed_up)
+    with pytest.raises(CheckpointError, match=r"holds runs; give one of them, such as .*one"):
+        softflow.load_policy(tmp_path / "runs")
 
 
 def test_the_best_by_evaluation(warmed_up: Path, tmp_path: Path) -> None:
@@ -255,6 +265,10 @@ def test_the_best_by_evaluation(warmed_up: Path, tmp_path: Path) -> None:
     shutil.rmtree(run / "evaluations")
     with pytest.raises(ConfigError, match=r"no checkpoint of .* was evaluated"):
         softflow.load_policy(run, which="best")
+    imitation = next(p.name for p in (run / "checkpoints").iterdir() if "imitation" in p.name)
+    told = {"best": {"update_step": 12, "checkpoint": imitation}}
+    (run / "held_out.json").write_text(json.dumps(told))
+    assert softflow.load_policy(run, which="best").path.name == imitation
     with pytest.raises(ConfigError, match='choose "newest" or "best"'):
         softflow.load_policy(run, which="last")  # type: ignore[arg-type]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from softflow.data.episode_store import EpisodeStore
-from softflow.envs.demonstrations import collect_demonstrations
-from softflow.envs.ogbench.demonstrators import Operator
+from softflow.envs.demonstrations import collect_demonstrations, only_operator
+from softflow.envs.ogbench.demonstrators import Operator, operator_mixture
 from softflow.envs.operators import OperatorMixture
 from softflow.errors import ConfigError, DataError
 
@@ -153,6 +153,17 @@ def test_another_collection_is_not_mixed_in(reference: Path, changes: dict[str, 
     with pytest.raises(DataError, match=r"episode 0 of the store .* choose another folder"):
         collect_demonstrations("cube-single", 4, store_path=reference, **arguments)  # type: ignore[arg-type]
     assert len(EpisodeStore.open(reference)) == 4
+
+
+def test_one_operator_alone() -> None:
+    everybody = operator_mixture("cube-single").operators
+    assert only_operator("cube-single", "slow") == OperatorMixture((everybody[2],), (1.0,))
+    (swift,) = only_operator("cube-single", "swift").operators
+    assert swift not in everybody
+    with pytest.raises(ConfigError, match=r"'swfit' demonstrates 'cube-single'; .*careless, swift"):
+        only_operator("cube-single", "swfit")
+    with pytest.raises(ConfigError, match="nobody demonstrates 'adroit-pen'"):
+        only_operator("adroit-pen", "swift")
 
 
 @pytest.mark.parametrize(("episodes", "workers", "seed"), [(0, 1, 0), (1, 0, 0), (1, 1, -1)])

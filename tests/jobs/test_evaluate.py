@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
-from point_world import ENV_ID
+from point_world import ENV_ID, LocalPool
 
 import softflow
 from softflow.cli.main import main
 from softflow.errors import ConfigError
+from softflow.jobs import acting_place
 
 
 @pytest.mark.slow
@@ -34,6 +36,28 @@ def test_choosing_by_a_critic_that_has_learned_nothing_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_policy_that_was_copied_out_of_its_run_is_measured(
+    warmed_up: Path, imitated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acting_place, "RolloutPool", lambda workers: LocalPool())
+    results = []
+    for run in (warmed_up, imitated):
+        alone, out = tmp_path / "alone", tmp_path / "out"
+        shutil.rmtree(alone, ignore_errors=True)
+        shutil.copytree(run / "checkpoints/last/pretrained_model", alone)
+        with pytest.raises(ConfigError, match=r"lies in no run .* --out"):
+            softflow.evaluate(alone, episodes=1, env=ENV_ID)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            results.append(softflow.evaluate(alone, episodes=1, out=out, env=ENV_ID))
+        assert any("deployed with its critic" in str(w.message) for w in told) == (run == warmed_up)
+        assert results[-1].rule == "likelihood"
+        with pytest.raises(ConfigError, match="critic"):
+            softflow.evaluate(alone, rule="value", out=out, env=ENV_ID)
+    labels = {result.label for result in results}
+    assert len(labels) == 2, "other weights in a folder of the same name are another policy"
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
@@ -44,7 +68,7 @@ def test_choosing_by_a_critic_that_has_learned_nothing_is_refused(
         ({"env": "else:where"}, "names the environment"),
         ({"networks": {"policy": "mlp_flow"}}, "the policy of .* is 'flow'"),
         ({"stop_to_think": True}, "has prefix_length 1, which it executes while it thinks"),
-        ({"rule": "random"}, 'choose "value" or "likelihood"'),
+        ({"rule": "random"}, 'choose "auto", "value" or "likelihood"'),
     ],
 )
 def test_what_cannot_be_is_refused(

@@ -132,7 +132,7 @@ class Watched:
         self.most_at_once = self._now = 0
         self._wait_s = wait_s
 
-    def __call__(self, asked: Any, start: int, stop: int) -> dict[str, np.ndarray]:
+    def __call__(self, recording: Any, start: int, stop: int) -> dict[str, np.ndarray]:
         self.pieces.append((start, stop))
         self._now += 1
         self.most_at_once = max(self.most_at_once, self._now)

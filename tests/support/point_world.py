@@ -24,10 +24,10 @@ from softflow.models.critics.transformer_critic import TransformerCriticConfig
 from softflow.models.encoders.state_mlp import StateMlpConfig
 from softflow.models.policies.coupling import FlowConfig
 from softflow.training.config import (
+    ImitationConfig,
     ModelConfig,
     OnlineConfig,
     RLConfig,
-    StageConfig,
     TrainingConfig,
     WarmupConfig,
 )
@@ -131,7 +131,7 @@ def tiny_config(**changes: Any) -> TrainingConfig:
             encoder=StateMlpConfig(token_dim=16, hidden_dim=16, state_tokens=2),
             critic=TransformerCriticConfig(dim=16, num_heads=2, num_layers=2, mlp_dim=16),
         ),
-        imitation=StageConfig(
+        imitation=ImitationConfig(
             num_updates=60, batch_size=16, learning_rate=3e-3, dropout=0.2, learning_rate_decay=0.5
         ),
         critic_warmup=WarmupConfig(num_updates=30, batch_size=8, learning_rate=1e-3, dropout=0.1),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from point_world import LocalPool, tiny_config, write_demonstrations
 
-from softflow.training.config import RLConfig, StageConfig, TrainingConfig, WarmupConfig
+from softflow.training.config import ImitationConfig, RLConfig, TrainingConfig, WarmupConfig
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
 from softflow.utils.progress import SilentProgress
@@ -18,7 +18,7 @@ OUTCOMES = [True, True, False, True, True]
 def short_config() -> TrainingConfig:
     """A few updates a stage, another number of candidates once there is a critic."""
     return tiny_config(
-        imitation=StageConfig(num_updates=12, batch_size=8, learning_rate=3e-3, dropout=0.1),
+        imitation=ImitationConfig(num_updates=12, batch_size=8, learning_rate=3e-3, dropout=0.1),
         critic_warmup=WarmupConfig(num_updates=6, batch_size=8, learning_rate=1e-3, dropout=0.1),
         offline_rl=RLConfig(num_updates=4, batch_size=8, learning_rate=1e-3, dropout=0.1),
         rl_execution_candidates=3,

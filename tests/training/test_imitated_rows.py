@@ -20,6 +20,8 @@ from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training.collecting import CollectionOrder, ExperienceSource
 from softflow.training.losses import imitation_loss
 from softflow.training.run import Run
+from softflow.training.stages import run_stages
+from softflow.training.training_data import TrainingData
 from softflow.training.updates.imitated_rows import imitated_rows
 from softflow.utils.progress import ProgressReporter, SilentProgress
 
@@ -116,6 +118,63 @@ def test_an_update_is_that_of_the_rows_weighted_by_hand(
     assert metrics["nll"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_imitation_weighs_rows_likewise(make_learner: LearnerMaker, batch: ChunkBatch) -> None:
+    learner = make_learner(replace(CONFIG, noise_std=0.0))
+    learner.set_up(replace(CONFIG.imitation, dropout=0.0))
+    policy = learner.policy
+    prefix = policy.normalize_actions(batch.prefix_actions, batch.observation)
+    actions = policy.normalize_actions(batch.actions, batch.observation)
+    with torch.no_grad():
+        condition = policy.condition(batch.observation, prefix)
+        steps = batch.step_valid.clone()
+        for row, count in ((1, 2), (2, 4), (4, 1)):
+            steps[row, count:] = False
+        cost = policy.imitation_cost(condition, actions, steps, 0.0)
+        expected = (cost[0] + 3 * (cost[1] + cost[2] + cost[4]) + cost[5]) / 11
+    metrics = learner.imitation_update(batch, 3.0)
+    assert metrics["nll"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_batch_without_anything_to_imitate_moves_nothing(
+    make_learner: LearnerMaker, batch: ChunkBatch
+) -> None:
+    learner = make_learner(CONFIG)
+    learner.set_up(CONFIG.imitation)
+    learner.imitation_update(batch)  # moments go on moving weights that have no gradient
+    before = [weight.clone() for weight in learner.policy.parameters()]
+    failures = replace(batch, episode_success=torch.zeros(6, dtype=torch.bool))
+    learner.imitation_update(failures, 0.0)
+    assert all(map(torch.equal, before, learner.policy.parameters()))
+
+
+def test_imitation_draws_from_failed_episodes_where_a_person_took_over(tmp_path: Path) -> None:
+    path = marked_store(tmp_path / "data", [[2, 4]], [])
+
+    def imitated(weight: float | None) -> tuple[int, ...]:
+        config = tiny_config()
+        config = replace(config, imitation=replace(config.imitation, take_over_weight=weight))
+        return TrainingData(path, config).imitated.episode_indices
+
+    assert imitated(None) == imitated(0.0) == (2,)
+    assert imitated(0.5) == (0, 2)
+
+
+def test_imitation_learns_from_take_overs_alone_where_nothing_succeeded(tmp_path: Path) -> None:
+    with EpisodeStore.create(tmp_path / "data", point_spec()) as store:
+        failed = demonstration(0, towards_goal=False)
+        store.append(replace(failed, metadata={TAKEN_OVER_KEY: [[0, 2]]}))
+    imitation = replace(tiny_config().imitation, num_updates=2, take_over_weight=1.0)
+    config = tiny_config(imitation=imitation, eval_episodes=0)
+    run = Run(
+        tmp_path / "run", config, tmp_path / "data", None, SilentProgress(), None, ("imitation",)
+    )
+    try:
+        run_stages(run, ["imitation"])
+        assert run.position.is_past("imitation") or run.position.update_step == 2
+    finally:
+        run.close()
+
+
 class FromRobots(ExperienceSource):
     """A source in whose episodes people may take over; nobody asks it here."""
 
@@ -123,7 +182,7 @@ class FromRobots(ExperienceSource):
         raise AssertionError("no run gets that far")
 
 
-@pytest.mark.parametrize("stage", ["offline_rl", "online_rl"])
+@pytest.mark.parametrize("stage", ["imitation", "offline_rl", "online_rl"])
 def test_a_weight_for_what_nobody_took_over_is_refused(
     stage: str, tmp_path: Path, demonstrations: Path
 ) -> None:
@@ -131,14 +190,14 @@ def test_a_weight_for_what_nobody_took_over_is_refused(
     config = replace(config, **{stage: replace(getattr(config, stage), take_over_weight=1.0)})
 
     def opened(data: Path, source: ExperienceSource | None = None) -> None:
-        stages = ("offline_rl", "online_rl")
+        stages = ("imitation", "offline_rl", "online_rl")
         progress = SilentProgress()
         Run(tmp_path / "run", config, data, LocalPool(), progress, source, stages).close()  # type: ignore[arg-type]
 
     with pytest.raises(DataError, match=f"{stage}.take_over_weight is 1.0, and no episode"):
         opened(demonstrations)
     assert not (tmp_path / "run").exists()
-    if stage == "offline_rl":
+    if stage != "online_rl":
         with pytest.raises(DataError, match="--take-over"):
             opened(demonstrations, FromRobots())
     else:
@@ -149,5 +208,6 @@ def test_a_weight_for_what_nobody_took_over_is_refused(
 
 @pytest.mark.parametrize("weight", [-0.1, float("inf"), float("nan")])
 def test_what_is_no_weight_is_refused(weight: float) -> None:
-    with pytest.raises(ConfigError, match="take_over_weight is"):
-        replace(STAGE, take_over_weight=weight)
+    for stage in (STAGE, CONFIG.imitation):
+        with pytest.raises(ConfigError, match="take_over_weight is"):
+            replace(stage, take_over_weight=weight)  # type: ignore[type-var]

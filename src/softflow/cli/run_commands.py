@@ -14,7 +14,7 @@ from softflow.cli.help.train_help import demo_page, first_page, preset_page
 from softflow.cli.option_types import OPTION_TYPES, parsed, wants_help
 from softflow.cli.run_options import Collect, Demo, Evaluate, Report, Train
 from softflow.cli.seed_runs import train_seeds
-from softflow.envs.demonstrations import OperatorTally, collect_demonstrations
+from softflow.envs.demonstrations import OperatorTally, collect_demonstrations, only_operator
 from softflow.errors import ConfigError
 from softflow.jobs.evaluate import evaluate
 from softflow.jobs.learn import learn
@@ -188,8 +188,8 @@ def demo(options: Demo) -> None:
             store,
             options.env,
             options.demonstrations,
-            options.config.seed,
-            options.config.num_workers,
+            seed=options.config.seed,
+            workers=options.config.num_workers,
         )
     )
     train(store, options.run, options.config)
@@ -216,6 +216,7 @@ def collect(options: Collect) -> None:
             options.episodes,
             options.seed,
             options.out,
+            mixture=only_operator(options.env, options.operator) if options.operator else None,
             num_workers=options.workers,
             image_size=options.image_size,
             frames=options.frame_storage,

@@ -10,7 +10,7 @@ import tyro
 
 from softflow.cli.frame_options import FrameOptions
 from softflow.cli.option_types import require_image_size
-from softflow.deployment.deployed_policy import Rule
+from softflow.deployment.decision_rule import Rule
 from softflow.errors import ConfigError
 from softflow.presets import demo as demo_preset
 from softflow.presets import softflow_plus
@@ -62,6 +62,9 @@ class Collect(FrameOptions):
     lift, can or square."""
     episodes: int = 120
     """Demonstrations to have in the store at the end."""
+    operator: str = ""
+    """Who demonstrates alone, instead of all at random; swift (lift, can, square: expert) does it
+    only if asked to. A name that there is not is answered with all that there are."""
     seed: int = 0
     """Episode i is the same for the same seed, whatever the number of workers."""
     workers: int = 2
@@ -98,7 +101,7 @@ class Train:
     The same command goes on with what is missing. RUN/comparison.html shows them together."""
     jobs: int = 0
     """How many of these seeds train at a time, each in a process of one thread; 0: as many as this
-    machine has cores."""
+    machine gives it cores."""
     logger: Literal["tensorboard", "wandb"] = "tensorboard"
     """Where curves go beside metrics.csv: TensorBoard always, Weights & Biases too if asked (extra
     wandb; its own variables say where to: WANDB_PROJECT, WANDB_MODE=offline)."""
@@ -134,7 +137,8 @@ class Evaluate:
     """
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
-    """Checkpoint folder, for example RUN/checkpoints/last; or a run, for its newest one."""
+    """Checkpoint folder, for example RUN/checkpoints/last; or a run, for its newest one. A
+    pretrained_model/ alone does, too, by likelihood."""
     episodes: int | None = None
     """Episodes to run; None: 100, and 5 of a robot."""
     seed: int = 0

@@ -11,6 +11,8 @@ from softflow.data.data_spec import DataSpec
 from softflow.data.statistics import ArrayStatistics, DatasetStatistics, Episodes, SeenActions
 
 _SHOWN = 3
+_LEAST_SLACK = 0.01
+"""What is no farther outside, in its own unit, is noise of a sensor."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,16 @@ class Outside:
     @property
     def excess(self) -> float:
         """How far the worst value is outside, in widths of the range."""
-        beyond = max(self.low - self.worst, self.worst - self.high)
-        return beyond / max(self.high - self.low, 1e-9)
+        return self._beyond / max(self.high - self.low, 1e-9)
+
+    @property
+    def is_far(self) -> bool:
+        """Whether it is outside by more than the range is wide, as a policy is warned of."""
+        return self._beyond > max(self.high - self.low, _LEAST_SLACK)
+
+    @property
+    def _beyond(self) -> float:
+        return max(self.low - self.worst, self.worst - self.high)
 
 
 def outside_range(
@@ -61,10 +71,13 @@ def outside_range(
 
 
 def in_words(found: Sequence[Outside], spec: DataSpec) -> str:
-    """One line: how many components, and the worst ones with their share and value."""
+    """One line: how many components, the worst ones with their share and value, what to check."""
     count = f"{len(found)} component{'s' * (len(found) > 1)}"
     worst = "; ".join(_worst(item, spec) for item in found[:_SHOWN])
-    return f"outside of the normalisation, which is kept: {count}, farthest {worst}"
+    said = f"outside of the normalisation, which is kept: {count}, farthest {worst}"
+    if not any(item.is_far for item in found):
+        return said
+    return f"{said}. Careful: are units (degrees, radians), order and offsets those of before?"
 
 
 def _worst(item: Outside, spec: DataSpec) -> str:

@@ -73,6 +73,11 @@ class TakenOver:
     def __bool__(self) -> bool:
         return len(self._times) > 0
 
+    @property
+    def episodes(self) -> set[int]:
+        """Numbers in the store of the episodes in which a person commanded something."""
+        return set((self._times[:, 0] // _STEPS).tolist())
+
     def steps_from(self, episode: np.ndarray, step: np.ndarray) -> np.ndarray:
         """How many control steps from this one on a person commanded without a break `[B]`.
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from softflow.control.acting import ActingEpisode
 from softflow.control.observation_checks import ObservationChecks
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import STATE_KEY, DataSpec
+from softflow.deployment.decision_rule import Rule, decision_rule
 from softflow.deployment.saved_policy import Which, find_checkpoint, named_place, read_saved
 from softflow.errors import ConfigError
 from softflow.models.action_selection import (
@@ -22,14 +22,8 @@ from softflow.models.action_selection import (
     SelectionConfig,
     row_of,
 )
-from softflow.models.checkpoint import CheckpointParts
-from softflow.training.config import TrainingConfig
-from softflow.training.files.progress import Progress
 from softflow.training.hardware.devices import usable_device
 from softflow.training.persistence import CRITIC, policy_facts, selector_of
-
-Rule = Literal["auto", "value", "likelihood"]
-"""How a chunk is chosen: by critic (Alg. 2), by likelihood, or as the policy is deployed."""
 
 
 class DeployedPolicy:
@@ -187,7 +181,8 @@ def load_policy(
     Args:
         path: a run folder, a checkpoint, or its `pretrained_model/`, which is enough to act with
             the policy alone.
-        which: of a run folder: the "newest" checkpoint, or the "best" by its evaluations.
+        which: of a run folder: the "newest" checkpoint, or the "best" by its evaluations; where
+            nothing was evaluated, by held-out demonstrations in imitation.
         rule: "value" chooses by critic (Alg. 2), "likelihood" by the policy itself; "auto" is what
             it is deployed with: by likelihood until a critic has learned, then by value.
         seed: of what is random in its decisions; see `DeployedPolicy.reset`.
@@ -204,30 +199,11 @@ def load_policy(
     usable_device(device)  # before anything large is read
     parts, progress = read_saved(where)
     config, spec, statistics = policy_facts(parts)
-    selection = _selection(config, parts, progress, rule)
+    has_critic = CRITIC in parts.tensors
+    selection = decision_rule(rule, config, progress, parts.where, has_critic=has_critic)
     selector, _ = selector_of(parts, selection, device)
     reads = set(config.model.encoder.keys_among(spec.observation_shapes))
     if not config.model.actions.is_absolute:
         reads.add(STATE_KEY)
     checks = ObservationChecks(spec, reads, statistics, refuse_far=refuse_far)
     return DeployedPolicy(selector, spec, checks, where, seed)
-
-
-def _selection(
-    config: TrainingConfig, parts: CheckpointParts, progress: Progress, rule: Rule
-) -> SelectionConfig:
-    """How it decides; a rule that cannot be is refused, another than the deployed one is told."""
-    if rule not in ("auto", "value", "likelihood"):
-        raise ConfigError(f'rule is {rule!r}; choose "auto", "value" or "likelihood"')
-    deployed = progress.deployed(config)
-    if rule == "value":
-        progress.require_critic(f"'{parts.where}'")
-    has_critic = CRITIC in parts.tensors
-    missing = f"'{parts.where}' is deployed with its critic (Alg. 2), which is not in this folder"
-    if rule == "value" and not has_critic:
-        raise ConfigError(f'{missing}; give the whole checkpoint, or choose rule "likelihood"')
-    if rule == "auto" and deployed.rule == "value" and not has_critic:
-        warnings.warn(f"{missing}; the policy's likeliest chunk acts instead", stacklevel=3)
-        rule = "likelihood"
-    chosen = deployed.rule if rule == "auto" else rule
-    return SelectionConfig(deployed.num_candidates, deployed.sampling_std, chosen)

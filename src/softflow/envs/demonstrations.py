@@ -53,6 +53,10 @@ class Demonstrators(Protocol):
         """Who demonstrates a task unless told otherwise."""
         ...
 
+    def other_operators(self, env_id: str) -> Sequence[AnyOperator]:
+        """Who demonstrates it only if asked to."""
+        ...
+
     def demonstrate(self, env: Any, operator: Any, rng: np.random.Generator) -> Episode:
         """One episode by one operator, a pure function of the arguments."""
         ...
@@ -71,6 +75,23 @@ def demonstrators_of(env_id: str) -> Demonstrators:
             f"nobody demonstrates {env_id!r}; scripted operators know {', '.join(_DEMONSTRATORS)}"
         )
     return importlib.import_module(module)  # type: ignore[return-value]
+
+
+def only_operator(env_id: str, name: str) -> OperatorMixture:
+    """One of a task's operators, who then demonstrates alone.
+
+    Raises:
+        ConfigError: unknown environment, one that nobody demonstrates, or no such operator.
+    """
+    family = demonstrators_of(env_id)
+    people = (*family.operator_mixture(env_id).operators, *family.other_operators(env_id))
+    for person in people:
+        if person.name == name:
+            return OperatorMixture((person,), (1.0,))
+    raise ConfigError(
+        f"nobody called {name!r} demonstrates {env_id!r}; there are "
+        f"{', '.join(person.name for person in people)}"
+    )
 
 
 @dataclass(frozen=True)
@@ -186,7 +207,7 @@ def _missing(store: EpisodeStore, collection: _Collection, num_episodes: int) ->
             raise DataError(
                 f"episode {summary.index} of the store '{store.path}' belongs to the collection "
                 f"{found or 'none'}, not to {collection.identity()}; choose another folder, or the "
-                "same environment, seed and mixture to go on with this one"
+                "same environment, seed and operators to go on with this one"
             )
         present.add(index)
     return [index for index in range(num_episodes) if index not in present]

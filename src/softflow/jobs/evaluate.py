@@ -10,22 +10,25 @@ from types import MappingProxyType
 from softflow.control.latency import Latency
 from softflow.data.action_space import require_may_act
 from softflow.data.data_spec import DataSpec
-from softflow.deployment.deployed_policy import Rule
-from softflow.deployment.saved_policy import find_checkpoint
+from softflow.deployment.decision_rule import Rule, decision_rule
+from softflow.deployment.saved_policy import (
+    SavedFacts,
+    find_checkpoint,
+    named_place,
+    read_facts,
+    run_of,
+)
 from softflow.envs.registry import is_robot, require_trusted_env
 from softflow.errors import ConfigError
 from softflow.jobs.acting_place import FEW, acting_place
 from softflow.jobs.consent import require_named_kinds, trust_environment
 from softflow.jobs.targets import require_outside_stores
 from softflow.models.action_selection import SelectionConfig
-from softflow.models.checkpoint import weights_identity
+from softflow.models.checkpoint import stands_alone, weights_identity
 from softflow.training import evaluation
-from softflow.training.config import TrainingConfig
 from softflow.training.config.limits import MAX_CANDIDATES, MAX_EPISODES, MAX_WORKERS
 from softflow.training.evaluation import EvaluationPlan, EvaluationResult
-from softflow.training.files.progress import Progress, read_progress
 from softflow.training.hardware.devices import acting_device
-from softflow.training.persistence import read_run_facts
 from softflow.utils.documents import MAX_INTEGER
 from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
@@ -57,7 +60,7 @@ def evaluate(
     """Success rate of a checkpoint, or what its task declares; every episode is kept.
 
     Args:
-        checkpoint: a checkpoint, or a run folder: its newest one.
+        checkpoint: a checkpoint, a run folder: its newest one, or a `pretrained_model/` alone.
         episodes: how many; None: 100, and 5 of a robot.
         seed: same seed, same episodes, same result.
         rule: how a chunk is chosen: by critic ("value"), by "likelihood", or as it is deployed.
@@ -69,7 +72,7 @@ def evaluate(
             the decision before; for a policy without prefix actions.
         device: where the policy decides; "auto" is the CPU for one that reads states alone, and a
             GPU, if there is one, for one that looks through cameras.
-        out: folder for the result; by default RUN/evaluations/extra.
+        out: folder for the result; by default RUN/evaluations/extra of the checkpoint's run.
         env: the environment that the checkpoint names, if that is an import path
             (module:function): it runs code, so it is imported only if you name it here.
         networks: networks of your own, in the same way: "policy", "critic", "encoder" or "image"
@@ -85,21 +88,63 @@ def evaluate(
         candidates=candidates,
     )
     latency = Latency(*_ends(latency_ms), stops_to_think=stop_to_think)
-    place = find_checkpoint(Path(checkpoint))  # `last` may move on while this runs
+    place = find_checkpoint(named_place(checkpoint))  # `last` may move on while this runs
     trust(*filter(None, networks.values()))
-    config, spec, position = read_run_facts(place)
-    if stop_to_think:
-        _require_may_stop(config.model.chunk.prefix_length, place)
-    require_named_kinds(config.model, networks, place)
-    _require_environment(spec, env, place)
+    facts = read_facts(place)
+    _require_fits(facts, latency, env, networks, place)
+    folder = _folder_of_results(out, place)
     if episodes is None:
-        episodes = FEW if is_robot(spec.env_id) else 100
-    progress = read_progress(place)
-    selection = _selection(config, progress, rule, candidates, place)
-    folder = Path(out) if out is not None else place.parent.parent / "evaluations" / "extra"
+        episodes = FEW if is_robot(facts.spec.env_id) else 100
+    alone = stands_alone(place)
+    selection = decision_rule(
+        rule, facts.config, facts.progress, str(place), has_critic=not alone, candidates=candidates
+    )
+    plan = _plan(place, facts, selection, episodes, seed, latency, device)
+    return _measure(plan, folder, workers)
+
+
+def _require_fits(
+    facts: SavedFacts, latency: Latency, env: str, networks: Mapping[str, str], place: Path
+) -> None:
+    """Raise unless the policy can be measured like this.
+
+    Raises:
+        ConfigError, UntrustedImportError: it cannot; says why.
+    """
+    if latency.stops_to_think:
+        _require_may_stop(facts.config.model.chunk.prefix_length, place)
+    require_named_kinds(facts.config.model, networks, place)
+    _require_environment(facts.spec, env, place)
+
+
+def _folder_of_results(out: str | os.PathLike[str] | None, place: Path) -> Path:
+    """Where the result goes.
+
+    Raises:
+        ConfigError: into an episode store, or nobody says where.
+    """
+    run = run_of(place)
+    if out is None and run is None:
+        raise ConfigError(
+            f"'{place}' lies in no run to keep the result in; say where: --out FOLDER"
+        )
+    folder = run / "evaluations" / "extra" if out is None and run else Path(out or "")
     require_outside_stores(folder, "--out")
-    cameras = config.model.encoder.cameras_among(spec.observation_shapes)
-    plan = EvaluationPlan(
+    return folder
+
+
+def _plan(
+    place: Path,
+    facts: SavedFacts,
+    selection: SelectionConfig,
+    episodes: int,
+    seed: int,
+    latency: Latency,
+    device: str,
+) -> EvaluationPlan:
+    spec, progress = facts.spec, facts.progress
+    cameras = facts.config.model.encoder.cameras_among(spec.observation_shapes)
+    return EvaluationPlan(
         label=_label(place, selection, seed, episodes, latency),
         stage=progress.stage,
         checkpoint=place,
@@ -108,12 +153,11 @@ def evaluate(
         num_episodes=episodes,
         seed=seed,
         update_step=progress.update_step,
-        online_episodes=position["online_episodes"],
-        robot_steps=position["robot_steps"],
+        online_episodes=facts.online_episodes,
+        robot_steps=facts.robot_steps,
         latency=latency,
         device=acting_device(device, bool(cameras)),
     )
-    return _measure(plan, folder, workers)
 
 
 def _ends(latency_ms: Sequence[float]) -> tuple[float, float]:
@@ -183,21 +227,3 @@ def _require_environment(spec: DataSpec, env: str, checkpoint: Path) -> None:
             "measure success in; its report shows likelihoods, or name the environment when "
             "importing the data (--env-id) and train again"
         )
-
-
-def _selection(
-    config: TrainingConfig, progress: Progress, rule: Rule, candidates: int, checkpoint: Path
-) -> SelectionConfig:
-    """The deployed rule with what the user wants otherwise.
-
-    Raises:
-        ConfigError: rule "value", and the critic has learned nothing yet.
-    """
-    deployed = progress.deployed(config)
-    if rule == "value":
-        progress.require_critic(f"'{checkpoint}'")
-    return SelectionConfig(
-        candidates or deployed.num_candidates,
-        deployed.sampling_std,
-        deployed.rule if rule == "auto" else rule,
-    )

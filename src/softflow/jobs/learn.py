@@ -15,9 +15,9 @@ from softflow.envs.registry import require_trusted_env
 from softflow.errors import ConfigError
 from softflow.jobs.acting_place import acting_place, few_on_robots
 from softflow.jobs.consent import require_named_kinds, trust_environment
+from softflow.jobs.ending import closed_and_reported
 from softflow.jobs.targets import require_outside_stores, require_run_folder
 from softflow.models.checkpoint import last_checkpoint
-from softflow.pages.run_report import write_report
 from softflow.robot.exchange.claiming import Claim
 from softflow.robot.exchange_experience import ExchangeExperience
 from softflow.training.config import STAGES, TrainingConfig
@@ -135,14 +135,9 @@ def _learn(
         copies, say = folder / "arriving", progress.say
         source = ExchangeExperience(claim, copies, say, continuous=continuous, review=review)
         run = Run(folder, config, store.path, pool, progress, source, STAGES)
-        try:
+        with closed_and_reported(run):
             require_continues(folder, identity, store)
             state(run, identity)
             write_identity(folder, identity)
             run_stages(run, STAGES)
             source.finish(run.save(), run.online.store.path)
-        finally:
-            try:
-                run.close()
-            finally:
-                write_report(folder)

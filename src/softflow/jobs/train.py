@@ -17,10 +17,10 @@ from softflow.envs.registry import is_robot, require_trusted_env
 from softflow.errors import ConfigError
 from softflow.jobs.acting_place import FEW, acting_place, few_on_robots
 from softflow.jobs.consent import trust_environment
+from softflow.jobs.ending import closed_and_reported
 from softflow.jobs.opening import open_store
 from softflow.jobs.targets import require_run_folder
 from softflow.models.checkpoint import last_checkpoint
-from softflow.pages.run_report import write_report
 from softflow.presets import preset
 from softflow.training.config import STAGES, StageName, TrainingConfig
 from softflow.training.continuing.starting import (
@@ -122,7 +122,7 @@ def _train(
             require_fits_environment(spec, theirs, dataset)
         # Until here nothing is written; from here on the run is locked.
         run = Run(folder, config, dataset, pool, progress, stages=stages, ranks=ranks, start=start)
-        try:
+        with closed_and_reported(run):
             require_continues(folder, identity, store)
             state(run, identity, start)
             write_identity(folder, identity)
@@ -131,11 +131,6 @@ def _train(
             if start:
                 run.save()  # from here on the other run is not needed
             run_stages(run, stages)
-        finally:
-            try:
-                run.close()
-            finally:
-                write_report(folder)
 
 
 def _follow(

@@ -166,13 +166,32 @@ def read_checkpoint(folder: Path, only: tuple[str, ...] = ("",)) -> CheckpointPa
     return parts
 
 
-def read_pretrained(folder: Path) -> CheckpointParts:
-    """Read a `pretrained_model/` folder that stands alone, its parts named as in a checkpoint.
+def stands_alone(folder: Path) -> bool:
+    """Whether it is a `pretrained_model/` without the checkpoint that it was in."""
+    return not (folder / PRETRAINED).is_dir()
+
+
+def read_acting(folder: Path, *more: str) -> CheckpointParts:
+    """Read what acts: the policy of a checkpoint with `more` parts of it, or one that stands alone.
 
     Raises:
         CheckpointError: as `read_checkpoint`.
     """
-    alone = read_checkpoint(folder)
+    if stands_alone(folder):
+        return read_pretrained(folder)
+    return read_checkpoint(folder, (f"{PRETRAINED}/", *more))
+
+
+def read_pretrained(folder: Path, only: tuple[str, ...] = ("",)) -> CheckpointParts:
+    """Read a `pretrained_model/` folder that stands alone, its parts named as in a checkpoint.
+
+    Args:
+        folder: where it lies; only: as in `read_checkpoint`, names within this folder.
+
+    Raises:
+        CheckpointError: as `read_checkpoint`.
+    """
+    alone = read_checkpoint(folder, only)
     return CheckpointParts(
         {f"{PRETRAINED}/{name}": value for name, value in alone.tensors.items()},
         {f"{PRETRAINED}/{name}": value for name, value in alone.documents.items()},
@@ -224,7 +243,7 @@ def weights_identity(folder: Path) -> str:
     Raises:
         CheckpointError: not a checkpoint, or a damaged one.
     """
-    weights = ("pretrained_model/", "algorithm/")
+    weights = ("",) if stands_alone(folder) else (f"{PRETRAINED}/", "algorithm/")
     _, files = _read_manifest(folder)
     chosen = {k: v for k, v in files.items() if k.startswith(weights) and k.endswith("tensors")}
     return _digest(chosen)

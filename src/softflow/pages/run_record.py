@@ -204,6 +204,11 @@ def read_run(run_dir: str | Path) -> RunRecord:
             "printed (it holds config.json and metrics.csv)"
         )
     names = {entry.name for entry in entries_of(path)}
+    if "MANIFEST.json" in names:
+        raise StoreError(
+            f"{path} is a checkpoint, or the policy of one; give the run that it is of, the folder "
+            "that holds checkpoints/"
+        )
     if names and not names & PARTS:
         raise StoreError(
             f"{path} holds no run, but other files ({', '.join(sorted(names)[:3])}); give the "

@@ -14,10 +14,10 @@ from softflow.models.policies.coupling import FlowConfig
 from softflow.models.policies.mlp_flow import MlpFlowConfig
 from softflow.presets.paper import robomimic_state
 from softflow.training.config import (
+    ImitationConfig,
     ModelConfig,
     OnlineConfig,
     RLConfig,
-    StageConfig,
     TrainingConfig,
     WarmupConfig,
 )
@@ -37,7 +37,7 @@ def small() -> TrainingConfig:
             encoder=StateMlpConfig(token_dim=64, hidden_dim=256, state_tokens=4),
             critic=TransformerCriticConfig(dim=64, num_heads=2, num_layers=2, mlp_dim=128),
         ),
-        imitation=StageConfig(
+        imitation=ImitationConfig(
             num_updates=1_200,
             batch_size=128,
             learning_rate=1e-3,

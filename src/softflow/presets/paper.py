@@ -16,10 +16,10 @@ from softflow.models.images.dinov2 import DinoV2Config
 from softflow.models.images.resnet18 import ResNet18Config
 from softflow.models.policies.coupling import FlowConfig
 from softflow.training.config import (
+    ImitationConfig,
     ModelConfig,
     OnlineConfig,
     RLConfig,
-    StageConfig,
     TrainingConfig,
     WarmupConfig,
 )
@@ -68,7 +68,7 @@ def robomimic_image() -> TrainingConfig:
             # The sizes of the MLP that reads proprioception are ours.
             MixedConfig(token_dim=512, image=ResNet18Config(finetune="full", norm="batch")),
         ),
-        imitation=StageConfig(
+        imitation=ImitationConfig(
             num_updates=30_000,  # App. C2: simulation tasks
             batch_size=256,  # silent; App. C2: scissors
             learning_rate=1e-4,  # App. C2: policy initialisation
@@ -153,7 +153,7 @@ def scissors() -> TrainingConfig:
             ),
             _dinov2(),
         ),
-        imitation=StageConfig(
+        imitation=ImitationConfig(
             num_updates=200_000,  # App. C2: scissors
             batch_size=256,  # App. C2: scissors, imitation
             learning_rate=1e-4,  # App. C2: policy initialisation

@@ -35,7 +35,7 @@ from softflow.training.losses import (
 )
 from softflow.training.updates.augmentation import augmented
 from softflow.training.updates.finite_watch import FiniteWatch
-from softflow.training.updates.imitated_rows import ImitatedRows, imitated_rows
+from softflow.training.updates.imitated_rows import ImitatedRows, imitated_rows, weighed
 from softflow.training.updates.modes import (
     frozen,
     running_statistics,
@@ -165,19 +165,32 @@ class Learner:
             then = encoder.with_frozen_features(augmented(batch.next_observation, how))
         return replace(batch, observation=now, next_observation=then)
 
-    def imitation_update(self, batch: ChunkBatch) -> Metrics:
-        """One gradient step of Eq. 8."""
+    def imitation_update(self, batch: ChunkBatch, take_over_weight: float | None = None) -> Metrics:
+        """One gradient step of Eq. 8.
+
+        Every row is imitated; with `take_over_weight` those of successful episodes are, and chunks
+        that a person began count that much, as in `actor_update`.
+        """
+        weight, steps = self._weighed(batch, take_over_weight)
         batch = batch.to(self.device)
         actions, prefix = self._normalized(batch)
         policy, noise_std = self.policy, self.config.noise_std
         training_mode(policy, learns_statistics=True)
         with self._mixed():
             condition = policy.condition(batch.observation, prefix)
-            cost = policy.imitation_cost(condition, actions, batch.step_valid, noise_std)
-        said = batch.step_valid.any(dim=1).to(actions.dtype)
-        total = self._divisor(self.ranks.total(said))
-        loss, metrics = imitation_loss(cost, said, policy.cost_name, total)
-        return metrics | self._step(loss, self.policy, self.policy_optimizer)
+            cost = policy.imitation_cost(condition, actions, steps, noise_std)
+        counted = self.ranks.total(weight)
+        loss, metrics = imitation_loss(cost, weight, policy.cost_name, self._divisor(counted))
+        return metrics | self._step(loss, policy, self.policy_optimizer, idle=counted == 0)
+
+    def _weighed(self, batch: ChunkBatch, take_over_weight: float | None) -> tuple[Tensor, Tensor]:
+        """How much each row [B] of a batch of imitation counts, and which actions [B, H] of it."""
+        if take_over_weight is None:
+            steps = batch.step_valid.to(self.device)
+            return steps.any(dim=1).to(batch.actions.dtype), steps
+        imitated = batch.episode_success & batch.has_action
+        weight, steps = weighed(batch, imitated, take_over_weight)
+        return weight.to(self.device), steps.to(self.device) & batch.step_valid.to(self.device)
 
     def critic_update(
         self, batch: ChunkBatch, stage: CriticStageConfig, ahead: NextChunks | None = None

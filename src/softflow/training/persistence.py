@@ -25,9 +25,9 @@ from softflow.errors import (
 )
 from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.models.checkpoint import (
-    PRETRAINED,
     CheckpointParts,
     load_weights,
+    read_acting,
     read_checkpoint,
 )
 from softflow.models.critic import CRITICS, CriticConfig, CriticEnsemble
@@ -211,10 +211,8 @@ def load_selector(
         ConfigError: there is no such device, or the networks do not fit its memory.
         CheckpointError: the checkpoint is damaged or of another version.
     """
-    by_value = selection.rule == "value"
-    critic = (CRITIC, SUPPORT) if by_value else ()
-    parts = read_checkpoint(checkpoint, (f"{PRETRAINED}/", *critic))
-    return selector_of(parts, selection, device)
+    critic = (CRITIC, SUPPORT) if selection.rule == "value" else ()
+    return selector_of(read_acting(checkpoint, *critic), selection, device)
 
 
 def selector_of(

@@ -18,12 +18,12 @@ from softflow.training.run import Run
 def imitation(run: Run) -> None:
     """I. Maximise the likelihood of the successful demonstrations (Eq. 8) -> pi_theta0."""
     stage = run.config.imitation
-    sampler = run.data.sampler("imitation", run.data.demonstrations, stage.batch_size)
+    sampler = run.data.sampler("imitation", run.data.imitated, stage.batch_size)
     with run.batches("imitation", sampler, stage.num_updates) as batches:
         measure = run.held_out.after
         for update in run.updates("imitation", stage, 0, stage.num_updates, after=measure):
             batch = run.learner.prepared(batches.batch(update))
-            run.log(run.learner.imitation_update(batch))
+            run.log(run.learner.imitation_update(batch, stage.take_over_weight))
 
 
 def critic_warmup(run: Run) -> None:

@@ -87,7 +87,7 @@ class TrainingData:
             DataError: no episode succeeded, or every source that a stage learns from has weight 0.
         """
         for stage in stages:
-            self.weights(stage, self.demonstrations if stage == "imitation" else self.offline)
+            self.weights(stage, self.imitated if stage == "imitation" else self.offline)
 
     @cached_property
     def inputs(self) -> ModelInputs:
@@ -150,6 +150,24 @@ class TrainingData:
         """
         held = set(self._held_out_episodes)
         return self.everything.subset([i for i in require_successes(self.store) if i not in held])
+
+    @cached_property
+    def imitated(self) -> ChunkDataset:
+        """Windows that imitation draws from: the demonstrations.
+
+        Where chunks of people who took over weigh something, also those of episodes that failed in
+        spite of them; what the policy did in these counts nothing.
+
+        Raises:
+            DataError: there are none.
+        """
+        corrected = set[int]()
+        if self.config.imitation.take_over_weight:
+            corrected = self.everything.taken_over.episodes - set(successful_episodes(self.store))
+        if not corrected:
+            return self.demonstrations
+        held = set(self._held_out_episodes)
+        return self.everything.subset(sorted({*successful_episodes(self.store), *corrected} - held))
 
     @cached_property
     def held_out(self) -> ChunkDataset:

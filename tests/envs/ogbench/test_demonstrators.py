@@ -15,6 +15,7 @@ from softflow.envs.ogbench.demonstrators import (
     OperatorMixture,
     demonstrate,
     operator_mixture,
+    other_operators,
 )
 from softflow.envs.ogbench.subgoals import lights_out_presses, next_subgoal
 from softflow.envs.ogbench.tasks import OGBenchManipulation
@@ -163,6 +164,14 @@ def test_every_family_has_the_same_four_people(family: str) -> None:
     mixture = operator_mixture(f"{family}-task2")
     assert [o.name for o in mixture.operators] == ["steady", "hesitant", "slow", "careless"]
     assert mixture == operator_mixture(family)
+
+
+@pytest.mark.slow
+def test_a_swift_operator_is_one(cube_env: OGBenchManipulation) -> None:
+    (swift,) = other_operators("cube-single")
+    episodes = [demonstrate(cube_env, swift, np.random.default_rng([5, n])) for n in range(3)]
+    assert all(episode.success for episode in episodes)
+    assert max(episode.length for episode in episodes) < 80, "others take 175"
 
 
 def test_lights_out_presses_turn_start_into_goal() -> None:

@@ -25,6 +25,7 @@ from softflow.pages.comparing.pooling import pooled_course, pooled_finals
 from softflow.training.continuing.changes import FREE_TO_CHANGE
 from softflow.utils.intervals import wilson_interval
 from softflow.utils.metrics import MetricLogger
+from softflow.utils.sealed_json import write_sealed
 
 OFFLINE = ["imitation", "critic_warmup", "offline_rl"]
 SUCCESS = Measure("success_rate")
@@ -68,7 +69,41 @@ def test_runs_that_differ_in_their_seed_only_are_one_group(folders: list[Path]) 
 
 
 def test_what_does_not_change_what_is_learned_keeps_no_seeds_apart() -> None:
-    assert FREE_TO_CHANGE | {"eval_episodes", "round_eval_episodes"} == BESIDE_THE_RESULT
+    beside = {"eval_episodes", "round_eval_episodes", "held_out_episodes"}
+    assert FREE_TO_CHANGE | beside == BESIDE_THE_RESULT
+
+
+def test_seeds_that_hold_out_other_episodes_are_one_group(tmp_path: Path) -> None:
+    runs = [
+        run_of(tmp_path / f"seed{seed}", seed, held_out_episodes=[seed, 4]) for seed in range(2)
+    ]
+    assert [group.seeds for group in read_groups(runs)] == [["0", "1"]]
+
+
+def test_a_run_from_other_networks_is_none_from_scratch(tmp_path: Path) -> None:
+    """Though their configuration is the same to the last number."""
+    scratch = run_of(tmp_path / "scratch", 0)
+    tuned = [started_from(run_of(tmp_path / f"tuned{s}", s), f"base/seed{s}") for s in range(2)]
+    other = started_from(run_of(tmp_path / "other", 2), "elsewhere")
+    groups = read_groups([scratch, *tuned, other])
+    assert [group.seeds for group in groups] == [["0"], ["0", "1"], ["2"]]
+    assert "from" in differing_options(groups)
+    assert groups[1].value("from") == "base/seed*, 0_imitation_00000006, no critic"
+
+
+def started_from(run: Path, given: str) -> Path:
+    told = {"given": given, "checkpoint": "0_imitation_00000006", "stage": "imitation"}
+    write_sealed(run / "history.json", {"origin": told | {"update_step": 6}, "continuations": []})
+    return run
+
+
+def test_the_page_tells_of_runs_that_changed_on_the_way(tmp_path: Path) -> None:
+    runs = [run_of(tmp_path / f"seed{seed}", seed) for seed in range(2)]
+    change = {"what": "tau", "before": 0.1, "now": 0.2}
+    entry = {"stage": "imitation", "update_step": 3, "changes": [change]}
+    write_sealed(runs[1] / "history.json", {"origin": None, "continuations": [entry]})
+    page = page_of(runs, tmp_path / "page.html")
+    assert page.text.count("changed on the way") == 1
 
 
 def test_names_of_groups(tmp_path: Path) -> None:
@@ -95,6 +130,18 @@ def test_a_run_named_twice_would_count_twice(folders: list[Path]) -> None:
         read_groups([folders[0], folders[0].parent / "." / "seed0"])
     with pytest.raises(StoreError, match="no run folder"):
         read_groups([folders[0], folders[0].parent / "seed7"])
+
+
+def test_a_checkpoint_is_no_run(folders: list[Path]) -> None:
+    """A page in it would be a file that its manifest does not list."""
+    checkpoint = folders[0] / "checkpoints" / "0_imitation_00000006"
+    for folder in (checkpoint, checkpoint / "pretrained_model"):
+        folder.mkdir(parents=True)
+        (folder / "MANIFEST.json").write_text("{}")
+        (folder / "config.json").write_text("{}")
+        assert runs_in(folder) == [folder]
+        with pytest.raises(StoreError, match=r"is a checkpoint.*give the run"):
+            read_groups([folder])
 
 
 # ---- pooling ------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from grown_runs import Trainer, grown, short_config
-from point_world import demonstration, point_spec
+from point_world import demonstration, point_spec, write_demonstrations
 from runs_compared import metric_rows
 
 from softflow.data.data_spec import STATE_KEY
@@ -18,9 +18,10 @@ from softflow.data.labels import Event, Label
 from softflow.errors import ConfigError, StoreError
 from softflow.models.policies.coupling import FlowConfig
 from softflow.pages.run_report import write_report
-from softflow.training.config import StageName, TrainingConfig
+from softflow.training.config import DataConfig, StageName, TrainingConfig
 from softflow.training.continuing.history import History, read_history
 from softflow.training.persistence import STATISTICS
+from softflow.utils.files import read_object
 
 ALL: tuple[StageName, ...] = ("imitation", "critic_warmup", "offline_rl", "online_rl")
 
@@ -87,6 +88,25 @@ def test_a_falling_learning_rate_follows_the_longer_schedule_from_then_on(traine
     trainer.run("grown", more)
     assert state_of(run) != state_of(whole)
     assert more.imitation.learning_rate_at(6) > config.imitation.learning_rate_at(5)
+
+
+@pytest.mark.parametrize(("share", "before", "after"), [(None, 15, 30), (0.3, 12, 24)])
+def test_new_episodes_of_which_some_are_held_out(
+    trainer: Trainer, share: float | None, before: int, after: int
+) -> None:
+    config, data = short_config(data=DataConfig(held_out=share)), trainer.folder / "grows"
+    write_demonstrations(data, (True,) * before)
+    run = trainer.run("run", config, data=data)
+    held_out = read_object(run / "config.json")["held_out_episodes"]
+    with EpisodeStore.open(data, writable=True) as store:
+        for seed in range(before, after):
+            store.append(demonstration(seed, towards_goal=True))
+    trainer.run("run", longer(config, "imitation", 9), data=data)
+    more = read_object(run / "config.json")["held_out_episodes"]
+    assert set(held_out) < set(more)
+    assert min(set(more) - set(held_out)) >= before, "none that it has learned from"
+    changes = {what: now for *_, what, _, now in changes_of(read_history(run))}
+    assert changes["held_out_episodes"] == more
 
 
 def test_fewer_updates_end_the_stage_where_it_is(trainer: Trainer) -> None:

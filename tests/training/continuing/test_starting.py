@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from grown_runs import Trainer, grown, short_config
-from point_world import demonstration, point_spec
+from point_world import demonstration, point_spec, tiny_config
 
 from softflow.data.data_spec import STATE_KEY, DataSpec
 from softflow.data.episode_store import EpisodeStore
@@ -74,6 +74,29 @@ def test_fine_tuning_on_other_data_keeps_the_normalisation_and_tells_what_is_out
     page = (run / "report.html").read_text()
     assert "Started from the policy of" in page
     assert "0_imitation_00000006" in page
+
+
+def test_another_spelling_of_the_same_place_goes_on(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trainer.folder)
+    trainer.run("first")
+    run = trainer.run("tuned", start="first/")
+    for start in ("first", "./first", str(trainer.folder / "first"), "first/checkpoints/.."):
+        trainer.run("tuned", start=start)
+    trainer.run("other")
+    with pytest.raises(ConfigError, match="started from 'first/', not from 'other'"):
+        trainer.run("tuned", start="other")
+    assert read_history(run).continuations == ()
+
+
+def test_networks_of_other_sizes_are_told_with_the_options_that_make_them_fit(
+    trainer: Trainer,
+) -> None:
+    first = trainer.run("first")
+    config = changed(policy=replace(tiny_config().model.policy, dim=32, mlp_dim=64))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r": --model.policy.dim 16 --model.policy.mlp-dim 16,? ?"):
+        trainer.run("new", config, start=str(first))
 
 
 def test_a_run_that_was_started_from_another_needs_it_no_more(trainer: Trainer) -> None:

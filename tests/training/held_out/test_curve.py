@@ -157,6 +157,28 @@ def test_a_run_that_was_killed_goes_on_with_the_same_curve(
     assert ends[0] == ends[1]
 
 
+def test_what_was_measured_on_other_episodes_is_no_rival(make_run: RunMaker) -> None:
+    run = make_run(curve_config())
+    run.held_out.after = stop_at(20, run.held_out.after)  # type: ignore[method-assign]
+    with pytest.raises(StoppedError):
+        run_stages(run, ["imitation"])
+    best = run.held_out.best
+    run.save()
+    run.close()
+    assert best
+    file = run.folder / "held_out.json"
+    same = make_run(curve_config())
+    assert same.held_out.best == best
+    same.close()
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"episodes": [0]}))
+    again = make_run(curve_config())
+    assert again.held_out.best is None
+    run_stages(again, ["imitation"])
+    assert again.held_out.best is not None
+    assert again.held_out.best > 20
+    assert json.loads(file.read_text())["since"] == 20
+
+
 def test_a_policy_without_a_likelihood_is_judged_by_its_errors(make_run: RunMaker) -> None:
     config = curve_config()
     config = replace(config, model=replace(config.model, policy=GaussianConfig()))

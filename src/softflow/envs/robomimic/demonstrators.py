@@ -79,7 +79,7 @@ class Operator(AnyOperator):
 
 
 EXPERT = Operator("expert", "better", pace=(1.0, 1.0))
-"""Does nothing wrong; not in the mixture."""
+"""Does nothing wrong; demonstrates only if asked to."""
 _SWIFT = Operator(
     "swift", "better", pace=(0.8, 1.0), noise_std=(0.02, 0.06), aim_std_m=0.003,
     place_std_m=0.002, clearance_m=0.05,
@@ -116,6 +116,11 @@ def operator_mixture(env_id: str) -> OperatorMixture:
     people = (_SWIFT, _CAREFUL, _HESITANT, _SIDEWAYS, _SLOW, _CARELESS)
     adapted = tuple(person.adapted(errors, haste) for person in people)
     return OperatorMixture(adapted, (1.0,) * len(people))
+
+
+def other_operators(env_id: str) -> tuple[Operator, ...]:
+    """Who demonstrates a task only if asked to: the same in every one."""
+    return (EXPERT,)
 
 
 @dataclass(frozen=True)

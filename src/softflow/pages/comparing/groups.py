@@ -20,6 +20,7 @@ BESIDE_THE_RESULT = frozenset(
     {
         "stages",
         "unread_observations",
+        "held_out_episodes",
         "num_workers",
         "device",
         "rollout_device",
@@ -77,10 +78,21 @@ def runs_in(folder: Path) -> list[Path]:
     Raises:
         StoreError: there is no such folder, or it holds other files.
     """
-    if not folder.is_dir() or {entry.name for entry in entries_of(folder)} & PARTS:
+    if not folder.is_dir():
+        return [folder]
+    if {entry.name for entry in entries_of(folder)} & {*PARTS, "MANIFEST.json"}:
         return [folder]
     found = [entry for entry in entries_of(folder) if entry.is_dir() and _is_run(entry)]
     return sorted(found, key=_counting) or [folder]
+
+
+def _started_from(record: RunRecord) -> dict[str, str]:
+    """Whose networks a run began with; seeds may each have gone on with the same seed of others."""
+    origin = record.history.origin
+    if origin is None:
+        return {}
+    given = origin.given.replace(f"seed{record.config.get(SEED)}", "seed*")
+    return {"from": f"{given}, {origin.checkpoint}, {'with' if origin.critic else 'no'} critic"}
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -114,7 +126,7 @@ def read_groups(folders: Sequence[Path]) -> list[RunGroup]:
     found: dict[frozenset[tuple[str, str]], list[tuple[RunRecord, dict[str, str]]]] = {}
     for folder in folders:
         record = read_run(folder)
-        options = dict(_leaves(record.config))
+        options = dict(_leaves(record.config)) | _started_from(record)
         ignored = BESIDE_THE_RESULT | {SEED}
         key = frozenset(item for item in options.items() if item[0] not in ignored)
         found.setdefault(key, []).append((record, options))

@@ -189,6 +189,7 @@ def _facts(run: RunRecord) -> list[str]:
     times = [float(series.time_s.max()) for series in run.metrics]
     missing = run.missing()
     state = f'<span class="no">incomplete: {escape(missing[0])}</span>' if missing else "complete"
+    state += "; changed on the way" * bool(run.history.continuations)
     return [f"{steps:,}", duration(max(times)) if times else "–", state]
 
 

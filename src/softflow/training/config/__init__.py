@@ -6,6 +6,7 @@ from softflow.training.config.run import TrainingConfig
 from softflow.training.config.stages import (
     STAGES,
     CriticStageConfig,
+    ImitationConfig,
     OnlineConfig,
     RLConfig,
     StageConfig,
@@ -17,6 +18,7 @@ __all__ = [
     "STAGES",
     "CriticStageConfig",
     "DataConfig",
+    "ImitationConfig",
     "ModelConfig",
     "OnlineConfig",
     "RLConfig",

@@ -22,9 +22,9 @@ from softflow.training.config.limits import (
 )
 from softflow.training.config.model import ModelConfig
 from softflow.training.config.stages import (
+    ImitationConfig,
     OnlineConfig,
     RLConfig,
-    StageConfig,
     StageName,
     WarmupConfig,
 )
@@ -69,7 +69,7 @@ class TrainingConfig:
     """
 
     model: ModelConfig
-    imitation: StageConfig
+    imitation: ImitationConfig
     critic_warmup: WarmupConfig
     offline_rl: RLConfig
     online_rl: OnlineConfig

@@ -69,6 +69,30 @@ class StageConfig:
 
 
 @dataclass(frozen=True)
+class ImitationConfig(StageConfig):
+    """What imitation adds.
+
+    Attributes:
+        take_over_weight: how much a chunk counts that a person began in place of the policy (1: as
+            one of a demonstration), whatever became of the episode; None: as any other of its
+            episode, of which those that failed are not imitated.
+    """
+
+    take_over_weight: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_take_over_weight(self.take_over_weight)
+
+
+def _require_take_over_weight(weight: float | None) -> None:
+    require(
+        weight is None or 0 <= weight < math.inf,
+        f"take_over_weight is {weight}; must be >= 0 and finite, or None",
+    )
+
+
+@dataclass(frozen=True)
 class CriticStageConfig(StageConfig):
     """What the stages with a critic update add.
 
@@ -147,11 +171,7 @@ class RLConfig(CriticStageConfig):
             self.imitates in ("demonstrations", "successes"),
             f'imitates is "{self.imitates}"; must be demonstrations or successes',
         )
-        weight = self.take_over_weight
-        require(
-            weight is None or 0 <= weight < math.inf,
-            f"take_over_weight is {weight}; must be >= 0 and finite, or None",
-        )
+        _require_take_over_weight(self.take_over_weight)
 
     @property
     def most_candidates(self) -> int:

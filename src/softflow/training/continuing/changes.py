@@ -42,8 +42,17 @@ STATED = frozenset(
     }
 )
 """Settings that may be others from the next update on, in every stage."""
-OF_DATA = frozenset({"dataset", "dataset_episodes", "dataset_steps", "dataset_successes"})
-"""What config.json says of the data; their episodes are compared one by one beside this."""
+OF_DATA = frozenset(
+    {
+        "dataset",
+        "dataset_episodes",
+        "dataset_steps",
+        "dataset_successes",
+        "held_out_episodes",
+    }
+)
+"""What config.json says of the data; their episodes are compared one by one beside this. Of new
+ones some are held out, none that were learned from (`held_out_episodes`)."""
 COUNT_ROUNDS = frozenset({"online_rl.num_updates", "online_rl.episodes_per_round"})
 
 

@@ -6,6 +6,8 @@ what they keep of their data. The new run saves them as its first checkpoint and
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +16,21 @@ from softflow.data.data_spec import DataSpec
 from softflow.errors import ConfigError, StoreError
 from softflow.models.checkpoint import (
     MANIFEST,
-    PRETRAINED,
     CheckpointParts,
     last_checkpoint,
     read_checkpoint,
     read_pretrained,
+    stands_alone,
 )
 from softflow.models.images.sharing import frozen_backbones
 from softflow.training.config import TrainingConfig
 from softflow.training.continuing.changes import differences, flattened, in_words
-from softflow.training.continuing.history import Origin, now_utc, read_history
+from softflow.training.continuing.history import Change, Origin, now_utc, read_history
 from softflow.training.continuing.kept import Kept, kept_of
 from softflow.training.files.progress import Progress, progress_of, read_progress
 from softflow.training.learner import Learner
 from softflow.training.persistence import config_to_json, load_critic, load_policy, policy_facts
-from softflow.utils.files import read_object, sha256_of
+from softflow.utils.files import read_object, real_path, sha256_of
 from softflow.utils.machine import softflow_version
 
 
@@ -57,7 +59,7 @@ class Start:
             ConfigError: pretrained weights for the cameras of a new critic are not there.
         """
         where = self.parts.where
-        load_policy(learner, self.parts, where, moments=_is_whole(self.place))
+        load_policy(learner, self.parts, where, moments=not stands_alone(self.place))
         if self.critic:
             load_critic(learner, self.parts, where)
         elif not frozen_backbones(learner.critic.encoder):  # else it looks through the policy's
@@ -96,17 +98,13 @@ def read_start(given: str, place: Path, *, with_critic: bool = True) -> Start:
     Raises:
         CheckpointError: it is damaged or of another version.
     """
-    if _is_whole(place):
-        parts, progress = read_checkpoint(place), read_progress(place)
-    else:
+    if alone := stands_alone(place):
         parts = read_pretrained(place)
         progress = progress_of(parts)
-    critic = with_critic and progress.critic_is_trained and _is_whole(place)
+    else:
+        parts, progress = read_checkpoint(place), read_progress(place)
+    critic = with_critic and progress.critic_is_trained and not alone
     return Start(given, place, parts, progress, critic, kept_of(parts, critic=critic))
-
-
-def _is_whole(place: Path) -> bool:
-    return (place / PRETRAINED).is_dir()
 
 
 def require_start_fits(start: Start, config: TrainingConfig, spec: DataSpec) -> None:
@@ -117,11 +115,12 @@ def require_start_fits(start: Start, config: TrainingConfig, spec: DataSpec) -> 
     """
     config_there, spec_there, _ = policy_facts(start.parts)
     there, now = ({"model": config_to_json(one.model)} for one in (config_there, config))
-    lines = [
-        in_words(change)
+    changes = [
+        change
         for change in differences(flattened(there), flattened(now))
         if start.critic or not change.what.startswith("model.critic.")
     ]
+    lines = [in_words(change) for change in changes]
     if start.critic and config_there.discount != config.discount:
         lines.append(
             f"discount: there {config_there.discount}, now {config.discount}: the values of its "
@@ -132,11 +131,33 @@ def require_start_fits(start: Start, config: TrainingConfig, spec: DataSpec) -> 
         return
     fixes = ["the preset and the numbers that it was trained with (its config.json says them)"]
     fixes = fixes * bool(lines) + ["data with the same keys"] * bool(other_data)
+    if options := _as_options(changes):
+        fixes[0] += f": {options}"
     raise ConfigError(
         f"this run cannot start from '{start.given}':\n  "
         + "\n  ".join(lines + other_data)
         + f"\nGive {', and '.join(fixes)}, or train from the beginning without --from."
     )
+
+
+def _as_options(changes: Sequence[Change]) -> str:
+    """What to add to the command, so that networks are as they were; "" for another kind of them.
+
+    Another kind has other numbers, and wants to be named first.
+    """
+    if any(change.what.endswith(".kind") or change.before is None for change in changes):
+        return ""
+    words: list[str] = []
+    for change in changes:
+        value = change.before
+        values = value if isinstance(value, list) else [value]
+        name = change.what.replace("_", "-")
+        if isinstance(value, bool):
+            head, _, last = name.rpartition(".")
+            words.append(f"--{name}" if value else f"--{head}.no-{last}")
+        else:
+            words.append(shlex.join([f"--{name}", *map(str, values)]))
+    return " ".join(words)
 
 
 def _of_other_data(there: DataSpec, now: DataSpec) -> list[str]:
@@ -164,7 +185,7 @@ def require_same_start(run: Path, given: str) -> bool:
     if last_checkpoint(run / "checkpoints") is None:
         return False
     origin = read_history(run).origin
-    if origin is None or origin.given != given:
+    if origin is None or real_path(Path(origin.given)) != real_path(Path(given)):
         began = f"from '{origin.given}'" if origin else "from the beginning"
         raise ConfigError(
             f"{run} holds a run already, which started {began}, not from '{given}'; choose another "

@@ -135,7 +135,9 @@ def _in_words(entry: Continuation) -> list[str]:
         "keeps this:"
     ]
     for change in entry.changes:
-        if not change.what.endswith("_content"):
+        if change.what == "held_out_episodes":
+            lines.append(f"  {len(change.now or [])} successful episodes are held out now")
+        elif not change.what.endswith("_content"):
             lines.append(f"  {change.what} is now {change.now}, before {change.before}")
     if any(change.what in _MEASURED for change in entry.changes):
         lines.append(

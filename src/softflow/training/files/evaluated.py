@@ -7,7 +7,7 @@ from pathlib import Path
 from softflow.data.measures import measures_of
 from softflow.errors import CheckpointError, DataError
 from softflow.models.checkpoint import MANIFEST
-from softflow.utils.files import read_object
+from softflow.utils.files import is_there, read_object
 
 
 def best_evaluated(run: Path) -> Path | None:
@@ -27,6 +27,19 @@ def best_evaluated(run: Path) -> Path | None:
         if value is not None and name in there:
             found.append((value, name))
     return there[max(found)[1]] if found else None
+
+
+def best_held_out(run: Path) -> Path | None:
+    """The checkpoint of imitation that fits held-out demonstrations best, if it is there.
+
+    Raises:
+        StoreError: held_out.json is damaged.
+    """
+    file = run / "held_out.json"
+    best = read_object(file).get("best") if is_there(file) else None
+    name = best.get("checkpoint") if isinstance(best, dict) else None
+    there = {path.parent.name: path.parent for path in run.glob(f"checkpoints/[!.]*/{MANIFEST}")}
+    return there.get(name) if isinstance(name, str) else None
 
 
 def protected_checkpoints(run: Path) -> frozenset[str]:

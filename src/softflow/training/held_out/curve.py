@@ -5,7 +5,8 @@ The numbers are rows of metrics.csv, so a run that is killed goes on with the sa
     held_out/log_prob, held_out/nats_per_dim    log-likelihood of a chunk, and of a number of it
     held_out/median/3, held_out/p95/3           |a - â| of action component 3, in the data's units
 
-RUN/held_out.json says which episodes they are of, and which update was best.
+RUN/held_out.json says which episodes they are of, and which update was best. Where episodes were
+added since, others are held out too, and what was measured without them is no rival.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from softflow.training.learner import Learner
 from softflow.training.run_folder import Position, RunFolder
 from softflow.training.training_data import TrainingData
 from softflow.training.updates.next_chunks import windows_at_once
-from softflow.utils.files import write_json
+from softflow.utils.files import is_there, read_object, write_json
 from softflow.utils.metrics import read_metrics
 
 FILE = "held_out.json"
@@ -71,6 +72,7 @@ class HeldOutCurve:
         self.every = self._spacing() if learner.ranks.is_first else 0
         self.best: int | None = None
         self._best_score = -math.inf
+        self._since = self._measured_since()
         for update, values in self._measured_before():
             self._note(update, values)
 
@@ -84,6 +86,16 @@ class HeldOutCurve:
         if self._note(update, values):
             self._save(wait=False)
         self._write()
+
+    def _measured_since(self) -> int:
+        """The update from which on it was measured on the episodes that are held out now."""
+        file = self._files.path / FILE
+        told = read_object(file) if is_there(file) else {}
+        if told.get("episodes", []) == list(self._data.held_out.episode_indices):
+            since = told.get("since", 0)
+            return since if isinstance(since, int) else 0
+        position = self._files.position
+        return position.update_step if told and position.stage == STAGE else 0
 
     @property
     def best_checkpoint(self) -> str:
@@ -150,17 +162,18 @@ class HeldOutCurve:
         return -float(np.mean(np.asarray(medians) / span))
 
     def _measured_before(self) -> list[tuple[int, dict[str, float]]]:
-        """Updates and their numbers, in order, as metrics.csv has them."""
+        """Updates and their numbers on these episodes, in order, as metrics.csv has them."""
         found: dict[int, dict[str, float]] = {}
         for series in read_metrics(self._files.path):
             if series.stage == STAGE and series.name.startswith(PREFIX):
                 for update, value in zip(series.update_step, series.value, strict=True):
                     found.setdefault(int(update), {})[series.name] = float(value)
-        return sorted(found.items())
+        return sorted(item for item in found.items() if item[0] > self._since)
 
     def _write(self) -> None:
         facts: dict[str, Any] = {
             "episodes": list(self._data.held_out.episode_indices),
+            "since": self._since,
             "windows": 0 if self._windows is None else self._windows.batch_size,
             "candidates": self._candidates,
             "names": list(self._data.store.spec.names.get("action", ())),

@@ -45,7 +45,7 @@ def require_take_overs(
     Raises:
         DataError: a stage cannot.
     """
-    for stage in ("offline_rl", "online_rl"):
+    for stage in ("imitation", "offline_rl", "online_rl"):
         asks = getattr(config, stage).take_over_weight is not None
         if stage in stages and asks and not (offline or (online and stage == "online_rl")):
             raise DataError(
@@ -64,12 +64,25 @@ def imitated_rows(batch: ChunkBatch, stage: RLConfig) -> ImitatedRows:
     imitated = batch.episode_success & batch.has_action
     if stage.imitates == "demonstrations":
         imitated &= batch.is_offline
+    weight, steps = weighed(batch, imitated, stage.take_over_weight)
+    rows = (weight > 0).nonzero().squeeze(1)
+    return ImitatedRows(rows, weight[rows], steps[rows])
+
+
+def weighed(
+    batch: ChunkBatch, imitated: Bool[Tensor, " B"], take_over_weight: float | None
+) -> tuple[Float[Tensor, " B"], Bool[Tensor, "B H"]]:
+    """How much each row of a batch counts in imitation, and which of its chunk's actions.
+
+    Args:
+        batch: rows; imitated: [B], those that are, were it not for people who took over.
+        take_over_weight: of chunks that a person began; None: nothing of their own.
+    """
     weight = imitated.to(torch.get_default_dtype())
     number = torch.arange(batch.actions.shape[1])
     steps = torch.ones(len(weight), len(number), dtype=torch.bool)
-    if stage.take_over_weight is not None:
+    if take_over_weight is not None:
         by_person = batch.person_steps > 0
-        weight[by_person] = stage.take_over_weight
+        weight[by_person] = take_over_weight
         steps[by_person] = number < batch.person_steps[by_person, None]
-    rows = (weight > 0).nonzero().squeeze(1)
-    return ImitatedRows(rows, weight[rows], steps[rows])
+    return weight, steps
