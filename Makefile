@@ -77,7 +77,7 @@ $(STAMP)-robomimic: tests/support/robomimic_requirements.txt | $(STAMP)-dev
 	  --target $(VENV)/robomimic -r $< && touch $@ \
 	  || echo "robomimic's reader could not be installed; its tests will skip"
 
-$(STAMP)-lerobot: tests/support/lerobot_requirements.txt tests/support/lerobot_environment.py tests/support/own_environment.py | $(STAMP)-dev
+$(STAMP)-lerobot: tests/support/lerobot_requirements.txt tests/support/lerobot_v21_requirements.txt tests/support/lerobot_environment.py tests/support/own_environment.py | $(STAMP)-dev
 	@$(BIN)/python tests/support/lerobot_environment.py && touch $@ \
 	  || echo "lerobot could not be installed; its tests will skip"
 

@@ -12,9 +12,7 @@ from typing import Any, Literal
 
 import torch
 import tyro
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import (
     action_selection,
@@ -34,10 +32,12 @@ from benchmarks import (
     robot_links,
     robot_loop,
     rollout_latency,
+    stored_frames,
     update_beside_peers,
     update_time,
 )
-from benchmarks.measuring import Section, Spread
+from benchmarks.measuring import Section
+from benchmarks.tables import table
 from softflow.presets import preset
 from softflow.utils.files import write_json
 
@@ -52,6 +52,7 @@ Name = Literal[
     "data_memory",
     "data_append",
     "data_import",
+    "stored_frames",
     "import_memory",
     "images",
     "paper_images_84",
@@ -111,6 +112,7 @@ def benchmarks(options: Options) -> dict[Name, Callable[[], Section]]:
         "data_memory": lambda: data_memory.run(small.model.chunk, small.imitation.batch_size),
         "data_append": lambda: data_append.run(turns),
         "data_import": lambda: data_import.run(turns),
+        "stored_frames": lambda: stored_frames.run(turns),
         "import_memory": import_memory.run,
         "images": lambda: image_training.run(preset("small-image"), turns, device),
         "paper_images_84": lambda: paper_images.run(sim, turns, device),
@@ -145,31 +147,6 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-def table(section: Section) -> Table:
-    """One comparison: medians, with quartiles in brackets."""
-    result = Table(title=section.title, title_justify="left", box=SIMPLE_HEAD, expand=True)
-    for heading, width in zip(
-        ("", "ms", section.ratio_heading, "aim"), (30, 20, 18, 5), strict=True
-    ):
-        justify = "right" if heading else "left"
-        result.add_column(heading, justify=justify, min_width=width, no_wrap=True)
-    result.add_column("", ratio=1)
-    for row in section.rows:
-        result.add_row(row.name, _cell(row.ms), _cell(row.ratio), row.aim, row.note)
-    return result
-
-
-def _cell(spread: Spread | None) -> str:
-    if spread is None:
-        return ""
-    return f"{_number(spread.median)} ({_number(spread.low)}–{_number(spread.high)})"
-
-
-def _number(value: float) -> str:
-    """Three digits that count, and never 4.51e+03."""
-    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def main(options: Options) -> list[Section]:

@@ -3,9 +3,11 @@ what a merge costs against copying its files."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import av
@@ -27,6 +29,8 @@ from softflow.utils.files import sync_to_disk
 from softflow.utils.progress import SilentProgress
 
 CAMERAS, PIXELS = 2, 84
+LARGE_PIXELS = 480
+"""Of the camera whose import is shared by processes."""
 
 
 def run(turns: int, num_episodes: int = 8, length: int = 100) -> Section:
@@ -42,6 +46,8 @@ def run(turns: int, num_episodes: int = 8, length: int = 100) -> Section:
         )
         export_lerobot(store, root / "lerobot", quiet)
         rows += _rows("LeRobot, H.264", root, root / "lerobot", LeRobotSource, _read_lerobot, turns)
+        if num_episodes > 1:
+            rows += _jobs_rows(root, turns, num_episodes, length)
         rows += _merge_rows(store, root, turns)
     title = f"Importing {num_episodes} episodes of {length} steps, {CAMERAS} × {PIXELS} × {PIXELS}"
     return Section(title, "this ÷ reading", rows)
@@ -75,6 +81,25 @@ def _rows(
             aim="≤ 1.5",
             note=f"{speed}; {size}",
         ),
+    ]
+
+
+def _jobs_rows(root: Path, turns: int, num_episodes: int, length: int) -> list[Row]:
+    """One process against two, of larger frames: to begin a process takes a second or two."""
+    store = image_store(root / "large", 1, LARGE_PIXELS, num_episodes, length)
+    export_lerobot(store, root / "large_lerobot", SilentProgress())
+    target, source = root / "imported", partial(LeRobotSource, root / "large_lerobot")
+
+    def imported(jobs: int) -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        import_into(source(), target, SilentProgress(), open_again=source, jobs=jobs)
+
+    timings = measure({"1": lambda: imported(1), "2": lambda: imported(2)}, turns)
+    name = f"LeRobot, H.264 of {LARGE_PIXELS} × {LARGE_PIXELS}: import"
+    note = f"this ÷ one process, with {len(os.sched_getaffinity(0))} cores"
+    return [
+        Row(f"{name}, one process", timings.ms("1")),
+        Row(f"{name}, two processes", timings.ms("2"), timings.ratio("2", "1"), note=note),
     ]
 
 

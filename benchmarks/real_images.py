@@ -83,27 +83,34 @@ class Held:
 def main(options: Options) -> None:
     """All folds of both, their means and how many folds agree."""
     store = EpisodeStore.open(options.store)
-    pixels = preset("small-image")
-    image = EfficientNetLite0Config(resize=options.resize)
-    chunk = ChunkSpec(options.chunk_length, options.chunk_length)
-    encoder = replace(pixels.model.encoder, image=image, token_dim=options.token_dim)
-    pixels = replace(pixels, model=replace(pixels.model, encoder=encoder, chunk=chunk))
-    pixels = replace(pixels, seed=options.seed, noise_std=options.noise_std)
+    pixels = pixels_config(options)
+    encoder = pixels.model.encoder
+    assert isinstance(encoder, MixedConfig)
     blind = replace(encoder, cameras=())
     settings = {
         "pixels and state": pixels,
         "state": replace(pixels, model=replace(pixels.model, encoder=blind)),
     }
-    features = _features(store, pixels)
+    features = features_of(store, pixels)
     results: dict[str, list[list[Held]]] = {name: [] for name in settings}
     for fold in range(len(store)):
         for name, config in settings.items():
-            results[name].append(_fold(store, config, fold, features, options))
+            results[name] += fold_of(store, config, fold, features, options, [features])
             print(f"episode {fold} held out, {name}: {results[name][-1]}", flush=True)
     _report(results, options.counts)
     if options.json:
         folds = {n: [[vars(held) for held in fold] for fold in r] for n, r in results.items()}
         write_json(options.json, {"updates": list(options.counts), **folds})
+
+
+def pixels_config(options: Options) -> TrainingConfig:
+    """The preset `small-image`, as the options have it."""
+    pixels = preset("small-image")
+    image = EfficientNetLite0Config(resize=options.resize)
+    chunk = ChunkSpec(options.chunk_length, options.chunk_length)
+    encoder = replace(pixels.model.encoder, image=image, token_dim=options.token_dim)
+    pixels = replace(pixels, model=replace(pixels.model, encoder=encoder, chunk=chunk))
+    return replace(pixels, seed=options.seed, noise_std=options.noise_std)
 
 
 def _report(results: dict[str, list[list[Held]]], counts: Sequence[int]) -> None:
@@ -128,7 +135,7 @@ def _report(results: dict[str, list[list[Held]]], counts: Sequence[int]) -> None
 
 
 @torch.no_grad()
-def _features(store: EpisodeStore, config: TrainingConfig) -> list[dict[str, Tensor]]:
+def features_of(store: EpisodeStore, config: TrainingConfig) -> list[dict[str, Tensor]]:
     """Of every episode: camera -> features [T+1, tokens, F]."""
     inputs = model_inputs(config.model, store.spec, compute_statistics(store))
     assert isinstance(config.model.encoder, MixedConfig)
@@ -157,14 +164,24 @@ def _parts(frames: np.ndarray) -> Iterator[np.ndarray]:
         yield frames[start : start + FRAMES_AT_ONCE]
 
 
-def _fold(
+def fold_of(
     store: EpisodeStore,
     config: TrainingConfig,
     held_out: int,
     features: list[dict[str, Tensor]],
     options: Options,
-) -> list[Held]:
-    """Learn from all episodes but one, and measure on that one."""
+    tested: Sequence[list[dict[str, Tensor]]],
+) -> list[list[Held]]:
+    """Learn from all episodes but one, and measure on that one, after each number of updates.
+
+    Args:
+        store: the episodes.
+        config: of networks and training.
+        held_out: the episode.
+        features: of `features_of`, for every episode.
+        options: how long, and what is measured.
+        tested: features of the same episodes for the measurement: a list of results for each.
+    """
     chunk = config.model.chunk
     others = [index for index in range(len(store)) if index != held_out]
     data = ChunkDataset(store, chunk, episodes=others, with_images=False)
@@ -175,14 +192,15 @@ def _fold(
     seen = _by_window(features, others)
     test = ChunkDataset(store, chunk, episodes=[held_out], with_images=False)
     whole = np.flatnonzero(test.gather(np.arange(test.num_windows)).step_valid.all(1).numpy())
-    windows = _with_features(test.gather(whole), _by_window(features, [held_out]))
-    found = []
+    windows = [_with_features(test.gather(whole), _by_window(t, [held_out])) for t in tested]
+    found: list[list[Held]] = [[] for _ in tested]
     for update in range(max(options.counts)):
         learner.set_up(stage, update)
         torch.manual_seed(config.seed + 7919 * update)
         learner.imitation_update(_with_features(sampler.batch(update), seen))
         if update + 1 in options.counts:
-            found.append(_measured(learner, windows, options))
+            for held, batch in zip(found, windows, strict=True):
+                held.append(_measured(learner, batch, options))
     return found
 
 

@@ -29,6 +29,7 @@ from benchmarks import (
     render_speed,
     robot_loop,
     rollout_latency,
+    stored_frames,
     update_beside_peers,
     update_time,
 )
@@ -84,6 +85,7 @@ def test_every_section_has_positive_times_and_ratios(
             "data_memory": lambda: data_memory.run(tiny.model.chunk, 8, (20, 40), 10, 100),
             "data_append": lambda: data_append.run(turns, 1, 3),
             "data_import": lambda: data_import.run(turns, 1, 6),
+            "stored_frames": lambda: stored_frames.run(turns, 1, 16, 6),
             "import_memory": lambda: import_memory.run((3, 6), (16, 24)),
             "images": lambda: image_training.run(seeing, turns, "cpu", 2, 6),
             "paper_images_84": lambda: paper_images.run(
@@ -98,7 +100,7 @@ def test_every_section_has_positive_times_and_ratios(
 
     monkeypatch.setattr(command, "benchmarks", toy_benchmarks)
     sections = command.main(command.Options(turns=2, json=tmp_path / "result.json"))
-    counts = [7, 12, 8, 3, 12, 8, 2, 4, 6, 4, 10, 7, 3, 4, 5, 4, 3]
+    counts = [7, 12, 8, 3, 12, 8, 2, 4, 6, 6, 4, 10, 7, 3, 4, 5, 4, 3]
     assert [len(section.rows) for section in sections] == counts
     spreads = [s for section in sections for row in section.rows for s in (row.ms, row.ratio) if s]
     assert all(0 < spread.low <= spread.median <= spread.high for spread in spreads)

@@ -16,10 +16,13 @@ from toy_episodes import STATE, EpisodeMaker
 
 from softflow.curation.copying import COPIED_FROM, Copied, common_spec, copy_episodes, merge
 from softflow.curation.selection import Rules, decide, parse_where
+from softflow.curation.stored_frames import MIXED, frames_told
+from softflow.curation.validation import validate_store
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.files.episode_file import EpisodeSummary, write_episode_file
+from softflow.data.files.frame_storage import EXACT, FrameStorage
 from softflow.data.labels import EVENT_KINDS_FILE, Event, Label
 from softflow.errors import DataError, StoreError
 
@@ -321,3 +324,46 @@ def test_frames_are_copied_and_not_encoded_anew(make_store: StoreMaker, tmp_path
     with pytest.raises(StoreError, match="does not match"):
         merge([EpisodeStore.open(tmp_path / "a")], tmp_path / "c")
     assert len(EpisodeStore.open(tmp_path / "c")) == 0
+
+
+JPEG = FrameStorage("jpeg", 95)
+
+
+def test_frames_are_stored_anew_where_that_is_asked_for(
+    make_store: StoreMaker, tmp_path: Path
+) -> None:
+    store = make_store("a", 3)
+    store.label(1, Label("anna", (Event(2, "success", 1.0),), "2024-01-01T00:00:00+00:00"))
+    assert merge([store], tmp_path / "lossy", frames=JPEG) == Copied(3, 0, 1)
+    assert merge([store], tmp_path / "lossy", frames=JPEG) == Copied(0, 3, 0), "it goes on"
+    lossy = EpisodeStore.open(tmp_path / "lossy")
+    assert [s.frames.storage for s in lossy.summaries() if s.frames] == [JPEG] * 3
+    assert lossy.episode(1).length == store.episode(1).length == 3, "labels come along"
+    np.testing.assert_array_equal(lossy.episode(2).actions, store.episode(2).actions)
+    # Once more, as they are: nothing is lost twice.
+    merge([lossy], tmp_path / "again")
+    again = EpisodeStore.open(tmp_path / "again")
+    assert again.frames == JPEG
+    assert same(again.episode(0), lossy.episode(0))
+    merge([lossy], tmp_path / "exact", frames=EXACT)
+    exact = EpisodeStore.open(tmp_path / "exact")
+    assert exact.summary(0).frames is None
+    assert same(exact.episode(0), lossy.episode(0))
+
+
+def test_frames_of_two_kinds_are_told(make_store: StoreMaker, tmp_path: Path) -> None:
+    store = make_store("a", 2)
+    merge([store], tmp_path / "lossy", frames=JPEG)
+    both = [make_store("b", 1, seed=10), EpisodeStore.open(tmp_path / "lossy")]
+    merge(both, tmp_path / "mixed")
+    mixed = EpisodeStore.open(tmp_path / "mixed")
+    assert mixed.frames == EXACT
+    told = frames_told(mixed)
+    assert told[0].startswith("2 episodes JPEG of quality 95: ")
+    assert told[1:] == ["1 episode exact", f"careful: {MIXED}"]
+    warned = [p.message for p in validate_store(mixed) if p.check == "mixed-frames"]
+    assert warned == [MIXED]
+    assert not [p for p in validate_store(both[1]) if p.check == "mixed-frames"]
+    merge(both, tmp_path / "one_kind", frames=JPEG)
+    (line,) = frames_told(EpisodeStore.open(tmp_path / "one_kind"))
+    assert line.startswith("JPEG of quality 95")

@@ -191,8 +191,8 @@ def test_create_and_open_say_what_is_there(
 
 
 def test_store_of_a_newer_version_asks_for_an_upgrade(filled: EpisodeStore) -> None:
-    rewrite_json(filled.path / "store.json", format_version=3)
-    with pytest.raises(StoreError, match=r"store\.json' has format_version 3.*upgrade"):
+    rewrite_json(filled.path / "store.json", format_version=4)
+    with pytest.raises(StoreError, match=r"store\.json' has format_version 4.*upgrade"):
         EpisodeStore.open(filled.path)
 
 

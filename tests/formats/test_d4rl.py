@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from softflow.data.episode_store import EpisodeStore
-from softflow.errors import DataError
+from softflow.errors import DataError, SeveralFaultsError
 from softflow.formats.contents import told_contents
 from softflow.formats.d4rl import D4RLSource, stretches
 from softflow.formats.importing import import_into
@@ -115,7 +115,7 @@ def test_without_timeouts_the_length_of_episodes_is_asked_for(path: Path) -> Non
     del arrays["timeouts"]
     arrays["terminals"][:] = False
     write(path, arrays)
-    with pytest.raises(DataError, match=r"no 'timeouts', and no .* in 14 steps.*--max-episode"):
+    with pytest.raises(DataError, match=r"neither 'timeouts' nor .* in 14 steps.*--max-episode"):
         D4RLSource(path)
     source = D4RLSource(path, max_episode_steps=5)
     assert [source.read(name).length for name in source.episodes()] == [5, 5, 4]
@@ -212,3 +212,16 @@ def test_nothing_in_the_file_is_unmentioned(tmp_path: Path) -> None:
     for name in ("infos/action_mean [28] float64", "extra", "metadata/algorithm"):
         assert name in left
     assert "infos/qpos [30] float64" in taken
+
+
+def test_all_faults_of_an_episode_are_told(path: Path) -> None:
+    arrays = arrays_of()
+    arrays["observations"][5, 3] = np.nan
+    arrays["rewards"][6] = np.inf
+    source = D4RLSource(write(path, arrays))
+    with pytest.raises(SeveralFaultsError) as caught:
+        source.read("episode_2")
+    told = sorted(text.partition("'")[2] for text in caught.value.faults)
+    assert len(told) == 2
+    assert told[0].startswith("next.reward' at step 1 is inf")
+    assert told[1].startswith("observation.state' at step 0, component 3 is nan")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from robomimic_files import AGENTVIEW, array, edited, replace, write
 
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.frame_storage import FrameStorage
 from softflow.errors import DataError
 from softflow.formats.importing import import_into
 from softflow.formats.robomimic.reading import RobomimicSource
@@ -27,10 +29,13 @@ class Heard(SilentProgress):
         self.lines.append(line)
 
 
-def imported(path: Path, store: Path, jobs: int, skip_bad: bool = False) -> tuple[int, list[str]]:
+def imported(
+    path: Path, store: Path, jobs: int, skip_bad: bool = False, frames: FrameStorage | None = None
+) -> tuple[int, list[str]]:
     heard = Heard()
     again = partial(RobomimicSource, path, image_size=(4, 5))
-    number = import_into(again(), store, heard, open_again=again, jobs=jobs, skip_bad=skip_bad)
+    how: dict[str, Any] = {"jobs": jobs, "skip_bad": skip_bad, "frames": frames}
+    number = import_into(again(), store, heard, open_again=again, **how)
     return number, heard.lines
 
 
@@ -48,6 +53,19 @@ def test_several_processes_make_the_same_store(tmp_path: Path) -> None:
     )
     assert not list((tmp_path / "two/episodes").glob(".*"))
     assert imported(path, tmp_path / "two", 2) == (0, []), "it goes on"
+
+
+@pytest.mark.slow
+def test_several_processes_store_the_same_jpegs(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.hdf5", demos=DEMOS)
+    for name, jobs in (("one", 1), ("two", 2)):
+        imported(path, tmp_path / name, jobs, frames=FrameStorage("jpeg", 90))
+    one, two = (EpisodeStore.open(tmp_path / name) for name in ("one", "two"))
+    assert two.frames == FrameStorage("jpeg", 90)
+    assert [s.digest for s in two.summaries()] == [s.digest for s in one.summaries()]
+    assert {s.frames.storage for s in two.summaries() if s.frames} == {two.frames}
+    with pytest.raises(DataError, match="frames: JPEG of quality 90 and JPEG of quality 80"):
+        imported(path, tmp_path / "two", 2, frames=FrameStorage("jpeg", 80))
 
 
 @pytest.mark.slow

@@ -17,13 +17,21 @@ from pathlib import Path
 from own_environment import OURS, OwnEnvironment
 
 REQUIREMENTS = Path(__file__).with_name("lerobot_requirements.txt")
-ENVIRONMENT = OwnEnvironment(".venv-lerobot", "lerobot_environment.py", REQUIREMENTS.read_text())
+REQUIREMENTS_BEFORE = REQUIREMENTS.with_name("lerobot_v21_requirements.txt")
+MADE_OF = REQUIREMENTS.read_text() + REQUIREMENTS_BEFORE.read_text()
+ENVIRONMENT = OwnEnvironment(".venv-lerobot", "lerobot_environment.py", MADE_OF)
 FOLDER = ENVIRONMENT.folder
 FFMPEG = FOLDER / "ffmpeg"
+BEFORE = FOLDER / "v2.1"
+"""The last lerobot that reads and writes v2.1, as openpi does, with what else must be older."""
 
 
-def run(*arguments: str | os.PathLike[str]) -> None:
+def run(*arguments: str | os.PathLike[str], v21: bool = False) -> None:
     """Run a Python file of this folder with lerobot, with no access to any hub.
+
+    Args:
+        arguments: the file, and what it is told.
+        v21: with the last lerobot of v2.1.
 
     Raises:
         AssertionError: it failed; says what it printed.
@@ -34,6 +42,7 @@ def run(*arguments: str | os.PathLike[str]) -> None:
         "HF_HOME": str(FOLDER / "cache"),
         "LD_LIBRARY_PATH": str(FFMPEG),
         "OMP_NUM_THREADS": "1",
+        **({"PYTHONPATH": str(BEFORE)} if v21 else {}),
     }
     command = [str(ENVIRONMENT.python), "-W", "ignore", *map(str, arguments)]
     result = subprocess.run(
@@ -51,6 +60,7 @@ def run(*arguments: str | os.PathLike[str]) -> None:
 def make() -> None:
     """Make the environment anew."""
     ENVIRONMENT.begin("--no-deps", "-r", str(REQUIREMENTS), borrowed=[OURS])
+    ENVIRONMENT.install("--target", str(BEFORE), "--no-deps", "-r", str(REQUIREMENTS_BEFORE))
     _link_ffmpeg(OURS / "av.libs")
     ENVIRONMENT.finish()
 

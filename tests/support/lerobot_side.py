@@ -2,6 +2,7 @@
 
 lerobot_side.py write FOLDER CODEC TRUTH.npz    a v3.0 dataset, and what was put into it
 lerobot_side.py read FOLDER VALUES.npz          every item of a dataset, as LeRobot gives it
+lerobot_side.py chunks FOLDER VALUES.npz        the same, each with the actions of `CHUNK` steps
 """
 
 # pyright: reportMissingImports=false
@@ -10,14 +11,16 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 
 FRONT, WRIST = "observation.images.front", "observation.images.wrist"
 LENGTHS = (9, 12, 10)
 RATE = 30
+CHUNK = 4
 
 
 def features() -> dict[str, dict[str, Any]]:
@@ -73,8 +76,15 @@ def write(folder: str, codec: str, truth: str) -> None:
     save(truth, values)
 
 
-def read(folder: str, target: str) -> None:
-    dataset = LeRobotDataset("test/read", root=folder)
+def chunks(folder: str, target: str) -> None:
+    """As openpi asks for them."""
+    meta = LeRobotDatasetMetadata("test/read", root=folder)
+    times = {"action": [step / meta.fps for step in range(CHUNK)]}
+    read(folder, target, times)
+
+
+def read(folder: str, target: str, times: dict[str, list[float]] | None = None) -> None:
+    dataset = LeRobotDataset("test/read", root=folder, delta_timestamps=times)
     values: dict[str, list[Any]] = defaultdict(list)
     for index in range(len(dataset)):
         for key, value in dataset[index].items():
@@ -86,4 +96,5 @@ def read(folder: str, target: str) -> None:
 
 
 if __name__ == "__main__":
-    {"write": write, "read": read}[sys.argv[1]](*sys.argv[2:])
+    tasks: dict[str, Callable[..., None]] = {"write": write, "read": read, "chunks": chunks}
+    tasks[sys.argv[1]](*sys.argv[2:])

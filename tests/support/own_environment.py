@@ -50,10 +50,14 @@ class OwnEnvironment:
         """
         shutil.rmtree(self.folder, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", str(self.folder)], check=True)
-        pip = [str(self.python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-        subprocess.run([*pip, *requirements], check=True)
+        self.install(*requirements)
         theirs = next((self.folder / "lib").glob("python*/site-packages"))
         (theirs / "borrowed.pth").write_text("".join(f"{path}\n" for path in borrowed))
+
+    def install(self, *words: str) -> None:
+        """More of it, by words for pip."""
+        pip = [str(self.python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+        subprocess.run([*pip, *words], check=True)
 
     def finish(self) -> None:
         """All of it is there."""

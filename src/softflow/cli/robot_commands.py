@@ -79,7 +79,9 @@ def run_robot(options: Robot) -> None:
         source, robot = _policy_and_robot(options, make, stack, unclosed)
         _require_made_for(source.facts.spec, robot.spec, options)
         SafetyLayer(limits, robot.spec)  # limits of another robot are told before it is reset
-        store = stack.enter_context(EpisodeStore.open_or_create(options.out, robot.spec))
+        store = stack.enter_context(
+            EpisodeStore.open_or_create(options.out, robot.spec, options.frame_storage)
+        )
         parts = LoopParts(robot, source, limits)
         listening = _listening(parts, options, stack)
         rounds = _rounds(options, source, store, stack)

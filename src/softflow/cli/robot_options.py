@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from softflow.cli.frame_options import FrameOptions
 from softflow.errors import ConfigError
 from softflow.utils.documents import MAX_INTEGER
 
@@ -17,7 +18,7 @@ SERVERS = ("ws://", "wss://")
 
 
 @dataclass(frozen=True)
-class Robot:
+class Robot(FrameOptions):
     """Run a policy on a robot, or on an environment in real time; every episode is kept.
 
     The loop ticks at the robot's rate and waits for nobody: the policy decides in a process of its
@@ -84,6 +85,7 @@ class Robot:
     """Of what is random in decisions and resets."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if sum(map(bool, (self.env_id, self.robot, self.ros2))) != 1:
             raise ConfigError(
                 "give either --robot module:function, or --ros2 SETTINGS, or --env-id for a "

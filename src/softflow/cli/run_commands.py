@@ -219,6 +219,7 @@ def collect(options: Collect) -> None:
             mixture=only_operator(options.env, options.operator) if options.operator else None,
             num_workers=options.workers,
             image_size=options.image_size,
+            frames=options.frame_storage,
             on_progress=lambda done, _, successes: progress.advance(
                 done, f"success {successes}/{done}"
             ),

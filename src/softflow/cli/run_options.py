@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from softflow.cli.frame_options import FrameOptions
 from softflow.cli.option_types import require_image_size
 from softflow.deployment.decision_rule import Rule
 from softflow.errors import ConfigError
@@ -51,7 +52,7 @@ class Demo:
 
 
 @dataclass(frozen=True)
-class Collect:
+class Collect(FrameOptions):
     """Collect demonstrations from scripted operators of different skill (some episodes fail)."""
 
     out: Path
@@ -72,6 +73,7 @@ class Collect:
     """Height and width of the cameras to record, such as 84 84; None records the state alone."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require_within(self, "episodes", 1, MAX_EPISODES)
         _require_within(self, "workers", 1, MAX_WORKERS)
         _require_within(self, "seed", 0, MAX_INTEGER)

@@ -1,19 +1,22 @@
 """Copy episodes of some stores into a new one, labels included: merge and filter.
 
-Sealed files are copied as they are: arrays stay identical to the bit. A copy knows where it came
-from (metadata `COPIED_FROM`), which is how an interrupted copy finds out what is there already.
+Sealed files are copied as they are: arrays stay identical to the bit, unless frames are to be
+stored in another way. A copy knows where it came from (metadata `COPIED_FROM`), which is how an
+interrupted copy finds out what is there already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from softflow.curation.stored_frames import storage_of
 from softflow.data.action_space import or_another_name
 from softflow.data.data_spec import DataSpec, within_the_same_bounds
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.frame_storage import EXACT, FrameStorage
 from softflow.data.labels import EVENT_KINDS_FILE, Label
 from softflow.data.metadata import metadata_value
 from softflow.errors import DataError, StoreError
@@ -76,9 +79,18 @@ def common_spec(stores: Sequence[EpisodeStore]) -> DataSpec:
 
 
 def merge(
-    stores: Sequence[EpisodeStore], out: Path, on_copied: OnCopied = lambda done: None
+    stores: Sequence[EpisodeStore],
+    out: Path,
+    on_copied: OnCopied = lambda done: None,
+    frames: FrameStorage | None = None,
 ) -> Copied:
     """Copy every episode of `stores`, in order, into one store; goes on where it was stopped.
+
+    Args:
+        stores: the sources.
+        out: folder of the new store.
+        on_copied: told after every episode.
+        frames: how those of cameras are to be stored; None leaves them as they are.
 
     Raises:
         DataError: they do not fit together, one is named twice, an episode is unusable, or `out`
@@ -92,7 +104,7 @@ def merge(
             f"name each store to merge once; {f'{twice[0]} twice' if twice else 'none'}"
         )
     selection = [(store, index) for store in stores for index in range(len(store))]
-    return copy_episodes(selection, out, common_spec(stores), on_copied)
+    return copy_episodes(selection, out, common_spec(stores), on_copied, frames)
 
 
 def copy_episodes(
@@ -100,8 +112,11 @@ def copy_episodes(
     out: Path,
     spec: DataSpec,
     on_copied: OnCopied = lambda done: None,
+    frames: FrameStorage | None = None,
 ) -> Copied:
     """Copy (store, index) pairs with their labels; one episode is in memory at a time.
+
+    Frames are stored as `merge` is told.
 
     Raises:
         DataError, StoreError: as `merge`.
@@ -109,16 +124,24 @@ def copy_episodes(
     if any(store.path.resolve() == out.resolve() for store, _ in selection):
         raise DataError(f"'{out}' is one of the sources; choose a new folder")
     origins = [_origin(store, index) for store, index in selection]
-    with EpisodeStore.open_or_create(out, spec) as target:
+    stores = {store.path: store for store, _ in selection}.values()
+    kept = frames or _common_frames(stores)
+    with EpisodeStore.open_or_create(out, spec, kept) as target:
         there = _there(target, origins)
         before, labels = len(there), 0
         _carry_event_kinds([store.path for store, _ in selection], target.path)
         for done, ((store, index), origin) in enumerate(zip(selection, origins, strict=True), 1):
             if origin not in there:
-                there[origin] = _copy(store, index, origin, target)
+                there[origin] = _copy(store, index, origin, target, anew=frames is not None)
             labels += _carry_labels(store.labels(index), target, there[origin])
             on_copied(done)
     return Copied(len(there) - before, before, labels)
+
+
+def _common_frames(stores: Iterable[EpisodeStore]) -> FrameStorage:
+    """How these stores keep frames, if all do in one way."""
+    found = {store.frames for store in stores}
+    return found.pop() if len(found) == 1 else EXACT
 
 
 def _origin(store: EpisodeStore, index: int) -> Origin:
@@ -147,14 +170,20 @@ def _origins_of(metadata: Mapping[str, Any], where: str) -> list[dict[str, Any]]
     return metadata_value(metadata, COPIED_FROM, list[dict[str, Any]], [], where)
 
 
-def _copy(store: EpisodeStore, index: int, origin: Origin, target: EpisodeStore) -> int:
-    """Append an episode as it was recorded, with its origin; returns its new index."""
+def _copy(store: EpisodeStore, index: int, origin: Origin, target: EpisodeStore, anew: bool) -> int:
+    """Append an episode as it was recorded, with its origin; returns its new index.
+
+    With `anew`, its frames are stored as the target stores them.
+    """
     place = {"store": origin[0], "episode": origin[1]}
 
     def told(before: dict[str, Any]) -> dict[str, Any]:
         return {**before, COPIED_FROM: [*_origins_of(before, str(store.path)), place]}
 
     try:
+        if anew and storage_of(store.summary(index)) != target.frames:
+            episode = store.episode(index, labelled=False)
+            return target.append(replace(episode, metadata=told(episode.metadata)))
         return target.append_copy(store.episode_path(index), told)
     except DataError as error:
         raise DataError(

@@ -16,12 +16,14 @@ from softflow.curation.dataset_checks import DATASET_CHECKS
 from softflow.curation.episode_checks import EPISODE_CHECKS, CheckSettings, Subject
 from softflow.curation.problems import Problem
 from softflow.curation.rate_limits import USUAL_SIGMAS, usual_rates
+from softflow.curation.stored_frames import MIXED, storage_of
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.frame_storage import FrameStorage
 from softflow.errors import DataError, StoreError
 
-FILE_CHECKS = ("damaged-file", "wrong-label", "set-aside")
+FILE_CHECKS = ("damaged-file", "wrong-label", "set-aside", "mixed-frames")
 CHECK_NAMES = (*EPISODE_CHECKS, *DATASET_CHECKS, *FILE_CHECKS)
 """Every check by the name that `ignore` and the problems use."""
 
@@ -178,12 +180,14 @@ def _of_store(
     for file in sorted((store.path / "set_aside").glob("*.zarr.zip")):
         text = f"'{file}' was damaged and set aside; copy it again, or delete it"
         yield Problem("warning", "set-aside", "", text)
+    kept: set[FrameStorage] = set()
     for index in range(len(store)):
         try:
             recorded = store.episode(index, labelled=False)
         except (DataError, StoreError) as error:
             yield Problem("error", "damaged-file", str(index), str(error))
         else:
+            kept.add(storage_of(store.summary(index, labelled=False)))
             try:
                 metadata = _labelled_metadata(store, index, recorded)
             except (DataError, StoreError) as error:
@@ -192,6 +196,8 @@ def _of_store(
             # What a label cuts off is examined too: copies of the store hold it.
             yield from examination.examine(str(index), replace(recorded, metadata=metadata))
         on_progress(index + 1)
+    if len(kept) > 1 and store.spec.image_keys:
+        yield Problem("warning", "mixed-frames", "", MIXED)
     yield from examination.finish()
 
 

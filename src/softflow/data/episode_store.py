@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from softflow.data.action_space import or_another_name
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
+from softflow.data.files import store_folder, store_identity
 from softflow.data.files.episode_file import (
     EpisodeSummary,
     read_episode_file,
@@ -25,13 +25,12 @@ from softflow.data.files.episode_file import (
     write_episode_file,
 )
 from softflow.data.files.episode_reading import DamagedEpisodeError
+from softflow.data.files.frame_storage import EXACT, FrameStorage
 from softflow.data.files.sealed_copy import copy_episode_file
-from softflow.data.files.store_folder import make_folders, numbers_in, refusals
-from softflow.data.files.store_identity import read_identity_of, write_identity_of
 from softflow.data.files.writer_lock import WriterLock
 from softflow.data.labels import Label, LabelFolder, read_label
 from softflow.errors import DataError, StoreError
-from softflow.utils.files import TEMP_SUFFIX, entries_of, is_there, sync_to_disk
+from softflow.utils.files import is_there, sync_to_disk
 
 __all__ = ["EpisodeStore", "EpisodeSummary"]
 
@@ -42,41 +41,60 @@ class EpisodeStore:
 
     An index is a position: it stays what it is while the store is open, and shifts only when a
     writer sets a damaged episode before it aside.
+
+    Attributes:
+        spec: what its episodes hold.
+        frames: how those of cameras are stored in episodes that are appended; episodes that were
+            copied in may have others, as their summaries say.
     """
 
-    def __init__(self, path: Path, spec: DataSpec, lock: WriterLock | None) -> None:
+    def __init__(
+        self, path: Path, spec: DataSpec, lock: WriterLock | None, frames: FrameStorage = EXACT
+    ) -> None:
         self.path = path
         self.spec = spec
+        self.frames = frames
         self._lock = lock
         self._numbers: list[int] = []
         self._summaries: dict[int, EpisodeSummary] = {}
         self._labels = LabelFolder(path)
         self._label_files: dict[int, list[Path]] = {}
         if lock is not None:
-            self._set_leftovers_aside()
+            # Only an interrupted writer leaves temporary files: the lock is ours.
+            for leftover in store_folder.leftovers_in(path):
+                store_folder.set_aside(path, leftover)
         self.refresh()
         if lock is not None:
             self._set_damaged_aside(full=False)
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], spec: DataSpec) -> EpisodeStore:
+    def create(
+        cls, path: str | os.PathLike[str], spec: DataSpec, frames: FrameStorage = EXACT
+    ) -> EpisodeStore:
         """A new, empty, writable store.
 
+        Args:
+            path: its folder.
+            spec: what its episodes hold.
+            frames: how those of cameras are stored: exactly, or smaller with a loss.
+
         Raises:
+            DataError: frames with a loss, but no cameras.
             StoreError: there is a store already, another writer holds it, or the disk refuses.
         """
         path = Path(path)
-        make_folders(path)
+        store_identity.require_storable(spec, frames)
+        store_folder.make_folders(path)
         lock = WriterLock(path)
         try:
             if is_there(path / "store.json"):
                 raise StoreError(
                     f"'{path}' already holds an episode store; open it, or choose another folder."
                 )
-            write_identity_of(path, spec)
-            with refusals(path):
+            store_identity.write_identity_of(path, spec, frames)
+            with store_folder.refusals(path):
                 sync_to_disk(path.resolve().parent)
-            return cls(path, spec, lock)
+            return cls(path, spec, lock, frames)
         except BaseException:
             lock.release()
             raise
@@ -93,32 +111,42 @@ class EpisodeStore:
             StoreError: no store there, damaged, of a newer format, or another writer holds it.
         """
         path = Path(path)
-        identity = read_identity_of(path)
-        spec = identity.spec
+        identity = store_identity.read_identity_of(path)
+        spec, frames = identity.spec, identity.frames
         if not writable:
-            return cls(path, spec, None)
-        make_folders(path)
+            return cls(path, spec, None, frames)
+        store_identity.require_storable(spec, frames)
+        store_folder.make_folders(path)
         lock = WriterLock(path)
         try:
             if not identity.is_current:
-                write_identity_of(path, spec)
-            return cls(path, spec, lock)
+                store_identity.write_identity_of(path, spec, frames)
+            return cls(path, spec, lock, frames)
         except BaseException:
             lock.release()
             raise
 
     @classmethod
-    def open_or_create(cls, path: str | os.PathLike[str], spec: DataSpec) -> EpisodeStore:
+    def open_or_create(
+        cls, path: str | os.PathLike[str], spec: DataSpec, frames: FrameStorage | None = None
+    ) -> EpisodeStore:
         """A writable store, new or existing.
 
+        Args:
+            path, spec: as in `create`.
+            frames: as there; None leaves them as they are, in a new store exact.
+
         Raises:
-            DataError: it exists and holds data of another spec; names each differing field.
+            DataError: it exists and holds data of another spec, or frames that are stored
+                otherwise; names each differing field.
             StoreError: as `create` and `open`.
         """
         if not is_there(Path(path) / "store.json"):
-            return cls.create(path, spec)
+            return cls.create(path, spec, frames or EXACT)
         store = cls.open(path, writable=True)
         differences = store.spec.differences(spec)
+        if frames not in (None, store.frames):
+            differences.append(f"frames: {store.frames} and {frames}")
         if differences:
             store.close()
             raise DataError(
@@ -168,7 +196,7 @@ class EpisodeStore:
         number = self._number_to_append()
         index = len(self)
         episode.validate(self.spec, f"episode {index} for '{self.path}'")
-        write_episode_file(self._file(number), episode, new=True)
+        write_episode_file(self._file(number), episode, new=True, storage=self.frames)
         self._numbers.append(number)
         return index
 
@@ -195,7 +223,7 @@ class EpisodeStore:
             StoreError: as `append`.
         """
         number = self._number_to_append()
-        with refusals(file):
+        with store_folder.refusals(file):
             file.rename(self._file(number))
             sync_to_disk(file.parent)
         self._numbers.append(number)
@@ -211,14 +239,8 @@ class EpisodeStore:
             StoreError: not opened for writing, or the disk refuses; the store is as before.
         """
         self._require_writable()
-        low, high, neutral = spec.action_low, spec.action_high, spec.neutral_action
-        actions = {"action_low": low, "action_high": high, "neutral_action": neutral}
-        if replace(self.spec, **actions, env_id=spec.env_id) != spec:
-            raise DataError(
-                f"the store '{self.path}' can only be given other action bounds, another neutral "
-                "action or environment; import what differs otherwise into another folder."
-            )
-        write_identity_of(self.path, spec)
+        store_identity.require_redeclarable(self.path, self.spec, spec)
+        store_identity.write_identity_of(self.path, spec, self.frames)
         self.spec = spec
 
     def episode(self, index: int, with_images: bool = True, labelled: bool = True) -> Episode:
@@ -315,7 +337,7 @@ class EpisodeStore:
             How many are new.
         """
         last = self._numbers[-1] if self._numbers else -1
-        new = sorted(n for n in numbers_in(self.path / "episodes") if n > last)
+        new = sorted(n for n in store_folder.numbers_in(self.path / "episodes") if n > last)
         self._numbers.extend(new)
         labels = self._labels.files()
         if labels != self._label_files:
@@ -342,33 +364,18 @@ class EpisodeStore:
                 "EpisodeStore.open(path, writable=True)."
             )
 
-    def _require_there(self) -> None:
-        """Raise if the folder was moved or deleted since it was opened."""
-        if not is_there(self.path / "store.json"):
-            raise StoreError(
-                f"the store '{self.path}' is gone, or was moved away, since it was opened; move it "
-                "back, or open it where it is now. Nothing was written."
-            )
-
     def _number_to_append(self) -> int:
         """The number of the next episode; raises unless one may be appended."""
         self._require_writable()
-        self._require_there()
+        store_folder.require_there(self.path)
         if is_there(self._file(self._next_number())):
             self.refresh()  # somebody copied an episode in
         return self._next_number()
 
     def _next_number(self) -> int:
         """A number never used before: machines that copy episodes know them by file name."""
-        used = [*self._numbers, *numbers_in(self.path / "set_aside")]
+        used = [*self._numbers, *store_folder.numbers_in(self.path / "set_aside")]
         return max(used, default=-1) + 1
-
-    def _set_leftovers_aside(self) -> None:
-        """Only an interrupted writer leaves temporary files: the lock is ours."""
-        for folder in (self.path, self.path / "episodes"):
-            for leftover in sorted(entries_of(folder)):
-                if leftover.name.startswith(".") and leftover.name.endswith(TEMP_SUFFIX):
-                    self._set_aside(leftover)
 
     def _set_damaged_aside(self, full: bool) -> list[str]:
         """Set aside what is damaged beyond doubt; any other fault is raised, and nothing moves."""
@@ -383,17 +390,8 @@ class EpisodeStore:
                 found[number] = error
         if self.writable:
             for number, error in found.items():
-                self._set_aside(self._file(number))
+                store_folder.set_aside(self.path, self._file(number))
                 self._numbers.remove(number)
                 self._summaries = {}
                 warnings.warn(f"set aside: {error}", stacklevel=4)
         return [str(error) for error in found.values()]
-
-    def _set_aside(self, file: Path) -> None:
-        """Move a file out of the way, beside what was set aside under its name before."""
-        folder = self.path / "set_aside"
-        with refusals(file):
-            folder.mkdir(exist_ok=True)
-            names = (f"{file.name}{suffix}" for suffix in ("", *(f".{i}" for i in range(1, 1000))))
-            target = next(folder / name for name in names if not is_there(folder / name))
-            file.rename(target)

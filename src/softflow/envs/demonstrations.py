@@ -21,6 +21,7 @@ import numpy as np
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore, EpisodeSummary
+from softflow.data.files.frame_storage import FrameStorage
 from softflow.data.metadata import metadata_value
 from softflow.envs.contract import RobotEnv, data_spec
 from softflow.envs.operators import AnyOperator, OperatorMixture
@@ -146,14 +147,16 @@ def collect_demonstrations(
     mixture: OperatorMixture | None = None,
     num_workers: int = 1,
     image_size: tuple[int, int] | None = None,
+    frames: FrameStorage | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> tuple[OperatorTally, ...]:
     """Fill a store with `num_episodes` demonstrations; episodes already in it are kept.
 
     `mixture` defaults to the family's own (`operator_mixture` beside its operators). With
     `num_workers` > 1 episodes run in that many fresh processes (call it under
-    `if __name__ == "__main__"`); the store stays the same. Returns one tally per operator. Raises
-    ConfigError for unusable arguments and DataError when the store holds episodes of another
+    `if __name__ == "__main__"`); the store stays the same. `frames` says how
+    those of cameras are stored (`EpisodeStore.open_or_create`). Returns one tally per operator.
+    Raises ConfigError for unusable arguments and DataError when the store holds episodes of another
     collection.
     """
     if num_episodes < 1 or num_workers < 1 or seed < 0:
@@ -167,7 +170,7 @@ def collect_demonstrations(
     if _missing_before_start(Path(store_path), collection, num_episodes):
         with (
             _episode_source(collection, num_workers) as (spec, episodes),
-            EpisodeStore.open_or_create(store_path, spec) as store,
+            EpisodeStore.open_or_create(store_path, spec, frames) as store,
         ):
             missing = _missing(store, collection, num_episodes)
             successes = sum(summary.success for summary in store.summaries())

@@ -6,12 +6,16 @@ the same, and tells nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from softflow.data.data_spec import IMAGE_PREFIX
 from softflow.errors import DataError
 
+WITH_A_LOSS = re.compile(r"video|JPEG( XL| 2000)?|WebP|CompressedImage")
+"""What a part's `dtype` says of pictures that were compressed, most often with a loss."""
 LINES_SHOWN = 60
 """Of what is taken, and of what is not."""
 
@@ -84,6 +88,19 @@ def told_contents(source: object) -> list[str]:
     if left:
         lines += ["not taken:", *_columns([(str(part), part.why) for part in left])]
     return lines
+
+
+def lossy_cameras(source: object) -> dict[str, str]:
+    """Camera -> how its pictures are compressed, of those that have lost something before."""
+    if not isinstance(source, TellsContents):
+        return {}
+    try:
+        parts = source.contents()
+    except DataError:
+        return {}
+    cameras = [part for part in parts if part.becomes.startswith(IMAGE_PREFIX)]
+    words = {part.becomes: WITH_A_LOSS.search(part.dtype) for part in cameras}
+    return {camera: word.group() for camera, word in words.items() if word}
 
 
 def _columns(rows: Sequence[tuple[str, str]]) -> list[str]:

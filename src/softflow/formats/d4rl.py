@@ -101,10 +101,10 @@ class D4RLSource:
         ends = self._flags(file, "terminals")
         if "timeouts" in self._arrays:
             ends |= self._flags(file, "timeouts")
-        elif longest is None and not ends.any():
+        if longest is None and not ends.any():
             raise DataError(
-                f"{self.path} has no 'timeouts', and no 'terminals' is set in {len(ends)} steps; "
-                "say how long its episodes are (--max-episode-steps)"
+                f"{self.path}: neither 'timeouts' nor 'terminals' is set in {len(ends)} steps; say "
+                "how long its episodes are (--max-episode-steps)"
             )
         return {f"episode_{n}": rows for n, rows in enumerate(stretches(ends, longest))}
 

@@ -13,6 +13,7 @@ from softflow.data.action_space import ActionSpace, bounds_command, lies_within
 from softflow.data.data_spec import DataSpec, within_the_same_bounds
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.frame_storage import EXACT, FrameStorage
 from softflow.data.metadata import metadata_value
 from softflow.errors import DataError
 from softflow.formats.prepared import Outcome, Prepared
@@ -41,6 +42,7 @@ def import_into(
     doing: str = "import",
     open_again: Callable[[], Source] | None = None,
     jobs: int | None = None,
+    frames: FrameStorage | None = None,
 ) -> int:
     """Copy what is not there yet into a store, new or existing; an interrupted import goes on.
 
@@ -56,6 +58,7 @@ def import_into(
         doing: what progress calls it.
         open_again: opens the same source in another process; it is pickled. None: there is none.
         jobs: processes that read and seal episodes; None: as many as are worth it.
+        frames: how those of cameras are stored; None: as the store has them, in a new one exactly.
 
     Returns:
         How many episodes were imported now.
@@ -73,7 +76,7 @@ def import_into(
     prepared = Prepared(source, **asked, episodes=episodes)
     said = {} if unlabelled == "unknown" else {"unlabelled": unlabelled}
     with ExitStack() as stack:
-        target = _Target(store_path, prepared, {**said, **(options or {})}, stack)
+        target = _Target(store_path, prepared, {**said, **(options or {})}, stack, frames)
         missing = [name for name in prepared.episodes() if not target.holds(name)]
         jobs = usual_jobs(prepared.spec, len(missing)) if jobs is None else jobs
         pieces = _pieces_here(prepared, target, missing)
@@ -140,8 +143,14 @@ class _Target:
     """
 
     def __init__(
-        self, path: Path, source: Prepared, options: dict[str, Any], stack: ExitStack
+        self,
+        path: Path,
+        source: Prepared,
+        options: dict[str, Any],
+        stack: ExitStack,
+        frames: FrameStorage | None,
     ) -> None:
+        self._frames = frames
         self._path, self._spec, self._options, self._stack = path, source.spec, options, stack
         # Relative paths mean other files elsewhere, or the same one by another name.
         self._origin = str(source.path.resolve())
@@ -150,7 +159,7 @@ class _Target:
         self._there: set[str] = set()
         if (path / "store.json").exists():
             spec = self._with_bounds_of(EpisodeStore.open(path).spec)
-            self._store = stack.enter_context(EpisodeStore.open_or_create(path, spec))
+            self._store = stack.enter_context(EpisodeStore.open_or_create(path, spec, frames))
             self._there = self._imported(self._store)
 
     def _with_bounds_of(self, there: DataSpec) -> DataSpec:
@@ -195,7 +204,8 @@ class _Target:
         """Store an episode."""
         self.stamp.put_on(episode, name)
         if self._store is None:
-            self._store = self._stack.enter_context(EpisodeStore.create(self._path, self._spec))
+            store = EpisodeStore.create(self._path, self._spec, self._frames or EXACT)
+            self._store = self._stack.enter_context(store)
         self._store.append(episode)
 
     @property
@@ -207,6 +217,11 @@ class _Target:
     def folder(self) -> Path:
         """Where its episodes lie."""
         return self._path / "episodes"
+
+    @property
+    def frames(self) -> FrameStorage:
+        """How those of cameras are stored."""
+        return EXACT if self._store is None else self._store.frames
 
     def take(self, sealed: Sealed) -> None:
         """Store an episode that another process sealed.
@@ -250,7 +265,7 @@ def _pieces_of_others(
         here += 1
     if here == len(names):
         return
-    others = sealed_by_others(names[here:], target.folder, reopen, jobs)
+    others = sealed_by_others(names[here:], target.folder, reopen, jobs, target.frames)
     # Their processes end with the import, whatever ends that.
     stack.callback(others.close)
     for sealed in others:

@@ -9,6 +9,7 @@ import numpy as np
 
 from softflow.data.episode import Episode
 from softflow.errors import DataError
+from softflow.formats.source import one_a_step
 
 SUCCESS_INFOS = ("success", "is_success", "goal_achieved")
 """What environments call success in their infos; the first one found counts."""
@@ -33,6 +34,9 @@ def episode_of(
         terminated: whether the task ended with the last action.
         metadata: facts about it.
         end_at_success: cut it behind the first success and terminate it there.
+
+    Raises:
+        DataError: more than one reward a step.
     """
     reached = np.flatnonzero(success) if success is not None else np.zeros(0, np.int64)
     succeeded = len(reached) > 0
@@ -41,7 +45,7 @@ def episode_of(
     return Episode(
         {key: value[: length + 1] for key, value in observations.items()},
         actions[:length].astype(np.float32),
-        rewards[:length].astype(np.float32).reshape(length, -1)[:, 0],
+        one_a_step(rewards, "reward")[:length].astype(np.float32),
         terminated=ended,
         truncated=not ended,
         success=succeeded,

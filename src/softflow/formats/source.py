@@ -106,6 +106,39 @@ def repeated_last(values: np.ndarray) -> np.ndarray:
     return np.concatenate([values, values[-1:]])
 
 
+def one_a_step(values: np.ndarray, where: str) -> np.ndarray:
+    """[T] of [T] or [T, 1].
+
+    Raises:
+        DataError: more values a step: nobody knows which one is meant.
+    """
+    if values.size != len(values):
+        raise DataError(
+            f"{where} has shape {values.shape}, one value a step was expected; keep that one in "
+            "the file, and leave the others out"
+        )
+    return values.reshape(len(values))
+
+
+def require_distinct(keys: Mapping[str, str], where: str) -> None:
+    """Raise if two parts of a dataset would become one key of the store.
+
+    Args:
+        keys: part -> key.
+        where: the dataset.
+
+    Raises:
+        DataError: names both.
+    """
+    taken: dict[str, str] = {}
+    for part, key in keys.items():
+        if (other := taken.setdefault(key, part)) != part:
+            raise DataError(
+                f"{where}: '{other}' and '{part}' would both become '{key}'; choose one of them "
+                "(--cameras), or rename one in the dataset"
+            )
+
+
 def require_equal_lengths(lengths: dict[str, int], where: str) -> int:
     """The one length of the arrays of an episode.
 

@@ -16,6 +16,7 @@ from typing import Protocol
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.files.episode_file import write_episode_file
+from softflow.data.files.frame_storage import FrameStorage
 from softflow.errors import SoftflowError, StoreError
 from softflow.utils.files import TEMP_SUFFIX
 
@@ -63,7 +64,11 @@ def usual_jobs(spec: DataSpec, episodes: int) -> int:
 
 
 def sealed_by_others(
-    names: Sequence[str], folder: Path, open_reader: Callable[[], Reader], jobs: int
+    names: Sequence[str],
+    folder: Path,
+    open_reader: Callable[[], Reader],
+    jobs: int,
+    frames: FrameStorage,
 ) -> Generator[Sealed, None, None]:
     """Every episode in its order, sealed in a file of the folder for the caller to take.
 
@@ -73,6 +78,7 @@ def sealed_by_others(
             file that was not finished.
         open_reader: makes the reader in each process; it is pickled.
         jobs: processes.
+        frames: how those of cameras are stored.
 
     Raises:
         StoreError: the disk refuses, or a process was killed.
@@ -85,7 +91,7 @@ def sealed_by_others(
         while True:
             for number, name in todo:
                 file = folder / f".import-{os.getpid()}-{number}{TEMP_SUFFIX}"
-                waiting.append(pool.submit(_seal, name, file))
+                waiting.append(pool.submit(_seal, name, file, frames))
                 if len(waiting) >= jobs * (1 + AHEAD):
                     break
             if not waiting:
@@ -119,11 +125,11 @@ def _begin(open_reader: Callable[[], Reader]) -> None:
     _reader = open_reader()
 
 
-def _seal(name: str, file: Path) -> Sealed:
+def _seal(name: str, file: Path, frames: FrameStorage) -> Sealed:
     """Read an episode and write its file; errors come back as text, which every process knows."""
     assert _reader is not None
     try:
-        write_episode_file(file, _reader.read(name), new=True)
+        write_episode_file(file, _reader.read(name), new=True, storage=frames)
     except StoreError:
         raise
     except SoftflowError as error:

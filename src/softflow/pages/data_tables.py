@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from softflow.curation.stored_frames import frames_told
 from softflow.curation.summary_statistics import QUANTILES, KeyStatistics
 from softflow.data.data_spec import is_image_key
 from softflow.data.episode_store import EpisodeStore
@@ -115,6 +116,7 @@ def store_overview(store: EpisodeStore) -> str:
         "success": _outcomes_text(summaries),
         "labels": f"{labelled} labelled afterwards, {len(summaries) - len(known)} not labelled",
         "environment": spec.env_id or "unknown",
+        **({"frames": "; ".join(frames)} if (frames := frames_told(store)) else {}),
         "size on disk": bytes_text(_size_on_disk(store.path)),
         "store format": str(read_identity_of(store.path).format_version),
     }

@@ -1,6 +1,7 @@
 """Where the frames of an episode file lie, so that one of them is read and decoded by itself.
 
-A camera is stored in pieces of a few frames, each a Zstandard frame in an uncompressed zip entry.
+A camera is stored in pieces of a few frames, each a Zstandard frame in an uncompressed zip
+entry, or in JPEGs of one frame each.
 Once the places of the pieces are known, reading one takes two reads and one decompression; Zarr's
 own machinery would cost several times the decompression.
 """
@@ -21,6 +22,7 @@ import numpy as np
 
 from softflow.data.files.episode_file import array_names, facts_of
 from softflow.data.files.episode_reading import damaged
+from softflow.data.files.jpeg_frames import decoded_frame
 from softflow.data.files.sealed_arrays import SealedGroup, decoded, frame_bytes
 from softflow.errors import StoreError
 
@@ -39,6 +41,7 @@ class PieceTable:
         num_frames: frames that the numbered pieces hold: T, in format 1 also the final one.
         entries: `[pieces, 3]` int64: offset of the zip entry, its bytes, their CRC-32. The piece of
             the final frame is the last.
+        is_jpeg: each piece is a JPEG of one frame.
 
     Attributes:
         intact: `[pieces]` bool, pieces whose checksum matched when they were first read; it is not
@@ -50,6 +53,7 @@ class PieceTable:
     frames_per_piece: int
     num_frames: int
     entries: np.ndarray
+    is_jpeg: bool = False
     intact: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,6 +97,8 @@ class PieceTable:
 
     def decode(self, payload: memoryview) -> np.ndarray:
         """The frames of a compressed piece; ValueError if they are more than a piece has."""
+        if self.is_jpeg:
+            return decoded_frame(payload, self.frame_shape)[None]
         size = frame_bytes(payload)
         if size > self.frames_per_piece * math.prod(self.frame_shape):
             raise ValueError(f"a piece of '{self.key}' declares {size} bytes")
@@ -122,7 +128,8 @@ def piece_tables(path: Path, keys: Iterable[str]) -> dict[str, PieceTable]:
                 for entry in array.entries
             ]
             entries = np.array(rows, np.int64).reshape(-1, 3)
+            rows_in_piece, count = steps.piece_rows, steps.shape[0]
             tables[key] = PieceTable(
-                key, steps.shape[1:], steps.piece_rows, steps.shape[0], entries
+                key, steps.shape[1:], rows_in_piece, count, entries, steps.is_jpeg
             )
     return tables

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lerobot_datasets import episode_of, require_same, store_with, write_v21
 
-from softflow.data.data_spec import DataSpec
+from softflow.data.data_spec import STATE_KEY, DataSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
 from softflow.errors import DataError
@@ -290,6 +290,63 @@ def test_the_real_package_opens_it(tmp_path: Path, cameras_as: CamerasAs, apart:
     ):
         np.testing.assert_array_equal(values[f"next.{name}"], flags)
     assert list(values["task"]) == [str(e.metadata["task"]) for e in episodes for _ in e.actions]
+
+
+@pytest.mark.slow
+def test_the_last_package_of_v21_opens_it_as_openpi_does(tmp_path: Path) -> None:
+    if problem := lerobot_environment.ENVIRONMENT.problem():
+        pytest.skip(problem)
+    store = _camera_store(tmp_path / "store")
+    _exported(store, tmp_path / "out", version="v2.1")
+    values = tmp_path / "values.npz"
+    lerobot_environment.run("lerobot_side.py", "chunks", tmp_path / "out", values, v21=True)
+    found = dict(np.load(values))
+    assert found["num_episodes"] == len(store)
+    episodes = [store.episode(index) for index in range(len(store))]
+    padded = [np.concatenate([e.actions, e.actions[-1:].repeat(3, 0)]) for e in episodes]
+    ours = [a[step : step + 4] for a in padded for step in range(len(a) - 3)]
+    np.testing.assert_array_equal(found["action"], np.stack(ours))
+    past = [np.arange(step, step + 4) >= e.length for e in episodes for step in range(e.length)]
+    np.testing.assert_array_equal(found["action_is_pad"], np.stack(past))
+    frames = np.concatenate([e.observations[ODD][:-1] for e in episodes])
+    np.testing.assert_allclose(found[ODD].transpose(0, 2, 3, 1), frames / 255, atol=12 / 255)
+    assert list(found["task"]) == [str(e.metadata["task"]) for e in episodes for _ in e.actions]
+
+
+def test_gr00t_finds_its_parts_in_v21(tmp_path: Path) -> None:
+    """What its reader does: each part is cut out of a column, and of every statistic of it."""
+    dotted = "observation.state.force"
+    shapes = {**CAMERA_SPEC.observation_shapes, STATE_KEY: (5,), dotted: (2,)}
+    spec = DataSpec(shapes, 2, (-1, -1), (1, 1), 10.0)
+    store = store_with(
+        tmp_path / "store", spec, [episode_of(spec, 6, seed, True) for seed in range(2)]
+    )
+    _exported(store, tmp_path / "out", version="v2.1")
+    meta = tmp_path / "out" / "meta"
+    told, info, statistics = (
+        json.loads((meta / f"{name}.json").read_text()) for name in ("modality", "info", "stats")
+    )
+    assert told["state"]["state_force"]["original_key"] == dotted
+    for kind in ("state", "action"):
+        for name, part in told[kind].items():
+            assert f"{kind}.{name}".replace(f"{kind}.", "") == name
+            rows = np.arange(part["start"], part["end"])
+            assert part["end"] == info["features"][part["original_key"]]["shape"][0]
+            found = statistics[part["original_key"]]
+            assert set(found) == {"min", "max", "mean", "std", "q01", "q99"}
+            for numbers in found.values():
+                assert np.array(numbers)[rows].shape == rows.shape
+    for name, part in told["video"].items():
+        feature = info["features"][part["original_key"]]
+        assert "." not in name
+        assert {"height", "width", "channels"} == set(feature["names"])
+        assert feature["info"]["video.fps"] == 10
+        video = info["video_path"].format(
+            episode_chunk=0, video_key=part["original_key"], episode_index=1
+        )
+        assert (tmp_path / "out" / video).is_file()
+    words = told["annotation"]["human.task_description"]["original_key"]
+    assert words in info["features"]
 
 
 def test_a_real_recording_round_trips_exactly(shared_data: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from softflow.cli.main import main
 from softflow.data.episode_store import EpisodeStore
-from softflow.errors import DataError
+from softflow.errors import DataError, SeveralFaultsError
 from softflow.formats.contents import told_contents
 from softflow.formats.rosbag.reading import RosbagSource
 from softflow.formats.rosbag.yaml import load_mapping, parse_mapping
@@ -170,3 +170,34 @@ def test_a_renamed_file_of_a_bag_is_named(tmp_path: Path, ros: Any) -> None:
     (bag / "run.mcap").rename(bag / "monday.mcap")
     with pytest.raises(DataError, match=r"monday\.mcap.* rename it to run\.mcap"):
         source(bag)
+
+
+def test_all_faults_of_a_bag_are_told(tmp_path: Path, ros: Any) -> None:
+    def joints(t: float) -> Any:
+        message = ros.joints(["a", "b"], [np.nan if t == 0.5 else t, np.nan if t > 1 else t], t)
+        message.velocity = np.array([1.0, np.inf if t == 0.7 else 0.0])
+        return message
+
+    messages = [("/joint_states", t, joints(t)) for t in TIMES]
+    messages += [("/command", t, ros.number(t)) for t in TIMES]
+    ros.write(tmp_path / "run", sorted(messages, key=lambda message: message[1]))
+    keys = {"observation.velocity": [POSITION | {"field": "velocity"}]}
+    with pytest.raises(SeveralFaultsError) as caught:
+        source(tmp_path / "run", **keys).read("run")
+    one, other = caught.value.faults
+    assert "'position', component 0 is nan" in one
+    assert "'velocity', component 1 is inf" in other
+
+
+def test_gaps_of_all_topics_are_told(tmp_path: Path, ros: Any) -> None:
+    messages = [(topic, t, m) for topic, t, m in recording(ros, lambda _: ["a", "b", "c"])]
+    gone = {"/joint_states": (0.3, 0.9), "/command": (1.2, 1.8)}
+    kept = [one for one in messages if not gone[one[0]][0] < one[1] < gone[one[0]][1]]
+    ros.write(tmp_path / "run", kept)
+    limits = {"max_gap_s": 0.2, "action": [COMMAND | {"max_gap_s": 0.2}]}
+    with pytest.raises(SeveralFaultsError) as caught:
+        source(tmp_path / "run", **limits).read("run")
+    assert ["/joint_states" in text or "/command" in text for text in caught.value.faults] == [
+        True,
+        True,
+    ]

@@ -7,7 +7,7 @@ or here (export). Each imports its own packages: one needs only those of the for
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,9 +28,11 @@ from softflow.cli.words import (
 from softflow.curation.episode_checks import CheckSettings
 from softflow.curation.problems import Problem, alike_together, verdict
 from softflow.curation.rate_limits import USUAL_SIGMAS
+from softflow.curation.stored_frames import frames_told, loss_to_expect
 from softflow.curation.validation import source_rates, validate_source
 from softflow.data.data_spec import STATE_KEY, DataSpec
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.files.frame_storage import FrameStorage
 from softflow.data.labels import outcome_known, vouch
 from softflow.envs.robomimic import ROBOMIMIC_FAMILIES
 from softflow.errors import ConfigError, DataError, SoftflowError
@@ -143,10 +145,29 @@ def _import(
         options=_telling_options(options, source),
         open_again=open_again,
         jobs=options.jobs,
+        frames=options.frame_storage,
     )
     store = EpisodeStore.open(out)
     told = _imported_line(store, out, number) + _bounds(store.spec, options)
+    told += "".join(
+        f"\nframes: {line}" for line in [*frames_told(store), *_lost_twice(store, source)]
+    )
     return told + _misfit(store.spec, options.env_id) + _next(store, out)
+
+
+def _lost_twice(store: EpisodeStore, source: Source) -> list[str]:
+    """What a source that is compressed with a loss already means for how its frames are stored."""
+    from softflow.formats.contents import lossy_cameras
+
+    if not (lossy := lossy_cameras(source)):
+        return []
+    told = ", ".join(f"{camera} ({kind})" for camera, kind in lossy.items())
+    if store.frames.is_lossy:
+        return [f"the source has a loss of its own, to which this one is added: {told}"]
+    return [
+        f"exact frames keep what decoding {told} gave, in several times the space of the source; "
+        "--frames jpeg keeps less"
+    ]
 
 
 def _bounds(spec: DataSpec, options: Import) -> str:
@@ -206,6 +227,8 @@ def _check(source: Source, options: Import, progress: ConsoleProgress) -> int:
     count, advance = len(prepared.episodes()), progress.advance
     progress.begin("usual rates", count)
     rates = source_rates(prepared, USUAL_SIGMAS, lambda done: advance(done))
+    if told := _expected_loss(prepared, options.frame_storage):
+        say(f"frames: {told}")
     progress.begin("check", count)
     settings = CheckSettings(usual_rate=rates)
     found = validate_source(prepared, settings, sigmas=0, on_progress=lambda done: advance(done))
@@ -214,6 +237,16 @@ def _check(source: Source, options: Import, progress: ConsoleProgress) -> int:
     print_some(alike_together(problems), PROBLEMS_SHOWN)
     say(f"{options.path}: {verdict(problems, count)}")
     return int(any(problem.severity == "error" for problem in problems))
+
+
+def _expected_loss(source: Source, frames: FrameStorage | None) -> str:
+    """What the first episode that can be read would lose; "" where nothing is."""
+    if frames is None or not frames.is_lossy:
+        return ""
+    for name in source.episodes():
+        with suppress(DataError):
+            return loss_to_expect(source.read(name), frames)
+    return ""
 
 
 def run_export(words: list[str]) -> int:

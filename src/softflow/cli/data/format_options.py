@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from softflow.cli.frame_options import FrameOptions
 from softflow.cli.option_types import require_image_size
 from softflow.cli.words import InPath, OutPath, StorePath
 from softflow.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Import:
+class Import(FrameOptions):
     """What every import has."""
 
     path: InPath
@@ -34,8 +35,8 @@ class Import:
     """What recordings that say nothing of success are taken for. Rewards that were recorded stay;
     without any, success earns 1 at the last step."""
     image_size: tuple[int, int] | None = None
-    """Height and width to bring all cameras to, such as 224 224: the store keeps frames without
-    loss, which is large. They stay as they are if not given."""
+    """Height and width to bring all cameras to, such as 224 224, which saves the most space. They
+    stay as they are if not given."""
     episodes: str = ""
     """Only these, by their positions from 0 on: 0-9, or 0-9,20-29. All if not given."""
     skip_bad: bool = False
@@ -45,6 +46,7 @@ class Import:
     one."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_image_size(self.image_size)
         if self.jobs is not None and self.jobs < 1:
             raise ConfigError(f"--jobs is {self.jobs}; give 1 or more")

@@ -6,15 +6,12 @@ optional package is imported in the function.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from softflow.cli.data.action_bounds import set_bounds
+from softflow.cli.data.checking import progress_beside, validate
+from softflow.cli.data.copying import filter_store, merge
 from softflow.cli.data.format_commands import (
     EXPORTS,
     IMPORTS,
@@ -45,11 +42,6 @@ from softflow.cli.words import (
     require_command,
 )
 from softflow.curation.conditions import parse_condition
-from softflow.curation.copying import Copied, copy_episodes
-from softflow.curation.copying import merge as merge_stores
-from softflow.curation.episode_checks import CheckSettings
-from softflow.curation.problems import Problem, alike_together, verdict
-from softflow.curation.rate_limits import parse_max_rates
 from softflow.curation.relabelling import (
     labels_by_rule,
     labels_without,
@@ -60,9 +52,7 @@ from softflow.curation.relabelling import (
     withdrawn_labels,
     write_changes,
 )
-from softflow.curation.selection import Rules, decide, parse_where
 from softflow.curation.summary_statistics import key_statistics
-from softflow.curation.validation import require_checks, store_rates, validate_store
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Label
@@ -121,49 +111,12 @@ def inspect(options: Inspect) -> None:
         say(f"\n{episode_table(store)}")
 
 
-def validate(options: Validate) -> int:
-    """Print, and write, every problem; 1 if there are errors."""
-    store = open_store(options.store)
-    settings = CheckSettings(
-        max_rate=parse_max_rates(options.max_rate, store.spec),
-        frozen_s=options.frozen_s,
-        idle_s=options.idle_s,
-        min_length=options.min_length,
-        ignore=frozenset(options.ignore),
-    )
-    require_checks(settings.ignore)
-    if options.json is not None:
-        require_result_file(options.json, "--json", b"[")
-    with _progress() as progress:
-        problems = _problems(store, settings, options.usual_sigmas, progress)
-    problems.sort(key=lambda problem: problem.severity)
-    print_some(alike_together(problems), options.show, "--show, --json")
-    say(verdict(problems, len(store)))
-    if options.json is not None:
-        write_json(options.json, [problem.to_json() for problem in problems])
-    bad = any(problem.severity == "error" or options.strict for problem in problems)
-    return 1 if bad else 0
-
-
-def _problems(
-    store: EpisodeStore, settings: CheckSettings, sigmas: float, progress: ConsoleProgress
-) -> list[Problem]:
-    advance = progress.advance
-    if sigmas > 0 and "jump" not in settings.ignore:
-        progress.begin("usual rates", len(store))
-        rates = store_rates(store, sigmas, lambda done: advance(done))
-        settings = replace(settings, usual_rate=rates)
-    progress.begin("validate", len(store))
-    found = validate_store(store, settings, sigmas=0, on_progress=lambda done: advance(done))
-    return list(found)
-
-
 def stats(options: Stats) -> None:
     """Print, and write, statistics."""
     store = open_store(options.store)
     if options.json is not None:
         require_result_file(options.json, "--json", b'{\n  "episodes"')
-    with _progress() as progress:
+    with progress_beside() as progress:
         progress.begin("read", len(store))
         statistics = key_statistics(
             _episodes(store, options.images, progress), store.spec, options.images
@@ -187,64 +140,10 @@ def _episodes(
         progress.advance(index + 1)
 
 
-def merge(options: Merge) -> None:
-    """Copy, and say how much."""
-    require_store_folder(options.out, "OUT")
-    stores = [open_store(path) for path in options.stores]
-    with _progress() as progress:
-        progress.begin("merge", sum(map(len, stores)))
-        advance = progress.advance
-        copied = merge_stores(stores, options.out, lambda done: advance(done))
-    say(_copied_line(copied, options.out))
-
-
-def _copied_line(copied: Copied, out: Path) -> str:
-    there = f", {copied.there} were there already" if copied.there else ""
-    return f"{out}: {copied.copied} episodes copied{there}, {copied.labels} labels carried over"
-
-
-def filter_store(options: Filter) -> None:
-    """Choose, say why the others are dropped, and copy."""
-    store = open_store(options.store)
-    require_store_folder(options.out, "OUT")
-    rules = Rules(
-        success=True if options.success else False if options.failure else None,
-        operators=options.operator,
-        sources=options.source,
-        min_length=options.min_length,
-        max_length=options.max_length,
-        where=tuple(parse_where(text) for text in options.where),
-    )
-    with _progress() as progress:
-        invalid = _invalid(store, progress) if options.drop_invalid else {}
-        decided = list(decide(store, rules, invalid))
-        kept = [index for index, reasons in decided if not reasons]
-        reasons = Counter(reason for _, reasons in decided for reason in reasons)
-        say(f"keeping {len(kept)} of {len(store)} episodes")
-        for reason, count in reasons.most_common():
-            say(f"  {count} dropped: {reason}")
-        if options.dry_run or not kept:
-            return
-        progress.begin("copy", len(kept))
-        advance = progress.advance
-        selection = [(store, index) for index in kept]
-        copied = copy_episodes(selection, options.out, store.spec, lambda done: advance(done))
-    say(_copied_line(copied, options.out))
-
-
-def _invalid(store: EpisodeStore, progress: ConsoleProgress) -> dict[int, str]:
-    """Episodes with errors, each with the checks that found them."""
-    checks: dict[int, list[str]] = {}
-    for problem in _problems(store, CheckSettings(), 0, progress):
-        if problem.severity == "error" and problem.episode:
-            checks.setdefault(int(problem.episode), []).append(problem.check)
-    return {i: f"invalid ({', '.join(dict.fromkeys(names))})" for i, names in checks.items()}
-
-
 def relabel(options: Relabel) -> None:
     """Show what changes, and write it if asked."""
     store = open_store(options.store)
-    with _progress() as progress:
+    with progress_beside() as progress:
         changes = plan(store, _labels(options, store, progress))
         before = sum(summary.success for summary in store.summaries())
         print_some(changes, options.show, "--show")
@@ -321,7 +220,7 @@ def plot(options: Plot) -> None:
     folder = real_path(options.store)
     out = options.out or folder.with_name(f"{folder.name}.html")
     require_result_file(out, "--out", b"<!doctype html>")
-    with _progress() as progress:
+    with progress_beside() as progress:
         say(f"page: {write_page(store, out, options.lags, progress, seen)}")
 
 
@@ -343,7 +242,7 @@ def render(options: Render) -> None:
     from softflow.cli.data.rendering import proof, rendered_source
 
     require_store_folder(options.out, "OUT")
-    with needed_packages(), _progress() as progress, rendered_source(options) as source:
+    with needed_packages(), progress_beside() as progress, rendered_source(options) as source:
         from softflow.formats.importing import import_into
 
         options_told = {"whole": True} if options.whole else {}
@@ -354,17 +253,13 @@ def render(options: Render) -> None:
             skip_bad=options.skip_bad,
             options=options_told,
             doing="render",
+            frames=options.frame_storage,
         )
     store = EpisodeStore.open(options.out)
     successes = sum(summary.success for summary in store.summaries())
     say(f"{options.out}: {number} episodes rendered, {len(store)} in all, {successes} successful")
     if number:
         say(proof(source))
-
-
-def _progress() -> ConsoleProgress:
-    """Progress beside the output, so that this can be piped."""
-    return ConsoleProgress(Console(stderr=True))
 
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], int | None]]] = {

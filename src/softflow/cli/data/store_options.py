@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from softflow.cli.frame_options import FrameOptions
 from softflow.cli.option_types import require_image_size
 from softflow.cli.words import OutPath, StorePath
 from softflow.curation.rate_limits import USUAL_SIGMAS
@@ -74,7 +75,7 @@ class Stats:
 
 
 @dataclass(frozen=True)
-class Merge:
+class Merge(FrameOptions):
     """Copy the episodes of several stores, with their labels, into a new one.
 
     Interrupted, the same command goes on. Each copy knows its origin (metadata "copied_from").
@@ -90,7 +91,7 @@ class Merge:
 
 
 @dataclass(frozen=True)
-class Filter:
+class Filter(FrameOptions):
     """Copy the episodes that fulfil every condition, with their labels, into a new store."""
 
     store: StorePath
@@ -117,6 +118,7 @@ class Filter:
     """Only say what would be kept."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.success and self.failure:
             raise ConfigError("--success and --failure together keep nothing; give one of them")
 
@@ -200,7 +202,7 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class Render:
+class Render(FrameOptions):
     """See recorded simulator states again, with cameras: pictures for state-only recordings.
 
     A RoboMimic or robosuite file is gone through state by state; an episode that softflow recorded
@@ -228,6 +230,7 @@ class Render:
     """Leave unusable episodes out, and say why, instead of stopping at the first."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_image_size(self.size)
         if not self.tolerance > 0:
             raise ConfigError(f"--tolerance is {self.tolerance}; give a number above 0")

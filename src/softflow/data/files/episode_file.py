@@ -8,7 +8,8 @@
 
 Attributes of the group: format_version, length, success, terminated, truncated, return, metadata,
 and the SHA-256 of each array. Format 1, still read, had the arrays of `data` in the root and
-observations of length T + 1.
+observations of length T + 1. Format 3 is format 2 with frames as JPEGs; the attribute `frames` says
+so, and how much they lost.
 """
 
 from __future__ import annotations
@@ -27,14 +28,18 @@ import numpy as np
 from softflow.data.data_spec import OBSERVATION_PREFIX, DataSpec, is_image_key
 from softflow.data.episode import Episode
 from softflow.data.files.episode_reading import damaged, read_with
+from softflow.data.files.frame_storage import EXACT, FrameLoss, FrameStorage
+from softflow.data.files.jpeg_frames import JpegFrames, encoded_frames, loss_of
 from softflow.data.files.limits import array_bytes, require_episode_bytes
-from softflow.data.files.sealed_arrays import SealedArray, SealedGroup
+from softflow.data.files.sealed_arrays import SealedArray, SealedGroup, checksum
 from softflow.data.files.sealing import write_group
 from softflow.errors import DataError, StoreError
 from softflow.utils.documents import require_no_newer
 from softflow.utils.files import written_whole
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+"""The newest that is read; what holds no frame with a loss is written as the one before."""
+EXACT_VERSION = 2
 DATA, FINAL, ENDS = "data/", "meta/final/", "meta/episode_ends"
 IMAGE_CHUNK_BYTES = 48 * 1024
 MAX_FRAMES_PER_CHUNK = 16
@@ -48,7 +53,14 @@ class GroupDocument(msgspec.Struct):
     attributes: dict[str, Any]
 
 
-class EpisodeFacts(msgspec.Struct, rename={"return_": "return"}):
+class StoredFrames(msgspec.Struct, frozen=True):
+    """The attribute `frames`: how they are stored, and what each camera lost."""
+
+    storage: FrameStorage
+    loss: dict[str, FrameLoss]
+
+
+class EpisodeFacts(msgspec.Struct, rename={"return_": "return"}, omit_defaults=True):
     """The attributes of that group: what is known of the episode beside its arrays."""
 
     format_version: int
@@ -59,6 +71,7 @@ class EpisodeFacts(msgspec.Struct, rename={"return_": "return"}):
     return_: float
     metadata: dict[str, Any]
     sha256: dict[str, str]
+    frames: StoredFrames | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,7 @@ class EpisodeSummary:
         return_: undiscounted sum of rewards.
         metadata: as in `Episode`.
         digest: of the checksums of its arrays and of everything else above, as recorded.
+        frames: how its cameras' frames are stored, and what they lost; None if they are exact.
     """
 
     index: int
@@ -82,6 +96,7 @@ class EpisodeSummary:
     return_: float
     metadata: dict[str, Any]
     digest: str = ""
+    frames: StoredFrames | None = None
 
 
 def frames_per_chunk(frame_shape: tuple[int, ...]) -> int:
@@ -97,29 +112,32 @@ def check_format(version: Any, where: Path) -> None:
     require_no_newer(version, FORMAT_VERSION, where)
 
 
-def write_episode_file(path: Path, episode: Episode, new: bool = False) -> None:
+def version_for(storage: FrameStorage) -> int:
+    """The format of what holds frames stored in this way."""
+    return FORMAT_VERSION if storage.is_lossy else EXACT_VERSION
+
+
+def write_episode_file(
+    path: Path, episode: Episode, new: bool = False, storage: FrameStorage = EXACT
+) -> None:
     """Write a validated episode; `path` appears only once all of it is on the disk.
+
+    Args:
+        path: the file.
+        episode: what it shall hold.
+        new: refuse to replace a file.
+        storage: how frames are kept.
 
     Raises:
         StoreError: the system refused (disk full, …), or with `new` the file is there already;
             nothing is left behind.
     """
-    arrays = _arrays(episode)
-    attributes = {
-        "format_version": FORMAT_VERSION,
-        "length": episode.length,
-        "success": bool(episode.success),
-        "terminated": bool(episode.terminated),
-        "truncated": bool(episode.truncated),
-        "return": episode.return_,
-        "metadata": episode.metadata,
-        "sha256": {name: _digest(array) for name, array in arrays.items()},
-    }
-    pieces = {
-        name: frames_per_chunk(array.shape[1:])
-        for name, array in arrays.items()
-        if is_image_key(name.rpartition("/")[2])
-    }
+    exact = _arrays(episode)
+    cameras = [name for name in exact if is_image_key(name.rpartition("/")[2])]
+    jpegs = {name: encoded_frames(exact[name], storage) for name in cameras if storage.is_lossy}
+    arrays: dict[str, np.ndarray | JpegFrames] = {**exact, **jpegs}
+    attributes = _attributes(episode, arrays) | _told_of_frames(exact, jpegs, storage)
+    pieces = {name: frames_per_chunk(exact[name].shape[1:]) for name in cameras}
     try:
         with written_whole(path, new) as temp:
             write_group(temp, arrays, pieces, attributes)
@@ -130,6 +148,31 @@ def write_episode_file(path: Path, episode: Episode, new: bool = False) -> None:
             f"cannot write '{path}': {error}; check the disk and run the same command again. "
             "Nothing was left half-written."
         ) from error
+
+
+def _attributes(episode: Episode, arrays: Mapping[str, np.ndarray | JpegFrames]) -> dict[str, Any]:
+    return {
+        "format_version": EXACT_VERSION,
+        "length": episode.length,
+        "success": bool(episode.success),
+        "terminated": bool(episode.terminated),
+        "truncated": bool(episode.truncated),
+        "return": episode.return_,
+        "metadata": episode.metadata,
+        "sha256": {name: checksum(array) for name, array in arrays.items()},
+    }
+
+
+def _told_of_frames(
+    exact: Mapping[str, np.ndarray], jpegs: Mapping[str, JpegFrames], storage: FrameStorage
+) -> dict[str, Any]:
+    """What is said of frames that are stored with a loss; nothing where none are."""
+    if not jpegs:
+        return {}
+    steps = [name for name in jpegs if name.startswith(DATA)]
+    loss = {name.removeprefix(DATA): loss_of(exact[name], jpegs[name]) for name in steps}
+    told = msgspec.to_builtins(StoredFrames(storage, loss))
+    return {"format_version": FORMAT_VERSION, "frames": told}
 
 
 def _require_whole(path: Path) -> None:
@@ -212,6 +255,7 @@ def _summary_in(group: SealedGroup, path: Path, index: int) -> EpisodeSummary:
         return_=facts.return_,
         metadata=facts.metadata,
         digest=hashlib.sha256(told.encode()).hexdigest(),
+        frames=facts.frames,
     )
 
 
@@ -231,10 +275,6 @@ def _arrays(episode: Episode) -> dict[str, np.ndarray]:
         **{FINAL + key: value[-1:] for key, value in episode.observations.items()},
         ENDS: np.array([episode.length], np.int64),
     }
-
-
-def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def facts_of(group: SealedGroup, path: Path) -> EpisodeFacts:
@@ -261,8 +301,8 @@ def _verified(
     group: SealedGroup, array: SealedArray, facts: EpisodeFacts, path: Path
 ) -> np.ndarray:
     """An array whose content matches the checksum taken when it was written."""
-    values = group.read(array)
-    if _digest(values) != facts.sha256.get(array.name):
+    values, found = group.read(array)
+    if found != facts.sha256.get(array.name):
         raise damaged(path, f"checksum of '{array.name}' does not match")
     return values
 

@@ -3,11 +3,13 @@
 An episode file is a Zarr v3 group, and any Zarr reads it. softflow itself does not ask Zarr to:
 an array there may name any codec that is installed, some of which run what they decode, and a chunk
 may decode to more than its array declares. Here an array is numbers of a plain type, in pieces of
-whole rows, each one Zstandard frame in an uncompressed zip entry; all else is refused by its name.
+whole rows, each one Zstandard frame in an uncompressed zip entry, or frames of a camera, each one
+JPEG there; all else is refused by its name.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ import msgspec
 import numpy as np
 from numcodecs.zstd import decompress
 
+from softflow.data.files.jpeg_frames import CODEC, JpegFrames, decoded_frame
 from softflow.data.files.limits import array_bytes, require_episode_bytes
 from softflow.errors import DataError, StoreError
 from softflow.utils.documents import MAX_DOCUMENT_BYTES
@@ -66,6 +69,7 @@ class SealedArray:
         dtype: of its numbers.
         piece_rows: rows in a piece; the last one is filled up to as many.
         entries: of the zip, one a piece.
+        is_jpeg: each piece is a JPEG, of one frame; otherwise a Zstandard frame.
     """
 
     name: str
@@ -73,6 +77,7 @@ class SealedArray:
     dtype: np.dtype[Any]
     piece_rows: int
     entries: list[zipfile.ZipInfo]
+    is_jpeg: bool = False
 
     @property
     def row_bytes(self) -> int:
@@ -122,7 +127,8 @@ class SealedGroup:
             raise StoreError(f"{error}.") from error
         piece_rows = document.chunk_grid.configuration["chunk_shape"][0]
         entries = self._pieces(name, shape, -(-shape[0] // piece_rows))
-        return SealedArray(name, shape, dtype, piece_rows, entries)
+        is_jpeg = document.codecs[0].name == CODEC
+        return SealedArray(name, shape, dtype, piece_rows, entries, is_jpeg)
 
     def _require_ours(self, name: str, document: ArrayDocument) -> None:
         """Refuse what Zarr allows and softflow does not write, by name."""
@@ -133,8 +139,10 @@ class SealedGroup:
         told = ""
         if document.data_type not in DATA_TYPES:
             told = f"data type {document.data_type}"
-        elif codecs != ["bytes", "zstd"]:
+        elif codecs not in (["bytes", "zstd"], [CODEC]):
             told = f"codecs {', '.join(codecs)}"
+        elif codecs == [CODEC] and not _are_frames(document, pieces):
+            told = f"{CODEC} of {document.data_type} {document.shape} in pieces of {pieces}"
         elif settings.get("endian", "little") != "little" or document.storage_transformers:
             told = "numbers of another byte order, or transformed ones"
         elif (keys.name, keys.configuration.get("separator", "/")) != ("default", "/"):
@@ -176,9 +184,22 @@ class SealedGroup:
             raise ValueError(f"'{name}' has two sizes")
         return entry
 
-    def read(self, array: SealedArray) -> np.ndarray:
-        """Decode an array; no more memory than it declares, and one piece."""
-        return self.rows(array, 0, array.shape[0])
+    def read(self, array: SealedArray) -> tuple[np.ndarray, str]:
+        """Decode an array, and the checksum of what was stored; see `checksum`.
+
+        No more memory than it declares, and one piece.
+        """
+        if not array.is_jpeg:
+            values = self.rows(array, 0, array.shape[0])
+            return values, checksum(values)
+        # Other versions of a JPEG library may decode to other grey levels: its bytes are checked.
+        digest = hashlib.sha256()
+        values = np.empty(array.shape, array.dtype)
+        for row, entry in enumerate(array.entries):
+            payload = self._archive.read(entry)
+            digest.update(payload)
+            values[row] = decoded_frame(payload, array.shape[1:])
+        return values, digest.hexdigest()
 
     def rows(self, array: SealedArray, start: int, stop: int) -> np.ndarray:
         """Decode rows `start` … `stop` − 1 of an array, as far as there are any."""
@@ -187,14 +208,26 @@ class SealedGroup:
         values = np.empty((stop - start, *array.shape[1:]), array.dtype)
         size = array.piece_rows
         for number in range(start // size, -(-stop // size) if stop > start else 0):
-            entry = array.entries[number]
-            piece = decoded(self._archive.read(entry), size * array.row_bytes)
-            rows = piece.view(array.dtype).reshape(-1, *array.shape[1:])
+            rows = self._piece(array, self._archive.read(array.entries[number]))
             first, last = max(start, number * size), min(stop, (number + 1) * size)
             values[first - start : last - start] = rows[
                 first - number * size : last - number * size
             ]
         return values
+
+    def _piece(self, array: SealedArray, payload: bytes) -> np.ndarray:
+        """The rows of a piece."""
+        if array.is_jpeg:
+            return decoded_frame(payload, array.shape[1:])[None]
+        piece = decoded(payload, array.piece_rows * array.row_bytes)
+        return piece.view(array.dtype).reshape(-1, *array.shape[1:])
+
+
+def checksum(stored: np.ndarray | JpegFrames) -> str:
+    """SHA-256 of an array: of its numbers, or of the JPEGs that its frames are stored as."""
+    if isinstance(stored, JpegFrames):
+        return hashlib.sha256(b"".join(stored.pieces)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(stored).data).hexdigest()
 
 
 def decoded(payload: bytes | memoryview, size: int) -> np.ndarray:
@@ -235,3 +268,10 @@ def _are_rows(pieces: Any, shape: list[int]) -> bool:
         return False
     whole = all(type(size) is int for size in pieces) and all(size > 0 for size in shape)
     return whole and pieces[1:] == shape[1:] and 1 <= pieces[0] <= shape[0]
+
+
+def _are_frames(document: ArrayDocument, pieces: Any) -> bool:
+    """Whether an array is pictures of 8-bit colour, a piece each."""
+    shape = document.shape
+    colour = document.data_type == "uint8" and len(shape) == 4 and shape[-1] == 3
+    return colour and pieces == [1, *shape[1:]]

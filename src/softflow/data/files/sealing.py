@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numcodecs.zstd import Zstd
 
+from softflow.data.files.jpeg_frames import JpegFrames, codec_document
 from softflow.data.files.sealed_arrays import METADATA
 
 LEVEL = 1
@@ -23,7 +24,7 @@ GROUP = {"zarr_format": 3, "node_type": "group"}
 
 def write_group(
     path: Path,
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray | JpegFrames],
     piece_rows: Mapping[str, int],
     attributes: Mapping[str, Any],
 ) -> None:
@@ -31,7 +32,8 @@ def write_group(
 
     Args:
         path: the zip file, made anew.
-        arrays: by their path in the group, `[rows, ...]` with at least one row.
+        arrays: by their path in the group, `[rows, ...]` with at least one row; frames as numbers
+            or encoded already.
         piece_rows: rows that are compressed together; an array that is not in it is one piece.
         attributes: of the group.
 
@@ -44,7 +46,11 @@ def write_group(
         for folder in sorted(folders):
             _write_document(archive, folder, {"attributes": {}, **GROUP})
         for name, array in arrays.items():
-            _write_array(archive, name, array, min(piece_rows.get(name, len(array)), len(array)))
+            if isinstance(array, JpegFrames):
+                _write_frames(archive, name, array)
+            else:
+                rows = min(piece_rows.get(name, len(array)), len(array))
+                _write_array(archive, name, array, rows)
 
 
 def _parents(name: str) -> list[str]:
@@ -60,7 +66,10 @@ def _write_document(archive: zipfile.ZipFile, name: str, document: dict[str, Any
 def _write_array(archive: zipfile.ZipFile, name: str, array: np.ndarray, rows: int) -> None:
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
     shape = (rows, *array.shape[1:])
-    _write_document(archive, name, _described(array, shape))
+    order = {} if array.dtype.itemsize == 1 else {"configuration": {"endian": "little"}}
+    compressed = {"name": "zstd", "configuration": {"level": LEVEL, "checksum": False}}
+    codecs = [{"name": "bytes", **order}, compressed]
+    _write_document(archive, name, _described(array.shape, array.dtype, shape, codecs))
     codec = Zstd(level=LEVEL)
     across = "/0" * (array.ndim - 1)
     for number, start in enumerate(range(0, len(array), rows)):
@@ -71,17 +80,25 @@ def _write_array(archive: zipfile.ZipFile, name: str, array: np.ndarray, rows: i
         archive.writestr(f"{name}/c/{number}{across}", bytes(codec.encode(piece)))
 
 
-def _described(array: np.ndarray, piece: tuple[int, ...]) -> dict[str, Any]:
+def _write_frames(archive: zipfile.ZipFile, name: str, frames: JpegFrames) -> None:
+    piece = (1, *frames.shape[1:])
+    codecs = [codec_document(frames.storage)]
+    _write_document(archive, name, _described(frames.shape, np.dtype(np.uint8), piece, codecs))
+    for number, picture in enumerate(frames.pieces):
+        archive.writestr(f"{name}/c/{number}/0/0/0", picture)
+
+
+def _described(
+    shape: Sequence[int], dtype: np.dtype[Any], piece: Sequence[int], codecs: list[dict[str, Any]]
+) -> dict[str, Any]:
     """`zarr.json` of an array."""
-    order = {} if array.dtype.itemsize == 1 else {"configuration": {"endian": "little"}}
-    compressed = {"name": "zstd", "configuration": {"level": LEVEL, "checksum": False}}
     return {
-        "shape": list(array.shape),
-        "data_type": array.dtype.name,
+        "shape": list(shape),
+        "data_type": dtype.name,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(piece)}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": np.zeros((), array.dtype).item(),
-        "codecs": [{"name": "bytes", **order}, compressed],
+        "fill_value": np.zeros((), dtype).item(),
+        "codecs": codecs,
         "attributes": {},
         "zarr_format": 3,
         "node_type": "array",

@@ -36,7 +36,13 @@ from softflow.formats.hdf5.files import (
 from softflow.formats.hdf5.frames import Size, frame_shape, frames_of, holds_pictures, is_camera
 from softflow.formats.hdf5.tree import Leaf, Tally, leaves
 from softflow.formats.outcome import SUCCESS_INFOS, episode_of, range_of_actions
-from softflow.formats.source import component_names, joined, repeated_last, require_equal_lengths
+from softflow.formats.source import (
+    component_names,
+    joined,
+    repeated_last,
+    require_distinct,
+    require_equal_lengths,
+)
 from softflow.utils.files import require_inside
 
 OBSERVATIONS = "observations"
@@ -172,6 +178,8 @@ class ActSource:
                 if path not in pictured and array.dtype.kind in "biuf" and array.ndim in (1, 2)
             ]
             self._cameras = _chosen_cameras(pictured, cameras, str(self._files[name]))
+            places = {path: IMAGE_PREFIX + _short(path) for path in self._cameras}
+            require_distinct(places, str(self._files[name]))
             self._states = _chosen_states(vectors, state_keys, str(self._files[name]))
             shapes: dict[str, tuple[int, ...]] = {}
             for path in self._cameras:

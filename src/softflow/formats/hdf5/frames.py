@@ -25,8 +25,9 @@ from softflow.formats.frames import (
 )
 from softflow.formats.hdf5.files import place_of, require_stored, values_of
 
-PICTURE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF")
-"""The first bytes of JPEG, PNG and WebP files."""
+PICTURE_KINDS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"RIFF": "WebP"}
+"""The first bytes of encoded pictures -> their kind."""
+PICTURE_STARTS = tuple(PICTURE_KINDS)
 PIECE_BYTES = 32 * MIB
 Size = tuple[int, int]
 
@@ -42,6 +43,14 @@ def holds_pictures(array: h5py.Dataset) -> bool:
     if array.dtype != np.uint8 or array.ndim != 2:
         return False
     return bytes(np.asarray(array[0, :4])).startswith(PICTURE_STARTS)
+
+
+def picture_kind(array: h5py.Dataset) -> str:
+    """JPEG, PNG or WebP, by the first picture; "" for pixels."""
+    if not holds_pictures(array):
+        return ""
+    first = _encoded(array[0])
+    return next((kind for start, kind in PICTURE_KINDS.items() if first.startswith(start)), "")
 
 
 def is_camera(array: h5py.Dataset) -> bool:

@@ -10,6 +10,7 @@ import h5py
 from softflow.errors import DataError
 from softflow.formats.contents import Part
 from softflow.formats.hdf5.files import member, member_dataset, place_of
+from softflow.formats.hdf5.frames import picture_kind
 
 MAX_NODES = 10_000
 """Groups and arrays below one group: more are no recording, or a group that holds itself."""
@@ -23,7 +24,8 @@ class Leaf:
     Args:
         path: from that group on, such as obs/policy/joint_pos.
         shape: with the steps in front.
-        dtype: as numpy writes it; `ELSEWHERE` for what lies in another file or needs foreign code.
+        dtype: as numpy writes it, and the kind of encoded pictures; `ELSEWHERE` for what lies in
+            another file or needs foreign code.
         dataset: the array; None for those.
     """
 
@@ -56,10 +58,19 @@ def leaves(group: h5py.Group, leave_out: Collection[str] = ()) -> Iterator[Leaf]
             if isinstance(node, h5py.Group):
                 waiting += [(node, k, f"{path}/{k}") for k in sorted(node, reverse=True)]
             elif (array := member_dataset(parent, name)) is not None:
-                yield Leaf(path, array.shape or (), str(array.dtype), array)
+                yield Leaf(path, array.shape or (), _kind(array), array)
         except DataError:
             # Not even its shape is looked at: HDF5 would open the file it lies in.
             yield Leaf(path, (), ELSEWHERE, None)
+
+
+def _kind(array: h5py.Dataset) -> str:
+    """uint8, or "uint8, JPEG" for pictures that are encoded."""
+    try:
+        pictures = picture_kind(array)
+    except (DataError, OSError):
+        pictures = ""  # whoever reads the damaged array is told
+    return ", ".join(filter(None, (str(array.dtype), pictures)))
 
 
 class Tally:

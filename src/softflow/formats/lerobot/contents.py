@@ -20,6 +20,8 @@ LISTED = {
     "tasks": "metadata task",
     "success": "success, without next.success",
 }
+TRUTHS = ("bool", "int", "uint", "float", "double")
+"""How kinds of values begin that may say yes or no."""
 PLACES = ("data/", "videos/", "meta/", "dataset_")
 """How columns of the list of episodes begin that say where an episode lies."""
 STATISTICS = "stats/"
@@ -44,7 +46,9 @@ def contents_of(layout: Layout, selection: Selection, table: Path) -> list[Part]
                 why = "" if used else NOT_IN_INFO
                 parts.append(Part(column.name, _shape(column.type), str(column.type), used, why))
     for name, kind in layout.list_columns().items():
-        if name.startswith(PLACES) or name in LISTED:
+        if name == "success" and not kind.startswith(TRUTHS):
+            parts.append(Part(f"meta/episodes {name}", None, kind, why="no truth value"))
+        elif name.startswith(PLACES) or name in LISTED:
             parts.append(Part(f"meta/episodes {name}", None, kind, LISTED.get(name, "its place")))
         elif not name.startswith(STATISTICS):
             why = "a label that nobody here knows"

@@ -102,7 +102,7 @@ class EpisodeLine(msgspec.Struct):
     episode_index: Count
     length: Count
     tasks: list[str] | None = None
-    success: bool | None = None
+    success: Any = None
 
 
 class TaskLine(msgspec.Struct):
@@ -210,11 +210,17 @@ class Layout:
         """Every episode by name, in order, with the clips of these cameras.
 
         Raises:
-            DataError: the list of episodes is missing, damaged or empty.
+            DataError: the list of episodes is missing, damaged or empty, or says two things of one.
         """
         videos = [key for key in cameras if self.features[key].dtype == "video"]
         find = self._shared_files if self.version == SHARED_FILES else self._episode_files
-        places = {place.name: place for place in sorted(find(videos), key=lambda p: p.index)}
+        places: dict[str, Place] = {}
+        for place in sorted(find(videos), key=lambda p: p.index):
+            if places.setdefault(place.name, place) != place:
+                raise DataError(
+                    f"{self.path}/meta lists {place.name} twice, and otherwise the second time "
+                    f"({places[place.name].length} rows, then {place.length}); remove one of them"
+                )
         if not places:
             raise DataError(f"{self.path}/meta lists no episodes; choose another dataset")
         return places
@@ -274,7 +280,7 @@ class Layout:
             clips = {key: Clip(self._file("video", video_key=key, **where)) for key in videos}
             tasks = tuple(line.tasks or ())
             table = self._file("data", **where)
-            yield Place(index, line.length, table, tasks, clips, line.success)
+            yield Place(index, line.length, table, tasks, clips, truth(line.success))
 
     def _shared_files(self, videos: list[str]) -> Iterator[Place]:
         for found in self._lists():
@@ -301,8 +307,7 @@ class Layout:
             start, end = (float(row[f"videos/{key}/{end}_timestamp"]) for end in ("from", "to"))
             clips[key] = Clip(in_chunk("video", f"videos/{key}", video_key=key), start, end)
         tasks = tuple(map(str, row.get("tasks") or ()))
-        said = row.get("success")
-        success = said if isinstance(said, bool) else None
+        success = truth(row.get("success"))
         return Place(index, length, in_chunk("data", "data"), tasks, clips, success)
 
     def _file(self, kind: str, **where: Any) -> Path:
@@ -320,6 +325,11 @@ class Layout:
             )
         filled = _PLACE.sub(lambda m: f"{where[m[1]]:{m[2] + 'd' if m[2] else ''}}", template)
         return self.path / filled
+
+
+def truth(said: Any) -> bool | None:
+    """What the list of episodes says: true, false, 1 or 0; None for anything else."""
+    return bool(said) if isinstance(said, int | float) and said in (0, 1) else None
 
 
 def component_names(names: Any, depth: int = 4) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ v2.1    meta/episodes.jsonl, meta/episodes_stats.jsonl, meta/tasks.jsonl
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,11 +17,17 @@ import pyarrow.parquet as pq
 
 from softflow.data.data_spec import IMAGE_PREFIX, OBSERVATION_PREFIX, DataSpec
 from softflow.formats.lerobot.layout import CHUNK_FILE
-from softflow.formats.lerobot.statistics import QUANTILES, Statistics
+from softflow.formats.lerobot.statistics import Statistics
 from softflow.utils.files import write_json
 
 EPISODES_AT_ONCE = 100
 """Rows of meta/episodes written together: each row group costs a kilobyte per column."""
+
+
+LEROBOTS = ("min", "max", "mean", "std", "count")
+"""Statistics of an episode, as LeRobot has them in v2.1."""
+GR00TS = ("min", "max", "mean", "std", "q01", "q99")
+"""Statistics of the dataset, as GR00T has them."""
 
 
 class Lists(Protocol):
@@ -88,7 +95,7 @@ class TableLists:
     def finish(self, tasks: list[str], whole: Statisticses) -> None:
         """tasks.parquet and stats.json."""
         _write_tasks(self._path / "meta" / "tasks.parquet", tasks)
-        _write_statistics(self._path / "meta" / "stats.json", whole)
+        write_json(self._path / "meta" / "stats.json", _told(whole))
 
 
 class LineLists:
@@ -108,11 +115,7 @@ class LineLists:
         """An episode; where it lies follows from its number."""
         keys = ("episode_index", "tasks", "length")
         self._episodes.write(json.dumps({key: row[key] for key in keys}) + "\n")
-        told = {
-            key: {n: value.tolist() for n, value in statistics.items() if n not in QUANTILES}
-            for key, statistics in found.items()
-        }
-        line = {"episode_index": row["episode_index"], "stats": told}
+        line = {"episode_index": row["episode_index"], "stats": _told(found, LEROBOTS)}
         self._statistics.write(json.dumps(line) + "\n")
 
     def close(self) -> None:
@@ -121,17 +124,21 @@ class LineLists:
         self._statistics.close()
 
     def finish(self, tasks: list[str], whole: Statisticses) -> None:
-        """tasks.jsonl, and stats.json, which v2.0 has and GR00T reads."""
+        """tasks.jsonl, and stats.json, which v2.0 has and GR00T reads.
+
+        GR00T cuts every statistic there at the components of a part: none may be one number.
+        """
         lines = [json.dumps({"task_index": n, "task": task}) for n, task in enumerate(tasks)]
         (self._folder / "tasks.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        _write_statistics(self._folder / "stats.json", whole)
+        write_json(self._folder / "stats.json", _told(whole, GR00TS))
 
 
-def _write_statistics(path: Path, whole: Statisticses) -> None:
-    statistics = {
-        key: {name: value.tolist() for name, value in found.items()} for key, found in whole.items()
+def _told(statisticses: Statisticses, names: Sequence[str] = ()) -> dict[str, dict[str, list[Any]]]:
+    """Statistics as JSON has them, those of these names if there are any."""
+    return {
+        key: {n: value.tolist() for n, value in found.items() if not names or n in names}
+        for key, found in statisticses.items()
     }
-    write_json(path, statistics)
 
 
 def _write_tasks(path: Path, tasks: list[str]) -> None:
@@ -155,16 +162,24 @@ def _write_tasks(path: Path, tasks: list[str]) -> None:
 
 
 def modality(spec: DataSpec) -> dict[str, Any]:
-    """What GR00T asks for beside v2.1: which columns are states, actions, videos and words."""
+    """What GR00T asks for beside v2.1: which columns are states, actions, videos and words.
+
+    Its reader calls a part "state.NAME" and takes every "state." out of that to find NAME again, so
+    names have no dots.
+    """
+
+    def name(key: str, prefix: str) -> str:
+        return key.removeprefix(prefix).replace(".", "_")
+
     states = {
-        key.removeprefix(OBSERVATION_PREFIX): {
+        name(key, OBSERVATION_PREFIX): {
             "original_key": key,
             "start": 0,
             "end": prod(spec.observation_shapes[key]),
         }
         for key in spec.state_keys
     }
-    cameras = {key.removeprefix(IMAGE_PREFIX): {"original_key": key} for key in spec.image_keys}
+    cameras = {name(key, IMAGE_PREFIX): {"original_key": key} for key in spec.image_keys}
     return {
         "state": states,
         "action": {"action": {"original_key": "action", "start": 0, "end": spec.action_dim}},

@@ -39,7 +39,7 @@ from softflow.formats.lerobot.tables import (
     require_steady_time,
 )
 from softflow.formats.lerobot.video import read_clip
-from softflow.formats.source import repeated_last
+from softflow.formats.source import one_a_step, repeated_last
 from softflow.utils.files import require_inside
 from softflow.utils.progress import ProgressReporter, SilentProgress
 
@@ -222,7 +222,7 @@ class LeRobotSource:
     def _outcome(self, table: pa.Table, place: Place, where: str) -> Outcome:
         """Rewards, and when and how the episode ended."""
         columns = {
-            key: self._numbers(table, key, [key], where).reshape(-1)
+            key: one_a_step(self._numbers(table, key, [key], where), f"{where}: '{key}'")
             for key in OUTCOMES
             if key in table.column_names
         }

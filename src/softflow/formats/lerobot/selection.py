@@ -11,6 +11,7 @@ from softflow.errors import DataError
 from softflow.formats.contents import spans
 from softflow.formats.lerobot.layout import Feature, Layout, component_names
 from softflow.formats.source import component_names as numbered
+from softflow.formats.source import require_distinct
 
 ACTION = "action"
 BOOKKEEPING = ("timestamp", "frame_index", "episode_index", "index", "task_index")
@@ -131,11 +132,13 @@ def _cameras(layout: Layout, wanted: Sequence[str] | None) -> dict[str, str]:
     """Feature -> key in an episode."""
     there = {key: _camera_key(key) for key in layout.cameras}
     if wanted is None:
-        return {
+        usual = {
             feature: key
             for feature, key in there.items()
             if feature.startswith(OBSERVATION_PREFIX) and not layout.features[feature].is_depth
         }
+        require_distinct(usual, f"{layout.path}/meta/info.json")
+        return usual
     chosen: dict[str, str] = {}
     for name in wanted:
         fits = [
@@ -151,7 +154,12 @@ def _cameras(layout: Layout, wanted: Sequence[str] | None) -> dict[str, str]:
                 f"{layout.path}: '{name}' is depth by meta/info.json, which the store's cameras "
                 "(8-bit colour) cannot keep; leave it out"
             )
-        chosen[fits[0]] = there[fits[0]]
+        # A whole name is that feature, whatever others are called in short.
+        best = name if name in fits else fits[0]
+        if best != name:
+            require_distinct({feature: there[feature] for feature in fits}, str(layout.path))
+        chosen[best] = there[best]
+    require_distinct(chosen, str(layout.path))
     return chosen
 
 

@@ -44,6 +44,7 @@ from softflow.formats.source import (
     component_names,
     joined,
     repeated_last,
+    require_distinct,
     require_equal_lengths,
 )
 from softflow.utils.files import inside
@@ -98,6 +99,8 @@ class MinariSource:
         self, leaves: dict[str, h5py.Dataset]
     ) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[str, ...]]]:
         """Shapes of the store's keys, and what the components of the state are called."""
+        pictured = [name for name, array in leaves.items() if is_camera(array)]
+        require_distinct({name: _camera_key(name) for name in pictured}, str(self.path))
         shapes: dict[str, tuple[int, ...]] = {}
         names: list[str] = []
         for name, array in leaves.items():

@@ -31,6 +31,10 @@ MIN_ROWS = 100
 Codec = Callable[[bytes, tuple[int, ...], np.dtype[Any]], np.ndarray]
 
 
+PICTURES = {"imagecodecs_jpegxl": "JPEG XL", "imagecodecs_jpeg2k": "JPEG 2000"}
+"""Codecs of pictures -> what they are called."""
+
+
 class Document(msgspec.Struct):
     """`.zarray`."""
 
@@ -88,6 +92,12 @@ class ZarrArray:
             raise DataError(f"{where} declares chunks {chunks}; write it with smaller ones")
         require_episode_bytes(array_bytes(shape[1:], dtype.itemsize) * MIN_ROWS, where)
         return cls(name, shape, dtype, said, entries)
+
+    @property
+    def kind(self) -> str:
+        """What it is made of: uint8, or "uint8, JPEG XL"."""
+        codec = str((self._document.compressor or {}).get("id"))
+        return ", ".join(filter(None, (str(self.dtype), PICTURES.get(codec, ""))))
 
     @property
     def where(self) -> str:

@@ -33,7 +33,7 @@ from softflow.formats.frames import (
 from softflow.formats.outcome import episode_of, range_of_actions
 from softflow.formats.replay_buffer.arrays import ZarrArray
 from softflow.formats.replay_buffer.entries import ENDS, Entries
-from softflow.formats.source import component_names, joined, repeated_last
+from softflow.formats.source import component_names, joined, repeated_last, require_distinct
 
 DATA = "data/"
 ACTION = "action"
@@ -152,9 +152,9 @@ class ReplayBufferSource:
         for key, place in spans([(k, self._width(k)) for k in self._actions], acted).items():
             becomes[key] = f"{becomes[key]}, {place}" if key in becomes else place
         parts = [
-            Part(DATA + key, array.shape[1:], str(array.dtype), becomes.get(key, ""))
+            Part(DATA + key, array.shape[1:], array.kind, becomes.get(key, ""))
             if key in becomes
-            else Part(DATA + key, array.shape[1:], str(array.dtype), why=_why_not(key, array))
+            else Part(DATA + key, array.shape[1:], array.kind, why=_why_not(key, array))
             for key, array in self._arrays.items()
         ]
         for name in self._others:
@@ -210,6 +210,7 @@ class ReplayBufferSource:
 
     def _described(self) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[str, ...]]]:
         """Shapes of the store's keys, and names of components."""
+        require_distinct({key: _camera_key(key) for key in self._cameras}, str(self.path))
         shapes: dict[str, tuple[int, ...]] = {}
         for key in self._cameras:
             array = self._arrays[key]
@@ -252,6 +253,8 @@ class ReplayBufferSource:
         extra = 0 if self._from_next else 1
         frames = room_for_frames((stop - first + extra, *shape))
         rows = max(PIECE_BYTES // array_bytes(array.shape[1:], array.dtype.itemsize), 1)
+        if array.dtype.kind == "f":
+            rows = stop - first  # whether floats are fractions is seen in all of them together
         for start in range(first, stop, rows):
             piece = rgb_frames(self._read(key, start, min(start + rows, stop)), array.where)
             for offset, frame in enumerate(piece, start - first):

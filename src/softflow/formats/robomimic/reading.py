@@ -54,7 +54,7 @@ from softflow.formats.robomimic.record import (
     foreign_attributes,
 )
 from softflow.formats.robomimic.recorded_environment import RecordedEnvironment
-from softflow.formats.source import require_equal_lengths
+from softflow.formats.source import one_a_step, require_equal_lengths
 
 ROBOSUITE_HZ = 20.0
 """robosuite's own default, for files that do not say."""
@@ -203,7 +203,7 @@ class RobomimicSource:
         """bool [T], or None where the file does not say."""
         said = attribute(group, SUCCESS_ATTRIBUTE) if SUCCESS_ATTRIBUTE in group.attrs else None
         rewards = self._rewards(group) if has(group, "rewards") else None
-        dones = _one_a_step(self._array(group, "dones")) if has(group, "dones") else None
+        dones = self._one_a_step(group, "dones") if has(group, "dones") else None
         return self._outcomes.success(int(self._count(group)), said, rewards, dones)
 
     def _as_it_was(self, group: h5py.Group, name: str) -> Episode:
@@ -321,7 +321,7 @@ class RobomimicSource:
         """float32 [T]."""
         if not has(group, "rewards"):
             return np.zeros(self._count(group), np.float32)
-        return _one_a_step(self._array(group, "rewards")).astype(np.float32)
+        return self._one_a_step(group, "rewards").astype(np.float32)
 
     def _rewards_of(self, file: h5py.File, name: str) -> np.ndarray:
         """[T], empty where a demonstration has none."""
@@ -336,6 +336,9 @@ class RobomimicSource:
         found = [self._array(group, key) for key in self._action_key]
         return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
+    def _one_a_step(self, group: h5py.Group, name: str) -> np.ndarray:
+        return one_a_step(self._array(group, name), f"{place_of(group)}/{name}")
+
     def _array(self, group: h5py.Group, name: str) -> np.ndarray:
         return values_of(member_array(group, name, EVERY))
 
@@ -344,11 +347,6 @@ class RobomimicSource:
 
     def _demonstration(self, file: h5py.File, name: str) -> h5py.Group:
         return member_group(file, f"data/{name}", LEAVE_OUT)
-
-
-def _one_a_step(values: np.ndarray) -> np.ndarray:
-    """[T] of [T] or [T, 1]."""
-    return values.reshape(len(values), -1)[:, 0]
 
 
 def _texts(mask: h5py.Dataset) -> set[str]:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from softflow.errors import DataError
-from softflow.formats.rosbag.mapping import RosbagMapping
+from softflow.formats.faults import Faults
+from softflow.formats.rosbag.mapping import CameraMap, RosbagMapping, SignalMap
 from softflow.formats.rosbag.resampling import NANOSECONDS
 from softflow.formats.rosbag.timing import BagTiming
 
@@ -54,8 +55,12 @@ def find_ranges(timing: BagTiming, mapping: RosbagMapping) -> tuple[list[Episode
     if not ranges:
         raise DataError(_why_nothing(timing, mapping))
     if mapping.on_gap == "error":
+        faults = Faults()
         for found in ranges:
-            _require_no_gap(timing, mapping, found)
+            for entry in mapping.sampled:
+                with faults.of_a_part():
+                    _require_no_gap(timing, mapping, found, entry)
+        faults.raise_any()
     return ranges, notes
 
 
@@ -119,22 +124,22 @@ def _why_nothing(timing: BagTiming, mapping: RosbagMapping) -> str:
     )
 
 
-def _require_no_gap(timing: BagTiming, mapping: RosbagMapping, episode: EpisodeRange) -> None:
-    for entry in mapping.sampled:
-        times = timing.times_ns(entry)
-        first = max(int(np.searchsorted(times, episode.start_ns, side="right")) - 1, 0)
-        last = int(np.searchsorted(times, episode.end_ns, side="left"))
-        inside = times[first : last + 1]
-        if last == len(times):  # held to the end
-            inside = np.append(inside, np.int64(episode.end_ns))
-        gaps = np.diff(inside)
-        limit = mapping.gap_limit_s(entry)
-        if len(gaps) and gaps.max() > limit * NANOSECONDS:
-            place, count = int(gaps.argmax()), int(np.sum(gaps > limit * NANOSECONDS))
-            raise DataError(
-                f"{timing.path}: '{entry.stream}' has no message for "
-                f"{gaps[place] / NANOSECONDS:.3f} s, from "
-                f"{timing.seconds(int(inside[place])):.3f} s on, longer than 'max_gap_s' "
-                f"{limit:g} s ({count} such gaps); set 'on_gap: split' to make an episode of each "
-                "side, raise 'max_gap_s', or leave this bag out"
-            )
+def _require_no_gap(
+    timing: BagTiming, mapping: RosbagMapping, episode: EpisodeRange, entry: SignalMap | CameraMap
+) -> None:
+    times = timing.times_ns(entry)
+    first = max(int(np.searchsorted(times, episode.start_ns, side="right")) - 1, 0)
+    last = int(np.searchsorted(times, episode.end_ns, side="left"))
+    inside = times[first : last + 1]
+    if last == len(times):  # held to the end
+        inside = np.append(inside, np.int64(episode.end_ns))
+    gaps = np.diff(inside)
+    limit = mapping.gap_limit_s(entry)
+    if len(gaps) and gaps.max() > limit * NANOSECONDS:
+        place, count = int(gaps.argmax()), int(np.sum(gaps > limit * NANOSECONDS))
+        raise DataError(
+            f"{timing.path}: '{entry.stream}' has no message for "
+            f"{gaps[place] / NANOSECONDS:.3f} s, from {timing.seconds(int(inside[place])):.3f} s "
+            f"on, longer than 'max_gap_s' {limit:g} s ({count} such gaps); set 'on_gap: split' to "
+            "make an episode of each side, raise 'max_gap_s', or leave this bag out"
+        )

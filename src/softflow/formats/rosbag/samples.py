@@ -9,6 +9,7 @@ import numpy as np
 
 from softflow.data.data_spec import IMAGE_PREFIX
 from softflow.errors import DataError
+from softflow.formats.faults import Faults
 from softflow.formats.frames import room_for_frames
 from softflow.formats.rosbag.fields import FieldReader
 from softflow.formats.rosbag.images import IMAGE_TYPES, frame
@@ -142,7 +143,8 @@ def sample(
         Signals as float64 `[m, n]`, cameras as uint8 `[m, height, width, 3]`.
 
     Raises:
-        DataError: a message is damaged, not a number, or of another shape than those before.
+        DataError: a message is damaged, not a number, or of another shape than those before; the
+            first one of every signal and camera.
     """
     by_topic: dict[str, list[_Numbers | _Frames]] = {}
     for entry in dict.fromkeys(entries):
@@ -154,14 +156,19 @@ def sample(
     collectors = [collector for group in by_topic.values() for collector in group]
     spans = [collector.receive_span() for collector in collectors]
     start, stop = min(first for first, _ in spans), max(last for _, last in spans) + 1
+    faults = Faults()
     for message in recording.messages(by_topic, start, stop):
         stamp, decoded = recording.stamp_ns(message), None
         for collector in by_topic[message.topic]:
             time = stamp if collector.times.uses_header else message.receive_ns
-            if collector.wants(time):
-                decoded = recording.decode(message) if decoded is None else decoded
-                with located(recording, message):
-                    collector.add(time, message, decoded)
+            if collector.wants(time) and not collector.has_failed:
+                collector.has_failed = True
+                with faults.of_a_part():
+                    decoded = recording.decode(message) if decoded is None else decoded
+                    with located(recording, message):
+                        collector.add(time, message, decoded)
+                    collector.has_failed = False
+    faults.raise_any()
     return {collector.entry: collector.result() for collector in collectors}
 
 
@@ -183,12 +190,17 @@ def _reader(recording: Recording, entry: Entry) -> Callable[[object], np.ndarray
 
 
 class _Collector:
-    """Picks the messages that matter for one signal or camera."""
+    """Picks the messages that matter for one signal or camera.
+
+    Attributes:
+        has_failed: a message was unusable; later ones tell nothing new.
+    """
 
     def __init__(
         self, recording: Recording, timing: BagTiming, entry: Entry, at: np.ndarray
     ) -> None:
         self.entry, self.times = entry, timing.streams[entry.stream]
+        self.has_failed = False
         self._at = at + latency_ns(entry)
         self._read = _reader(recording, entry)
         times = self.times.times_ns

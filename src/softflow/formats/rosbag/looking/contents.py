@@ -12,6 +12,8 @@ from softflow.formats.rosbag.mapping import RosbagMapping
 from softflow.formats.rosbag.reader import Recording
 from softflow.formats.rosbag.types import HEADER, NAME_FIELDS
 
+IMAGES = "CompressedImage"
+"""In the type of messages whose pictures are encoded: that they are belongs to what they are."""
 MAP_IT = "name it in the mapping"
 
 
@@ -20,10 +22,11 @@ def contents_of(recording: Recording, mapping: RosbagMapping) -> list[Part]:
     used = _used(mapping)
     parts: list[Part] = []
     for topic in mapping.topics:
-        for name, desc in recording.types.fields(recording.topics[topic]):
+        msgtype = recording.topics[topic]
+        for name, desc in recording.types.fields(msgtype):
             takers = [key for field, key in used[topic] if _root(field) in (name, "")]
             becomes = ", ".join(dict.fromkeys(takers)) or _by_itself(name)
-            kind = _told(desc)
+            kind = _told(desc) + (f" of {msgtype}" if IMAGES in msgtype else "")
             why = "" if becomes else MAP_IT
             parts.append(Part(f"{topic} {name}", None, kind, becomes, why))
         parts += _joints_left(recording, mapping, topic)
