@@ -56,9 +56,9 @@ def ended(env: GymnasiumEnv, action: float = 1.0) -> tuple[int, float, bool, boo
     """The last step of an episode, and its number."""
     env.reset(seed=0)
     for number in range(1, 100):
-        _, *rest = env.step(np.full(2, action, np.float32))
-        if rest[1] or rest[2]:
-            return number, *rest
+        _, reward, terminated, truncated, info = env.step(np.full(2, action, np.float32))
+        if terminated or truncated:
+            return number, float(reward), terminated, truncated, info
     raise AssertionError("it never ends")
 
 

@@ -6,6 +6,7 @@ of the data, which maps to ±0.9 whatever the bounds are, and command actions wi
 
 from __future__ import annotations
 
+import os
 import shlex
 import warnings
 from collections.abc import Sequence
@@ -150,7 +151,7 @@ def narrower_bounds(spec: DataSpec, theirs: DataSpec, what: str) -> str:
     )
 
 
-def widening_command(store: Path | str, env_id: str, replaces: bool = False) -> str:
+def widening_command(store: str | os.PathLike[str], env_id: str, replaces: bool = False) -> str:
     """The command that gives a store the bounds of an environment, and its name.
 
     Args:
@@ -161,7 +162,7 @@ def widening_command(store: Path | str, env_id: str, replaces: bool = False) -> 
     return shlex.join(words + ["--replace-env"] * replaces)
 
 
-def or_another_name(store: Path | str, there: DataSpec, new: DataSpec) -> str:
+def or_another_name(store: str | os.PathLike[str], there: DataSpec, new: DataSpec) -> str:
     """The command that makes data fit into a store that only names another environment; else ""."""
     if there.differences(replace(new, env_id=there.env_id)):
         return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -115,7 +115,7 @@ class GymnasiumEnv(RobotEnv):
         return bool(info[self._success])
 
     def _stored(self, observation: Any) -> Observation:
-        boxes: Any = self.observation_space.spaces
+        boxes = cast("spaces.Dict", self.observation_space).spaces
         return {
             key: np.array(observation[name] if name else observation, boxes[key].dtype).reshape(
                 boxes[key].shape
