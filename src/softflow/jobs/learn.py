@@ -130,6 +130,7 @@ def _learn(
         if pool is not None:
             theirs = pool.environment_spec(env_id, store.spec.image_size)
             require_fits_environment(store.spec, theirs, store.path)
+            pool.try_out(env_id, store.spec.image_size)
         claim = Claim(folder, shared, store.spec, config.model.chunk)
         claim.require()
         copies, say = folder / "arriving", progress.say
