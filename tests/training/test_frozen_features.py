@@ -192,7 +192,10 @@ def test_a_run_computes_each_frame_once(
     Run(tmp_path / "without", without, filmed, LocalPool(), told).close()
     measured = sum(calls)  # frames of nothing, which tell shapes
     assert offline[0] == frames_of(filmed) + measured
-    assert any(line.startswith("features of ") and " MB in all" in line for line in told.lines)
+    begun, ended = [line for line in told.lines if "features of " in line][:2]
+    assert begun.startswith("computing features of up to "), "said before: it may take minutes"
+    assert ended.startswith("features of ")
+    assert " MB in all" in ended
     assert len(list((run.folder / "online/features").glob("*/*.npy"))) == 4
     EpisodeStore.open(filmed).label(0, Label("anna", (Event(3, "success", 1.0),)))
     trained("again")
