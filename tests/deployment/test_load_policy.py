@@ -327,7 +327,7 @@ def test_degrees_get_no_calm_answer(warmed_up: Path) -> None:
     policy.reset(0)
     with pytest.warns(
         UserWarning, match=r"observation.state\[\d\] is .*in the training data.*"
-    ) as w:
+    ) as told:
         policy.act({STATE_KEY: state})
     assert told[0].filename == __file__, "where it was called, not inside of softflow"
     strict = softflow.load_policy(warmed_up, refuse_far=True)
