@@ -273,8 +273,8 @@ def test_a_store_that_cannot_be_written(filmed: Path, tmp_path: Path) -> None:
     (filmed / "features").write_text("a file where the folder should be")
     features_of(learner, config, told).show_in(dataset)
     assert dataset.gather(np.arange(3)).observation[CAMERA].dtype == torch.uint8
-    assert "cannot write the cache" in told.lines[0]
-    assert "--data.cache-folder" in told.lines[0]
+    assert "cannot write the cache" in told.lines[1]
+    assert "--data.cache-folder" in told.lines[1]
     features_of(learner, config, told).show_in(dataset, str(tmp_path / "caches"))
     assert dataset.gather(np.arange(3)).observation[CAMERA].dtype == torch.float32
     assert list((tmp_path / "caches").glob("filmed-*-features/*/*.npy"))

@@ -26,6 +26,7 @@ from softflow.models.checkpoint import (
 from softflow.models.checkpoint_writer import CheckpointWriter
 from softflow.training.config import STAGES, StageName, TrainingConfig
 from softflow.training.files.evaluated import protected_checkpoints
+from softflow.training.files.progress import DEPLOYED
 from softflow.training.learner import Learner
 from softflow.training.persistence import (
     CONFIG,
@@ -84,8 +85,8 @@ class Position:
 class RunFolder:
     """Checkpoints and metrics of one run; one process at a time.
 
-    A checkpoint keeps the configuration that it was first written with: what it was measured with
-    is what it is deployed with. Other numbers count from the next update on.
+    A checkpoint keeps the numbers by which its policy acts: those it was measured with are those it
+    is deployed with. Others count from the next update on.
 
     Attributes:
         facts: what `restore` found beside the networks.
@@ -152,8 +153,10 @@ class RunFolder:
         return True
 
     def config_here(self, config: TrainingConfig) -> TrainingConfig:
-        """How the policy of this very position acts: as `config`, or the checkpoint there, says."""
-        return self._found[1] if self._found and self._found[0] == self.position else config
+        """A configuration in which the policy of this very position acts as it does already."""
+        if self._found is None or self._found[0] != self.position:
+            return config
+        return replace(config, **{name: getattr(self._found[1], name) for name in DEPLOYED})
 
     def _rewind(self, metric_rows: int) -> None:
         self.logger.rewind(metric_rows)

@@ -20,9 +20,13 @@ from softflow.errors import ConfigError, StoreError
 from softflow.models.policies.coupling import FlowConfig
 from softflow.pages.run_report import write_report
 from softflow.training.config import DataConfig, StageName, TrainingConfig
-from softflow.training.continuing.changes import cannot_mean_anything, of_stages_to_come
+from softflow.training.continuing.changes import (
+    as_told,
+    cannot_mean_anything,
+    of_stages_to_come,
+)
 from softflow.training.continuing.history import Change, History, read_history
-from softflow.training.persistence import STATISTICS
+from softflow.training.persistence import STATISTICS, read_run_facts
 from softflow.training.run_folder import Position
 from softflow.utils.files import read_object
 
@@ -258,6 +262,16 @@ def test_what_is_measured_late_is_measured_as_it_is_deployed(trainer: Trainer) -
     trainer.run("run", short_config(sampling_std=0.3, eval_episodes=2))
     assert read_object(run / "evaluations/imitation.json")["sampling_std"] == 0.7
     assert load_policy(run).selection.sampling_std == 0.7
+
+
+def test_who_goes_on_without_options_goes_on_with_what_was_told(trainer: Trainer) -> None:
+    """`softflow learn` takes them from the run: rounds from its checkpoint, the rest was told."""
+    run = trainer.run("run")
+    other = grown(short_config(sampling_std=0.3), "online_rl", num_rounds=7)
+    trainer.run("run", other)
+    config, _, _ = read_run_facts(run / "checkpoints/last")
+    assert (config.sampling_std, config.online_rl.num_rounds) == (0.7, 7)
+    assert as_told(config, read_history(run).at("imitation", 6)) == other
 
 
 def refused(trainer: Trainer, config: TrainingConfig, words: str, *stages: StageName) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from softflow.training.config import STAGES
+from softflow.training.config import STAGES, TrainingConfig
 from softflow.training.continuing.history import Change
+from softflow.training.files.progress import DEPLOYED
 from softflow.training.run_folder import Position
 
 FREE_TO_CHANGE = frozenset(
@@ -158,3 +160,13 @@ def of_stages_to_come(change: Change, stages: Sequence[str], position: Position)
     if stage not in STAGES or stage in stages:
         return False
     return STAGES.index(stage) > STAGES.index(position.stage)
+
+
+def as_told(config: TrainingConfig, changes: Sequence[Change]) -> TrainingConfig:
+    """The configuration of a checkpoint, with how the policy shall act from its next update on.
+
+    Args:
+        config: of the checkpoint.
+        changes: that were told at its place.
+    """
+    return replace(config, **{one.what: one.now for one in changes if one.what in DEPLOYED})
