@@ -9,7 +9,7 @@ from typing import Any
 from softflow.data.data_spec import DataSpec
 from softflow.training.config import STAGES, StageName
 from softflow.training.continuing.changes import (
-    OF_DATA,
+    STATED,
     as_options,
     differences,
     flattened,
@@ -155,7 +155,7 @@ def _notes(
 def _way_back(changes: Sequence[Change], history: History) -> list[str]:
     """The options that undo these changes: one that was forgotten looks like one that changed."""
     settings = [one for one in changes if _has_option(one)]
-    told = {(one.what, one.before) for entry in history.continuations for one in entry.changes}
+    told = [(one.what, one.before) for entry in history.continuations for one in entry.changes]
     taken_back = [one.what for one in settings if (one.what, one.now) in told]
     lines: list[str] = []
     if taken_back:
@@ -167,8 +167,8 @@ def _way_back(changes: Sequence[Change], history: History) -> list[str]:
 
 def _has_option(change: Change) -> bool:
     """Whether it is a setting that may have been forgotten: not data, nor more updates."""
-    name = change.what.rpartition(".")[2]
-    if change.what in OF_DATA or name.endswith("_content") or change.before is None:
+    top, _, name = change.what.partition(".")
+    if top not in (*STATED, *STAGES) or change.before is None or name.startswith("weights."):
         return False
     return name not in ("num_updates", "num_rounds") or change.now < change.before
 
