@@ -2,7 +2,8 @@
 
     softflow robot runs/mine --robot own_robot:make --limits limits.toml --out data/robot
 
-Replace `Driver` by yours. `spec` must say what the training data said: keys, shapes, ranges, rate.
+Run it where this file and limits.toml are. Replace `Driver` by yours. `spec` must say what the
+training data said: keys, shapes, ranges, rate.
 """
 
 import time

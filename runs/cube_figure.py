@@ -36,7 +36,7 @@ TITLES = {"turns_per_minute": "turns a minute", "turns_before_drop": "turns befo
 def phases_of(run: Path) -> Phases:
     """What the hand did in each round of a run."""
     phases: Phases = {}
-    with EpisodeStore.open(run / "evaluations" / "critic_warmup" / "episodes") as store:
+    with EpisodeStore.open(run / "evaluations" / "critic_warmup") as store:
         phases[-1] = [EpisodeFacts.of(summary) for summary in store.summaries()]
     with EpisodeStore.open(run / "online") as store:
         for summary in store.summaries():

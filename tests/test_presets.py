@@ -135,6 +135,7 @@ NOT_OF_THE_PAPER = {
     "critic_warmup.converged_within",  # 0: the paper counts updates
     "offline_rl.imitates",
     "online_rl.imitates",
+    "imitation.take_over_weight",
     "offline_rl.take_over_weight",
     "online_rl.take_over_weight",
     # The paper's critic reads the whole chunk, of data where E = H; see the guide's deviations.

@@ -108,6 +108,24 @@ def test_seeds_train_side_by_side_and_the_same_command_goes_on(
     assert "continuing from imitation" in (run / "seed3.log").read_text()
 
 
+def test_a_page_that_cannot_be_written_hides_no_failure(
+    dataset: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = tmp_path / "run"
+    (run / "comparison.html").mkdir(parents=True)
+    for seed in range(2):
+        (run / f"seed{seed}").mkdir()
+        (run / f"seed{seed}" / "config.json").write_text("{}")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert main(words(dataset, run, "--seeds", "2")) == 2
+    said = capsys.readouterr().err
+    assert "no comparison: " in said
+    assert "2 of 2 seeds failed" in said
+
+
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     started_s = time.monotonic()
     while not condition():

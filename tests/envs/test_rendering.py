@@ -43,9 +43,9 @@ ctypes.util.find_library = lambda name: None if "EGL" in name else find(name)
 """
 
 
-def in_new_process(code: str) -> subprocess.CompletedProcess[str]:
+def in_new_process(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "DISPLAY")}
-    environment["PYTHONPATH"] = str(SOURCE)
+    environment |= {"PYTHONPATH": str(SOURCE), **variables}
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
@@ -144,6 +144,44 @@ def test_without_libegl_it_paints_and_says_so_once() -> None:
     assert finished.stdout.split() == ["(360,", "480,", "3)", "{'painter'}"]
     assert finished.stderr.count("UserWarning: no OpenGL") == 1
     assert "Exception" not in finished.stderr
+
+
+@pytest.mark.slow
+def test_whoever_imports_mujoco_first_gets_the_same_pictures(opengl: SceneRenderer) -> None:
+    """It picks GLFW then, and without its display it used to end the process."""
+    opengl.close()
+    for before in ("", "import mujoco, os; os.environ['MUJOCO_GL'] = 'egl'; "):
+        finished = in_new_process(f"import mujoco\n{before}\n{RENDER_TWICE}", DISPLAY=":99")
+        assert finished.stdout.split()[-1] == "{'opengl'}"
+        assert "Error" not in finished.stderr
+
+
+@pytest.mark.slow
+def test_opengl_that_fails_is_not_tried_again() -> None:
+    code = f"""{RENDER_TWICE}
+other = make_env("cube-single", image_size=(32, 32))
+other.reset(seed=0)
+print(other.render().shape)
+"""
+    finished = in_new_process(code, MUJOCO_GL="glfw", DISPLAY=":99")
+    assert "{'painter'}" in finished.stdout
+    assert finished.stdout.rstrip().endswith("(360, 480, 3)")
+    assert finished.stderr.count("UserWarning: no OpenGL") == 1
+
+
+@pytest.mark.slow
+def test_an_opengl_that_is_not_there_is_told_in_a_line() -> None:
+    code = """
+from softflow.envs.mujoco_loading import load_mujoco
+from softflow.errors import ConfigError
+try:
+    print(load_mujoco().__name__)
+except ConfigError as error:
+    print(error)
+"""
+    said = in_new_process(code, MUJOCO_GL="nonsense").stdout
+    assert "cannot be imported with MUJOCO_GL=nonsense (" in said
+    assert "unset it" in said
 
 
 @pytest.mark.slow

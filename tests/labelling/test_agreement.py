@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from softflow.data.labels import Event, Label
@@ -9,6 +11,7 @@ from softflow.labelling.agreement import (
     agreements,
     cohens_kappa,
     compare,
+    match_steps,
     newest_of_each,
     outcome_of,
     resolution,
@@ -101,6 +104,14 @@ def test_an_event_further_away_than_a_second_is_another_one() -> None:
 def test_two_events_in_one_step_are_two() -> None:
     found = compare(turns("a", 5, 5), turns("b", 5), HZ)
     assert (len(found.matches), len(found.only_first), len(found.only_second)) == (1, 1, 0)
+
+
+def test_as_many_events_as_a_label_may_have_are_compared_soon() -> None:
+    """A thousand each, all within reach of each other: what one person may send to the server."""
+    began_s = time.process_time()
+    assert len(match_steps([0] * 1000, [1] * 1000, 10)) == 1000
+    assert len(match_steps(range(1000), range(1, 1001), 10)) == 1000
+    assert time.process_time() - began_s < 5
 
 
 def test_a_reward_of_another_size_is_another_event() -> None:

@@ -66,6 +66,7 @@ def test_an_episode_that_ends_is_asked_for_and_labelled(
     arm.sends(1)
     anna.says("Episode arm 1 ended. What happened?")
     anna.waits_for_episode("arm 1")
+    anna.looks()
     anna.press("x")
     anna.sees_state(1, "discarded")
     said = arm.commands().all()
@@ -93,6 +94,37 @@ def test_robots_are_stopped_and_started(
     anna.page.get_by_role("button", name="Start robots").click()
     expect(anna.page.locator("#robots")).to_contain_text("may move")
     assert arm.commands().stopped() is None
+
+
+def test_a_slow_click_stops_and_a_double_click_starts_nothing(
+    browser: Browser, arm: Arm, start_server: StartServer
+) -> None:
+    """The page renews its facts every second, also under a finger that rests on the button."""
+    arm.sends(0)
+    anna = Annotator(browser.new_context(), start_server(exchange=arm.exchange))
+    stop = anna.page.get_by_role("button", name="Stop robots")
+    stop.click(delay=2500)
+    expect(anna.page.locator("#robots")).to_contain_text("stand still (anna)")
+    stop.dblclick()
+    expect(anna.page.locator("#robots")).to_contain_text("stand still (anna)")
+    anna.page.wait_for_timeout(500)
+    assert {one.kind for one in arm.commands().all()} == {"stop"}
+
+
+def test_what_was_marked_in_a_discarded_episode_is_not_said_after_it(
+    browser: Browser, arm: Arm, start_server: StartServer
+) -> None:
+    arm.sends(0)
+    arm.sends(1)
+    anna = Annotator(browser.new_context(), start_server(exchange=arm.exchange))
+    anna.marks(12, "1")
+    anna.press("x")
+    anna.waits_for_episode("arm 1")
+    anna.sees_state(0, "discarded")
+    anna.press("k")
+    anna.waits_for_episode("arm 0")
+    expect(anna.page.locator("#saying")).not_to_contain_text("not saved yet")
+    assert [one.kind for one in arm.commands().all()] == ["discard"]
 
 
 def test_an_exchange_that_is_away_is_told_and_comes_back(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from softflow.labelling.event_kinds import FILE_NAME
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from label_browser import Annotator, browser_at  # noqa: E402
+from label_waiting import waited_for  # noqa: E402
 from playwright.sync_api import Browser, expect  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -38,17 +38,6 @@ def labels_of(path: Path) -> list[Label | None]:
     return [store.newest_label(index) for index in range(len(store))]
 
 
-def waited_for(path: Path, index: int, count: int = 1, timeout_s: float = 30) -> list[Label]:
-    """The labels of an episode, as soon as there are so many."""
-    until_s = time.monotonic() + timeout_s
-    while time.monotonic() < until_s:
-        labels = EpisodeStore.open(path).labels(index)
-        if len(labels) >= count:
-            return labels
-        time.sleep(0.05)
-    raise AssertionError(f"episode {index} of {path} has no {count} labels")
-
-
 def test_a_label_by_the_keyboard_is_what_the_store_holds(
     browser: Browser, toy_store: EpisodeStore, start_process: StartProcess
 ) -> None:
@@ -60,6 +49,7 @@ def test_a_label_by_the_keyboard_is_what_the_store_holds(
     anna.marks(31, "s")
     anna.press("Enter")
     anna.waits_for_episode("1")
+    anna.looks()
     anna.press("Enter")  # nothing happened
     anna.waits_for_episode("2")
     anna.marks(13, "d")
@@ -88,14 +78,10 @@ def test_the_pictures_are_those_of_the_frame(
 ) -> None:
     """The brightness of the toy's frames is five times their step, in both cameras."""
     anna = Annotator(browser.new_context(), start_server(toy_store.path))
-    script = """() => [...document.querySelectorAll("#cameras canvas")].map(
-        (canvas) => canvas.getContext("2d").getImageData(9, 9, 1, 1).data[0])"""
     for frame in (0, 17, 40, 33):
         anna.goes_to(frame)
-        anna.page.wait_for_function(
-            f"() => ({script})().every((value) => Math.abs(value - {5 * frame}) < 4)"
-        )
-    assert len(anna.page.evaluate(script)) == 2
+        anna.sees_brightness(5 * frame)
+    assert len(anna.brightness()) == 2
 
 
 def test_nothing_is_lost_with_a_closed_tab(
@@ -150,19 +136,20 @@ def test_nothing_is_lost_with_a_killed_server(
 def test_a_label_that_is_refused_is_a_draft_again(
     browser: Browser, toy_store: EpisodeStore, start_process: StartProcess
 ) -> None:
-    """Somebody declared other events while the page was open."""
+    """Somebody declared other events while the server was away: the page is loaded anew."""
     server = start_process(toy_store.path, "--port", 0)
     anna = Annotator(browser.new_context(), server.url)
     server.kill()
-    (toy_store.path / FILE_NAME).write_text('[[event]]\nname = "cut"')
-    start_process(toy_store.path, "--port", server.port)
     anna.marks(11, "s")
     anna.press("Enter")
-    anna.says("Episode 0 is not saved: event 'success' is not declared")
-    anna.sees_state(0, "unlabelled")
+    (toy_store.path / FILE_NAME).write_text('[[event]]\nname = "cut"')
+    start_process(toy_store.path, "--port", server.port)
+    expect(anna.page.locator("#marks")).to_contain_text("cut")
+    anna.waits_for_episode("1")
     anna.press("k")
     anna.waits_for_episode("0")
     expect(anna.page.locator("#saying")).to_contain_text("not saved yet success +1")
+    anna.sees_state(0, "unlabelled")
 
 
 def test_a_disk_that_refuses_keeps_the_label_in_the_browser(
@@ -219,6 +206,7 @@ def test_what_is_proposed_is_accepted_with_one_key(
         folder.write(index, Proposal("a-rule", "1", (ProposedEvent(event, 0.8),), "made up"))
     anna = Annotator(browser.new_context(), start_server(toy_store.path))
     anna.sees_state(0, "proposed")
+    anna.looks()
     anna.press("a")
     anna.waits_for_episode("1")
     anna.press("Shift+a")
@@ -323,11 +311,15 @@ def test_a_torn_episode_is_told_and_the_others_are_labelled(
     path.write_bytes(path.read_bytes()[:900])
     anna = Annotator(browser.new_context(), start_server(toy_store.path))
     anna.sees_state(1, "unreadable")
+    anna.looks()
     anna.press("Enter")
     anna.waits_for_episode("2")
     anna.press("k")
     expect(anna.page.locator("#banner")).to_contain_text("is damaged")
-    anna.press("j", "Enter")
+    anna.press("j")
+    anna.waits_for_episode("2")
+    anna.looks()
+    anna.press("Enter")
     assert waited_for(toy_store.path, 2)
 
 

@@ -51,6 +51,9 @@ def test_frames_are_rendered_once_an_episode(collected: Path) -> None:
     assert np.shares_memory(frames(first, 2, 4)[camera], whole)
     with pytest.raises(DataError, match="does not say the seed"):
         frames(episodes.recording("episode_000001"), 0, 1)
+    frames.close()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        frames(first, 0, 1)
 
 
 def test_data_with_cameras_is_not_rendered(toy_store: EpisodeStore) -> None:

@@ -17,8 +17,9 @@ from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import ConfigError, DataError
 from softflow.labelling.event_kinds import READY_MADE, write_event_kinds
+from softflow.labelling.pictures import jpeg
 from softflow.labelling.proposals import ProposalFolder
-from softflow.labelling.vlm.proposer import VlmSettings, jpeg, understood
+from softflow.labelling.vlm.proposer import VlmSettings, understood
 
 SCISSORS = READY_MADE["scissors"]
 SHOWN = [0, 5, 10, 15, 20]

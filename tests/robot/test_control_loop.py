@@ -19,7 +19,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.errors import RobotStoppedError
 from softflow.robot.control_loop import EpisodeEnd, LoopParts, run_episode
 from softflow.robot.person.operator_commands import Command
-from softflow.robot.protocol import Sensed
+from softflow.robot.protocol import Outcome, Sensed
 from softflow.robot.safety.limits import ComponentLimit, Limits, Patience, Watchdogs
 from softflow.sampling.chunk_dataset import ChunkDataset
 
@@ -164,6 +164,17 @@ def test_an_unusable_first_observation_moves_nothing() -> None:
     assert (robot.commands, end.episode, robot.stops) == ([], None, 1)
 
 
+def test_a_robot_that_sees_nothing_new_is_decided_for_all_the_same() -> None:
+    # Servers that drop questions like the one before leave a robot without a plan.
+    loop, robot, source = parts(ChunkSpec(4, 3), steps=12)
+    robot.observed = lambda: robot.fresh(7)
+    end = play(loop)
+    assert end.ending == "time limit"
+    assert [asked.step for asked in source.questions] == [0, 4, 7, 10]
+    assert end.episode is not None
+    assert end.episode.metadata["loop"]["held_steps"] == 1  # until the first decision is there
+
+
 def test_an_observation_that_repeats_itself_stops_it() -> None:
     loop, robot, _ = parts(steps=99)
     robot.observed = lambda: robot.fresh(7)
@@ -288,4 +299,76 @@ def test_a_robot_outside_its_limits_is_not_commanded() -> None:
     loop, robot, _ = parts()
     with pytest.raises(RobotStoppedError, match="stands outside its limits"):
         play(loop, limits=Limits([ComponentLimit(0, low=1.0)]))
+    assert robot.commands == []
+
+
+class _Reusing(ToyRobot):
+    """A driver that fills the same arrays again and again, and writes into what it is given."""
+
+    def __init__(self, clock: FakeClock, max_episode_steps: int) -> None:
+        super().__init__(clock, max_episode_steps)
+        self._state, self._target = np.zeros(1, np.float32), np.zeros(1, np.float32)
+        self.observed = self._look
+
+    def _look(self) -> Sensed:
+        self._state[0] = len(self.commands)
+        return Sensed({STATE_KEY: self._state}, self._clock.now_s())
+
+    def act(self, action: np.ndarray) -> Outcome | None:
+        told = super().act(action)
+        self._target[:] = action
+        action *= 1000
+        return told
+
+    def hold(self) -> np.ndarray:
+        return self._target
+
+
+def test_a_driver_may_use_its_arrays_again() -> None:
+    loop, robot, source = parts(latency_s=lambda: 0.02)
+    reusing = _Reusing(robot._clock, 9)
+    end = play(loop, robot=reusing, limits=Limits(watchdogs=Watchdogs(frozen_s=0.25)))
+    assert end.ending == "time limit"
+    assert recorded(end) == reusing.commands == [STILL, STILL, 0, 1, 2, 0, 1, 2, 0]
+    assert end.episode is not None
+    assert end.episode.observations[STATE_KEY][:, 0].tolist() == list(range(10))
+    seen = [asked.observations[STATE_KEY][:, 0].tolist() for asked in source.questions]
+    assert seen == [[0, 0], [2, 3], [5, 6]]
+    assert [asked.prefix[:, 0].tolist() for asked in source.questions] == [[0, 0], [1, 2], [1, 2]]
+
+
+def test_a_robot_that_cannot_be_stopped_is_told_of_and_what_was_done_is_kept(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    loop, robot, _ = parts(steps=99)
+    robot.raises_at = 4
+
+    def unplugged() -> None:
+        raise OSError("no such device")
+
+    robot.stop = unplugged  # type: ignore[method-assign]
+    end = play(loop)
+    assert "the cable is out" in end.fault
+    assert "stop it by hand: its stop() raised OSError: no such device" in end.fault
+    assert "stop it by hand" in capfd.readouterr().err
+    assert recorded(end) == robot.commands
+    robot.raises_at = -1
+    end = play(loop, commands=lambda: "success" if len(robot.commands) == 5 else None)
+    assert end.ending == "stopped"  # or the next episode would reset it
+
+
+@pytest.mark.parametrize("wrong", [np.float32(5), np.array([1, 2], np.float32)])
+def test_what_is_no_action_of_the_robot_is_not_commanded(wrong: Any) -> None:
+    loop, robot, _ = parts()
+    end = play(loop, take_over=lambda values, holding: wrong)
+    assert "is to be commanded, the robot takes (1,)" in end.fault
+    assert (robot.commands, robot.stops) == ([], 1)
+
+
+@pytest.mark.parametrize("ahead_s", [1e9, float("inf"), float("nan")])
+def test_observations_by_another_clock_would_never_be_old(ahead_s: float) -> None:
+    loop, robot, _ = parts()
+    robot.observed = lambda: Sensed(robot.fresh(1).values, loop.clock.now_s() + ahead_s)
+    end = play(loop)
+    assert "give Sensed.taken_at_s by time.monotonic()" in end.fault
     assert robot.commands == []

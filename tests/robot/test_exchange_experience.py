@@ -315,6 +315,17 @@ def test_a_stop_reaches_a_loop_that_never_touches_the_folder(bench: Bench) -> No
     assert not listener._thread.is_alive()
 
 
+def test_a_terminal_that_was_closed_does_not_end_listening(bench: Bench) -> None:
+    def say(line: str) -> None:
+        raise BrokenPipeError(line)
+
+    (bench.folder / "commands" / f"{0:012d}-{'0' * 32}.json").write_text("{}")
+    with StopListener(ExchangeFolder(bench.folder), say, poll_s=0.01) as listener:
+        time.sleep(0.05)
+        bench.people().give("stop", "anna")
+        wait_until(lambda: listener.stopped.startswith("anna"))
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     for _ in range(500):
         if condition():

@@ -70,6 +70,14 @@ def test_questions_are_answered_one_at_a_time_and_policies_change_between_them()
     process.close()
 
 
+def test_a_policy_whose_process_died_takes_no_other_one() -> None:
+    with InferenceProcess("version one", PLANNER) as process:
+        os.kill(process.pid, signal.SIGKILL)
+        wait_for(lambda: process.problem)
+        assert "the policy's process died" in process.load("version two")
+        assert process.facts.version == "one"
+
+
 def test_a_policy_that_cannot_be_loaded_says_why_and_leaves_no_process() -> None:
     with pytest.raises(CheckpointError, match="is torn; copy it again"):
         InferenceProcess("torn yes", PLANNER)

@@ -42,6 +42,12 @@ def test_keys_are_commands_or_the_pilots() -> None:
     os.write(ours, b"xs q")
     told = []
     soon(lambda: told.append(keys()) or told[-1])
+    assert told[-1] == "stop"  # whatever else was pressed before it
+    os.write(ours, b"Q")
+    soon(lambda: told.append(keys()) or told[-1])
+    assert told[-1] == "stop"
+    os.write(ours, b"sfd")
+    soon(lambda: told.append(keys()) or told[-1])
     assert told[-1] == "success"
     os.close(ours)
     os.close(theirs)
@@ -88,6 +94,12 @@ def test_a_stop_file_and_a_heartbeat_file(tmp_path: Path) -> None:
         (tmp_path / "beat").write_text("x")
         os.utime(tmp_path / "beat", (1, 1 + before_s))  # whatever its clock says
         soon(lambda at_s=before_s: beat() > at_s)
+    before_s = beat()
+    (tmp_path / "beat").rename(tmp_path / "away")  # as of a folder that comes and goes
+    time.sleep(0.1)
+    (tmp_path / "away").rename(tmp_path / "beat")
+    time.sleep(0.1)
+    assert beat() == before_s
     stop.close()
     beat.close()
 
@@ -107,17 +119,21 @@ def test_the_key_pilot_takes_moves_and_gives_back() -> None:
     ]
 
 
-def test_one_process_holds_a_robot() -> None:
+def test_one_process_holds_a_robot(tmp_path: Path) -> None:
     name = f"tests:robot {os.getpid()}"
     holder = (
         "import sys, time; from softflow.robot.robot_lock import RobotLock\n"
         "lock = RobotLock(sys.argv[1]); print('held', flush=True); time.sleep(60)"
     )
-    other = subprocess.Popen([sys.executable, "-c", holder, name], stdout=subprocess.PIPE)
+    theirs = os.environ | {"TMPDIR": str(tmp_path)}  # another user's, another shell's
+    other = subprocess.Popen(
+        [sys.executable, "-c", holder, name], stdout=subprocess.PIPE, env=theirs
+    )
     assert other.stdout is not None
     assert other.stdout.readline() == b"held\n"
-    with pytest.raises(RobotBusyError, match="there is only one robot: end that process first"):
-        RobotLock(name)
+    for _ in range(3):
+        with pytest.raises(RobotBusyError, match=f"held by process {other.pid} .* only one robot"):
+            RobotLock(name)
     other.kill()  # however it ends
     other.wait()
     with RobotLock(name), RobotLock(f"{name} 2"):

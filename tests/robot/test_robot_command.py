@@ -192,3 +192,15 @@ def test_what_cannot_be_is_told_before_anything_moves(
     assert status == 2
     assert said in errors
     assert not notes.exists()
+
+
+def test_limits_of_another_robot_are_told_before_it_is_reset(
+    imitated: Path, tmp_path: Path, notes: Path
+) -> None:
+    limits = tmp_path / "limits.toml"
+    limits.write_text('[[force]]\nobservation = "observation.force"\nmost = 20.0\n')
+    more = ["--limits", limits]
+    status, _, errors = robot(*words(imitated, tmp_path / "out", *more), STUBBORN_NOTES=str(notes))
+    assert status == 2
+    assert "the limits name the observation 'observation.force'" in errors
+    assert notes.read_text().split() == ["close"]

@@ -39,7 +39,7 @@ def test_every_option_and_key_on_the_page_is_there() -> None:
     elsewhere |= {f"--{stage}-rl.take-over-weight" for stage in ("offline", "online")}
     elsewhere |= {"--model.actions.pose"}
     assert set(re.findall(r"--[a-z][a-z0-9.-]+", PAGE)) - known - elsewhere == set()
-    assert {"s", "f", "d", "q", " "} == set(KEYS)
+    assert {"s", "f", "d", "q", " "} == {key.lower() for key in KEYS}
 
 
 class Joints(ToySource):
@@ -61,11 +61,12 @@ def test_the_example_is_a_robot(monkeypatch: pytest.MonkeyPatch) -> None:
     trust("own_robot:make")
     robot = robot_maker("own_robot:make")()
     assert isinstance(robot, Robot)
+    limits = read_limits(ROOT / "examples/limits.toml")
     robot.max_episode_steps = 12
     robot.reset(0)
     source = Joints(clock, ChunkSpec(4, 3))
     source.facts = PolicyFacts(robot.spec, source.chunk, "toy")
-    end = run_episode(LoopParts(robot, source, clock=clock), 0, 0)
+    end = run_episode(LoopParts(robot, source, limits, clock=clock), 0, 0)
     assert end.ending == "time limit"
     assert end.episode is not None
     end.episode.validate(robot.spec)

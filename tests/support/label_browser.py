@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+_BRIGHTNESS = """() => [...document.querySelectorAll("#cameras canvas")].map((canvas) =>
+  canvas.getContext("2d").getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data[0])"""
 PATIENCE_MS = 30_000
 """How long what is expected may take: a busy machine is no fault of the page."""
 
@@ -66,15 +68,36 @@ class Annotator:
         self.press(*[f"Shift+{side}"] * (abs(way) // 10), *[side] * (abs(way) % 10))
         assert self.frame == frame
 
-    def plays_until(self, frame: int) -> None:
-        """Play, and stop as soon as a frame is reached."""
+    def looks(self) -> None:
+        """As long as anybody needs to see what an episode is about."""
+        self.page.wait_for_timeout(500)
+
+    def plays_on(self, frame: int) -> None:
+        """Play until a frame is reached; it goes on playing."""
         self.press("Space")
         script = (
             "(frame) => +document.querySelector('#time').textContent.match(/\\d+$/)[0] >= frame"
         )
         self.page.wait_for_function(script, arg=frame)
-        if self.text("#transport button") != "▶":
-            self.press("Space")
+
+    def plays_until(self, frame: int) -> None:
+        """Play, and stop near a frame as soon as it is reached."""
+        self.plays_on(frame)
+        self.press("ArrowLeft")  # Space would begin anew if the end was reached meanwhile
+
+    def brightness(self) -> list[int]:
+        """Red in the middle of every camera's picture, 0 to 255; 0 where there is none yet."""
+        return self.page.evaluate(_BRIGHTNESS)
+
+    def sees_pictures(self) -> None:
+        """Until every camera shows something."""
+        some = f"() => ({_BRIGHTNESS})().every((one) => one > 0)"
+        self.page.wait_for_function(some, timeout=PATIENCE_MS)
+
+    def sees_brightness(self, value: int) -> None:
+        """Until all cameras show it, as nearly as JPEG does."""
+        near = f"() => ({_BRIGHTNESS})().every((one) => Math.abs(one - {value}) < 4)"
+        self.page.wait_for_function(near, timeout=PATIENCE_MS)
 
     @property
     def frame(self) -> int:

@@ -24,7 +24,7 @@ from softflow.teacher.hand_view import view_of
 from softflow.teacher.ppo import PpoLearner
 from softflow.teacher.rewards import table_iii_reward
 from softflow.teacher.teacher_files import BEST, read_facts
-from softflow.teacher.training import TeacherTraining, training_hands
+from softflow.teacher.training import TeacherTraining, evaluation_hands, training_hands
 from softflow.utils import imports
 from softflow.utils.metrics import read_metrics
 from softflow.utils.progress import SilentProgress
@@ -105,6 +105,19 @@ def test_the_papers_reward_without_a_gait() -> None:
     assert step.executed == pytest.approx(held)
     assert not step.hand.done.any()
     assert step.reward == pytest.approx(table_iii_reward(before, view_of(hands.hand)))
+
+
+def test_learning_episodes_may_be_shorter_than_the_tasks() -> None:
+    config = replace(SMOKE, learning_episode_s=0.2, gait=None, residual=1.0)
+    hands = training_hands(config, [], 4, 0)
+    held = hands.hand.to_actions(hands.hand.targets)
+    ended = [hands.step(held).hand.timed_out for _ in range(4)]
+    assert [bool(done.all()) for done in ended] == [False, False, False, True]
+    whole = evaluation_hands(config, [], 0, 4, 30.0)
+    assert whole.hand.settings.episode_s == 31.0
+    for limit in (0.0, 40.0):
+        with pytest.raises(ConfigError, match="learning_episode_s"):
+            replace(SMOKE, learning_episode_s=limit)
 
 
 def test_broken_physics_neither_pays_nor_costs() -> None:

@@ -63,12 +63,13 @@ def prepared(options: LabelPage) -> PageServer:
         _require_store(options.dataset)
         places["store"] = _store(options.dataset, kinds, options.render)
     if options.exchange is not None:
-        episodes = ExchangeEpisodes(ExchangeFolder(options.exchange), kinds)
-        places["exchange"], operator = Place.recorded(episodes), Operator(episodes)
+        folder = ExchangeFolder(options.exchange)
+        places["exchange"] = Place.recorded(ExchangeEpisodes(folder, kinds))
+        operator = Operator(folder)
     listener = listening(options.host, options.port)
     access = Access(listener.getsockname()[1], token)
     served = Served(places, access, options.annotator, operator)
-    return PageServer(make_app(served), listener)
+    return PageServer(make_app(served), listener, served.close)
 
 
 def _store(path: Path, kinds: EventKinds, render: bool) -> Place:

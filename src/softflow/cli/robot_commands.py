@@ -40,6 +40,7 @@ from softflow.robot.ros2.rclpy_modules import ros
 from softflow.robot.ros2.settings import read_settings
 from softflow.robot.safety.limits import Limits
 from softflow.robot.safety.limits_file import read_limits
+from softflow.robot.safety.safety_layer import SafetyLayer
 from softflow.robot.session import Listening, SessionPlan, run_session
 from softflow.robot.token_file import read_token
 from softflow.utils.console import say
@@ -77,6 +78,7 @@ def run_robot(options: Robot) -> None:
         unclosed = stack.enter_context(ExitStack())
         source, robot = _policy_and_robot(options, make, stack, unclosed)
         _require_made_for(source.facts.spec, robot.spec, options)
+        SafetyLayer(limits, robot.spec)  # limits of another robot are told before it is reset
         store = stack.enter_context(EpisodeStore.open_or_create(options.out, robot.spec))
         parts = LoopParts(robot, source, limits)
         listening = _listening(parts, options, stack)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from softflow.cli.parent_death import VARIABLE
 from softflow.cli.run_options import Train
-from softflow.errors import ConfigError, SeedsFailedError
+from softflow.errors import ConfigError, SeedsFailedError, SoftflowError
 from softflow.jobs.opening import open_store
 from softflow.jobs.targets import require_run_folder
 from softflow.jobs.train import starting_from
@@ -117,13 +117,21 @@ def train_seeds(options: Train, words: Sequence[str]) -> None:
         with ConsoleProgress() as progress:
             failed = _train_all(runs, without_own_options(words), jobs, progress)
     finally:
-        if there := [run.folder for run in runs if _holds_a_run(run.folder)]:
-            say(f"comparison: {write_comparison(there, options.run / NAME)}")
+        _compare([run.folder for run in runs if _holds_a_run(run.folder)], options.run / NAME)
     if failed:
         told = "\n".join(f"seed {run.seed}: {run.why_it_failed()}\n  ({run.log})" for run in failed)
         raise SeedsFailedError(
             f"{len(failed)} of {len(runs)} seeds failed; the same command tries them again:\n{told}"
         )
+
+
+def _compare(there: Sequence[Path], page: Path) -> None:
+    """The page of the runs that there are; one that cannot be written hides no seed's failure."""
+    try:
+        if there:
+            say(f"comparison: {write_comparison(there, page)}")
+    except SoftflowError as error:
+        say(f"no comparison: {error}", to_errors=True)
 
 
 def _seed_run(options: Train, seed: int) -> SeedRun:

@@ -204,7 +204,7 @@ def _missing(store: EpisodeStore, collection: _Collection, num_episodes: int) ->
             raise DataError(
                 f"episode {summary.index} of the store '{store.path}' belongs to the collection "
                 f"{found or 'none'}, not to {collection.identity()}; choose another folder, or the "
-                "same environment, seed and mixture to go on with this one"
+                "same environment, seed and operators to go on with this one"
             )
         present.add(index)
     return [index for index in range(num_episodes) if index not in present]

@@ -17,6 +17,8 @@ import numpy as np
 from softflow.envs.mujoco_loading import load_mujoco
 from softflow.errors import MissingPackageError
 
+_failures: list[str] = []
+"""Why this process has no OpenGL."""
 _WITHOUT_OPENGL = ("disable", "disabled", "off", "false", "0")
 
 
@@ -95,8 +97,10 @@ class SceneRenderer:
 
     def _open(self) -> Any:
         try:
-            return _open_opengl(self._model, self._height, self._width)
+            if not _failures:  # MuJoCo ends the process when it is tried again
+                return _open_opengl(self._model, self._height, self._width)
         except Exception as error:  # whatever the driver raises: a picture is better than none
+            _failures.append(str(error))
             warnings.warn(
                 f"no OpenGL ({error}); pictures are painted without it, slower and plainer "
                 "(on Debian or Ubuntu, `apt-get install libegl1 libgl1` brings it)",

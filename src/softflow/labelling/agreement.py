@@ -7,10 +7,12 @@ nobody.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from softflow.data.labels import Event, Label
@@ -203,25 +205,36 @@ def _matched(first: Sequence[Event], second: Sequence[Event], within: float) -> 
     return [Match(first[i], second[j]) for i, j in pairs]
 
 
+_Pairs = tuple[int, int, "tuple[_Pairs, int, int] | None"]
+"""How many pairs, how close together (0 at best), and the last of them behind those before it."""
+_count_and_closeness = itemgetter(0, 1)
+
+
 def match_steps(
     first: Sequence[int], second: Sequence[int], within: float
 ) -> tuple[tuple[int, int], ...]:
     """Which of two ascending lists of control steps belong together, as pairs of positions.
 
     As many pairs as possible of at most `within` steps, of these the ones closest together. Pairs
-    that cross are never better than those that do not, so each list is gone through once.
+    that cross are never better than those that do not, so each list is gone through once, and only
+    what lies within reach of each other is compared.
     """
-    best: list[list[tuple[int, int, tuple[tuple[int, int], ...]]]]
-    best = [[(0, 0, ())] * (len(second) + 1) for _ in range(len(first) + 1)]
-    for i, ours in enumerate(first, 1):
-        for j, theirs in enumerate(second, 1):
-            choices = [best[i - 1][j], best[i][j - 1]]
-            apart = abs(theirs - ours)
-            if apart <= within:
-                count, cost, pairs = best[i - 1][j - 1]
-                choices.append((count + 1, cost - apart, (*pairs, (i - 1, j - 1))))
-            best[i][j] = max(choices, key=lambda choice: choice[:2])
-    return best[-1][-1][2]
+    best: list[_Pairs] = [(0, 0, None)] * (len(second) + 1)
+    for i, ours in enumerate(first):
+        low, high = bisect_left(second, ours - within), bisect_right(second, ours + within)
+        row = best[:]
+        for j in range(low, high):
+            met = (best[j][0] + 1, best[j][1] - abs(second[j] - ours), (best[j], i, j))
+            row[j + 1] = max(best[j + 1], row[j], met, key=_count_and_closeness)
+        row[high + 1 :] = [row[high]] * (len(second) - high)
+        best = row
+    found: list[tuple[int, int]] = []
+    last = best[-1][2]
+    while last is not None:
+        before, i, j = last
+        found.append((i, j))
+        last = before[2]
+    return tuple(reversed(found))
 
 
 def cohens_kappa(outcomes: Sequence[tuple[str, str]]) -> Kappa:

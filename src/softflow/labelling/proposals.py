@@ -4,8 +4,8 @@
 
 They lie beside the labels and never count as any: training does not see them. Each proposer has one
 file an episode, named after a hash of its name, written whole, replaced when it proposes anew. A
-person accepts one (`accept`), or labels the episode otherwise; either way it is labelled, and no
-longer waits for anybody.
+person accepts one (`Proposal.label`), or labels the episode otherwise; either way it is labelled,
+and no longer waits for anybody.
 """
 
 from __future__ import annotations
@@ -188,16 +188,6 @@ class ProposalFolder:
         paths = [path for path in self._files() if path.name.startswith(start)]
         return sorted(map(read_proposal, paths), key=lambda one: (one.created, one.proposer))
 
-    def newest(self, index: int) -> Proposal | None:
-        """The proposal that a person is shown first; None without one; raises as `of`."""
-        return next(reversed(self.of(index)), None)
-
-    def proposed(self) -> set[int]:
-        """Episodes for which there is one, by their indices: one look into the folder for all."""
-        stems = {path.name.partition(".")[0] for path in self._files()}
-        indices = range(len(self._store)) if stems else ()
-        return {index for index in indices if _stem(self._store.episode_path(index)) in stems}
-
     def _files(self) -> list[Path]:
         return [path for path in entries_of(self.path) if _FILE_NAME.fullmatch(path.name)]
 
@@ -211,18 +201,6 @@ def propose(proposer: Proposer, store: EpisodeStore, index: int) -> Proposal:
     """
     events = tuple(proposer.propose(store, index))
     return Proposal(proposer.name, proposer.version, events, proposer.note)
-
-
-def accept(store: EpisodeStore, index: int, proposal: Proposal, annotator: str) -> Label:
-    """A person says that a proposal is right: it becomes a label of that person.
-
-    Raises:
-        DataError: no annotator, or an event lies behind the episode's end.
-        StoreError: the disk refuses.
-    """
-    label = proposal.label(annotator)
-    store.label(index, label)
-    return label
 
 
 def read_proposal(path: Path) -> Proposal:

@@ -29,6 +29,7 @@ from softflow.robot.safety.limits import Limits
 from softflow.robot.safety.safety_layer import SafetyLayer
 from softflow.robot.timing.loop_statistics import LoopStatistics
 from softflow.robot.timing.ticks import Clock, MonotonicClock, Tick, Ticker
+from softflow.utils.console import say
 
 Ending = Literal["terminated", "time limit", "success", "failure", "discarded", "stopped"]
 
@@ -88,19 +89,33 @@ def run_episode(
         RobotStoppedError: the robot stands outside its limits; nothing was commanded.
     """
     loop = _Loop(parts, number, seed)
-    fault = ""
+    ending: Ending = "stopped"
+    faults: list[str] = []
     try:
         ending = loop.run()
     except Exception as error:
-        ending, fault = "stopped", fault_in_words(error)
-        loop.interventions.add(loop.recorder.steps, "stopped", fault)
+        faults.append(fault_in_words(error))
     finally:
-        parts.robot.stop()
-    if ending == "stopped":
+        faults += stop_robot(parts.robot)
+    fault = "; ".join(faults)
+    if fault:
+        ending = "stopped"
+        loop.interventions.add(loop.recorder.steps, "stopped", fault)
         with suppress(Exception):  # that it cannot be observed may be why it was stopped
             loop.see_the_end()
     facts = loop.metadata(ending) | (metadata or {})
     return EpisodeEnd(loop.recorder.episode(facts), ending, fault)
+
+
+def stop_robot(robot: Robot) -> list[str]:
+    """Stop it; gives what is wrong if that fails, which is told at once, whatever comes next."""
+    try:
+        robot.stop()
+    except Exception as error:
+        fault = f"stop it by hand: its stop() raised {brief(error)} ({raised_at(error)})"
+        say(fault, to_errors=True)
+        return [fault]
+    return []
 
 
 def fault_in_words(error: Exception) -> str:
@@ -116,7 +131,7 @@ class _Loop:
     def __init__(self, parts: LoopParts, number: int, seed: int) -> None:
         self._parts, self._robot, self._source = parts, parts.robot, parts.source
         self._number, self._seed = number, seed
-        spec, holding = self._robot.spec, self._robot.hold()
+        spec, holding = self._robot.spec, self._holding()
         self.recorder = Recorder(spec)
         self.interventions = Interventions()
         self._statistics = LoopStatistics()
@@ -201,7 +216,7 @@ class _Loop:
 
     def _command(self, sensed: Sensed, tick: Tick) -> None:
         """Ask for the next decision, and command this step's action."""
-        step, holding = self.recorder.steps, self._robot.hold()
+        step, holding = self.recorder.steps, self._holding()
         held_why = self._guards.held_why
         person = None if held_why else self._parts.take_over(sensed.values, holding)
         if person is not None:
@@ -221,8 +236,12 @@ class _Loop:
             self._scheduler.overridden(safe.action)
         else:
             self._scheduler.commanded(safe.action)
-        outcome = self._robot.act(safe.action)
+        outcome = self._robot.act(safe.action.copy())  # a driver may write into what it is given
         self.recorder.commanded(safe.action, outcome, by_person=person is not None)
+
+    def _holding(self) -> np.ndarray:
+        """A copy of what holds still: a driver may move the array it gave."""
+        return np.array(self._robot.hold(), np.float32)
 
     def _ask(self, now_s: float) -> None:
         """Ask for a decision, if one is due and the policy is free."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -16,7 +16,13 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
 from softflow.data.task_profile import EventKind
 from softflow.errors import RobotStoppedError
-from softflow.robot.control_loop import EpisodeEnd, LoopParts, fault_in_words, run_episode
+from softflow.robot.control_loop import (
+    EpisodeEnd,
+    LoopParts,
+    fault_in_words,
+    run_episode,
+    stop_robot,
+)
 from softflow.robot.inference.deciding import Question
 from softflow.robot.recorder import UNLABELLED_KEY
 from softflow.utils.console import say
@@ -91,8 +97,7 @@ def run_session(
                 done = f"{index + 1} episodes are done; label them if you like."
                 _answer(ask, f"{done} Enter goes on: ")
     except BaseException:
-        with suppress(Exception):  # what came first is what must be told
-            parts.robot.stop()
+        stop_robot(parts.robot)  # what came first is what is raised
         raise
     finally:
         parts.robot.close()

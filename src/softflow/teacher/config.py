@@ -80,6 +80,11 @@ class TeacherConfig:
         reward: Table III, or capped rotation and a penalty for drops.
         ppo: its numbers.
         evaluate_every: iterations between evaluations.
+        learning_episode_s: time limit while PPO learns; shorter than the task's lets it see more
+            starts, where most cubes drop. None is the task's.
+
+    Raises:
+        ConfigError: a number is out of range.
     """
 
     cube: CubeSettings = field(default_factory=CubeSettings)
@@ -89,12 +94,19 @@ class TeacherConfig:
     reward: Literal["table_iii", "rotation"] = "rotation"
     ppo: PpoConfig = field(default_factory=PpoConfig)
     evaluate_every: int = 50
+    learning_episode_s: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.residual <= 1:
             raise ConfigError(f"residual is {self.residual}; give (0, 1]")
         if self.evaluate_every < 1:
             raise ConfigError(f"evaluate_every is {self.evaluate_every}; make it at least 1")
+        limit = self.learning_episode_s
+        if limit is not None and not self.cube.platform_s < limit <= self.cube.episode_s:
+            raise ConfigError(
+                f"learning_episode_s is {limit}; give None, or more than the platform's "
+                f"{self.cube.platform_s:g} s and up to the task's {self.cube.episode_s:g} s"
+            )
 
 
 PAPER = TeacherConfig(
@@ -108,6 +120,7 @@ PAPER = TeacherConfig(
 TWO_CORES = TeacherConfig(
     cube=CubeSettings(platform_s=0.0),
     randomisation=TWO_CORES_RANDOMISATION,
+    learning_episode_s=8.0,
     ppo=PpoConfig(
         num_envs=256,
         iterations=200,
@@ -133,6 +146,7 @@ SMOKE = replace(
     ),
     ppo=replace(TWO_CORES.ppo, num_envs=8, steps_per_env=8, iterations=2, hidden=(16,)),
     evaluate_every=1,
+    learning_episode_s=None,
 )
 """Every part once, in seconds: for tests."""
 

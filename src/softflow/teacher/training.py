@@ -185,7 +185,9 @@ def training_hands(
     which: HandChoice = ORCA_HAND,
 ) -> ResidualHands:
     """Randomised hands with these gaits; `dumps` keeps what blows up."""
-    hand = which.make(config.cube, num, seed, config.randomisation, dumps)
+    limit = config.learning_episode_s or config.cube.episode_s
+    cube = replace(config.cube, episode_s=limit)
+    hand = which.make(cube, num, seed, config.randomisation, dumps)
     return ResidualHands(hand, gaits, config)
 
 

@@ -12,6 +12,9 @@ EXAMPLES: dict[str, dict[str, str]] = {
             "softflow collect --env cube-single --out data/cube --episodes 120"
         ),
         "with cameras": "softflow collect --env lift --out data/lift --image-size 84 84",
+        "20 episodes by one who is fast": (
+            "softflow collect --env cube-single --operator swift --episodes 20 --out data/swift"
+        ),
     },
     "train": {
         "all four stages, with success rates, where the data come from a simulator": (

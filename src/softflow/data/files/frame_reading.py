@@ -18,6 +18,7 @@ from softflow.data.files.episode_file import array_names, facts_of
 from softflow.data.files.episode_reading import read_with
 from softflow.data.files.sealed_arrays import SealedArray, SealedGroup
 from softflow.errors import StoreError
+from softflow.utils.files import require_regular
 
 
 def read_frames(
@@ -65,6 +66,7 @@ class OpenEpisodes:
             name = path, facts.st_ino, facts.st_mtime_ns  # another file may come to its place
             group = self._groups.pop(name, None)
             if group is None:
+                require_regular(path)
                 group = SealedGroup(zipfile.ZipFile(path), path)
             frames = _all_in(group, spec, cameras, start, stop)
         except Exception:  # a damaged zip surfaces as almost any of them
@@ -73,6 +75,10 @@ class OpenEpisodes:
         while len(self._groups) > self._most:
             self._groups.popitem(last=False)  # closed once no thread reads in it any more
         return frames
+
+    def close(self) -> None:
+        """Close the files; what is looked into later is opened again."""
+        self._groups.clear()
 
 
 def _all_in(

@@ -1,12 +1,13 @@
 // What keys do, for the page and for its help.
 
 import { el } from "/page/parts/dom.js";
+import { spoken, worth } from "/page/parts/words.js";
 
 const PLAY = "Play", MARK = "Mark what is seen now", SAVE = "Save", EPISODES = "Episodes";
 
 /** Commands as `Keys` wants them; of two that belong together the first one stands in the help. */
 export function commands(page) {
-  const { player } = page;
+  const { player, marking, saving } = page;
   const one = (section, keys, what, run, once = false) => ({ section, keys, what, run, once });
   const two = (section, [back, on], what, run) => [
     { section, keys: [back], what, caps: [back, on], run: () => run(-1) },
@@ -22,17 +23,17 @@ export function commands(page) {
     one(PLAY, ["p"], "play the next episode at once, or not", () => page.toggleAuto(), true),
     ...page.kinds
       .filter(({ key }) => key)
-      .map((kind) => one(MARK, [kind.key], about(kind), () => page.mark(kind), true)),
-    one(MARK, ["e"], "end here: it is over, without a verdict", () => page.endHere(), true),
-    one(MARK, ["Backspace", "Delete"], "remove the event nearest to the cursor", () => page.drop()),
-    ...two(MARK, ["z", "Shift+z"], "undo, redo", (by) => (by < 0 ? page.undo() : page.redo())),
+      .map((kind) => one(MARK, [kind.key], about(kind), () => marking.mark(kind), true)),
+    one(MARK, ["e"], "end here: it is over, without a verdict", () => marking.endHere(), true),
+    one(MARK, ["Backspace", "Delete"], "remove the event nearest to the cursor", () => marking.drop()),
+    ...two(MARK, ["z", "Shift+z"], "undo, redo", (by) => (by < 0 ? marking.undo() : marking.redo())),
     ...["Ctrl+z", "Ctrl+Shift+z"].map((key) =>
-      one(MARK, [key], "", () => (key.includes("Shift") ? page.redo() : page.undo())),
+      one(MARK, [key], "", () => (key.includes("Shift") ? marking.redo() : marking.undo())),
     ),
-    one(SAVE, ["Enter"], "save, and on to the next unlabelled one", () => page.saveAndNext(), true),
-    one(SAVE, ["Shift+Enter"], "… as your own label, where Enter settles", () => page.saveAndNext(false), true),
-    one(SAVE, ["a"], "accept the proposal, or the other label where two differ, and on", () => page.accept(), true),
-    one(SAVE, ["Shift+a"], "take it, to correct it", () => page.accept(true), true),
+    one(SAVE, ["Enter"], "save, and on to the next unlabelled one", () => page.deliberately(() => saving.andNext()), true),
+    one(SAVE, ["Shift+Enter"], "… as your own label, where Enter settles", () => page.deliberately(() => saving.andNext(false)), true),
+    one(SAVE, ["a"], "accept the proposal, or the other label where two differ, and on", () => page.deliberately(() => marking.accept()), true),
+    one(SAVE, ["Shift+a"], "take it, to correct it", () => marking.accept(true), true),
     one(EPISODES, ["n"], "the next unlabelled one", () => page.open(page.list.next() || page.list.current), true),
     ...two(EPISODES, ["k", "j"], "the one before, after, of the list", (by) => page.neighbour(by)),
     ...two(EPISODES, ["PageUp", "PageDown"], "", (by) => page.neighbour(by)),
@@ -41,8 +42,7 @@ export function commands(page) {
 }
 
 function about({ name, help, reward }) {
-  const worth = reward ? ` ${reward > 0 ? "+" : "−"}${Math.abs(reward)}` : "";
-  return `${name.replaceAll("_", " ")}${worth}${help ? `: ${help}` : ""}`;
+  return `${`${spoken(name)} ${worth(reward)}`.trim()}${help ? `: ${help}` : ""}`;
 }
 
 export const hint = () =>

@@ -1,7 +1,8 @@
 // The buttons of the page: playing below the cameras, events below the time line.
 
-import { byId, el, seconds } from "/page/parts/dom.js";
+import { byId, el } from "/page/parts/dom.js";
 import { SPEEDS } from "/page/parts/player.js";
+import { seconds, spoken, worth } from "/page/parts/words.js";
 
 const END_HERE = { name: "end here", kind: "end", key: "e", help: "It is over, without a verdict" };
 
@@ -18,9 +19,9 @@ export class Controls {
     );
     this.auto = button("auto", "Play the next episode at once (p)", () => page.toggleAuto(), "quiet");
     this.others = button("others", "What others said (o)", () => page.toggleOthers(), "quiet");
-    this.undo = button("↶", "Undo (z)", () => page.undo(), "icon");
-    this.redo = button("↷", "Redo (Shift z)", () => page.redo(), "icon");
-    this.drop = button("⌫", "Remove the event (Backspace)", () => page.drop(), "icon");
+    this.undo = button("↶", "Undo (z)", () => page.marking.undo(), "icon");
+    this.redo = button("↷", "Redo (Shift z)", () => page.marking.redo(), "icon");
+    this.drop = button("⌫", "Remove the event (Backspace)", () => page.marking.drop(), "icon");
     byId("transport").replaceChildren(
       this.play,
       button("‹", "One frame back (←)", () => page.by(-1), "icon"),
@@ -48,11 +49,11 @@ export class Controls {
 
   #marks() {
     const page = this.page;
-    this.save = el("button", { class: "go", id: "save", onclick: () => page.saveAndNext() });
-    this.accept = el("button", { id: "accept", onclick: () => page.accept() }, "Accept ", el("kbd", {}, "a"));
+    this.save = el("button", { class: "go", id: "save", onclick: () => page.saving.andNext() });
+    this.accept = el("button", { id: "accept", onclick: () => page.marking.accept() }, "Accept ", el("kbd", {}, "a"));
     byId("marks").replaceChildren(
-      ...page.kinds.map((kind) => mark(kind, () => page.mark(kind))),
-      mark(END_HERE, () => page.endHere()),
+      ...page.kinds.map((kind) => mark(kind, () => page.marking.mark(kind))),
+      mark(END_HERE, () => page.marking.endHere()),
       el("span", { class: "space" }),
       this.accept,
       this.save,
@@ -72,8 +73,9 @@ export class Controls {
     this.undo.disabled = !draft?.past.length;
     this.redo.disabled = !draft?.future.length;
     this.drop.disabled = !draft?.events.length;
-    this.accept.hidden = !this.page.offered;
-    this.accept.title = `Take what ${this.page.offered?.by} says, as it is`;
+    const { offered } = this.page.marking;
+    this.accept.hidden = !offered;
+    this.accept.title = `Take what ${offered?.by} says, as it is`;
   }
 
   /** What Enter will do. */
@@ -86,13 +88,12 @@ const button = (text, title, onclick, kind) =>
   el("button", { class: kind, title, "aria-label": title, onclick }, text);
 
 function mark(kind, onclick) {
-  const reward = kind.reward ? `${kind.reward > 0 ? "+" : "−"}${Math.abs(kind.reward)}` : "";
   const about = kind.kind === "success" ? "✓" : kind.kind === "failure" ? "✗" : "";
   return el(
     "button",
     { class: `mark ${kind.kind}`, title: kind.help || kind.name, onclick },
     kind.key ? el("kbd", {}, kind.key) : null,
-    el("b", {}, kind.name.replaceAll("_", " ")),
-    el("small", {}, `${reward} ${about}`.trim()),
+    el("b", {}, spoken(kind.name)),
+    el("small", {}, `${worth(kind.reward)} ${about}`.trim()),
   );
 }

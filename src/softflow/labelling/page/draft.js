@@ -4,22 +4,29 @@ import { keep, load } from "/page/parts/kept.js";
 
 const KINDS = { success: 1, failure: 1, end: 1 };
 export const ends = (event) => event.kind in KINDS;
-const ordered = (events) => [...events].sort((a, b) => a.step - b.step || ends(a) - ends(b));
-export const same = (a, b) => JSON.stringify(a.map(plain)) === JSON.stringify(b.map(plain));
 export const plain = ({ step, kind, value, name }) => ({ step, kind, value, name: name ?? "" });
+const ordered = (events) => [...events].sort((a, b) => a.step - b.step || ends(a) - ends(b));
+const same = (a, b) => JSON.stringify(a.map(plain)) === JSON.stringify(b.map(plain));
+
+/** Of a recording, whatever its data set and episode are called today. */
+const keyOf = (digest, annotator) => `draft:${digest}:${annotator}`;
+
+/** Keep {base, events} as somebody's draft; whether this browser can. */
+export const keepDraft = (digest, annotator, draft) => keep(keyOf(digest, annotator), draft);
 
 export class Draft {
   /** `saved`: events of the own label that is on the disk, null without one. */
-  constructor(key, digest, saved, length) {
-    Object.assign(this, { key, digest, saved, length, past: [], future: [] });
+  constructor(digest, annotator, saved, length) {
+    Object.assign(this, { digest, annotator, saved, length, past: [], future: [] });
+    this.unkept = false; // changed, and this browser cannot keep it
     this.events = saved ?? [];
-    const kept = load(key, null);
     this.restored = false;
-    if (kept && kept.digest === digest && kept.base === this.base) {
+    const kept = load(keyOf(digest, annotator), null);
+    if (kept && kept.base === this.base) {
       this.restored = !same(kept.events, this.events);
       this.events = kept.events;
     } else if (kept) {
-      keep(key, undefined); // of another recording, or older than what was saved elsewhere since
+      keepDraft(digest, annotator, undefined); // older than what was saved elsewhere since
     }
   }
 
@@ -57,8 +64,9 @@ export class Draft {
   }
   #take(events) {
     this.events = events;
-    const { digest, base } = this;
-    keep(this.key, this.changed ? { digest, base, events } : undefined);
+    const { changed, base } = this;
+    const kept = keepDraft(this.digest, this.annotator, changed ? { base, events } : undefined);
+    this.unkept = changed && !kept;
   }
 
   /** Mark a kind at a step. Gives what a person should know of it, "" if nothing. */
@@ -93,8 +101,15 @@ export class Draft {
     if (to !== event.step) this.set([...others, { ...event, step: to }]);
   }
 
+  /** The events are on their way to the disk. */
   wasSaved() {
     this.saved = this.events;
     this.#take(this.events);
+  }
+
+  /** Another own label, or none, is on the disk now; nothing was marked since. */
+  renew(saved) {
+    this.saved = saved;
+    this.events = saved ?? [];
   }
 }

@@ -2,7 +2,7 @@
 
 import { get } from "/page/parts/api.js";
 import { dialog, el } from "/page/parts/dom.js";
-import { title } from "/page/parts/timeline.js";
+import { here, title } from "/page/parts/words.js";
 
 const RESOLUTION = "resolution:";
 
@@ -56,7 +56,7 @@ export function showHistory(detail, withdraw) {
     el(
       "tr",
       {},
-      el("td", {}, label.created.replace("T", " ").slice(0, 19)),
+      el("td", { title: label.created }, here(label.created)),
       el("td", {}, label.annotator.replace(RESOLUTION, "settled by ")),
       el("td", {}, label.withdrawn ? "took all labels back" : told(label.events)),
     ),

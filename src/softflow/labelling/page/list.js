@@ -1,8 +1,9 @@
 // The list of episodes: told by the server as it changes, filtered, walked through.
 
 import { get } from "/page/parts/api.js";
-import { byId, el, seconds } from "/page/parts/dom.js";
+import { byId, el } from "/page/parts/dom.js";
 import { keep, load } from "/page/parts/kept.js";
+import { seconds, spoken } from "/page/parts/words.js";
 
 const EVERY_MS = 1500;
 const open = ["unlabelled", "proposed"];
@@ -17,10 +18,12 @@ export const FILTERS = {
 };
 
 export class List {
-  /** `opened(name)` when somebody asks for one; `changed(rows)` after news; `away(message)`. */
-  constructor(place, hz, { opened, changed, away }) {
-    Object.assign(this, { place, hz, opened, changed, away, rows: new Map(), buttons: new Map() });
-    Object.assign(this, { revision: 0, current: "", me: "", total: 0 });
+  /** `opened(name)` when somebody asks for one; `changed(rows)` after news; `away(message)`;
+   * `restarted()` when another server answers than before. */
+  constructor(place, hz, { opened, changed, away, restarted }) {
+    Object.assign(this, { place, hz, opened, changed, away, restarted });
+    Object.assign(this, { rows: new Map(), buttons: new Map(), current: "", me: "", total: 0 });
+    Object.assign(this, { revision: 0, began: 0 }); // of the server's
     this.filter = load(`filter:${place}`, "all");
     if (!(this.filter in FILTERS)) this.filter = "all";
     this.box = byId("episodes");
@@ -31,16 +34,22 @@ export class List {
 
   /** Ask for news until all that is known now has come. */
   async look() {
-    let news;
     const fresh = [];
-    do {
-      news = await get(`/api/${this.place}/episodes?since=${this.revision}`);
-      this.revision = news.revision;
-      this.total = news.total;
+    for (let complete = false; !complete; ) {
+      const news = await get(`/api/${this.place}/episodes?since=${this.revision}`);
+      if (news.began !== this.began) {
+        const known = this.began !== 0;
+        Object.assign(this, { began: news.began, revision: 0 });
+        if (known) {
+          await this.restarted();
+          continue;
+        }
+      }
+      ({ complete, revision: this.revision, total: this.total } = news);
       for (const row of news.rows) this.rows.set(row.name, row);
       fresh.push(...news.rows);
-      if (fresh.length) this.#show(news.rows);
-    } while (!news.complete);
+      this.#show(news.rows);
+    }
     this.#counts();
     if (fresh.length) this.changed(fresh);
   }
@@ -163,7 +172,7 @@ function saying(row) {
   const counts = new Map();
   for (const { name, kind } of row.events) counts.set(name || kind, (counts.get(name || kind) ?? 0) + 1);
   const told = [...counts]
-    .map(([name, count]) => name.replaceAll("_", " ") + (count > 1 ? ` × ${count}` : ""))
+    .map(([name, count]) => spoken(name) + (count > 1 ? ` × ${count}` : ""))
     .join(", ");
   return `${told || "nothing happened"} · ${row.annotators.join(", ")}`;
 }

@@ -7,17 +7,19 @@ import { EpisodePage } from "/page/episode_page.js";
 import { Keys } from "/page/parts/keys.js";
 
 const EVERY_MS = 1000;
+const known = new Set(); // episodes whose end was seen
 const NO_EMERGENCY = "As fast as the folder is: an emergency stop is a switch";
 const { places, annotator } = await get("/api/places");
 if (!places.exchange) location.replace("/");
-const page = new EpisodePage("exchange", places.exchange, annotator);
+const page = new EpisodePage("exchange", places.exchange, annotator, heard);
 document.title = `${places.exchange.title} · softflow robots`;
 
 async function act(action) {
-  const { detail } = page;
+  const { detail, saving } = page;
   if (!detail) return;
   try {
     await post(`/api/exchange/episodes/${encodeURIComponent(detail.name)}/act`, { author: page.me, action });
+    saving.forget(detail.name); // or it would be said after this, and count
     toast(`Episode ${detail.title}: ${action}`);
     await page.list.look();
     const next = page.list.next();
@@ -31,15 +33,19 @@ async function tell(action) {
   try {
     show(await post("/api/operator", { author: page.me, action }));
   } catch (error) {
-    toast(error.message, "bad");
+    toast(`The robots are not told: ${error.message}`, "bad");
   }
 }
 
-let stopped = false;
+// They stay where they are: a click is never lost to a change of the page, and a second one on
+// "Stop" is another stop.
+const facts = el("dl", {});
+const start = el("button", { class: "go", hidden: true, onclick: () => tell("start") }, "Start robots");
+const stop = el("button", { class: "stop", title: NO_EMERGENCY, onclick: () => tell("stop") }, "Stop robots");
+byId("robots").append(facts, start, stop);
 
 function show({ robots, stopped_by, order, problem, run }) {
-  stopped = Boolean(stopped_by);
-  const facts = [
+  const told = [
     ["robots", stopped_by ? `stand still (${stopped_by})` : "may move"],
     ["run", run],
     ["policy", order?.policy ?? "none yet"],
@@ -49,12 +55,8 @@ function show({ robots, stopped_by, order, problem, run }) {
     ...(order && Object.keys(order.refused).length ? [["refused", Object.keys(order.refused).length]] : []),
     ...(problem ? [["problem", problem]] : []),
   ];
-  byId("robots").replaceChildren(
-    el("dl", {}, ...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, `${value}`)))),
-    stopped
-      ? el("button", { class: "go", onclick: () => tell("start") }, "Start robots")
-      : el("button", { class: "stop", title: NO_EMERGENCY, onclick: () => tell("stop") }, "Stop robots"),
-  );
+  facts.replaceChildren(...told.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, `${value}`))));
+  start.hidden = !stopped_by;
 }
 
 async function watch() {
@@ -65,24 +67,19 @@ async function watch() {
 }
 
 /** Ask for the label of an episode that has just ended, unless somebody is in the middle of one. */
-function asking() {
-  const known = new Set(page.list.rows.keys());
-  const before = page.list.changed;
-  page.list.changed = (rows) => {
-    before(rows);
-    const ended = rows.filter(({ name, state }) => !known.has(name) && state === "unlabelled");
-    for (const { name } of rows) if (page.list.rows.get(name).state !== "unreadable") known.add(name);
-    if (!ended.length) return;
-    const last = ended.at(-1);
-    const busy = page.draft?.changed || page.player.playing;
-    toast(`Episode ${last.title} ended. What happened?`);
-    if (!busy) page.open(last.name);
-  };
+function heard(rows) {
+  const readable = rows.filter(({ state }) => state !== "unreadable");
+  const ended = readable.filter(({ name, state }) => !known.has(name) && state === "unlabelled");
+  for (const { name } of readable) known.add(name);
+  if (!page.started || !ended.length) return;
+  const last = ended.at(-1);
+  toast(`Episode ${last.title} ended. What happened?`);
+  if (!page.draft?.changed && !page.player.playing) page.open(last.name);
 }
 
 const extra = [
-  { section: "Robots", keys: ["x"], what: "discard this episode", run: () => act("discard"), once: true },
-  { section: "Robots", keys: ["a"], what: "accept it as it was recorded", run: () => act("accept"), once: true },
+  { section: "Robots", keys: ["x"], what: "discard this episode", run: () => page.deliberately(() => act("discard")), once: true },
+  { section: "Robots", keys: ["a"], what: "accept it as it was recorded", run: () => page.deliberately(() => act("accept")), once: true },
   { section: "Robots", keys: ["Escape"], what: "stop all robots", run: () => tell("stop"), once: true },
   { section: "Episodes", keys: ["?"], what: "this help", run: () => keys.help(hint()) },
 ];
@@ -95,5 +92,4 @@ byId("annotator").before(
 );
 if (places.store) byId("below").append(el("a", { href: "/" }, "data set"));
 watch();
-await page.start().catch((error) => toast(error.message, "bad"));
-asking();
+page.start().catch((error) => toast(error.message, "bad"));

@@ -8,6 +8,7 @@ either way. Traffic is not encrypted here: beyond one machine, put TLS in front 
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,6 +20,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 256 * 1024
+BODY_S = 20.0
+"""How long a body may take to come: who drips holds a connection from somebody else."""
 API = "/api/"
 LOGIN = "/api/login"
 _OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -90,7 +93,12 @@ def _same_origin(headers: Headers, host: str) -> bool:
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return False
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == host
+    if origin is None:
+        return True
+    try:
+        return urlsplit(origin).netloc == host
+    except ValueError:  # half an address
+        return False
 
 
 class Guard:
@@ -117,7 +125,12 @@ class Guard:
         if refusal is not None:
             await _refuse(send, *refusal)
             return
-        body = await _body(receive)
+        try:
+            async with asyncio.timeout(BODY_S):
+                body = await _body(receive)
+        except TimeoutError:
+            await _refuse(send, HTTPStatus.REQUEST_TIMEOUT, "the request took too long to come")
+            return
         if body is None:
             why = f"at most {MAX_BODY_BYTES:,} bytes are read"
             await _refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why)

@@ -25,6 +25,7 @@ class Row(msgspec.Struct, frozen=True):
 
     Attributes:
         name: how requests call it; title: how people do.
+        digest: of the recording, "" if it cannot be read: pictures can be asked for at once.
         length: control steps; 0 if it cannot be read.
         state: how far labelling is.
         outcome: as the newest label has it: success, failure, end, none; "" without one.
@@ -37,6 +38,7 @@ class Row(msgspec.Struct, frozen=True):
 
     name: str
     title: str
+    digest: str
     length: int
     state: State
     outcome: str
@@ -58,11 +60,13 @@ class EpisodeRows:
         self.episodes = episodes
         self._rows: dict[str, Row] = {}
         self._versions: dict[str, Hashable] = {}
-        self._revision, self._lock = 0, RLock()
+        self._began = self._revision = time.time_ns() // 1_000_000
+        self._lock = RLock()
 
     def changed(self, since: int, budget_s: float = BUDGET_S) -> dict[str, Any]:
         """Rows that are newer than a revision, the revision that they lead to, and whether more
-        are to come at once.
+        are to come at once. `began` tells this server from every other one: its revisions are no
+        one else's.
 
         Raises:
             StoreError: the place is away.
@@ -73,6 +77,7 @@ class EpisodeRows:
             rows = [row for row in self._rows.values() if row.revision > since]
             return {
                 "rows": rows,
+                "began": self._began,
                 "revision": self._revision,
                 "complete": complete,
                 "total": len(self.episodes.names()),
@@ -93,7 +98,7 @@ class EpisodeRows:
 
     def _row(self, name: str) -> Row:
         title = self.episodes.title_of(name)
-        row = Row(name, title, 0, "unreadable", "", "", [], [], "", self._revision)
+        row = Row(name, title, "", 0, "unreadable", "", "", [], [], "", self._revision)
         try:
             recording, history = self.episodes.recording(name), self.episodes.history(name)
         except SoftflowError as error:
@@ -101,6 +106,7 @@ class EpisodeRows:
         label = history[-1] if history and not history[-1].withdrawn else None
         return msgspec.structs.replace(
             row,
+            digest=recording.digest,
             length=recording.summary.length,
             state=self.episodes.state(name, history),
             outcome=_outcome(label),
@@ -148,8 +154,8 @@ class EpisodeRows:
         """An episode; with `digest`, if it is still that recording.
 
         Raises:
-            StoreError: it cannot be read, or there is none of that name.
-            DataError: it is another recording.
+            StoreError: it cannot be read.
+            DataError: there is none of that name, or it is another recording.
         """
         with self._lock:
             recording = self.episodes.recording(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,11 @@ class Recording:
         return self.summary.length + 1
 
 
+def place_id(folder: Path) -> str:
+    """Tells a folder from others of the same name, to a page that goes on when a server ends."""
+    return hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+
+
 class Episodes(Protocol):
     """A store, or the exchange of a learner and its robots.
 
@@ -51,6 +57,7 @@ class Episodes(Protocol):
     """
 
     title: str
+    place_id: str
     spec: DataSpec
     kinds: EventKinds
 
@@ -78,7 +85,8 @@ class Episodes(Protocol):
         """An episode.
 
         Raises:
-            StoreError: it cannot be read, or there is none of that name.
+            StoreError: it cannot be read.
+            DataError: there is none of that name.
         """
         ...
 

@@ -10,7 +10,7 @@ from softflow.data.labels import Label
 from softflow.errors import DataError, StoreError
 from softflow.labelling.event_kinds import EventKinds
 from softflow.labelling.proposals import Proposal
-from softflow.labelling.server.episodes import Action, Recording, State
+from softflow.labelling.server.episodes import Action, Recording, State, place_id
 from softflow.robot.exchange.commands import Command, CommandFolder
 from softflow.robot.exchange.episode_names import EpisodeName, parse_file_name
 from softflow.robot.exchange.folder import ExchangeFolder
@@ -32,9 +32,9 @@ class ExchangeEpisodes:
     """
 
     def __init__(self, folder: ExchangeFolder, kinds: EventKinds) -> None:
-        self.folder, self.kinds = folder, kinds
-        self.title, self.spec = folder.path.resolve().name, folder.identity().spec
-        self.commands = CommandFolder(folder.commands, say)
+        self._folder, self.kinds, self.spec = folder, kinds, folder.identity().spec
+        self.title, self.place_id = folder.path.resolve().name, place_id(folder.path)
+        self._commands = CommandFolder(folder.commands, say)
         self._sizes: dict[str, int] = {}
         self._names: dict[str, EpisodeName] = {}
         self._said: dict[str, list[Command]] = {}
@@ -43,11 +43,11 @@ class ExchangeEpisodes:
 
     def look(self) -> None:
         """See new episodes and commands; raises StoreError if the exchange is away."""
-        found = filter(None, map(parse_file_name, names_in(self.folder.episodes)))
+        found = filter(None, map(parse_file_name, names_in(self._folder.episodes)))
         self._names = {name.key: name for name in found}
         self._sizes = {key: size_of(self._path(key)) for key in self._names}
         self._said = {}
-        for command in self.commands.all():
+        for command in self._commands.all():
             if command.episode:
                 self._said.setdefault(command.episode, []).append(command)
 
@@ -97,16 +97,18 @@ class ExchangeEpisodes:
             raise DataError("a label of an exchange is not withdrawn; label it anew, or accept it")
         self.kinds.require_fit(label)
         label.rewards(self.recording(name).summary.length, name)
-        self.commands.give("label", label.annotator, name, label.to_json())
+        self._commands.give("label", label.annotator, name, label.to_json())
+        self.look()  # or the answer would not have it
 
     def act(self, name: str, action: Action, author: str) -> None:
         """Accept or discard an episode; raises StoreError if the exchange is away or full."""
-        self.commands.give(action, author, self._name(name).key)
+        self._commands.give(action, author, self._name(name).key)
+        self.look()
 
     def _name(self, name: str) -> EpisodeName:
         if name not in self._names:
-            raise StoreError(f"'{self.folder.path}' has no episode {name!r:.60}")
+            raise DataError(f"'{self._folder.path}' has no episode {name!r:.60}")
         return self._names[name]
 
     def _path(self, name: str) -> Path:
-        return self.folder.episodes / self._name(name).file
+        return self._folder.episodes / self._name(name).file

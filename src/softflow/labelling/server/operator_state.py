@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from threading import Lock
 from typing import Any, Literal
 
 from softflow.errors import StoreError
-from softflow.labelling.server.exchange_episodes import ExchangeEpisodes
-from softflow.robot.exchange.episode_names import parse_key
+from softflow.robot.exchange.commands import CommandFolder
+from softflow.robot.exchange.episode_names import parse_file_name
+from softflow.robot.exchange.folder import ExchangeFolder
 from softflow.robot.exchange.order import Order, read_order
+from softflow.robot.exchange.outside_files import names_in
+from softflow.utils.console import say
 
 RobotAction = Literal["start", "stop"]
 
@@ -16,34 +20,40 @@ RobotAction = Literal["start", "stop"]
 class Operator:
     """The live state of an exchange, and the two commands that all robots follow.
 
+    It looks at the folder by itself: a stop does not wait until the list of episodes is done.
+
     Args:
-        episodes: of the exchange.
+        folder: the exchange.
     """
 
-    def __init__(self, episodes: ExchangeEpisodes) -> None:
-        self._episodes = episodes
+    def __init__(self, folder: ExchangeFolder) -> None:
+        self._folder = folder
+        self._commands, self._lock = CommandFolder(folder.commands, say), Lock()
 
     def state(self) -> dict[str, Any]:
         """What stands now; `problem` says why less is known than usual."""
+        order, run, problem = None, "", ""
+        robots: Counter[str] = Counter()
         try:
-            self._episodes.look()
-            order = read_order(self._episodes.folder)
-            problem = ""
+            there = filter(None, map(parse_file_name, names_in(self._folder.episodes)))
+            robots = Counter(name.robot for name in there)
+            order, run = read_order(self._folder), self._folder.identity().run[:8]
         except StoreError as error:
-            order, problem = None, str(error)
-        names = list(filter(None, map(parse_key, self._episodes.names())))
-        stop = self._episodes.commands.stopped()
+            problem = str(error)
+        with self._lock:
+            stop = self._commands.stopped()
         return {
-            "run": self._episodes.folder.identity().run[:8] if not problem else "",
-            "robots": Counter(name.robot for name in names),
+            "run": run,
+            "robots": robots,
             "stopped_by": stop.author if stop else "",
-            "order": _told(order, len(names)),
+            "order": _told(order, robots.total()),
             "problem": problem,
         }
 
     def tell(self, action: RobotAction, author: str) -> None:
         """Start or stop all robots; raises StoreError if the exchange is away or full."""
-        self._episodes.commands.give(action, author)
+        with self._lock:
+            self._commands.give(action, author)
 
 
 def _told(order: Order | None, num_there: int) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from softflow.data.episode_store import EpisodeStore
+from softflow.envs.contract import RobotEnv
 from softflow.envs.registry import make_env, require_known_env
 from softflow.envs.replayed_store import ReplayedStore
 from softflow.errors import ConfigError
@@ -38,7 +39,7 @@ class RenderedFrames:
             raise ConfigError(f"--render: '{path}' has cameras of its own; leave it out")
         require_known_env(env_id)
         self._thread = ThreadPoolExecutor(1, "rendering")
-        self._replayed = self._thread.submit(_opened, path, env_id).result()
+        self._env, self._replayed = self._thread.submit(_opened, path, env_id).result()
         self._index = {store.episode_path(i): i for i in range(len(store))}
         self._store = store
         self._latest: tuple[str, dict[str, np.ndarray]] = ("", {})
@@ -59,6 +60,11 @@ class RenderedFrames:
         frames = self._thread.submit(self._frames, recording).result()
         return {key: values[start:stop] for key, values in frames.items()}
 
+    def close(self) -> None:
+        """End the simulator and its thread."""
+        self._thread.submit(self._env.close).result()
+        self._thread.shutdown()
+
     def _frames(self, recording: Recording) -> dict[str, np.ndarray]:
         if self._latest[0] != recording.digest:
             number = str(self._number(recording.path))
@@ -74,6 +80,6 @@ class RenderedFrames:
         return self._index[path]
 
 
-def _opened(path: Path, env_id: str) -> ReplayedStore:
+def _opened(path: Path, env_id: str) -> tuple[RobotEnv, ReplayedStore]:
     env = make_env(env_id, image_size=SIZE)
-    return ReplayedStore(path, env, env_id, tolerance=TOLERANCE)
+    return env, ReplayedStore(path, env, env_id, tolerance=TOLERANCE)

@@ -80,6 +80,11 @@ class Served:
             raise DataError(f"there is no place {name!r:.30}; there is {', '.join(self.places)}")
         return self.places[name]
 
+    def close(self) -> None:
+        """Leave the episodes' files; for the end of the server."""
+        for place in self.places.values():
+            place.frames.close()
+
 
 def api(served: Served) -> APIRouter:
     """All routes below /api."""
@@ -117,6 +122,7 @@ def _told(place: Place) -> dict[str, Any]:
     episodes = place.rows.episodes
     spec, kinds = episodes.spec, episodes.kinds
     return {
+        "id": episodes.place_id,
         "title": episodes.title,
         "control_hz": spec.control_hz,
         "env_id": spec.env_id,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from softflow.errors import ConfigError
 
 END_S = 3
 """How long open connections may take to end."""
+HEAD_S = 10.0
+"""How long the head of a request may take to come."""
 MAX_CONNECTIONS = 200
 
 
@@ -36,15 +41,35 @@ def listening(host: str, port: int) -> socket.socket:
     return server
 
 
+class Impatient(H11Protocol):
+    """A connection that ends if no request comes: half ones would keep everybody else out."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Somebody connects."""
+        super().connection_made(transport)
+        self.loop.call_later(HEAD_S, self._look, self.cycle)
+
+    def _look(self, before: object) -> None:
+        if self.transport.is_closing():
+            return
+        if self.conn.their_state is h11.IDLE and self.cycle is before:
+            self.transport.close()
+            return
+        self.loop.call_later(HEAD_S, self._look, self.cycle)
+
+
 class PageServer(uvicorn.Server):
     """Answers on a socket, which is closed in the end.
 
     Args:
         app: what answers.
         listener: from `listening`.
+        close: called when it has ended.
     """
 
-    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+    def __init__(
+        self, app: ASGIApp, listener: socket.socket, close: Callable[[], None] = lambda: None
+    ) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,  # the program that serves has its own
@@ -53,11 +78,12 @@ class PageServer(uvicorn.Server):
             server_header=False,
             timeout_graceful_shutdown=END_S,
             limit_concurrency=MAX_CONNECTIONS,
+            http=Impatient,
             ws="none",
             lifespan="off",
         )
         super().__init__(config)
-        self.listener = listener
+        self.listener, self._close = listener, close
         self._on_started: Callable[[], None] = lambda: None
 
     @property
@@ -79,6 +105,7 @@ class PageServer(uvicorn.Server):
             self.run(sockets=[self.listener])
         finally:
             self.listener.close()
+            self._close()
 
     def stop(self) -> None:
         """End `answer` in another thread."""

@@ -12,7 +12,7 @@ from softflow.errors import DataError, StoreError
 from softflow.labelling.agreement import state_of
 from softflow.labelling.event_kinds import EventKinds
 from softflow.labelling.proposals import FOLDER, Proposal, ProposalFolder
-from softflow.labelling.server.episodes import Action, Recording, State
+from softflow.labelling.server.episodes import Action, Recording, State, place_id
 from softflow.utils.files import entries_of, is_there
 
 
@@ -29,12 +29,14 @@ class StoreEpisodes:
 
     def __init__(self, path: Path, kinds: EventKinds) -> None:
         self._store = EpisodeStore.open(path)
-        self.title, self.spec, self.kinds = path.resolve().name, self._store.spec, kinds
+        self.title, self.place_id = path.resolve().name, place_id(path)
+        self.spec, self.kinds = self._store.spec, kinds
         self._folder, self._proposals = LabelFolder(path), ProposalFolder(self._store)
         self._labels: dict[int, list[Path]] = {}
         self._proposed: dict[str, list[tuple[str, int]]] = {}
         self._indices: dict[str, int] = {}
         self._summaries: dict[str, EpisodeSummary] = {}
+        self._arrived: dict[str, int] = {}
         self.look()
 
     def look(self) -> None:
@@ -61,18 +63,22 @@ class StoreEpisodes:
         return str(self._index(name))
 
     def version(self, name: str) -> Hashable:
-        """Changes with every label and proposal."""
-        return *self._files(name), *sorted(self._proposed.get(name, ()))
+        """Changes with every label and proposal, and while an episode is being copied in."""
+        arrived = self._arrived.get(name) or _modified(self._store.episode_path(self._index(name)))
+        return arrived, *self._files(name), *sorted(self._proposed.get(name, ()))
 
     def _files(self, name: str) -> list[Path]:
         return self._labels.get(int(name.rpartition("_")[2]), [])
 
     def recording(self, name: str) -> Recording:
-        """An episode; raises StoreError if it cannot be read, or there is none of that name."""
+        """An episode; StoreError if it cannot be read, DataError if there is none of that name."""
         index = self._index(name)
+        path = self._store.episode_path(index)
         if name not in self._summaries:
+            modified = _modified(path)
             self._summaries[name] = self._store.summary(index, labelled=False)
-        return Recording(self._store.episode_path(index), self.spec, self._summaries[name])
+            self._arrived[name] = modified
+        return Recording(path, self.spec, self._summaries[name])
 
     def history(self, name: str) -> list[Label]:
         """Every label, the oldest first; raises StoreError for a damaged one."""
@@ -105,7 +111,7 @@ class StoreEpisodes:
 
     def _index(self, name: str) -> int:
         if name not in self._indices:
-            raise StoreError(f"'{self._store.path}' has no episode {name!r:.60}")
+            raise DataError(f"'{self._store.path}' has no episode {name!r:.60}")
         return self._indices[name]
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -21,20 +20,19 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-from PIL import Image
 
 from softflow.data.data_spec import IMAGE_PREFIX
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Label
 from softflow.errors import ConfigError, DataError
 from softflow.labelling.event_kinds import EventDeclaration, EventKinds
+from softflow.labelling.pictures import jpeg
 from softflow.labelling.proposals import ProposedEvent
 from softflow.labelling.vlm.endpoint import ChatEndpoint
 from softflow.sampling.frame_cache import FrameCache
 from softflow.utils.documents import misfit, parse_json
 
 MAX_PICTURES = 96
-JPEG_QUALITY = 85
 _FENCE = "```"
 
 
@@ -158,15 +156,6 @@ def _cameras(store: EpisodeStore, settings: VlmSettings) -> list[str]:
             f"pictures, at most {MAX_PICTURES}; name fewer cameras= or lower frames="
         )
     return keys
-
-
-def jpeg(frame: np.ndarray, side: int) -> bytes:
-    """A frame uint8 [H, W, 3] as JPEG, its longest side `side` pixels at most."""
-    picture = Image.fromarray(frame)
-    picture.thumbnail((side, side))
-    written = io.BytesIO()
-    picture.save(written, "JPEG", quality=JPEG_QUALITY)
-    return written.getvalue()
 
 
 _ANSWER = """\

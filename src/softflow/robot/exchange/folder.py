@@ -23,7 +23,7 @@ from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec
 from softflow.errors import ConfigError, DataError, StoreError
 from softflow.robot.exchange.outside_files import size_of
-from softflow.utils.documents import checked
+from softflow.utils.documents import checked, require_no_newer
 from softflow.utils.files import is_there
 from softflow.utils.sealed_json import read_sealed
 
@@ -103,11 +103,7 @@ def read_document(path: Path, most: int = MAX_DOCUMENT_BYTES) -> dict[str, Any]:
     if not sealed:
         raise StoreError(f"'{path}' has no checksum; nothing in an exchange is written by hand")
     version = value.pop("format_version", None)
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise StoreError(
-            f"'{path}' has format_version {version}, this softflow reads up to {FORMAT_VERSION}; "
-            "upgrade it (pip install --upgrade softflow)"
-        )
+    require_no_newer(version, FORMAT_VERSION, path)
     if type(version) is not int or version != FORMAT_VERSION:
         raise StoreError(f"'{path}' is damaged: its format_version is {version!r:.60}")
     return value

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
+from softflow.errors import brief
 from softflow.robot.exchange.commands import CommandFolder
 from softflow.robot.exchange.folder import ExchangeFolder
+from softflow.robot.exchange.told_once import ToldOnce
 
 POLL_S = 0.2
 
@@ -27,7 +30,7 @@ class StopListener:
     def __init__(
         self, folder: ExchangeFolder, say: Callable[[str], None], poll_s: float = POLL_S
     ) -> None:
-        self._commands = CommandFolder(folder.commands, say)
+        self._commands, self._told = CommandFolder(folder.commands, say), ToldOnce(say)
         self._poll_s = poll_s
         self._over = threading.Event()
         self._said = ""
@@ -54,6 +57,10 @@ class StopListener:
 
     def _listen(self) -> None:
         while not self._over.is_set():
-            command = self._commands.stopped()
-            self._said = "" if command is None else f"{command.author} ({command.id[:8]})"
+            try:
+                command = self._commands.stopped()
+                self._said = "" if command is None else f"{command.author} ({command.id[:8]})"
+            except Exception as error:  # of the folder or of the terminal: the next stop counts
+                with suppress(Exception):
+                    self._told("listening", f"commands could not be read: {brief(error)}")
             self._over.wait(self._poll_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec
@@ -139,7 +140,8 @@ class InferenceProcess:
 
     def _load(self, path: str, number: int) -> PolicyFacts:
         self._await_quiet(path)
-        send(self._connection, Load(path, number))
+        with suppress(OSError):  # of a process that died, which is told below
+            send(self._connection, Load(path, number))
         message = self._awaited(path)
         if isinstance(message, Failed):
             raise CheckpointError(message.why)

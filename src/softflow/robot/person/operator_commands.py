@@ -21,6 +21,7 @@ Commands = Callable[[], Command | None]
 KEYS: dict[str, Command] = {
     " ": "stop",
     "q": "stop",
+    "Q": "stop",  # whoever wants it to stop does not look for Caps Lock
     "s": "success",
     "f": "failure",
     "d": "discard",
@@ -87,14 +88,15 @@ class Keys:
         self._others = ""
 
     def __call__(self) -> Command | None:
-        """The command of the keys pressed since it was asked last."""
+        """The command of the keys pressed since it was asked last: a stop, else the first one."""
         told: Command | None = None
         while select.select([self._terminal], [], [], 0)[0]:
             key = os.read(self._terminal, 1).decode(errors="replace")
             if not key:
                 break
             self._others += "" if key in KEYS else key
-            told = told or KEYS.get(key)
+            command = KEYS.get(key)
+            told = command if command == "stop" else told or command
         return told
 
     def others(self) -> str:

@@ -79,12 +79,13 @@ class HeartbeatFile:
 
     def _look(self) -> bool:
         touched_ns = self._time_ns()
-        if touched_ns != self._touched_ns:
+        # A file that is gone, or a folder that comes and goes, is nobody's sign of life.
+        if touched_ns is not None and touched_ns != self._touched_ns:
             self._touched_ns, self._seen_s = touched_ns, time.monotonic()
         return False
 
-    def _time_ns(self) -> int:
+    def _time_ns(self) -> int | None:
         try:
             return self._path.stat().st_mtime_ns
         except OSError:
-            return -1
+            return None

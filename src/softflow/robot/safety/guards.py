@@ -13,6 +13,9 @@ from softflow.robot.safety.limits import Watchdogs
 from softflow.robot.safety.watchdogs import FrozenWatch, Watchdog
 from softflow.robot.timing.ticks import Tick
 
+MOST_AHEAD_S = 60.0
+"""How far an observation may be ahead of its tick: a pause of the computer while it is sensed."""
+
 
 class Guards:
     """Watches an episode's observations, decisions, ticks and signs of life.
@@ -44,13 +47,17 @@ class Guards:
             It, or the last one that could be used.
 
         Raises:
-            RobotStoppedError: too old, unusable for too long, frozen, or too many missed ticks.
+            RobotStoppedError: too old, of another clock, unusable for too long, frozen, or too
+                many missed ticks.
         """
         self.held_why = ""
         self._count_missed(tick)
+        _require_same_clock(sensed, tick)
         if self.is_usable(sensed.values):
             self._observation.seen(min(sensed.taken_at_s, tick.at_s))
-            self._usable = sensed
+            # Copies: a driver may fill the same arrays again and again.
+            values = {key: sensed.values[key].copy() for key in self._spec.observation_shapes}
+            self._usable = Sensed(values, sensed.taken_at_s)
         self._judge(self._observation, tick.at_s, "a fresh, finite observation")
         if self._usable is None:
             raise RobotStoppedError(
@@ -140,3 +147,13 @@ class Guards:
             )
         if verdict == "hold":
             self.held_why = self.held_why or f"waiting for {what}"
+
+
+def _require_same_clock(sensed: Sensed, tick: Tick) -> None:
+    """What was taken in the future would never be old, as by `time.time()`."""
+    ahead_s = sensed.taken_at_s - tick.at_s
+    if not ahead_s <= MOST_AHEAD_S:
+        raise RobotStoppedError(
+            f"the observation was taken {ahead_s:,.0f} s from now, so how old it is cannot be "
+            "told; give Sensed.taken_at_s by time.monotonic()"
+        )

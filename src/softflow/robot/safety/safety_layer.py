@@ -71,6 +71,7 @@ class SafetyLayer:
         Raises:
             RobotStoppedError: it stands outside its limits.
         """
+        self._require_all_components(action)
         outside = self._names_where((action < self._motion.low) | (action > self._motion.high))
         if outside or not np.isfinite(action).all():
             raise RobotStoppedError(
@@ -117,9 +118,11 @@ class SafetyLayer:
             elapsed_s: since the command before.
 
         Raises:
-            RobotStoppedError: whatever keeps the other limits would leave the workspace.
+            RobotStoppedError: whatever keeps the other limits would leave the workspace, or it is
+                no action of this robot.
         """
         asked = np.asarray(wanted, np.float64)
+        self._require_all_components(asked)
         goal = np.where(np.isfinite(asked), asked, self._motion.last)
         for box, components in self._boxes:
             goal[components] = _inside(box, goal[components], values)
@@ -133,6 +136,15 @@ class SafetyLayer:
             rotation.commanded(action)
         moved = ~(np.abs(action - asked) <= _ROUNDING * (self._motion.high - self._motion.low))
         return SafeAction(action, self._names_where(moved))
+
+    def _require_all_components(self, action: np.ndarray) -> None:
+        """Numpy would make one number an action of as many as are needed."""
+        shape = (self._spec.action_dim,)
+        if action.shape != shape:
+            raise RobotStoppedError(
+                f"an action of shape {action.shape} is to be commanded, the robot takes {shape}; "
+                "mend what takes over, or the robot's hold()"
+            )
 
     def _require_inside(self, action: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
         """A limit of velocity may keep a step from turning back in time."""

@@ -65,7 +65,7 @@ class FrozenWatch:
         for key, value in values.items():
             seen = self._seen.get(key)
             if seen is None or not np.array_equal(seen.value, value):
-                self._seen[key] = _Seen(value, now_s)
+                self._seen[key] = _Seen(value.copy(), now_s)
             elif now_s - seen.changed_s > self._most_s:
                 return key
         return ""

@@ -33,7 +33,7 @@ export class Cameras {
       fault.hidden = !problem;
       fault.textContent = problem;
       const picture = pictures?.[i];
-      tile.classList.toggle("waiting", !picture && tile.classList.contains("waiting") && !problem);
+      tile.classList.toggle("waiting", !picture && !problem); // what stands there is of another frame
       if (!picture) return;
       if (canvas.width !== picture.width || canvas.height !== picture.height) {
         [canvas.width, canvas.height] = [picture.width, picture.height];

@@ -50,8 +50,3 @@ export function ask(title, { value = "", type = "text", note = "", go = "OK" } =
     input.select();
   });
 }
-
-export const seconds = (steps, hz) => {
-  const s = steps / hz;
-  return s < 60 ? `${s.toFixed(1)} s` : `${Math.floor(s / 60)}:${(s % 60).toFixed(1).padStart(4, "0")}`;
-};

@@ -10,8 +10,9 @@ const AT_ONCE = 2;
 const AHEAD = 6;
 
 export class Film {
-  /** `url` of the episode, `length` in frames; `arrived(step)` when pictures of a step can be drawn. */
-  constructor(url, digest, length, cameras, arrived) {
+  /** `url` of the episode, `length` in frames; `arrived(step)` when pictures of a step can be drawn;
+   * `early`: those of the first step, if somebody asked for them already. */
+  constructor(url, digest, length, cameras, arrived, early = null) {
     Object.assign(this, { url, digest, length, cameras, arrived, problem: "", bytes: 0 });
     this.blocks = new Map(); // number -> {pictures, bytes}
     this.bitmaps = new Map(); // step -> [ImageBitmap] or a promise of it
@@ -23,7 +24,9 @@ export class Film {
       const shrink = Math.min(1, 480 / Math.max(h, w));
       return sum + h * w * shrink * shrink;
     }, 1);
-    if (cameras.length) this.#first();
+    this.opened = false;
+    /** When the first pictures are there, or cannot be: until then nothing else is asked for. */
+    this.begun = this.#first(early);
   }
 
   close() {
@@ -45,30 +48,35 @@ export class Film {
     return null;
   }
 
-  /** Say where the person looks, and in which direction; loads what will be needed. Pictures are
-   * decoded ahead while it plays: who drags the cursor needs the present one only. */
-  look(step, forward = 1, playing = false) {
+  /** Say where the person looks, and in which direction; loads what will be needed. While it plays,
+   * in strides, pictures are decoded ahead: who drags the cursor needs the present one only. */
+  look(step, forward = 1, stride = 0) {
     this.at = step;
     this.forward = forward;
     this.#fill();
-    for (let i = 0; i <= (playing ? AHEAD : 1); i++) {
-      const next = step + i * forward;
+    for (let i = 0; i <= (stride ? AHEAD : 1); i++) {
+      const next = Math.round(step + i * forward * (stride || 1));
       if (next >= 0 && next < this.length && !this.bitmaps.has(next)) this.#decode(next);
     }
   }
 
-  has(step) {
-    return this.blocks.has(Math.floor(step / STEPS));
+  /** The furthest step up to `to` whose pictures can be drawn at once; `from` if there is none. */
+  reach(from, to) {
+    if (this.problem) return to;
+    for (let step = to; step > from; step--) if (Array.isArray(this.bitmaps.get(step))) return step;
+    return from;
   }
 
-  async #first() {
+  async #first(early) {
+    if (!this.cameras.length) return;
     try {
-      const one = await this.#fetch(0, 1);
-      if (!this.blocks.has(0)) this.blocks.set(0, { pictures: one, bytes: 0 });
-      this.#decode(0);
+      const one = early ? await early.then(unpacked).catch(() => this.#fetch(0, 1)) : await this.#fetch(0, 1);
+      this.blocks.set(0, { pictures: one, bytes: 0 });
+      await this.#decode(0);
     } catch (error) {
       this.#fault(error);
     }
+    this.opened = true;
     this.look(this.at);
   }
 
@@ -79,7 +87,7 @@ export class Film {
 
   /** Fetch blocks, the nearest ahead first, until the episode or the memory is full. */
   #fill() {
-    if (!this.cameras.length || this.stopped.signal.aborted) return;
+    if (!this.opened || this.stopped.signal.aborted) return;
     while (this.loading.size < AT_ONCE) {
       const number = this.#wanted();
       if (number === null) return;
@@ -124,7 +132,7 @@ export class Film {
 
   #decode(step) {
     const found = this.blocks.get(Math.floor(step / STEPS))?.pictures[step % STEPS];
-    if (!found || this.bitmaps.has(step)) return;
+    if (!found || this.bitmaps.has(step)) return undefined;
     const making = Promise.all(found.map((one) => createImageBitmap(one)))
       .then((made) => {
         if (this.stopped.signal.aborted) return free(made);
@@ -132,8 +140,9 @@ export class Film {
         this.#freeSome(step);
         this.arrived(step);
       })
-      .catch((error) => this.#fault(error));
+      .catch((error) => (this.bitmaps.delete(step), this.#fault(error)));
     this.bitmaps.set(step, making);
+    return making;
   }
 
   #freeSome(kept) {

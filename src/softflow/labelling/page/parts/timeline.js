@@ -1,6 +1,7 @@
 // The time line: events as flags that can be moved, what others say, signals under the same cursor.
 
 import { ends } from "/page/draft.js";
+import { title } from "/page/parts/words.js";
 
 const RULER = 20, EVENTS = 30, GHOSTS = 20, MOST_LANES = 5;
 const GRAB = 9;
@@ -82,7 +83,7 @@ export class TimeLine {
   /** Without cameras the signals are what there is to see, and take all the room. */
   #laneHeight(count, ghosts) {
     if (!this.high) return count > 2 ? 40 : 52;
-    return Math.max(60, Math.min(260, (innerHeight - 245 - ghosts) / Math.max(1, count)));
+    return Math.max(60, Math.min(420, (innerHeight - 245 - ghosts) / Math.max(1, count)));
   }
 
   #ruler(g) {
@@ -169,7 +170,7 @@ export class TimeLine {
     const x = this.x(event.step + 1);
     const text = title(event);
     const wide = g.measureText(text).width + 14;
-    const left = this.#left(x, wide);
+    const left = this.#left(event, x, wide);
     const chosen = event === this.selected;
     g.strokeStyle = g.fillStyle = this.colour(event.kind);
     g.globalAlpha = 0.75;
@@ -187,8 +188,11 @@ export class TimeLine {
     }
   }
 
-  #left(x, wide) {
-    return x + wide > this.width ? x - wide : x;
+  /** Where a flag begins: to the right of its line, unless the page or the next flag ends there. */
+  #left(event, x, wide) {
+    const next = this.events[this.events.indexOf(event) + 1];
+    const room = next ? Math.min(this.width, this.x(next.step + 1)) : this.width;
+    return x + wide > room && x >= wide ? x - wide : x;
   }
 
   #cursor() {
@@ -214,7 +218,7 @@ export class TimeLine {
     return this.events.findLast((event) => {
       const at = this.x(event.step + 1);
       const wide = g.measureText(title(event)).width + 14;
-      const left = this.#left(at, wide);
+      const left = this.#left(event, at, wide);
       return (x >= left && x <= left + wide) || Math.abs(x - at) < GRAB;
     });
   }
@@ -239,11 +243,6 @@ export class TimeLine {
 }
 
 const clock = (s) => (s < 60 ? `${s}` : `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")}`);
-
-export function title(event) {
-  const value = event.value ? ` ${event.value > 0 ? "+" : "−"}${Math.abs(event.value)}` : "";
-  return `${(event.name || event.kind).replaceAll("_", " ")}${value}`;
-}
 
 function range(values) {
   let [low, high] = [Infinity, -Infinity];

@@ -4,15 +4,17 @@ import { post } from "/page/parts/api.js";
 import { keep, load } from "/page/parts/kept.js";
 
 const AGAIN_MS = 2000;
+const replaces = (one, other) => one.url === other.url && one.body.annotator === other.body.annotator;
 
 export class Outbox {
-  /** `told(state)` whenever something changed: {waiting, problem}; `refused(item, message)`. */
+  /** `told({waiting, problem})` after every change; `refused(item, message)`; `saved(item, detail)`. */
   constructor(key, { told, refused, saved }) {
     Object.assign(this, { key, told, refused, saved, items: load(key, []), sending: false });
+    this.unkept = false; // this browser cannot keep what waits: it is here alone
     addEventListener("storage", (event) => {
-      if (event.key === `softflow:${key}` && !this.sending) this.items = load(key, []);
+      if (event.key === `softflow:${key}` && !this.sending && !this.unkept) this.items = load(key, []);
     });
-    if (this.items.length) this.send();
+    if (this.items.length) setTimeout(() => this.send());
   }
 
   get waiting() {
@@ -24,10 +26,14 @@ export class Outbox {
 
   /** Put a label in; a newer one of the same episode by the same person replaces it. */
   put(item) {
-    const older = (one) => one.url === item.url && one.body.annotator === item.body.annotator;
     const id = `${Date.now()}-${Math.random()}`;
-    this.#change((items) => [...items.filter((one) => !older(one)), { ...item, id }]);
+    this.#change((items) => [...items.filter((one) => !replaces(item, one)), { ...item, id }]);
     return this.send();
+  }
+
+  /** Send nothing of an episode that is not sent yet. */
+  forget(name) {
+    this.#change((items) => items.filter((item) => item.name !== name));
   }
 
   async send() {
@@ -57,9 +63,11 @@ export class Outbox {
     this.#change((items) => items.filter(({ id }) => id !== item.id));
   }
 
-  /** Another tab may have put something in meanwhile. */
+  /** Another tab may have put something in meanwhile; what could not be kept is here alone. */
   #change(change) {
-    this.items = change(load(this.key, this.items));
-    keep(this.key, this.items.length ? this.items : undefined);
+    const alone = this.unkept ? this.items : [];
+    const kept = load(this.key, []).filter((one) => !alone.some((mine) => replaces(mine, one)));
+    this.items = change([...kept, ...alone]);
+    this.unkept = !keep(this.key, this.items.length ? this.items : undefined) && this.items.length > 0;
   }
 }
