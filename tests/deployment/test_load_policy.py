@@ -325,10 +325,23 @@ def test_degrees_get_no_calm_answer(warmed_up: Path) -> None:
     state = start()[STATE_KEY] * 57.3
     policy = softflow.load_policy(warmed_up)
     policy.reset(0)
-    with pytest.warns(UserWarning, match=r"observation.state\[\d\] is .*in the training data.*"):
+    with pytest.warns(
+        UserWarning, match=r"observation.state\[\d\] is .*in the training data.*"
+    ) as told:
         policy.act({STATE_KEY: state})
+    assert told[0].filename == __file__, "where it was called, not inside of softflow"
     strict = softflow.load_policy(warmed_up, refuse_far=True)
     strict.reset(0)
     with pytest.raises(ObservationError, match="degrees"):
         strict.act({STATE_KEY: state})
     strict.act(start())
+
+
+def test_a_chunk_that_is_none_is_not_the_sensor_s_fault(imitated: Path) -> None:
+    policy = softflow.load_policy(imitated)
+    chunk = policy.plan(start())
+    with pytest.raises(ObservationError, match=r"chunk\[0, 0\] is nan; an action is a finite"):
+        policy.log_prob(start(), np.full_like(chunk, np.nan))
+    with pytest.warns(UserWarning, match=r"chunk\[\d\] is .*in the training data") as told:
+        policy.log_prob(start(), chunk + 90)
+    assert told[0].filename == __file__

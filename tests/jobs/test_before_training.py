@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from filmed_world import filmed_spec, write_filmed
 from grown_runs import Trainer
-from point_world import demonstration, point_spec
+from point_world import PointWorld, demonstration, point_spec
 from report_run import make_run
 
 from softflow.cli.main import main
 from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.seen_again import seen_again
-from softflow.errors import DataError, StoreError
+from softflow.errors import DataError, EnvironmentContractError, StoreError
 from softflow.jobs.opening import open_store
 
 Said = pytest.CaptureFixture[str]
@@ -44,6 +46,24 @@ def test_an_environment_that_is_named_is_held_to_the_data_though_nobody_acts(
         trainer.run("run", data=data)
     assert not (tmp_path / "run").exists()
     trainer.run("run", data=data, env="")
+
+
+class Float64World(PointWorld):
+    """An observation of another type than the space declares, in steps alone."""
+
+    def step(self, action: np.ndarray) -> Any:
+        observation, *rest = super().step(action)
+        return {key: value.astype(np.float64) for key, value in observation.items()}, *rest
+
+
+def test_an_environment_is_tried_before_anything_is_learned(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("softflow.training.rollouts._worker_environments", {})
+    monkeypatch.setattr("softflow.training.rollouts.make_env", lambda _, image_size: Float64World())
+    with pytest.raises(EnvironmentContractError, match=r"tried before.*is float64 \(4,\)"):
+        trainer.run("run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_an_environment_nothing_is_said_before_an_error(

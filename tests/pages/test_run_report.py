@@ -10,6 +10,7 @@ import pytest
 from report_run import EVALUATIONS, NUM_ROUNDS, UPDATES, Page, make_run, write_evaluation
 
 from softflow.pages.run_report import write_report
+from softflow.utils.files import read_object, write_json
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,30 @@ def test_the_headline_does_not_hide_what_online_rl_lost(
     write_evaluation(run, "online_rl", online, 100)
     write_report(run)
     assert said in Page.read(run).text
+
+
+def test_imitation_by_a_critic_that_came_along_is_told_as_that(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", labels=["imitation"], videos=False)
+    write_report(run)
+    assert "Imitation succeeds in 41 % of episodes." in Page.read(run).text
+    file = run / "evaluations/imitation.json"
+    write_json(file, read_object(file) | {"rule": "value", "num_candidates": 24})
+    write_report(run)
+    text = Page.read(run).text
+    assert "Imitation (chunks chosen by the critic that came along) succeeds in 41 %" in text
+    assert "critic, of 24" in text
+
+
+def test_every_evaluation_says_how_chunks_were_chosen(full_page: Page) -> None:
+    for said in ("Chunk chosen by", "critic, of 24, std 0.7"):
+        assert said in full_page.text
+
+
+def test_all_commands_of_a_run_are_listed_in_their_order(full_page: Page) -> None:
+    first, then = "softflow train small --online-rl.num-rounds 2", "--dataset 'data/cube single'"
+    shown = full_page.text.partition("In this order")[2].partition("Configuration")[0]
+    assert shown.count("softflow train small") == 2
+    assert 0 < shown.index(first) < shown.index(then)
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """A point world that breaks as robots do, and writes down what is asked of it.
 
-The variables FAULTY_LOG (a file) and FAULTY_AT ("making", "reset", "step", "slow": never, but each
-step takes a while) say how.
+The variables FAULTY_LOG (a file) and FAULTY_AT ("making", "reset", "step", "at once": in the first
+step of all, "slow": never, but each step takes a while) say how.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import numpy as np
 from point_world import PointWorld
 
 FAULTY_ID = "faulty_world:FaultyWorld"
+BREAKS_IN_EPISODE = 3
+"""The first one is a trial of one step."""
 BREAKS_AT_STEP = 3
 SLOW_STEP_S = 0.3
 
 
 class FaultyWorld(PointWorld):
-    """Breaks in control step 3 of its second episode, or as FAULTY_AT says."""
+    """Breaks in control step 3 of its third episode, or as FAULTY_AT says."""
 
     def __init__(self, image_size: tuple[int, int] | None = None) -> None:
         self._at = os.environ["FAULTY_AT"]
@@ -38,7 +40,7 @@ class FaultyWorld(PointWorld):
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         self._log("reset")
         self._episodes += 1
-        if self._at == "reset" and self._episodes == 2:
+        if self._at == "reset" and self._episodes == BREAKS_IN_EPISODE:
             raise TimeoutError("the arm does not answer")
         return super().reset(seed=seed)
 
@@ -48,7 +50,8 @@ class FaultyWorld(PointWorld):
         if self._at == "slow":
             self._log("step")
             time.sleep(SLOW_STEP_S)
-        if self._at == "step" and self._episodes == 2 and self._steps == BREAKS_AT_STEP:
+        breaks_at = {"step": (BREAKS_IN_EPISODE, BREAKS_AT_STEP), "at once": (1, 0)}
+        if (self._episodes, self._steps) == breaks_at.get(self._at):
             raise RuntimeError("joint 4 is over its torque limit")
         return super().step(action)
 

@@ -68,7 +68,9 @@ def write_config(path: Path) -> None:
     }
     write_json(path / "config.json", config)
     command = ["softflow", "train", "small", "--dataset", "data/cube single", "--seed", "3"]
-    write_json(path / "versions.json", {"command": command, "python": "3.11", "torch": "2.14.1"})
+    earlier = [{"command": "softflow train small --online-rl.num-rounds 2", "python": "3.11"}]
+    versions = {"command": command, "python": "3.11", "torch": "2.14.1", "earlier": earlier * 2}
+    write_json(path / "versions.json", versions)
 
 
 def write_metrics(path: Path, stages: set[str]) -> None:
@@ -126,6 +128,8 @@ def write_evaluation(path: Path, label: str, rate: float, online_episodes: int) 
         "interval_high": high,
         "wall_time_s": 41.5,
         "episodes": episodes,
+        **({} if label == "imitation" else {"rule": "value", "num_candidates": 24}),
+        **({"sampling_std": 0.7} if label == "online_rl" else {}),
     }
     (path / "evaluations").mkdir(exist_ok=True)
     write_json(path / "evaluations" / f"{label}.json", value)

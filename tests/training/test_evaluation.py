@@ -118,6 +118,7 @@ def test_the_numbers_on_disk(measured: Path) -> None:
     assert result["interval_low"] == pytest.approx(low, abs=1e-6)
     assert result["interval_high"] == pytest.approx(high, abs=1e-6)
     expected = {"label": "imitation", "stage": "imitation", "rule": "likelihood"}
+    assert result["sampling_std"] == 0.7
     assert result.items() >= (expected | {"num_candidates": 4, "update_step": 40}).items()
 
 
@@ -167,6 +168,17 @@ def test_an_interrupted_evaluation_continues(
     measure(tmp_path, checkpoint, pool)
     assert len(pool.tasks) == NUM_EPISODES - 3
     assert written(tmp_path) == written(measured)
+
+
+@pytest.mark.slow
+def test_an_evaluation_does_not_mix_policies_of_another_spread(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SwitchedError):
+        measure(tmp_path, checkpoint, FailingPool(limit=3))
+    pool = LocalPool()
+    measure(tmp_path, checkpoint, pool, selection=SelectionConfig(4, 0.1, "likelihood"))
+    assert len(pool.tasks) == NUM_EPISODES
 
 
 @pytest.mark.slow

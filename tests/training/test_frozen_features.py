@@ -192,7 +192,10 @@ def test_a_run_computes_each_frame_once(
     Run(tmp_path / "without", without, filmed, LocalPool(), told).close()
     measured = sum(calls)  # frames of nothing, which tell shapes
     assert offline[0] == frames_of(filmed) + measured
-    assert any(line.startswith("features of ") and " MB in all" in line for line in told.lines)
+    begun, ended = [line for line in told.lines if "features of " in line][:2]
+    assert begun.startswith("computing features of up to "), "said before: it may take minutes"
+    assert ended.startswith("features of ")
+    assert " MB in all" in ended
     assert len(list((run.folder / "online/features").glob("*/*.npy"))) == 4
     EpisodeStore.open(filmed).label(0, Label("anna", (Event(3, "success", 1.0),)))
     trained("again")
@@ -270,8 +273,8 @@ def test_a_store_that_cannot_be_written(filmed: Path, tmp_path: Path) -> None:
     (filmed / "features").write_text("a file where the folder should be")
     features_of(learner, config, told).show_in(dataset)
     assert dataset.gather(np.arange(3)).observation[CAMERA].dtype == torch.uint8
-    assert "cannot write the cache" in told.lines[0]
-    assert "--data.cache-folder" in told.lines[0]
+    assert "cannot write the cache" in told.lines[1]
+    assert "--data.cache-folder" in told.lines[1]
     features_of(learner, config, told).show_in(dataset, str(tmp_path / "caches"))
     assert dataset.gather(np.arange(3)).observation[CAMERA].dtype == torch.float32
     assert list((tmp_path / "caches").glob("filmed-*-features/*/*.npy"))

@@ -44,28 +44,45 @@ def errors_after(process: subprocess.Popen[str], disturb: Callable[[], None]) ->
             os.killpg(process.pid, signal.SIGKILL)
 
 
+ENDLESS = ("--imitation.num-updates", "100000")
+
+
+def ctrl_c(process: int) -> None:
+    os.killpg(process, signal.SIGINT)
+
+
+def kill(process: int) -> None:
+    os.kill(process, signal.SIGTERM)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "reached"),
+    ("words", "reached", "stop"),
     [
-        (("--imitation.num-updates", "100000"), has_trained),
-        (("--imitation.num-updates", "100000", "--data.prefetch-workers", "2"), has_trained),
-        (("--imitation.num-updates", "1", "--eval-episodes", "500"), has_played),
+        (ENDLESS, has_trained, ctrl_c),
+        ((*ENDLESS, "--data.prefetch-workers", "2"), has_trained, ctrl_c),
+        (("--imitation.num-updates", "1", "--eval-episodes", "500"), has_played, ctrl_c),
+        (ENDLESS, has_trained, kill),
     ],
-    ids=["training", "training with batches prepared ahead", "evaluating"],
+    ids=["training", "training with batches prepared ahead", "evaluating", "killed softly"],
 )
-def test_ctrl_c_says_how_to_go_on(
-    demonstrations: Path, tmp_path: Path, words: tuple[str, ...], reached: Callable[[Path], bool]
+def test_a_stop_says_how_to_go_on(
+    demonstrations: Path,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    reached: Callable[[Path], bool],
+    stop: Callable[[int], None],
 ) -> None:
     run = tmp_path / "run"
     process = start(demonstrations, run, *words)
 
     def interrupt() -> None:
         wait_until(lambda: reached(run), process)
-        os.killpg(process.pid, signal.SIGINT)
+        stop(process.pid)
 
     errors = errors_after(process, interrupt)
     assert process.returncode == 130
+    assert "leaked" not in errors
     assert "The same command continues from the last checkpoint" in errors
     assert "Traceback" not in errors
     assert (run / "report.html").exists(), "what there is can be looked at"

@@ -126,7 +126,7 @@ def test_a_fault_stops_the_run_and_nothing_resets_it_by_itself(tmp_path: Path) -
     assert status == 2
     for words in ("joint 4 is over its torque", "in control step 3 of the eval", "nothing resets"):
         assert words in said
-    assert (len(command.asked("reset")), len(command.asked("closed"))) == (2, 1)
+    assert (len(command.asked("reset")), len(command.asked("closed"))) == (3, 1)
 
 
 def test_a_robot_that_says_it_too_late_is_closed_and_refused(tmp_path: Path) -> None:

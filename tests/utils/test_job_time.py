@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 
 import pytest
 from rich.console import Console
@@ -70,6 +71,14 @@ def test_what_has_not_begun_bounds_the_time_from_below(job: JobTime, clock: Cloc
     assert job.left() == "19 min left"
 
 
+def test_that_nothing_is_left_is_not_said_of_a_piece_alone(job: JobTime, clock: Clock) -> None:
+    job.expect({"evaluate": 20, "imitation": 100})
+    worked(job, clock, "imitation", 100, 6)
+    assert job.left() == "", "how long evaluating takes nobody knows"
+    worked(job, clock, "evaluate imitation", 20, 1)
+    assert job.left() == "0 s left"
+
+
 def test_pieces_of_a_kind_add_up(job: JobTime, clock: Clock) -> None:
     """Two rounds: what the first took says what the second will."""
     job.expect({"evaluate": 4, "collect": 20, "learn": 200})
@@ -105,7 +114,8 @@ def test_the_console_tells_it(live: bool) -> None:
     file = io.StringIO()
     console = Console(file=file, force_terminal=live, width=200, color_system=None)
     with ConsoleProgress(console) as progress:
-        progress.expect({"evaluate": 10, "imitation": 1})
-        progress.begin("imitation", 1)
-        progress.advance(1, "nll 3")
-    assert re.search(r"≥ \d+ s left", file.getvalue())
+        progress.expect({"evaluate": 10, "imitation": 10})
+        progress.begin("imitation", 2)
+        time.sleep(0.2)
+        progress.advance(2, "nll 3")
+    assert re.search(r"≥ [1-9]\d* s left", file.getvalue())

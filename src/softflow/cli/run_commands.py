@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
 from itertools import pairwise
+from types import FrameType
 from typing import Any
 
 import tyro
@@ -53,6 +56,28 @@ def run(name: str, words: list[str]) -> None:
             f"`softflow {name}` was started as {count} processes; only `softflow train` shares its "
             "work, start the others by themselves"
         )
+    with nullcontext() if name == "serve" or launched_processes() > 1 else _stopped_like_ctrl_c():
+        _do(name, words)
+
+
+@contextmanager
+def _stopped_like_ctrl_c() -> Iterator[None]:
+    """A plain `kill`, or a machine that is shut down, stops a command as Ctrl-C does.
+
+    Not a launcher's processes: one that waits for the others hears nothing, and must die.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _do(name: str, words: list[str]) -> None:
     if name == "demo":
         if wants_help(words):
             say(demo_page())

@@ -93,7 +93,8 @@ class Train:
     """Another run, or a checkpoint of one (RUN/checkpoints/NAME), whose networks a new run starts
     from; sizes and keys must be the same, and its normalisation is kept."""
     from_critic: bool = True
-    """Take its critic along too, where that has learned."""
+    """Take its critic along too, where that has learned: then it chooses chunks from the start, in
+    evaluations of imitation, too. --no-from-critic leaves its critic behind."""
     stages: tuple[StageName, ...] = STAGES
     """Stages to run, in the paper's order."""
     seeds: int = 1

@@ -13,11 +13,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from softflow.cli.parent_death import VARIABLE
 from softflow.cli.run_options import Train
@@ -115,7 +114,7 @@ def train_seeds(options: Train, words: Sequence[str]) -> None:
     options.run.mkdir(parents=True, exist_ok=True)
     jobs = min(options.jobs or len(os.sched_getaffinity(0)), len(runs))
     try:
-        with ConsoleProgress() as progress, _stopped_like_ctrl_c():
+        with ConsoleProgress() as progress:
             failed = _train_all(runs, without_own_options(words), jobs, progress)
     finally:
         _compare([run.folder for run in runs if _holds_a_run(run.folder)], options.run / NAME)
@@ -215,17 +214,3 @@ def _stop(going: Sequence[SeedRun]) -> None:
     finally:
         for run in going:
             run.signal(signal.SIGKILL)
-
-
-@contextmanager
-def _stopped_like_ctrl_c() -> Iterator[None]:
-    """A plain `kill` ends the seeds too: they are in process groups of their own."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -143,9 +144,11 @@ class ObservationChecks:
         if np.isfinite(array).all():
             return
         place = np.argwhere(~np.isfinite(array))[0]
+        fix = "a policy cannot act on it: repair the sensor, or stop"
+        if key == "action":
+            fix = "an action is a finite number: correct what made it"
         raise ObservationError(
-            f"{self._component(name, key, place)} is {array[tuple(place)]}; a policy cannot act on "
-            "it: repair the sensor, or stop"
+            f"{self._component(name, key, place)} is {array[tuple(place)]}; {fix}"
         )
 
     def _look_at_range(self, name: str, array: np.ndarray, key: str) -> None:
@@ -176,7 +179,7 @@ class ObservationChecks:
         new = {which: found[which] for which in found if which not in self._told}
         if new:
             self._told.update(new)
-            warnings.warn(f"{_some(new)}. {fix} (Told once; it goes on.)", stacklevel=5)
+            warnings.warn(f"{_some(new)}. {fix} (Told once; it goes on.)", stacklevel=_caller())
 
     def _component(self, name: str, key: str, place: Iterable[int]) -> str:
         """A component by its number and, where it has one, its name."""
@@ -184,6 +187,14 @@ class ObservationChecks:
         names = self._spec.names.get(key, ())
         called = f" ({names[index[-1]]})" if names and index else ""
         return f"{name}[{', '.join(map(str, index))}]{called}" if index else name
+
+
+def _caller() -> int:
+    """The `stacklevel` of whoever called softflow; torch wraps some of its functions."""
+    frame, level = inspect.currentframe(), 0  # 0: this function, which warns of nothing
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] in ("softflow", "torch"):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _bounds(statistics: ArrayStatistics) -> tuple[np.ndarray, np.ndarray]:

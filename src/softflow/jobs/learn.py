@@ -21,6 +21,8 @@ from softflow.models.checkpoint import last_checkpoint
 from softflow.robot.exchange.claiming import Claim
 from softflow.robot.exchange_experience import ExchangeExperience
 from softflow.training.config import STAGES, TrainingConfig
+from softflow.training.continuing.changes import as_told
+from softflow.training.continuing.history import read_history
 from softflow.training.continuing.stating import state
 from softflow.training.persistence import read_run_facts
 from softflow.training.provenance import (
@@ -78,8 +80,10 @@ def learn(
             f"'{folder}' holds no run; begin one with the configuration and data that it shall "
             f"have: softflow train PRESET --dataset DATA --run {folder} --stages imitation"
         )
-    config, _, _ = read_run_facts(checkpoint)
+    config, _, position = read_run_facts(checkpoint)
     require_named_kinds(config.model, networks, checkpoint)
+    told = read_history(folder).at(position["stage"], position["update_step"])
+    config = as_told(config, told)
     config = _adapted(config, env_id, device)
     store = EpisodeStore.open(dataset or _dataset_of(folder))
     require_run_folder(folder, store.path)
@@ -130,6 +134,7 @@ def _learn(
         if pool is not None:
             theirs = pool.environment_spec(env_id, store.spec.image_size)
             require_fits_environment(store.spec, theirs, store.path)
+            pool.try_out(env_id, store.spec.image_size)
         claim = Claim(folder, shared, store.spec, config.model.chunk)
         claim.require()
         copies, say = folder / "arriving", progress.say

@@ -120,6 +120,7 @@ def _train(
         if acts:
             theirs = pool.environment_spec(spec.env_id, spec.image_size)
             require_fits_environment(spec, theirs, dataset)
+            pool.try_out(spec.env_id, spec.image_size)  # not after hours of imitation
         # Until here nothing is written; from here on the run is locked.
         run = Run(folder, config, dataset, pool, progress, stages=stages, ranks=ranks, start=start)
         with closed_and_reported(run):

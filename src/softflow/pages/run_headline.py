@@ -50,6 +50,8 @@ def headline(record: RunRecord) -> tuple[str, str]:
 
 def _first_sentence(measure: Measure, point: Point) -> str:
     stage = STAGES[point.evaluation.stage]
+    if point.evaluation.stage == "imitation" and point.evaluation.rule == "value":
+        stage += " (chunks chosen by the critic that came along)"
     if measure.kind == "success_rate":
         return f"{stage} succeeds in {_value(point)} of episodes."
     return f"{escape(measure.short_title.capitalize())} after {stage}: {_value(point)}."

@@ -63,7 +63,7 @@ class Evaluation:
     """One `evaluations/<label>.json`: rates and interval ends lie within [0, 1].
 
     `measures` is what its task declares, the most important first; of an older file, or a task that
-    declares nothing, the success rate.
+    declares nothing, the success rate. `rule` is "value", "likelihood", or "" where nobody says.
     """
 
     label: str
@@ -78,11 +78,22 @@ class Evaluation:
     wall_time_s: float
     episodes: tuple[EpisodeResult, ...]
     measures: tuple[Measured, ...]
+    rule: str = ""
+    num_candidates: int | None = None
+    sampling_std: float | None = None
 
     @property
     def title(self) -> str:
         """What people call this evaluation."""
         return label_words(self.label)
+
+    @property
+    def chosen_by(self) -> str:
+        """How a chunk was chosen, in words: critic, of 32, std 0.7."""
+        parts = [{"value": "critic", "": "–"}.get(self.rule, self.rule)]
+        parts += [f"of {self.num_candidates}"] if self.num_candidates is not None else []
+        parts += [f"std {self.sampling_std:g}"] if self.sampling_std is not None else []
+        return ", ".join(parts)
 
     def measured(self, name: str) -> Measured | None:
         """The measure of that name, if this evaluation has it."""
@@ -313,6 +324,9 @@ class _EvaluationDocument(msgspec.Struct):
     online_episodes: Count = 0
     robot_steps: Count = 0
     wall_time_s: Number = 0.0
+    rule: str = ""
+    num_candidates: Count | None = None
+    sampling_std: Number | None = None
 
 
 class _VideoDocument(msgspec.Struct):
@@ -346,6 +360,9 @@ def _evaluation(label: str, value: dict[str, Any]) -> Evaluation:
             EpisodeResult(e.seed, e.success, e.length, e.return_, e.events) for e in told.episodes
         ),
         measures=measures_of(value | known),
+        rule=told.rule,
+        num_candidates=told.num_candidates,
+        sampling_std=told.sampling_std,
     )
 
 

@@ -168,6 +168,7 @@ def _evaluation_table(record: RunRecord, measures: Sequence[Measure]) -> str:
         "Online episodes": lambda e: f"{e.online_episodes:,}",
         "Robot steps": lambda e: f"{e.robot_steps:,}",
         "Updates": lambda e: f"{e.update_step:,}",
+        "Chunk chosen by": lambda e: escape(e.chosen_by),
         "Time": lambda e: duration(e.wall_time_s),
     }
     for row, evaluation in zip(rows, record.evaluations, strict=True):
@@ -315,15 +316,25 @@ def _episode(episode: EpisodeResult | None, judged: bool) -> str:
 
 
 def _reproduce(record: RunRecord) -> str:
-    command = find_key(record.versions, "command") or find_key(record.config, "command")
-    if isinstance(command, list):
-        command = shlex.join(map(str, command))
     shown = '<p class="note">The run folder does not record its command.</p>'
-    if command:
-        shown = f"<pre>{escape(str(command))}</pre>"
+    if commands := _commands(record):
+        note = "In this order; each went on where the one before it had stopped."
+        shown = f'<p class="note">{note}</p>' * (len(commands) > 1)
+        shown += f"<pre>{escape(chr(10).join(commands))}</pre>"
     trees = (("Configuration", record.config), ("Versions", record.versions))
     values = "".join(
         tree_html(title, {key: value for key, value in tree.items() if key != "command"})
         for title, tree in trees
     )
     return f"<h2>Reproduce</h2>{shown}{values}"
+
+
+def _commands(record: RunRecord) -> list[str]:
+    """The commands that made a run, in their order; of the same one twice in a row, one."""
+    earlier = record.versions.get("earlier")
+    parts = [*(earlier if isinstance(earlier, list) else []), record.versions]
+    told = [find_key(part, "command") for part in parts]
+    if not any(told):
+        told = [find_key(record.config, "command")]
+    words = [shlex.join(map(str, one)) if isinstance(one, list) else one for one in told]
+    return [str(one) for i, one in enumerate(words) if one and (i == 0 or words[i - 1] != one)]

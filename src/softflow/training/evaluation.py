@@ -70,7 +70,8 @@ class EvaluationResult:
     """What was measured of a policy, and its episodes (see evaluations/LABEL.json).
 
     The success rate and its Wilson interval are there for every task; `measures` is what the task
-    declares, the most important first; `latency_ms` the delay of decisions it was measured with,
+    declares, the most important first; `rule`, `num_candidates` and `sampling_std` how chunks were
+    chosen (std of the latents); `latency_ms` the delay of decisions it was measured with,
     and `stops_to_think` whether the robot stood still meanwhile.
     """
 
@@ -82,6 +83,7 @@ class EvaluationResult:
     robot_steps: int
     rule: str
     num_candidates: int
+    sampling_std: float
     success_rate: float
     interval_low: float
     interval_high: float
@@ -233,13 +235,14 @@ def evaluate(
     """Measure a checkpoint and write `folder/LABEL.json`; the episodes stay beside it."""
     start_s = time.monotonic()
     identity = weights_identity(plan.checkpoint)
-    _forget_other_policies(folder / plan.label, identity)
     facts = {
         "source": "evaluation",
         "label": plan.label,
         "policy_version": plan.policy_version,
         "policy_sha256": identity,
+        "sampling_std": plan.selection.sampling_std,
     }
+    _forget_other_policies(folder / plan.label, facts)
     seeds = episode_seeds(plan.seed, "evaluation", plan.num_episodes)
     how = (plan.checkpoint, plan.selection, plan.spec)
     tasks = episode_tasks(*how, seeds, facts, plan.device, plan.latency)
@@ -254,8 +257,14 @@ def evaluate(
     return result
 
 
-def _forget_other_policies(path: Path, identity: str) -> None:
-    """Episodes kept under this label are continued only if the very same weights played them.
+_DECIDES = ("policy_sha256", "sampling_std")
+"""Metadata of an evaluation's episodes: what decides them beside seed and label."""
+
+
+def _forget_other_policies(path: Path, facts: Mapping[str, Any]) -> None:
+    """Episodes kept under this label are continued only if the very same policy played them.
+
+    Softflow 0.1 did not note the spread of the samples.
 
     Raises:
         DataError: there are episodes that no evaluation left as they are; those are not deleted.
@@ -273,7 +282,8 @@ def _forget_other_policies(path: Path, identity: str) -> None:
                 "there twice, or of another origin); restore the folder or take the label back, "
                 "move the folder away, or choose another --out"
             )
-    if any(metadata.get("policy_sha256") != identity for metadata in played):
+    theirs = [{"sampling_std": facts["sampling_std"]} | metadata for metadata in played]
+    if any(one.get(what) != facts[what] for one in theirs for what in _DECIDES):
         shutil.rmtree(path)
 
 
@@ -313,6 +323,7 @@ def _result(
         robot_steps=plan.robot_steps,
         rule=plan.selection.rule,
         num_candidates=plan.selection.num_candidates,
+        sampling_std=plan.selection.sampling_std,
         success_rate=successes / len(played),
         interval_low=interval.low,
         interval_high=interval.high,

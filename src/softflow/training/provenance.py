@@ -157,8 +157,9 @@ def _refused(
     position = position_in(run)
     if not there or position is None:
         return []
-    found = differences(flattened(_in_these_bounds({**now, **there}, dataset)), flattened(now))
-    whys = [(one, cannot_mean_anything(one, position, changed.is_known)) for one in found]
+    flat = flattened(now)
+    found = differences(flattened(_in_these_bounds({**now, **there}, dataset)), flat)
+    whys = [(one, cannot_mean_anything(one, position, changed.is_known, flat)) for one in found]
     return [f"{in_words(one)} ({why})" for one, why in whys if why]
 
 

@@ -264,6 +264,16 @@ class RolloutPool(WorkerPool):
         """What episodes of an environment hold, asked of a worker."""
         return next(self._ask(_environment_spec, [(env_id, image_size)]))
 
+    def try_out(self, env_id: str, image_size: tuple[int, int] | None) -> None:
+        """One reset and one step of an environment, held to the contract; a robot is left alone.
+
+        Raises:
+            EnvironmentFaultError: it raised an error.
+            EnvironmentContractError: it answered something else than it declares.
+        """
+        if not self.is_robot:
+            next(self._ask(_try_out, [(env_id, image_size)]))
+
     def environment_profile(self, env_id: str, image_size: tuple[int, int] | None) -> TaskProfile:
         """What an environment rewards and evaluation shows of it, asked of a worker once."""
         place = (env_id, image_size)
@@ -350,6 +360,19 @@ def _environment_spec(place: tuple[str, tuple[int, int] | None]) -> DataSpec:
 
 def _environment_profile(place: tuple[str, tuple[int, int] | None]) -> TaskProfile:
     return declared_profile(_environment(*place))
+
+
+def _try_out(place: tuple[str, tuple[int, int] | None]) -> None:
+    env, where = _environment(*place), "tried before anything is learned"
+    name, action = type(env.unwrapped).__name__, np.array(env.neutral_action)
+    with suppress(EpisodeLostError):  # which may happen; the next seed is played then
+        with _faults_told(name, f"on reset, {where}"):
+            answer = env.reset(seed=0)
+        first = reset_answer(env, answer, f"reset, {where}")
+        with _faults_told(name, f"in its first control step, {where}"):
+            answer = env.step(action.copy())
+        told = step_answer(env, answer, f"the first control step, {where}")
+        _Recording(env, first, 0, 0).add(action, told)
 
 
 def _run_task(task: RolloutTask) -> RolloutResult:

@@ -315,8 +315,8 @@ class Run:
 
     def selection(self, stage: StageName) -> SelectionConfig:
         """The deployed rule with the policy of this moment, as that of a stage."""
-        trained = self.learner.critic_is_trained
-        return Progress(stage, self.position.update_step, trained).deployed(self.config)
+        config, trained = self.files.config_here(self.config), self.learner.critic_is_trained
+        return Progress(stage, self.position.update_step, trained).deployed(config)
 
     def collect(self, round_index: int) -> None:
         """Let the policy of this moment act until the round's episodes are in the online store.

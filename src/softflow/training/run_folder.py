@@ -8,7 +8,7 @@ RUN/nan_dump/                       the networks at the moment when numbers went
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,17 @@ from softflow.models.checkpoint import (
     write_checkpoint,
 )
 from softflow.models.checkpoint_writer import CheckpointWriter
-from softflow.training.config import STAGES, StageName
+from softflow.training.config import STAGES, StageName, TrainingConfig
 from softflow.training.files.evaluated import protected_checkpoints
+from softflow.training.files.progress import DEPLOYED
 from softflow.training.learner import Learner
-from softflow.training.persistence import learner_parts, restore_learner
+from softflow.training.persistence import (
+    CONFIG,
+    config_from_json,
+    config_to_json,
+    learner_parts,
+    restore_learner,
+)
 from softflow.utils.metrics import MetricLogger, read_metrics
 
 
@@ -78,6 +85,9 @@ class Position:
 class RunFolder:
     """Checkpoints and metrics of one run; one process at a time.
 
+    A checkpoint keeps the numbers by which its policy acts: those it was measured with are those it
+    is deployed with. Others count from the next update on.
+
     Attributes:
         facts: what `restore` found beside the networks.
         kept: names of checkpoints that are never pruned, beside those that evaluations refer to.
@@ -89,6 +99,8 @@ class RunFolder:
     Raises:
         StoreError: another process trains there, or the folder cannot be written to.
     """
+
+    _found: tuple[Position, TrainingConfig] | None = None
 
     def __init__(self, path: Path, keep: int = 2) -> None:
         try:
@@ -131,11 +143,20 @@ class RunFolder:
         if checkpoint is None:
             self._rewind(0)
             return False
-        there = restore_learner(learner, read_checkpoint(checkpoint), str(checkpoint))
+        parts, where = read_checkpoint(checkpoint), str(checkpoint)
+        there = restore_learner(learner, parts, where)
         self.facts = there
         self.position = Position(there["stage"], there["update_step"])
+        config = config_from_json(TrainingConfig, parts.document(CONFIG), where)
+        self._found = replace(self.position), config
         self._rewind(there["metric_rows"])
         return True
+
+    def config_here(self, config: TrainingConfig) -> TrainingConfig:
+        """A configuration in which the policy of this very position acts as it does already."""
+        if self._found is None or self._found[0] != self.position:
+            return config
+        return replace(config, **{name: getattr(self._found[1], name) for name in DEPLOYED})
 
     def _rewind(self, metric_rows: int) -> None:
         self.logger.rewind(metric_rows)
@@ -186,6 +207,7 @@ class RunFolder:
         there = self._facts() | {"metric_rows": self.logger.position(), **facts}
         root = self.path / "checkpoints"
         parts = learner_parts(learner, spec, there)
+        parts.documents[CONFIG] = config_to_json(self.config_here(learner.config))
         # What is kept now, not once it is written: until then an earlier one stays the best.
         write = partial(self._write, root, name, self.kept)
         if wait:

@@ -62,6 +62,8 @@ class JobTime:
             return ""
         seconds = sum(left[k] * self._seconds[k] / self._units[k] for k in known)
         is_whole = all(kind in known or not units for kind, units in left.items())
+        if seconds < 0.5 and not is_whole:
+            return ""  # what is known is over
         return f"{'' if is_whole else '≥ '}{duration(seconds)} left"
 
 

@@ -15,12 +15,19 @@ from runs_compared import metric_rows
 from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
+from softflow.deployment.deployed_policy import load_policy
 from softflow.errors import ConfigError, StoreError
 from softflow.models.policies.coupling import FlowConfig
 from softflow.pages.run_report import write_report
 from softflow.training.config import DataConfig, StageName, TrainingConfig
-from softflow.training.continuing.history import History, read_history
-from softflow.training.persistence import STATISTICS
+from softflow.training.continuing.changes import (
+    as_told,
+    cannot_mean_anything,
+    of_stages_to_come,
+)
+from softflow.training.continuing.history import Change, History, read_history
+from softflow.training.persistence import STATISTICS, read_run_facts
+from softflow.training.run_folder import Position
 from softflow.utils.files import read_object
 
 ALL: tuple[StageName, ...] = ("imitation", "critic_warmup", "offline_rl", "online_rl")
@@ -109,12 +116,24 @@ def test_new_episodes_of_which_some_are_held_out(
     assert changes["held_out_episodes"] == more
 
 
-def test_fewer_updates_end_the_stage_where_it_is(trainer: Trainer) -> None:
-    run = trainer.run("run")
-    before = state_of(run)
-    trainer.run("run", longer(short_config(), "imitation", 3))
-    assert state_of(run) == before
-    assert changes_of(read_history(run)) == [("imitation", 6, "imitation.num_updates", 6, 3)]
+def test_a_stage_cannot_be_shorter_than_it_is(trainer: Trainer) -> None:
+    trainer.run("run")
+    refused(trainer, longer(short_config(), "imitation", 5), r"there 6, now 5 \(6 updates are done")
+
+
+LENGTHS = [
+    (Change("imitation.num_updates", 12, 6), Position("imitation", 6), ""),
+    (Change("imitation.num_updates", 12, 5), Position("imitation", 6), "6 updates are done"),
+    (Change("online_rl.num_rounds", 5, 3), Position("online_rl", 18), ""),
+    (Change("online_rl.num_rounds", 5, 3), Position("online_rl", 19), "4 rounds have begun"),
+    (Change("online_rl.num_rounds", 5, 0), Position("offline_rl", 9), ""),
+]
+
+
+@pytest.mark.parametrize(("change", "position", "why"), LENGTHS)
+def test_a_stage_may_end_where_it_is(change: Change, position: Position, why: str) -> None:
+    now = {"online_rl.num_updates": 6}
+    assert cannot_mean_anything(change, position, True, now) == why
 
 
 def test_the_results_of_the_earlier_end_are_kept_beside_the_new_ones(trainer: Trainer) -> None:
@@ -146,16 +165,11 @@ def test_the_results_of_the_earlier_end_are_kept_beside_the_new_ones(trainer: Tr
 # ---- other numbers -------------------------------------------------------------------------------
 
 CHANGES: dict[str, tuple[TrainingConfig, tuple[str, Any, Any]]] = {
-    "lambda": (grown(short_config(), "offline_rl", bc_coef=0.5), ("offline_rl.bc_coef", 0.1, 0.5)),
     "learning rate": (
         grown(short_config(), "imitation", learning_rate=1e-4),
         ("imitation.learning_rate", 3e-3, 1e-4),
     ),
     "batch": (grown(short_config(), "imitation", batch_size=4), ("imitation.batch_size", 16, 4)),
-    "candidates": (
-        grown(short_config(), "online_rl", actor_candidates=1),
-        ("online_rl.actor_candidates", 3, 1),
-    ),
     "sampling_std": (short_config(sampling_std=0.3), ("sampling_std", 0.7, 0.3)),
     "evaluation": (short_config(round_eval_episodes=1), ("round_eval_episodes", 0, 1)),
 }
@@ -180,15 +194,89 @@ def test_other_numbers_count_from_the_next_update_on(
     assert len(read_history(run).continuations) == 1, "told once"
 
 
-def test_a_change_that_is_taken_back_is_told_as_well(trainer: Trainer) -> None:
-    """Before an update has seen it, when the checkpoint knows of neither."""
+def test_a_change_that_is_taken_back_is_told_as_well(
+    trainer: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before an update has seen it, when the checkpoint knows of neither. It may be forgotten."""
     run = trainer.run("run")
-    for sampling_std in (0.3, 0.7):
-        trainer.run("run", short_config(sampling_std=sampling_std))
+    trainer.run("run", short_config(sampling_std=0.3))
+    said = capsys.readouterr().out
+    assert "to go on as before, add: --sampling-std 0.7" in said
+    assert "no update is left" in said
+    assert "takes back" not in said
+    trainer.run("run", longer(short_config(), "imitation", 9))
+    said = capsys.readouterr().out
+    assert "careful: this takes back what the run was told (sampling_std)" in said
+    assert "to go on as before, add: --sampling-std 0.3\n" in said
+    assert "no update is left" not in said
     assert changes_of(read_history(run)) == [
         ("imitation", 6, "sampling_std", 0.7, 0.3),
+        ("imitation", 6, "imitation.num_updates", 6, 9),
         ("imitation", 6, "sampling_std", 0.3, 0.7),
     ]
+
+
+def test_numbers_of_a_stage_that_nobody_asked_for_are_no_change(
+    trainer: Trainer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After `--stages imitation` the rest of the preset was never meant."""
+    run = trainer.run("run")
+    other = grown(longer(short_config(), "critic_warmup", 3), "offline_rl", bc_coef=0.5)
+    trainer.run("run", other, ALL[:2])
+    assert "otherwise" not in capsys.readouterr().out
+    assert read_history(run) == History()
+    trainer.run("run", longer(other, "critic_warmup", 4), ALL[:2])
+    assert changes_of(read_history(run)) == [
+        ("critic_warmup", 3, "critic_warmup.num_updates", 3, 4)
+    ]
+
+
+TO_COME = [
+    (["imitation", "offline_rl"], Position("imitation", 3), False),
+    (["imitation"], Position("imitation", 3), True),
+    (["imitation"], Position("offline_rl", 0), False),
+]
+
+
+@pytest.mark.parametrize(("asked", "position", "is_to_come"), TO_COME)
+def test_which_stages_are_to_come(asked: list[str], position: Position, is_to_come: bool) -> None:
+    change = Change("offline_rl.bc_coef", 0.1, 0.5)
+    assert of_stages_to_come(change, asked, position) == is_to_come
+
+
+def test_what_was_measured_is_what_is_deployed(trainer: Trainer) -> None:
+    """Other numbers count from the next update on; the checkpoint before it is not relabelled."""
+    config = short_config(eval_episodes=2)
+    run = trainer.run("run", config)
+    measured = run / "checkpoints/0_imitation_00000006"
+    policy = json.loads((measured / "pretrained_model/MANIFEST.json").read_text())
+    otherwise = replace(config, sampling_std=0.3, execution_candidates=2)
+    trainer.run("run", otherwise)
+    trainer.run("run", replace(longer(otherwise, "imitation", 9), eval_episodes=3))
+    assert json.loads((measured / "pretrained_model/MANIFEST.json").read_text()) == policy
+    for update, std, num_candidates in ((6, 0.7, 4), (9, 0.3, 2)):
+        label = "imitation" if update == 9 else "imitation_00000006"
+        result = read_object(run / f"evaluations/{label}.json")
+        deployed = load_policy(run / f"checkpoints/{result['policy_version']}").selection
+        assert (result["sampling_std"], result["num_candidates"]) == (std, num_candidates)
+        assert (deployed.sampling_std, deployed.num_candidates) == (std, num_candidates)
+
+
+def test_what_is_measured_late_is_measured_as_it_is_deployed(trainer: Trainer) -> None:
+    run = trainer.run("run")
+    trainer.run("run", short_config(sampling_std=0.3, eval_episodes=2))
+    assert read_object(run / "evaluations/imitation.json")["sampling_std"] == 0.7
+    assert load_policy(run).selection.sampling_std == 0.7
+
+
+def test_who_goes_on_without_options_goes_on_with_what_was_told(trainer: Trainer) -> None:
+    """`softflow learn` takes them from the run: rounds from its checkpoint, the rest was told."""
+    run = trainer.run("run")
+    other = grown(short_config(sampling_std=0.3), "online_rl", num_rounds=7)
+    trainer.run("run", other)
+    config, _, _ = read_run_facts(run / "checkpoints/last")
+    assert (config.sampling_std, config.online_rl.num_rounds) == (0.7, 7)
+    assert as_told(config, read_history(run).at("imitation", 6)) == other
 
 
 def refused(trainer: Trainer, config: TrainingConfig, words: str, *stages: StageName) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from softflow.training.config import STAGES
+from softflow.training.config import STAGES, TrainingConfig
 from softflow.training.continuing.history import Change
+from softflow.training.files.progress import DEPLOYED
 from softflow.training.run_folder import Position
 
 FREE_TO_CHANGE = frozenset(
@@ -82,13 +86,36 @@ def in_words(change: Change) -> str:
     return f"{change.what}: there {change.before!r}, now {change.now!r}"
 
 
-def cannot_mean_anything(change: Change, position: Position, knows_data: bool) -> str:
+def as_options(changes: Sequence[Change]) -> str:
+    """What to add to a command, so that all is as it was; "" for another kind of networks.
+
+    Another kind has other numbers, and wants to be named first.
+    """
+    if any(change.what.endswith(".kind") or change.before is None for change in changes):
+        return ""
+    words: list[str] = []
+    for change in changes:
+        value = change.before
+        values = value if isinstance(value, list) else [value]
+        name = change.what.replace("_", "-")
+        if isinstance(value, bool):
+            head, _, last = name.rpartition(".")
+            words.append(f"--{name}" if value else f"--{head}.no-{last}")
+        else:
+            words.append(shlex.join([f"--{name}", *map(str, values)]))
+    return " ".join(words)
+
+
+def cannot_mean_anything(
+    change: Change, position: Position, knows_data: bool, now: Mapping[str, Any]
+) -> str:
     """Why a run at this position cannot go on with a change; "" where it can.
 
     Args:
         change: of a setting that is not free.
         position: where the run is.
         knows_data: whether its checkpoint says which episodes it has learned from.
+        now: all settings of now, flat.
     """
     top = change.what.partition(".")[0]
     if change.what == "data.held_out":
@@ -99,10 +126,47 @@ def cannot_mean_anything(change: Change, position: Position, knows_data: bool) -
         if top in (stage for stage in STAGES if position.is_past(stage)):
             return f"{top} is behind this run, which is in {position.stage}"
         begun = position.stage == "online_rl" and position.update_step > 0
-        return "its rounds are counted by it" if change.what in COUNT_ROUNDS and begun else ""
+        if change.what in COUNT_ROUNDS and begun:
+            return "its rounds are counted by it"
+        return _less_than_done(change, position, now)
     return {
         "model": "the networks are of that kind and size",
         "data_spec": "the networks and their normalisation belong to such data",
         "discount": "the critic's values are of that discount",
         "seed": "its batches and episodes are of that seed",
     }.get(top, "the run began with it")
+
+
+def _less_than_done(change: Change, position: Position, now: Mapping[str, Any]) -> str:
+    """Why a stage cannot be shorter than it is already; "" where it is not to be."""
+    done = position.update_step
+    if change.what == f"{position.stage}.num_updates":
+        return f"{done:,} updates are done" if change.now < done else ""
+    if change.what == f"{position.stage}.num_rounds":
+        begun = math.ceil(done / max(now["online_rl.num_updates"], 1))
+        return f"{begun:,} rounds have begun" if change.now < begun else ""
+    return ""
+
+
+def of_stages_to_come(change: Change, stages: Sequence[str], position: Position) -> bool:
+    """Whether a setting is of a stage that this run was not asked for so far, and has not begun.
+
+    Args:
+        change: of a setting.
+        stages: that the command before this one has asked for.
+        position: where the run is.
+    """
+    stage = change.what.partition(".")[0]
+    if stage not in STAGES or stage in stages:
+        return False
+    return STAGES.index(stage) > STAGES.index(position.stage)
+
+
+def as_told(config: TrainingConfig, changes: Sequence[Change]) -> TrainingConfig:
+    """The configuration of a checkpoint, with how the policy shall act from its next update on.
+
+    Args:
+        config: of the checkpoint.
+        changes: that were told at its place.
+    """
+    return replace(config, **{one.what: one.now for one in changes if one.what in DEPLOYED})

@@ -6,8 +6,6 @@ what they keep of their data. The new run saves them as its first checkpoint and
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +22,8 @@ from softflow.models.checkpoint import (
 )
 from softflow.models.images.sharing import frozen_backbones
 from softflow.training.config import TrainingConfig
-from softflow.training.continuing.changes import differences, flattened, in_words
-from softflow.training.continuing.history import Change, Origin, now_utc, read_history
+from softflow.training.continuing.changes import as_options, differences, flattened, in_words
+from softflow.training.continuing.history import Origin, now_utc, read_history
 from softflow.training.continuing.kept import Kept, kept_of
 from softflow.training.files.progress import Progress, progress_of, read_progress
 from softflow.training.learner import Learner
@@ -131,33 +129,13 @@ def require_start_fits(start: Start, config: TrainingConfig, spec: DataSpec) -> 
         return
     fixes = ["the preset and the numbers that it was trained with (its config.json says them)"]
     fixes = fixes * bool(lines) + ["data with the same keys"] * bool(other_data)
-    if options := _as_options(changes):
+    if options := as_options(changes):
         fixes[0] += f": {options}"
     raise ConfigError(
         f"this run cannot start from '{start.given}':\n  "
         + "\n  ".join(lines + other_data)
         + f"\nGive {', and '.join(fixes)}, or train from the beginning without --from."
     )
-
-
-def _as_options(changes: Sequence[Change]) -> str:
-    """What to add to the command, so that networks are as they were; "" for another kind of them.
-
-    Another kind has other numbers, and wants to be named first.
-    """
-    if any(change.what.endswith(".kind") or change.before is None for change in changes):
-        return ""
-    words: list[str] = []
-    for change in changes:
-        value = change.before
-        values = value if isinstance(value, list) else [value]
-        name = change.what.replace("_", "-")
-        if isinstance(value, bool):
-            head, _, last = name.rpartition(".")
-            words.append(f"--{name}" if value else f"--{head}.no-{last}")
-        else:
-            words.append(shlex.join([f"--{name}", *map(str, values)]))
-    return " ".join(words)
 
 
 def _of_other_data(there: DataSpec, now: DataSpec) -> list[str]:

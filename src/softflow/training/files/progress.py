@@ -19,6 +19,9 @@ from softflow.training.persistence import (
     position_of,
 )
 
+DEPLOYED = ("sampling_std", "execution_candidates", "rl_execution_candidates")
+"""Settings by which a policy acts; they stay those that its checkpoint was first written with."""
+
 
 class Progress(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """What pretrained_model/progress.json says.

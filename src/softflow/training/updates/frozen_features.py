@@ -106,9 +106,13 @@ class FrozenFeatures:
         }
         if not new:
             return
-        require_space(files[0].folder.parent, sum(one.missing_bytes(new) for one in files))
+        missing = sum(one.missing_bytes(new) for one in files)
+        require_space(files[0].folder.parent, missing)
         start_s, done, computed = time.monotonic(), 0, 0
         total = len(files) * sum(recording.num_frames for recording in new.values())
+        if missing:
+            kept = f"kept in '{files[0].folder.parent}'"
+            self._progress.say(f"computing features of up to {total:,} frames, once: {kept}")
         self._progress.begin("image features", total)
         for one in files:
             for num_frames, made in one.fill(new):
