@@ -158,7 +158,7 @@ def widening_command(store: str | os.PathLike[str], env_id: str, replaces: bool 
         store: the store; env_id: the environment.
         replaces: whether the store names another one.
     """
-    words = ["softflow", "data", "bounds", str(store), "--env-id", env_id]
+    words = ["softflow", "data", "bounds", os.fspath(store), "--env-id", env_id]
     return shlex.join(words + ["--replace-env"] * replaces)
 
 
@@ -171,7 +171,7 @@ def or_another_name(store: str | os.PathLike[str], there: DataSpec, new: DataSpe
 
 def bounds_command(store: Path | str, low: Sequence[float], high: Sequence[float]) -> str:
     """The command that gives a store these bounds."""
-    words = ["softflow", "data", "bounds", str(store)]
+    words = ["softflow", "data", "bounds", os.fspath(store)]
     for option, bound in (("--action-low", low), ("--action-high", high)):
         words += [option, *(f"{value:.9g}" for value in _short(bound))]
     return shlex.join(words)
