@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 import zipfile
 from dataclasses import replace
@@ -16,7 +17,7 @@ from frame_features import Corners, assert_right
 from PIL import Image
 
 from softflow.cli.frame_options import FrameOptions
-from softflow.curation.stored_frames import frames_told, loss_to_expect
+from softflow.curation.stored_frames import frames_to_expect, frames_told
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
@@ -264,5 +265,8 @@ def test_no_camera_no_jpegs(tmp_path: Path) -> None:
 
 
 def test_what_would_be_lost_is_known_before() -> None:
-    assert loss_to_expect(seen(), EXACT) == ""
-    assert loss_to_expect(seen(), JPEG).startswith("JPEG of quality 95: ")
+    exact = frames_to_expect(seen(), EXACT)
+    assert re.match(
+        r"exact: about [\d.]+ MiB for this episode; --frames jpeg about [\d.]+ MiB", exact
+    )
+    assert frames_to_expect(seen(), JPEG).startswith("JPEG of quality 95: about ")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from softflow.data.data_spec import is_image_key
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore, EpisodeSummary
-from softflow.data.files.frame_storage import EXACT, FrameLoss, FrameStorage
+from softflow.data.files.frame_storage import EXACT, JPEG_QUALITY, FrameLoss, FrameStorage
 from softflow.data.files.jpeg_frames import compared, encoded_frames, loss_of, psnr_db
 
 MIXED = (
@@ -53,14 +53,27 @@ def _told(storage: FrameStorage, summaries: Sequence[EpisodeSummary]) -> str:
     return f"{storage}: {loss_told(losses)}" if losses else str(storage)
 
 
-def loss_to_expect(episode: Episode, storage: FrameStorage) -> str:
-    """What a store would lose of an episode's frames, by some of them; "" where nothing is."""
+def frames_to_expect(episode: Episode, storage: FrameStorage) -> str:
+    """The space that the frames of an episode take in a store, and what is lost, by some of them.
+
+    "" without cameras.
+    """
     cameras = [key for key in episode.observations if is_image_key(key)]
-    if not (storage.is_lossy and cameras):
+    if not cameras:
         return ""
+    jpeg = storage if storage.is_lossy else FrameStorage("jpeg", JPEG_QUALITY)
     some = [compared(episode.observations[key]) for key in cameras]
-    losses = [loss_of(frames, encoded_frames(frames, storage)) for frames in some]
-    return f"{storage}: {loss_told(losses)}"
+    losses = [loss_of(frames, encoded_frames(frames, jpeg)) for frames in some]
+    count = sum(len(episode.observations[key]) for key in cameras)
+    share = count / sum(loss.frames for loss in losses) / 2**20
+    exact = share * sum(loss.exact_bytes for loss in losses)
+    stored = share * sum(loss.bytes for loss in losses)
+    if storage.is_lossy:
+        return f"{storage}: about {stored:,.1f} MiB for this episode; {loss_told(losses)}"
+    return (
+        f"exact: about {exact:,.1f} MiB for this episode; --frames jpeg about {stored:,.1f} MiB, "
+        "with a loss; --image-size takes less of either"
+    )
 
 
 def loss_told(losses: Iterable[FrameLoss]) -> str:

@@ -28,11 +28,11 @@ from softflow.cli.words import (
 from softflow.curation.episode_checks import CheckSettings
 from softflow.curation.problems import Problem, alike_together, verdict
 from softflow.curation.rate_limits import USUAL_SIGMAS
-from softflow.curation.stored_frames import frames_told, loss_to_expect
+from softflow.curation.stored_frames import frames_to_expect, frames_told
 from softflow.curation.validation import source_rates, validate_source
 from softflow.data.data_spec import STATE_KEY, DataSpec
 from softflow.data.episode_store import EpisodeStore
-from softflow.data.files.frame_storage import FrameStorage
+from softflow.data.files.frame_storage import EXACT, FrameStorage
 from softflow.data.labels import outcome_known, vouch
 from softflow.envs.robomimic import ROBOMIMIC_FAMILIES
 from softflow.errors import ConfigError, DataError, SoftflowError
@@ -227,7 +227,7 @@ def _check(source: Source, options: Import, progress: ConsoleProgress) -> int:
     count, advance = len(prepared.episodes()), progress.advance
     progress.begin("usual rates", count)
     rates = source_rates(prepared, USUAL_SIGMAS, lambda done: advance(done))
-    if told := _expected_loss(prepared, options.frame_storage):
+    if told := _expected_frames(prepared, options.frame_storage):
         say(f"frames: {told}")
     progress.begin("check", count)
     settings = CheckSettings(usual_rate=rates)
@@ -239,13 +239,12 @@ def _check(source: Source, options: Import, progress: ConsoleProgress) -> int:
     return int(any(problem.severity == "error" for problem in problems))
 
 
-def _expected_loss(source: Source, frames: FrameStorage | None) -> str:
-    """What the first episode that can be read would lose; "" where nothing is."""
-    if frames is None or not frames.is_lossy:
-        return ""
+def _expected_frames(source: Source, frames: FrameStorage | None) -> str:
+    """What the frames of the first episode that can be read would take, and lose."""
     for name in source.episodes():
         with suppress(DataError):
-            return loss_to_expect(source.read(name), frames)
+            told = frames_to_expect(source.read(name), frames or EXACT)
+            return f"{name}, {told}" if told else ""
     return ""
 
 
