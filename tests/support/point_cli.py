@@ -62,7 +62,7 @@ def _watch(owner: Any, name: str, death: _Death, folder: str) -> None:
 
 def _arm(function: str, call: str, moment: str) -> None:
     from softflow.data.episode_store import EpisodeStore
-    from softflow.jobs import train
+    from softflow.jobs import ending
     from softflow.training import stages
     from softflow.training.learner import Learner
     from softflow.training.run import Run
@@ -76,7 +76,7 @@ def _arm(function: str, call: str, moment: str) -> None:
         "collected": (EpisodeStore, "append", "online"),
         "evaluated": (EpisodeStore, "append", "evaluations"),
         "diagnose": (stages, "diagnose", ""),
-        "write_report": (train, "write_report", ""),
+        "write_report": (ending, "write_report", ""),
     }
     owner, name, folder = owners[function]
     _watch(owner, name, _Death(int(call), moment), folder)

@@ -112,7 +112,7 @@ def test_a_second_command_is_refused_before_it_touches_the_robot(tmp_path: Path)
     for command in (second, other):
         status, said = command.ended()
         assert status == 2
-        assert "held by another process" in said
+        assert "is held by process" in said
         assert command.log.read_text() == ""
     os.killpg(first.process.pid, signal.SIGINT)
     first.ended()
