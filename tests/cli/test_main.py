@@ -154,7 +154,10 @@ OPTIONS = {
         "--latency-ms",
         "--out",
     ],
-    "robot": ["STR", *option_names(RobotOptions("run", Path("out"), "lift"), "--")[1:]],
+    "robot": [
+        "STR",
+        *(set(option_names(RobotOptions("run", Path("out"), "lift"), "--")) - {"--policy"}),
+    ],
     "report": ["RUN", "--out"],
     "learn": ["PATH", *option_names(Learn(Path(), Path()), "--")[1:]],
     "serve": ["PATH", *option_names(Serve(Path()), "--")[1:]],

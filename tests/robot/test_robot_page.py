@@ -36,7 +36,8 @@ def test_the_limits_on_the_page_are_read(tmp_path: Path) -> None:
 def test_every_option_and_key_on_the_page_is_there() -> None:
     known = {f"--{item.name.replace('_', '-')}" for item in fields(RobotOptions)}
     elsewhere = {"--latency-ms", "--stop-to-think", "--model.chunk.prefix-length"}
-    elsewhere |= {f"--{stage}-rl.take-over-weight" for stage in ("offline", "online")}
+    stages = ("imitation", "offline-rl", "online-rl")
+    elsewhere |= {f"--{stage}.take-over-weight" for stage in stages}
     elsewhere |= {"--model.actions.pose"}
     assert set(re.findall(r"--[a-z][a-z0-9.-]+", PAGE)) - known - elsewhere == set()
     assert {"s", "f", "d", "q", " "} == {key.lower() for key in KEYS}
