@@ -52,6 +52,17 @@ def test_bounds_of_the_environment_at_import(recordings: Path, tmp_path: Path) -
     assert spec_of(store).env_id == ENV_ID
 
 
+def test_a_check_tells_of_an_environment_that_does_not_fit(
+    recordings: Path, capsys: Captured
+) -> None:
+    assert say("import", "lerobot", recordings, "--check", "--env-id", SLOWER_ID) == 0
+    said = capsys.readouterr().out
+    assert f"careful: '{SLOWER_ID}' gives other observations" in said
+    assert f"--env-id {SLOWER_ID} --replace-env" in said
+    assert say("import", "lerobot", recordings, "--check") == 0
+    assert "careful" not in capsys.readouterr().out
+
+
 def test_an_environment_that_is_not_here_is_no_reason_not_to_import(
     recordings: Path, tmp_path: Path, capsys: Captured
 ) -> None:

@@ -192,7 +192,10 @@ def _misfit(spec: DataSpec, env_id: str) -> str:
         return ""  # told where its bounds were asked for
     if not (lines := [line for line in spec.differences(theirs) if "action_" not in line]):
         return ""
-    remedy = "choose what is imported (--state-keys, --cameras, --image-size)"
+    remedy = (
+        "choose what is imported (--state-keys, --cameras, --image-size), or mend the environment "
+        f"(control_hz, keys) and say softflow data bounds STORE --env-id {env_id} --replace-env"
+    )
     if env_id in ROBOMIMIC_FAMILIES:
         remedy += ", or let softflow see it again (softflow data render)"
     return (
@@ -235,7 +238,7 @@ def _check(source: Source, options: Import, progress: ConsoleProgress) -> int:
     found = [*found, *(Problem("warning", "odd", "", line) for line in prepared.oddities())]
     problems = sorted(found, key=lambda problem: problem.severity)
     print_some(alike_together(problems), PROBLEMS_SHOWN)
-    say(f"{options.path}: {verdict(problems, count)}")
+    say(f"{options.path}: {verdict(problems, count)}{_misfit(prepared.spec, options.env_id)}")
     return int(any(problem.severity == "error" for problem in problems))
 
 

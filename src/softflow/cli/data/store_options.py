@@ -135,7 +135,8 @@ class Relabel:
     """The episode store; it may be in use."""
     table: Path | None = None
     """CSV or JSON with the columns episode,step,kind,value,annotator; kind is success, failure,
-    reward or none. Only episode and kind are needed: a success without step is one at the end."""
+    reward or none. Only episode and kind are needed: a success without step is one at the end,
+    none says that there was no success (a failure needs its step)."""
     success_when: str | None = None
     """End in success where this first holds, such as "observation.state[3]>0.5 and action[6]<0"."""
     failure_when: str | None = None
