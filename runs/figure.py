@@ -23,7 +23,8 @@ from matplotlib.figure import SubFigure
 from table import finals_of, pooled
 
 from softflow.data.episode_store import EpisodeStore
-from softflow.pages.run_record import STAGES, RunRecord, read_run
+from softflow.pages.evaluations.stages import STAGES
+from softflow.pages.run_record import RunRecord, read_run
 
 COLOURS = {
     "imitation": "#7b838e",

@@ -18,7 +18,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from softflow.data.episode_store import EpisodeStore
-from softflow.pages.run_record import STAGES, read_run
+from softflow.pages.evaluations.stages import STAGES
+from softflow.pages.run_record import read_run
 from softflow.utils.intervals import wilson_interval
 
 RUNS = {"on_robot": "on the robot", "in_simulator": "in the simulator"}

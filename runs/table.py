@@ -13,7 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from softflow.pages.run_record import STAGES, Evaluation, RunRecord, read_run
+from softflow.pages.evaluations.record import Evaluation
+from softflow.pages.evaluations.stages import STAGES
+from softflow.pages.run_record import RunRecord, read_run
 from softflow.utils.intervals import Interval, wilson_interval
 
 

@@ -182,7 +182,8 @@ def test_every_number_of_a_paper_preset_is_held_or_not_the_papers(name: str) -> 
 
 def test_every_number_of_a_paper_preset_names_its_section() -> None:
     """Above it or beside it, whatever it is set to."""
-    for builder in (paper._networks, paper.robomimic_image, paper.scissors):
+    networks = (paper._networks, paper._robomimic_networks, paper._scissors_networks)
+    for builder in (*networks, paper.robomimic_image, paper.scissors):
         lines = inspect.getsource(builder).splitlines()
         for before, line in pairwise(lines):
             if re.match(r"\s+\w+=([\d.\"_e-]+|\"\w+\"|None),", line):

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from report_run import Page, make_run, moving_block
 
+from softflow.pages.evaluations.stages import label_words
 from softflow.pages.held_out.charts import unit_of
 from softflow.pages.html import tree_html
-from softflow.pages.run_record import label_words
 from softflow.pages.run_report import write_report
 from softflow.utils.files import read_object, write_json
 from softflow.utils.metrics import MetricLogger

@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 
 from softflow.data.data_spec import DataSpec, is_image_key
+from softflow.data.outside_range import LEAST_SLACK
 from softflow.data.statistics import ArrayStatistics, DatasetStatistics
 from softflow.errors import ObservationError
-
-LEAST_SLACK = 0.01
-"""How far outside the training range any component may be, in its own unit: sensors are noisy."""
 
 
 class ObservationChecks:

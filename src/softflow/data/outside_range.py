@@ -11,8 +11,8 @@ from softflow.data.data_spec import DataSpec
 from softflow.data.statistics import ArrayStatistics, DatasetStatistics, Episodes, SeenActions
 
 _SHOWN = 3
-_LEAST_SLACK = 0.01
-"""What is no farther outside, in its own unit, is noise of a sensor."""
+LEAST_SLACK = 0.01
+"""How far outside the training range any component may be, in its own unit: sensors are noisy."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Outside:
     @property
     def is_far(self) -> bool:
         """Whether it is outside by more than the range is wide, as a policy is warned of."""
-        return self._beyond > max(self.high - self.low, _LEAST_SLACK)
+        return self._beyond > max(self.high - self.low, LEAST_SLACK)
 
     @property
     def _beyond(self) -> float:

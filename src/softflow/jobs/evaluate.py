@@ -85,12 +85,7 @@ def evaluate(
     Raises:
         SoftflowError: of many kinds; nothing was measured.
     """
-    _require_numbers(
-        episodes=100 if episodes is None else episodes,
-        workers=workers,
-        seed=seed,
-        candidates=candidates,
-    )
+    _require_numbers(episodes=episodes, workers=workers, seed=seed, candidates=candidates)
     latency = Latency(*_ends(latency_ms), stops_to_think=stop_to_think)
     place = find_checkpoint(named_place(checkpoint))  # `last` may move on while this runs
     trust(*filter(None, networks.values()))
@@ -102,10 +97,7 @@ def evaluate(
     folder = _folder_of_results(out, place)
     if episodes is None:
         episodes = FEW if is_robot(acts_in) else 100
-    alone = stands_alone(place)
-    selection = decision_rule(
-        rule, facts.config, facts.progress, str(place), has_critic=not alone, candidates=candidates
-    )
+    selection = _selection(place, facts, rule, candidates)
     label = _label(place, selection, seed, episodes, latency) + _elsewhere(named, acts_in)
     plan = _plan(place, label, facts, selection, episodes, seed, latency, device)
     return _measure(plan, folder, workers)
@@ -122,6 +114,13 @@ def _require_fits(
     if latency.stops_to_think:
         _require_may_stop(facts.config.model.chunk.prefix_length, place)
     require_named_kinds(facts.config.model, networks, place)
+
+
+def _selection(place: Path, facts: SavedFacts, rule: Rule, candidates: int) -> SelectionConfig:
+    """How a chunk is chosen; raises ConfigError as `decision_rule`."""
+    critic, where = not stands_alone(place), str(place)
+    how = (rule, facts.config, facts.progress, where)
+    return decision_rule(*how, has_critic=critic, candidates=candidates)
 
 
 def _folder_of_results(out: str | os.PathLike[str] | None, place: Path) -> Path:
@@ -204,15 +203,15 @@ def _elsewhere(named: str, acts_in: str) -> str:
     return f"-in-{re.sub(r'[^A-Za-z0-9.]+', '-', acts_in)}" if acts_in != named else ""
 
 
-def _require_numbers(**given: int) -> None:
-    """Raise unless every number can be.
+def _require_numbers(**given: int | None) -> None:
+    """Raise unless every number that is given can be.
 
     Raises:
         ConfigError: names it, its value and its bounds.
     """
     for name, number in given.items():
         least, most = _BOUNDS[name]
-        if not least <= number <= most:
+        if number is not None and not least <= number <= most:
             raise ConfigError(f"{name} is {number:,}; it must be >= {least} and <= {most:,}")
 
 

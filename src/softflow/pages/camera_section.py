@@ -6,8 +6,9 @@ import base64
 from html import escape
 
 from softflow.pages.camera_record import CameraFilm, Look
+from softflow.pages.evaluations.stages import STAGES
 from softflow.pages.html import details_html, number, png_html
-from softflow.pages.run_record import STAGES, RunRecord
+from softflow.pages.run_record import RunRecord
 
 _LOOKS_NOTE = (
     "Above: what the camera saw early, halfway and late in a demonstration, the same at every "

@@ -12,9 +12,11 @@ import numpy as np
 
 from softflow.data.measures import Measured, parts
 from softflow.data.task_profile import Measure
+from softflow.pages.evaluations.record import Evaluation
+from softflow.pages.evaluations.stages import STAGES
 from softflow.pages.robot.rollouts import Rollouts
 from softflow.pages.run_charts import Figure, percent
-from softflow.pages.run_record import STAGES, Evaluation, RunRecord
+from softflow.pages.run_record import RunRecord
 from softflow.pages.svg import Chart, Frame, Scale, compact
 from softflow.utils.intervals import wilson_interval
 

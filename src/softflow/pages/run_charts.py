@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from softflow.data.measures import METRIC_PREFIX
+from softflow.pages.evaluations.stages import STAGES
 from softflow.pages.held_out.record import PREFIX as HELD_OUT
-from softflow.pages.run_record import STAGES, Diagnostics, RunRecord
+from softflow.pages.run_record import Diagnostics, RunRecord
 from softflow.pages.svg import (
     Binned,
     Chart,

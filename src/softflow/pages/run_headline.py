@@ -6,6 +6,8 @@ import math
 from html import escape
 
 from softflow.data.task_profile import Measure
+from softflow.pages.evaluations.record import Evaluation
+from softflow.pages.evaluations.stages import STAGES
 from softflow.pages.held_out.charts import held_out_sentence
 from softflow.pages.html import duration, number
 from softflow.pages.measure_charts import (
@@ -14,7 +16,7 @@ from softflow.pages.measure_charts import (
     points_of,
     value_text,
 )
-from softflow.pages.run_record import STAGES, Evaluation, RunRecord, find_key
+from softflow.pages.run_record import RunRecord, find_key
 
 
 def headline(record: RunRecord) -> tuple[str, str]:

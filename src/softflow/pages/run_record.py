@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -13,13 +12,12 @@ import numpy as np
 from softflow.data.measures import (
     MAX_NUMBER,
     Count,
-    Measured,
-    Number,
-    measures_of,
 )
 from softflow.data.task_profile import Measure
 from softflow.errors import StoreError
 from softflow.pages.camera_record import CameraFilm, Look, read_films, read_looks
+from softflow.pages.evaluations.record import Evaluation, evaluation_of
+from softflow.pages.evaluations.stages import STAGES, known_stage, label_words, stage_of
 from softflow.pages.held_out.record import (
     HeldOutCurve,
     StageOverlays,
@@ -31,73 +29,9 @@ from softflow.pages.robot.rollouts import Rollouts, read_rollouts
 from softflow.pages.run_files import is_own, read_all, read_own_object
 from softflow.utils.documents import misfit
 from softflow.utils.files import entries_of
-from softflow.utils.intervals import wilson_interval
 from softflow.utils.metrics import MetricSeries, read_metrics
 
-STAGES: dict[str, str] = {
-    "imitation": "Imitation",
-    "critic_warmup": "Critic warm-up",
-    "offline_rl": "Offline RL",
-    "online_rl": "Online RL",
-}
-"""The stages in their order (paper IV-D, Alg. 3), with the names shown to people."""
-
-
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Staged = TypeVar("_Staged", "Evaluation", "Video")
-
-
-@dataclass(frozen=True)
-class EpisodeResult:
-    """One evaluation episode; `events`: how often each happened, None where none are declared."""
-
-    seed: int
-    success: bool
-    length: int
-    return_: float
-    events: dict[str, int] | None = None
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One `evaluations/<label>.json`: rates and interval ends lie within [0, 1].
-
-    `measures` is what its task declares, the most important first; of an older file, or a task that
-    declares nothing, the success rate. `rule` is "value", "likelihood", or "" where nobody says.
-    """
-
-    label: str
-    stage: str
-    update_step: int
-    online_episodes: int
-    robot_steps: int
-    num_episodes: int
-    success_rate: float
-    interval_low: float
-    interval_high: float
-    wall_time_s: float
-    episodes: tuple[EpisodeResult, ...]
-    measures: tuple[Measured, ...]
-    rule: str = ""
-    num_candidates: int | None = None
-    sampling_std: float | None = None
-
-    @property
-    def title(self) -> str:
-        """What people call this evaluation."""
-        return label_words(self.label)
-
-    @property
-    def chosen_by(self) -> str:
-        """How a chunk was chosen, in words: critic, of 32, std 0.7."""
-        parts = [{"value": "critic", "": "–"}.get(self.rule, self.rule)]
-        parts += [f"of {self.num_candidates}"] if self.num_candidates is not None else []
-        parts += [f"std {self.sampling_std:g}"] if self.sampling_std is not None else []
-        return ", ".join(parts)
-
-    def measured(self, name: str) -> Measured | None:
-        """The measure of that name, if this evaluation has it."""
-        return next((found for found in self.measures if found.measure.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -125,6 +59,8 @@ class Video:
     episode: dict[str, Any]
 
 
+CHECKPOINT = "MANIFEST.json"
+"""What tells a checkpoint, or its policy alone, from a run."""
 PARTS = {"config.json", "metrics.csv", "run.lock", "checkpoints", "evaluations", "diagnostics"}
 """What tells a run folder from others: one of these is in it."""
 
@@ -220,7 +156,7 @@ def read_run(run_dir: str | Path) -> RunRecord:
             "printed (it holds config.json and metrics.csv)"
         )
     names = {entry.name for entry in entries_of(path)}
-    if "MANIFEST.json" in names:
+    if CHECKPOINT in names:
         raise StoreError(
             f"{path} is a checkpoint, or the policy of one; give the run that it is of, the folder "
             "that holds checkpoints/"
@@ -231,7 +167,7 @@ def read_run(run_dir: str | Path) -> RunRecord:
             "folder that `softflow train` or `softflow demo` printed"
         )
     problems: list[str] = []
-    evaluations = read_all(path / "evaluations", _evaluation, problems)
+    evaluations = read_all(path / "evaluations", evaluation_of, problems)
     steps = {e.label: (e.online_episodes, e.robot_steps, e.update_step) for e in evaluations}
     films = [f for f in sorted((path / "videos").glob("*.mp4")) if is_own(f, problems)]
     videos = [_video(file, problems) for file in films]
@@ -254,21 +190,6 @@ def read_run(run_dir: str | Path) -> RunRecord:
         overlays=read_overlays(path, tuple(STAGES), problems),
         problems=list(dict.fromkeys(problems)),
     )
-
-
-def stage_of(label: str) -> str:
-    """The stage of a label: `online_rl_round_03` belongs to `online_rl`; unknown ones to none."""
-    return next((stage for stage in STAGES if label.startswith(stage)), "")
-
-
-def label_words(label: str) -> str:
-    """What people call a stage or a round: online_rl_round_03 is Online RL, round 3."""
-    stage = stage_of(label)
-    rest = label.removeprefix(stage).lstrip("_.").split("_")
-    if not stage or label == stage:
-        return STAGES.get(stage, label)
-    number = rest[-1].lstrip("0") if rest[-1].isdigit() else rest[-1]
-    return f"{STAGES[stage]}, {' '.join([*rest[:-1], number])}"
 
 
 def find_key(tree: Any, key: str) -> Any:
@@ -303,32 +224,6 @@ def _read_metrics(path: Path, problems: list[str]) -> list[MetricSeries]:
         return []
 
 
-class _EpisodeDocument(msgspec.Struct, rename={"return_": "return"}):
-    seed: int
-    success: bool
-    length: Count
-    return_: float = math.nan
-    events: dict[str, Count] | None = None
-
-
-class _EvaluationDocument(msgspec.Struct):
-    """evaluations/LABEL.json, as far as the report shows it; measures are checked by themselves."""
-
-    success_rate: Share
-    episodes: tuple[_EpisodeDocument, ...] = ()
-    num_episodes: Count | None = None
-    interval_low: Share | None = None
-    interval_high: Share | None = None
-    stage: str = ""
-    update_step: Count = 0
-    online_episodes: Count = 0
-    robot_steps: Count = 0
-    wall_time_s: Number = 0.0
-    rule: str = ""
-    num_candidates: Count | None = None
-    sampling_std: Number | None = None
-
-
 class _VideoDocument(msgspec.Struct):
     """videos/LABEL.json."""
 
@@ -336,39 +231,6 @@ class _VideoDocument(msgspec.Struct):
     seed: int | None = None
     length: Count | None = None
     events: tuple[tuple[int, str], ...] | None = None
-
-
-def _evaluation(label: str, value: dict[str, Any]) -> Evaluation:
-    told = msgspec.convert(value, _EvaluationDocument)
-    count = len(told.episodes) if told.num_episodes is None else told.num_episodes
-    interval = wilson_interval(round(told.success_rate * count), count)
-    low = interval.low if told.interval_low is None else told.interval_low
-    high = interval.high if told.interval_high is None else told.interval_high
-    known = {"interval_low": low, "interval_high": high, "num_episodes": count}
-    return Evaluation(
-        label=label,
-        stage=_known_stage(told.stage, label),
-        update_step=told.update_step,
-        online_episodes=told.online_episodes,
-        robot_steps=told.robot_steps,
-        num_episodes=count,
-        success_rate=told.success_rate,
-        interval_low=low,
-        interval_high=high,
-        wall_time_s=told.wall_time_s,
-        episodes=tuple(
-            EpisodeResult(e.seed, e.success, e.length, e.return_, e.events) for e in told.episodes
-        ),
-        measures=measures_of(value | known),
-        rule=told.rule,
-        num_candidates=told.num_candidates,
-        sampling_std=told.sampling_std,
-    )
-
-
-def _known_stage(stage: str, label: str) -> str:
-    """The stage that a file tells, if there is one of that name; else the one its label begins."""
-    return stage if stage in STAGES else stage_of(label)
 
 
 def _diagnostics(label: str, value: dict[str, Any]) -> Diagnostics:
@@ -381,7 +243,7 @@ def _diagnostics(label: str, value: dict[str, Any]) -> Diagnostics:
             numbers[name] = float(entry)
         elif isinstance(entry, list) and all(map(_is_number, entry)):
             arrays[name] = np.asarray(entry, float)
-    return Diagnostics(label, _known_stage(str(value.get("stage")), label), numbers, arrays)
+    return Diagnostics(label, known_stage(str(value.get("stage")), label), numbers, arrays)
 
 
 def _is_number(value: Any) -> bool:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from softflow.data.task_profile import Measure
 from softflow.pages.camera_section import films_html, looks_html
+from softflow.pages.evaluations.record import EpisodeResult, Evaluation
+from softflow.pages.evaluations.stages import STAGES
 from softflow.pages.held_out.section import held_out_html
 from softflow.pages.history.section import history_html
 from softflow.pages.html import (
@@ -42,15 +44,7 @@ from softflow.pages.run_charts import (
     robot_curves,
 )
 from softflow.pages.run_headline import headline
-from softflow.pages.run_record import (
-    STAGES,
-    EpisodeResult,
-    Evaluation,
-    RunRecord,
-    Video,
-    find_key,
-    read_run,
-)
+from softflow.pages.run_record import RunRecord, Video, find_key, read_run
 
 _CURVES_SHOWN = 12
 _LARGEST_VIDEO_BYTES = 16 * 2**20

@@ -51,23 +51,27 @@ def _networks(chunk: ChunkSpec, encoder: EncoderConfig) -> ModelConfig:
     )
 
 
+def _robomimic_networks() -> ModelConfig:
+    return _networks(
+        ChunkSpec(
+            chunk_length=10,  # IV-E
+            execution_horizon=10,  # III, Eq. 7: chunks are executed whole
+            prefix_length=0,  # silent: Fig. 7 shows the real tasks, and a simulator waits
+            history_length=1,  # silent
+        ),
+        # V-A, App. C1: a ResNet-18 for each camera of 84x84, its last feature map as tokens.
+        # The sizes of the MLP that reads proprioception are ours.
+        MixedConfig(token_dim=512, image=ResNet18Config(finetune="full", norm="batch")),
+    )
+
+
 def robomimic_image() -> TrainingConfig:
     """The paper's simulated tasks: RoboMimic Lift, Can and Square (IV-E, V-A, App. C).
 
     Where these sections are silent the scissors' number stands in, and its comment says so.
     """
     return TrainingConfig(
-        model=_networks(
-            ChunkSpec(
-                chunk_length=10,  # IV-E
-                execution_horizon=10,  # III, Eq. 7: chunks are executed whole
-                prefix_length=0,  # silent: Fig. 7 shows the real tasks, and a simulator waits
-                history_length=1,  # silent
-            ),
-            # V-A, App. C1: a ResNet-18 for each camera of 84x84, its last feature map as tokens.
-            # The sizes of the MLP that reads proprioception are ours.
-            MixedConfig(token_dim=512, image=ResNet18Config(finetune="full", norm="batch")),
-        ),
+        model=_robomimic_networks(),
         imitation=ImitationConfig(
             num_updates=30_000,  # App. C2: simulation tasks
             batch_size=256,  # silent; App. C2: scissors
@@ -133,6 +137,20 @@ def _dinov2() -> MixedConfig:
     return MixedConfig(token_dim=512, image=DinoV2Config(finetune="frozen", resize=(224, 224)))
 
 
+def _scissors_networks() -> ModelConfig:
+    return _networks(
+        ChunkSpec(
+            chunk_length=10,  # IV-E, Fig. 7a, App. A3
+            # Eq. 7: gamma^H. Fig. 7a does not number it; three committed steps at 10 Hz hide
+            # the 0.24 s of a decision (App. E).
+            execution_horizon=10,
+            prefix_length=3,  # Fig. 7a, App. A3
+            history_length=1,  # Fig. 7a, App. A3
+        ),
+        _dinov2(),
+    )
+
+
 def scissors() -> TrainingConfig:
     """The paper's scissors on the robot (IV-E, V-B, App. A, App. C); the cube is another setting.
 
@@ -142,17 +160,7 @@ def scissors() -> TrainingConfig:
     --model.actions.pose and --model.actions.pose-state say it.
     """
     return TrainingConfig(
-        model=_networks(
-            ChunkSpec(
-                chunk_length=10,  # IV-E, Fig. 7a, App. A3
-                # Eq. 7: gamma^H. Fig. 7a does not number it; three committed steps at 10 Hz hide
-                # the 0.24 s of a decision (App. E).
-                execution_horizon=10,
-                prefix_length=3,  # Fig. 7a, App. A3
-                history_length=1,  # Fig. 7a, App. A3
-            ),
-            _dinov2(),
-        ),
+        model=_scissors_networks(),
         imitation=ImitationConfig(
             num_updates=200_000,  # App. C2: scissors
             batch_size=256,  # App. C2: scissors, imitation

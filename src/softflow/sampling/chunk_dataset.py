@@ -243,12 +243,7 @@ class ChunkDataset:
         Raises:
             DataError: an index is out of range.
         """
-        windows = np.asarray(window_indices, np.int64)
-        if windows.size and not 0 <= windows.min() <= windows.max() < self.num_windows:
-            raise DataError(
-                f"window indices {windows.min()} … {windows.max()} do not fit a dataset of "
-                f"{self.num_windows} windows; draw them below num_windows."
-            )
+        windows = self._windows_there(window_indices)
         # One look: another thread may be adding episodes.
         flat, spec = self._flat, self.chunk_spec
         places = flat.places(windows)
@@ -262,23 +257,17 @@ class ChunkDataset:
         step_valid = take_rows(self._triangle, in_chunk)
         by_person = self.taken_over.steps_from(flat.store_index.take(places.episode), chunk_start)
 
-        def actions(start: np.ndarray, count: int) -> Tensor:
-            found = flat.actions(places, start, count)
-            if flat.lead:
-                found[before_the_start(start, count)] = self.spec.held_still
-            return torch.from_numpy(found)
-
         last = (places.step, next_step) if with_next else (places.step,)
         observation, *next_observation = self._observations(flat, places, last, views)
         return ChunkBatch(
             observation=observation,
-            prefix_actions=actions(places.step, spec.prefix_length),
-            actions=actions(chunk_start, spec.chunk_length),
+            prefix_actions=self._actions(flat, places, places.step, spec.prefix_length),
+            actions=self._actions(flat, places, chunk_start, spec.chunk_length),
             step_valid=torch.from_numpy(step_valid),
             rewards=torch.from_numpy(flat.rewards(places, places.step, spec.execution_horizon)),
             num_steps=torch.from_numpy(num_steps),
             next_observation=next_observation[0] if with_next else {},
-            next_prefix_actions=actions(next_step, spec.prefix_length),
+            next_prefix_actions=self._actions(flat, places, next_step, spec.prefix_length),
             bootstrap_mask=torch.from_numpy((~stops).astype(np.float32)),
             is_offline=torch.full((len(windows),), self.offline, dtype=torch.bool),
             episode_success=torch.from_numpy(flat.success.take(places.episode)),
@@ -286,6 +275,27 @@ class ChunkDataset:
             person_steps=torch.from_numpy(np.minimum(by_person, in_chunk)),
             window=torch.from_numpy(windows),
         )
+
+    def _windows_there(self, indices: np.ndarray) -> np.ndarray:
+        """The indices as int64.
+
+        Raises:
+            DataError: one is out of range.
+        """
+        windows = np.asarray(indices, np.int64)
+        if windows.size and not 0 <= windows.min() <= windows.max() < self.num_windows:
+            raise DataError(
+                f"window indices {windows.min()} … {windows.max()} do not fit a dataset of "
+                f"{self.num_windows} windows; draw them below num_windows."
+            )
+        return windows
+
+    def _actions(self, flat: FlatEpisodes, places: Places, start: np.ndarray, count: int) -> Tensor:
+        """`[B, count, A]` from steps `start` `[B]` on; before an episode those that hold still."""
+        found = flat.actions(places, start, count)
+        if flat.lead:
+            found[before_the_start(start, count)] = self.spec.held_still
+        return torch.from_numpy(found)
 
     def _observations(
         self,

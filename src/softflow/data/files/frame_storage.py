@@ -11,6 +11,8 @@ from softflow.errors import ConfigError
 JPEG_QUALITY = 95
 """The usual one: less than one grey level of a camera's own noise is lost on the mean."""
 QUALITIES = (1, 100)
+EXACT_LEVEL = 1
+"""Of Zstandard, for all that is stored without loss."""
 
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=10**15)]

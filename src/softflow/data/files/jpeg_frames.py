@@ -16,13 +16,11 @@ from typing import Any
 import numpy as np
 from numcodecs.zstd import Zstd
 
-from softflow.data.files.frame_storage import FrameLoss, FrameStorage
+from softflow.data.files.frame_storage import EXACT_LEVEL, FrameLoss, FrameStorage
 from softflow.errors import StoreError, brief
 
 CODEC = "imagecodecs_jpeg"
 FRAMES_COMPARED = 4
-EXACT_LEVEL = 1
-"""Of Zstandard, as for frames that are stored without loss."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numcodecs.zstd import Zstd
 
+from softflow.data.files.frame_storage import EXACT_LEVEL
 from softflow.data.files.jpeg_frames import JpegFrames, codec_document
 from softflow.data.files.sealed_arrays import METADATA
 
-LEVEL = 1
 GROUP = {"zarr_format": 3, "node_type": "group"}
 
 
@@ -67,10 +67,10 @@ def _write_array(archive: zipfile.ZipFile, name: str, array: np.ndarray, rows: i
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
     shape = (rows, *array.shape[1:])
     order = {} if array.dtype.itemsize == 1 else {"configuration": {"endian": "little"}}
-    compressed = {"name": "zstd", "configuration": {"level": LEVEL, "checksum": False}}
+    compressed = {"name": "zstd", "configuration": {"level": EXACT_LEVEL, "checksum": False}}
     codecs = [{"name": "bytes", **order}, compressed]
     _write_document(archive, name, _described(array.shape, array.dtype, shape, codecs))
-    codec = Zstd(level=LEVEL)
+    codec = Zstd(level=EXACT_LEVEL)
     across = "/0" * (array.ndim - 1)
     for number, start in enumerate(range(0, len(array), rows)):
         piece = np.ascontiguousarray(little[start : start + rows])

@@ -9,9 +9,9 @@ import numpy as np
 from softflow.data.task_profile import Measure
 from softflow.pages.comparing.groups import RunGroup
 from softflow.pages.comparing.pooling import Pooled, pooled_course, pooled_finals
+from softflow.pages.evaluations.stages import STAGES
 from softflow.pages.measure_charts import interval_text, value_text
 from softflow.pages.run_charts import METRIC_NOTES, Figure, percent, stage_offsets
-from softflow.pages.run_record import STAGES
 from softflow.pages.svg import Chart, Frame, Scale, binned, scale_of_bands, time_ticks
 
 _QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from softflow.errors import StoreError
-from softflow.pages.run_record import PARTS, STAGES, RunRecord, read_run
+from softflow.pages.evaluations.stages import STAGES
+from softflow.pages.run_record import CHECKPOINT, PARTS, RunRecord, read_run
 from softflow.utils.files import entries_of
 
 SEED = "seed"
@@ -85,7 +86,7 @@ def runs_in(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         return [folder]
-    if {entry.name for entry in entries_of(folder)} & {*PARTS, "MANIFEST.json"}:
+    if {entry.name for entry in entries_of(folder)} & {*PARTS, CHECKPOINT}:
         return [folder]
     found = [entry for entry in entries_of(folder) if entry.is_dir() and _is_run(entry)]
     return sorted(found, key=_counting) or [folder]

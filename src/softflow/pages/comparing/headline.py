@@ -9,9 +9,9 @@ from statistics import mean
 from softflow.data.task_profile import Measure
 from softflow.pages.comparing.groups import RunGroup
 from softflow.pages.comparing.pooling import Pooled, pooled_finals
+from softflow.pages.evaluations.stages import STAGES
 from softflow.pages.html import number
 from softflow.pages.measure_charts import interval_text, value_text
-from softflow.pages.run_record import STAGES
 
 _NAMED = 4
 """Groups that the sentence names."""

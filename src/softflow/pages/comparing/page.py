@@ -26,10 +26,11 @@ from softflow.pages.comparing.groups import (
 from softflow.pages.comparing.headline import headline
 from softflow.pages.comparing.pooling import Pooled, pooled_finals
 from softflow.pages.comparing.values import side_by_side
+from softflow.pages.evaluations.stages import STAGES
 from softflow.pages.html import details_html, duration, figure_html, number, table_html, write_html
 from softflow.pages.measure_charts import interval_text, value_text
 from softflow.pages.run_charts import DIAGNOSTIC_NOTES
-from softflow.pages.run_record import STAGES, RunRecord
+from softflow.pages.run_record import RunRecord
 
 NAME = "comparison.html"
 """What the page is called where nobody says otherwise."""

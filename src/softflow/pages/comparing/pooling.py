@@ -10,7 +10,9 @@ from statistics import mean
 from softflow.data.measures import METRIC_PREFIX, Measured
 from softflow.data.task_profile import Measure
 from softflow.pages.comparing.groups import RunGroup
-from softflow.pages.run_record import STAGES, Evaluation, RunRecord
+from softflow.pages.evaluations.record import Evaluation
+from softflow.pages.evaluations.stages import STAGES
+from softflow.pages.run_record import RunRecord
 from softflow.utils.intervals import bootstrap_ratio, wilson_interval
 
 SUCCESS_METRIC = "success_rate"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from html import escape
 
+from softflow.pages.evaluations.stages import STAGES
 from softflow.pages.held_out.charts import error_figure, likelihood_figure, overlay_figures
 from softflow.pages.held_out.record import HeldOutCurve, StageOverlays
 from softflow.pages.html import details_html, figure_html
 from softflow.pages.run_charts import Figure
-from softflow.pages.run_record import STAGES, RunRecord
+from softflow.pages.run_record import RunRecord
 
 _SHOWN = 12
 """Components that are seen without a click."""

@@ -16,7 +16,7 @@ def best_evaluated(run: Path) -> Path | None:
     Raises:
         CheckpointError, StoreError: an evaluation is damaged.
     """
-    there = {file.parent.name: file.parent for file in run.glob(f"checkpoints/[!.]*/{MANIFEST}")}
+    there = _checkpoints(run)
     found: list[tuple[float, str]] = []
     for file in sorted((run / "evaluations").glob("*.json")):
         result = read_object(file)
@@ -38,8 +38,12 @@ def best_held_out(run: Path) -> Path | None:
     file = run / "held_out.json"
     best = read_object(file).get("best") if is_there(file) else None
     name = best.get("checkpoint") if isinstance(best, dict) else None
-    there = {path.parent.name: path.parent for path in run.glob(f"checkpoints/[!.]*/{MANIFEST}")}
-    return there.get(name) if isinstance(name, str) else None
+    return _checkpoints(run).get(name) if isinstance(name, str) else None
+
+
+def _checkpoints(run: Path) -> dict[str, Path]:
+    """Those of a run that are written to their end, by their names."""
+    return {file.parent.name: file.parent for file in run.glob(f"checkpoints/[!.]*/{MANIFEST}")}
 
 
 def protected_checkpoints(run: Path) -> frozenset[str]:

@@ -1,0 +1,1 @@
+"""What a run's evaluations say, and how stages and rounds are called."""
