@@ -135,6 +135,8 @@ NOT_OF_THE_PAPER = {
     "critic_warmup.converged_within",  # 0: the paper counts updates
     "offline_rl.imitates",
     "online_rl.imitates",
+    "online_rl.critic_rounds",  # 0; V-C's critic has its own stage before
+    "online_rl.exploration_std",
     "imitation.take_over_weight",
     "offline_rl.take_over_weight",
     "online_rl.take_over_weight",

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from softflow.data.chunk_spec import ChunkSpec
+from softflow.data.exploration import exploration_offset
 from softflow.data.statistics import DatasetStatistics
 from softflow.errors import ConfigError
 from softflow.models.action_selection import (
@@ -324,6 +325,60 @@ def test_the_two_rules_differ_and_likelihood_needs_no_critic(
     second = by_likelihood(observation, prefix, seeded())
     assert not torch.equal(first, second)
     torch.testing.assert_close(by_value(observation, prefix, seeded()), first, rtol=0, atol=0)
+
+
+def shifted_by(policy: FlowPolicy, prefix: Tensor, offset: Tensor) -> Tensor:
+    """The committed actions of somebody who adds `offset`, normalised, to all that he does."""
+    half = (policy.action_normalizer.maximum - policy.action_normalizer.minimum) / 2
+    return prefix + offset / LIMIT * half
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_an_exploring_episode_shifts_all_its_actions_alike(
+    make_policy: MakePolicy, make_observation: MakeObservation, corrected: bool
+) -> None:
+    """By one offset, beside the policy's correction; it decides as if nothing were added."""
+    policy = make_policy(CHUNK)
+    observation, prefix = make_observation(CHUNK, batch=40)
+    plain = ChunkSelector(policy, None, SelectionConfig(1, 0.1, "likelihood"))
+    trying = ChunkSelector(policy, None, SelectionConfig(1, 0.1, "likelihood", 0.02))
+    assert plain.exploring(3) is plain
+    expected = policy.normalize_actions(plain(observation, prefix, seeded()), observation)
+    if corrected:
+        policy.correction += torch.tensor([0.05, -0.02])
+    offset = trying.exploring(3).offset
+    assert offset is not None
+    total = policy.correction + offset
+    committed = shifted_by(policy, prefix, total)
+    acted = trying.exploring(3)(observation, committed, seeded())
+    found = policy.normalize_actions(acted, observation)
+    free = expected.abs() < LIMIT - 0.2  # what is cut at the border of the data is not seen
+    assert free.any(dim=1).any(dim=0).all()
+    torch.testing.assert_close(found[free], (expected + total)[free], rtol=0, atol=1e-6)
+    drawn = torch.from_numpy(exploration_offset(3, 0.02, 2))
+    torch.testing.assert_close(offset, drawn.to(offset), rtol=0, atol=1e-7)
+    other = trying.exploring(4).offset
+    assert other is not None
+    assert not other.equal(offset)
+
+
+def test_taking_in_a_correction_changes_nothing_that_is_done(
+    make_policy: MakePolicy, make_observation: MakeObservation
+) -> None:
+    policy = make_policy(CHUNK)
+    observation, prefix = make_observation(CHUNK, batch=40)
+    selector = ChunkSelector(policy, None, SelectionConfig(1, 0.1, "likelihood"))
+    policy.correction += torch.tensor([0.05, -0.02])
+    before = selector(observation, prefix, seeded())
+    own = policy.normalize_own(before, observation)
+    policy.take_in_correction()
+    assert not policy.correction.any()
+    torch.testing.assert_close(policy.normalize_actions(before, observation), own)
+    after = selector(observation, prefix, seeded())
+    # What was cut at the border of the data may now go as far as the correction beyond it.
+    inside = own.abs() < policy.action_limit - 0.06
+    assert inside.any()
+    torch.testing.assert_close(after[inside], before[inside])
 
 
 def test_value_without_a_critic_is_refused(make_policy: MakePolicy) -> None:

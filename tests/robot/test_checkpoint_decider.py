@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from point_world import PointWorld
+import pytest
+import torch
+from point_world import LocalPool, PointWorld, tiny_config, write_demonstrations
 
 import softflow
 from softflow.data.data_spec import STATE_KEY
+from softflow.data.exploration import exploration_offset
+from softflow.errors import ConfigError
 from softflow.robot.inference.checkpoint_decider import load_decider
+from softflow.training.run import Run
+from softflow.training.stages import run_stages
+from softflow.utils.progress import SilentProgress
 
 
 def test_the_same_chunk_as_through_the_door_and_the_same_again_with_a_seed(imitated: Path) -> None:
@@ -28,3 +36,46 @@ def test_the_same_chunk_as_through_the_door_and_the_same_again_with_a_seed(imita
     assert chunks[0].tobytes() == chunks[1].tobytes() != chunks[2].tobytes()
     decider.begin_episode(3)
     assert decider.decide(history, -prefix).tobytes() != chunks[0].tobytes()
+
+
+def test_exploring_shifts_each_episode_by_what_its_seed_says(
+    imitated: Path, tmp_path: Path
+) -> None:
+    """As the same run's simulated episodes are shifted; a run that does not explore refuses."""
+    with pytest.raises(ConfigError, match="exploration_std is 0"):
+        load_decider(str(imitated), explore="yes")
+    demonstrations = write_demonstrations(tmp_path / "data", [True] * 6)
+    config = tiny_config(eval_episodes=0)
+    config = replace(
+        config,
+        imitation=replace(config.imitation, num_updates=2),
+        online_rl=replace(config.online_rl, exploration_std=0.05),
+    )
+    run = Run(tmp_path / "run", config, demonstrations, LocalPool(), SilentProgress())
+    run_stages(run, ["imitation"])
+    run.close()
+    plain, trying = (load_decider(str(tmp_path / "run"), explore=word) for word in ("", "yes"))
+    assert (plain.facts.exploration_std, trying.facts.exploration_std) == (0.0, 0.05)
+    state = PointWorld().reset(seed=1)[0][STATE_KEY]
+    lengths = plain.facts.chunk
+    history = {STATE_KEY: np.stack([state] * lengths.history_length)}
+    shifts = []
+    for seed in (3, 3, 4):
+        for decider in (plain, trying):
+            decider.begin_episode(seed)
+        prefix = np.zeros((lengths.prefix_length, 2), np.float32)
+        policy = trying._policy._selector.policy
+        offset = torch.from_numpy(exploration_offset(seed, 0.05, 2))
+        half = (policy.action_normalizer.maximum - policy.action_normalizer.minimum) / 2
+        moved = (offset / policy.action_limit * half).numpy().astype(np.float32)
+        chunk = plain.decide(history, prefix)
+        shift = trying.decide(history, prefix + moved) - chunk
+        low, high = (bound.numpy() for bound in (policy.action_minimum, policy.action_maximum))
+        free = (chunk > low + 0.1) & (chunk < high - 0.1)  # else it is cut at the data's border
+        assert free.any(axis=0).all()
+        np.testing.assert_allclose(
+            shift[free], np.broadcast_to(moved, shift.shape)[free], atol=1e-5
+        )
+        shifts.append(moved)
+    assert (shifts[0] == shifts[1]).all()
+    assert (shifts[0] != shifts[2]).all()

@@ -186,6 +186,7 @@ class LocalPool(RolloutPool):
         for task in tasks:
             self.tasks.append(task)
             selector, chunk = self._load(Path(task.checkpoint), task.selection)
+            selector = selector.exploring(task.seed)
             env = make_env(task.env_id, image_size=task.image_size)
             yield run_episode(
                 env, selector, chunk, task.seed, task.metadata, task.render_every, task.latency

@@ -297,6 +297,27 @@ def test_lambda_decays_from_round_to_round(story: Story) -> None:
     assert story.diary.bc_coefs == pytest.approx([0.1, 0.1, *rounds])
 
 
+def test_the_policy_waits_for_the_critic_where_told_to(make_run: RunMaker, diary: Diary) -> None:
+    config = short()
+    online = replace(config.online_rl, critic_rounds=2)
+    run = make_run(replace(config, online_rl=online))
+    run_stages(run, ["online_rl"])
+    assert diary.updates == ["critic"] * 4 + ["critic", "actor"] * 2
+
+
+def test_only_what_is_learned_from_explores(make_run: RunMaker) -> None:
+    config = replace(short(), eval_episodes=1)
+    online = replace(config.online_rl, exploration_std=0.1, num_rounds=1)
+    run = make_run(replace(config, online_rl=online))
+    run_stages(run, ["online_rl"])
+    assert isinstance(run.pool, LocalPool)
+    tried = {(task.metadata["source"], task.selection.exploration_std) for task in run.pool.tasks}
+    assert {("online", 0.1), ("evaluation", 0.0)} <= tried
+    assert all(std == 0 for source, std in tried if source != "online")
+    every = [run.online.store.episode(index).actions for index in range(2)]
+    assert not (every[0][2:4] == every[1][2:4]).all()
+
+
 def test_every_round_collects_its_episodes_with_its_policy(story: Story) -> None:
     summaries = story.run.online.store.summaries()
     facts = [summary.metadata for summary in summaries]

@@ -96,7 +96,8 @@ def _policy_and_robot(
     """The policy in its process, and the robot: whichever must know the other comes second."""
     say("loading the policy in a process of its own")
     if not options.policy.startswith(SERVERS):
-        source = stack.enter_context(InferenceProcess(options.policy, device=options.device))
+        how = {"device": options.device, "explore": "yes" if options.explore else ""}
+        source = stack.enter_context(InferenceProcess(options.policy, **how))
         robot = make(source.facts.spec.image_size)
         unclosed.callback(robot.close)
         return source, robot

@@ -74,6 +74,9 @@ class Robot(FrameOptions):
     """Folder shared with softflow learn: episodes go there, newer policies come from there."""
     name: str = "robot"
     """Of this robot in that folder; no other robot has it."""
+    explore: bool = False
+    """Shift the actions of each episode by an offset of its own, as the run's online rounds do in a
+    simulator (--online-rl.exploration-std): the learner corrects the policy by what it earned."""
     token_file: Path | None = None
     """Token of the policy's server."""
     device: str = "auto"
@@ -101,5 +104,7 @@ class Robot(FrameOptions):
             raise ConfigError(
                 "--exchange brings policies as files, and a server has its own; give one of the two"
             )
+        if self.explore and self.policy.startswith(SERVERS):
+            raise ConfigError("--explore: a server's policy does not; give a run or a checkpoint")
         if self.pause_every < 0:
             raise ConfigError(f"--pause-every is {self.pause_every}; it must be >= 0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from softflow.models.action_selection import (
     SelectionConfig,
     row_of,
 )
+from softflow.training.config import TrainingConfig
 from softflow.training.hardware.devices import usable_device
 from softflow.training.persistence import CRITIC, policy_facts, selector_of
 
@@ -51,11 +53,12 @@ class DeployedPolicy:
         self.spec, self.path = spec, path
         self.chunk: ChunkSpec = selector.policy.inputs.chunk
         self.selection: SelectionConfig = selector.config
-        self._selector, self._checks = selector, checks
+        self._rule, self._checks = selector, checks
         self._acting_noise, self._planning_noise = torch.Generator(), torch.Generator()
         self._neutral = np.asarray(spec.held_still, np.float32)
         self._acting: ActingEpisode | None = None
         self._seed(seed)
+        self._selector = selector.exploring(int(seed))
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -67,10 +70,11 @@ class DeployedPolicy:
 
         Args:
             seed: of everything random from now on; the same seed and observations give the same
-                actions. None goes on from the episode before.
+                actions. None goes on from the episode before, with its offset.
         """
         if seed is not None:
             self._seed(seed)
+            self._selector = self._rule.exploring(int(seed))
         decide = self._decisions(self._acting_noise)
         self._acting = ActingEpisode(self.chunk, self._neutral, decide)
 
@@ -139,7 +143,7 @@ class DeployedPolicy:
         device = policy.action_minimum.device
         tensors = {key: row_of(value).to(device) for key, value in seen.items()}
         normalised = [
-            policy.normalize_actions(row_of(value).to(device), tensors)
+            policy.normalize_own(row_of(value).to(device), tensors)
             for value in (committed, actions)
         ]
         return float(policy.log_prob(policy.condition(tensors, normalised[0]), normalised[1]))
@@ -175,6 +179,7 @@ def load_policy(
     seed: int = 0,
     refuse_far: bool = False,
     device: str = "cpu",
+    explore: bool = False,
 ) -> DeployedPolicy:
     """A trained policy that acts as it was deployed: numpy in and out, in the robot's units.
 
@@ -189,11 +194,14 @@ def load_policy(
         refuse_far: raise where an observation is far outside the training data (degrees in place
             of radians), instead of a warning, once a component.
         device: of the networks; the candidates are the same on each, but for rounding.
+        explore: shift the actions of each episode by an offset of its own, which follows from its
+            seed, as the run's online episodes do (`online_rl.exploration_std`).
 
     Raises:
         CheckpointError: there is no checkpoint, or a damaged one, or of a newer version.
         UntrustedImportError: it names a network of somebody's own, which would run code.
-        ConfigError: rule "value" without a trained critic, or a device that is not there.
+        ConfigError: rule "value" without a trained critic, a device that is not there, or a run
+            that does not explore.
     """
     where = find_checkpoint(named_place(path), which)
     usable_device(device)  # before anything large is read
@@ -201,9 +209,20 @@ def load_policy(
     config, spec, statistics = policy_facts(parts)
     has_critic = CRITIC in parts.tensors
     selection = decision_rule(rule, config, progress, parts.where, has_critic=has_critic)
+    if explore:
+        selection = replace(selection, exploration_std=_exploration_std(config, parts.where))
     selector, _ = selector_of(parts, selection, device)
     reads = set(config.model.encoder.keys_among(spec.observation_shapes))
     if not config.model.actions.is_absolute:
         reads.add(STATE_KEY)
     checks = ObservationChecks(spec, reads, statistics, refuse_far=refuse_far)
     return DeployedPolicy(selector, spec, checks, where, seed)
+
+
+def _exploration_std(config: TrainingConfig, where: str) -> float:
+    if config.online_rl.exploration_std == 0:
+        raise ConfigError(
+            f"explore: the run of '{where}' learns nothing from it, its online_rl.exploration_std "
+            "is 0; train it with another (--online-rl.exploration-std 0.05), or leave explore out"
+        )
+    return config.online_rl.exploration_std

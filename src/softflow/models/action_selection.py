@@ -5,6 +5,7 @@ What depends on the observation is computed once and shared by all candidates.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from softflow.data.exploration import exploration_offset
 from softflow.errors import ConfigError, NumericalError
 from softflow.models.critic import CriticEnsemble
 from softflow.models.images.sharing import shares_frozen
@@ -31,11 +33,14 @@ class SelectionConfig:
         sampling_std: standard deviation of the latents (0.7, paper IV-E).
         rule: "value" keeps the best by the critic (Alg. 2), "likelihood" what the policy itself
             prefers: the likeliest, where it has a likelihood.
+        exploration_std: standard deviation, in normalised actions, of the offset that
+            `ChunkSelector.exploring` draws.
     """
 
     num_candidates: int = 128
     sampling_std: float = 0.7
     rule: SelectionRule = "value"
+    exploration_std: float = 0.0
 
     def __post_init__(self) -> None:
         if self.num_candidates < 1:
@@ -44,6 +49,8 @@ class SelectionConfig:
             raise ConfigError(f"sampling_std is {self.sampling_std}; it must be >= 0")
         if self.rule not in ("value", "likelihood"):
             raise ConfigError(f'rule is "{self.rule}"; choose "value" or "likelihood"')
+        if not self.exploration_std >= 0:
+            raise ConfigError(f"exploration_std is {self.exploration_std}; it must be >= 0")
 
 
 @dataclass(frozen=True)
@@ -140,6 +147,23 @@ class ChunkSelector:
             )
         self.policy, self.critic, self.config = policy, critic, config
         self._shares_frozen = critic is not None and shares_frozen(policy.encoder, critic.encoder)
+        self.offset: Tensor | None = None
+        """[A], how far all actions are shifted, normalised; what the policy sees is not."""
+
+    def exploring(self, seed: int) -> ChunkSelector:
+        """The same rule in an episode that tries something: all its actions shifted alike.
+
+        What an episode keeps doing has consequences that a single chunk has not. The policy and the
+        critic see committed actions without the offset, or they would add to it at every decision.
+        Without `exploration_std` this is the rule itself.
+        """
+        std, dim = self.config.exploration_std, self.policy.inputs.action_dim
+        if std == 0:
+            return self
+        shifted = copy.copy(self)
+        offset = torch.from_numpy(exploration_offset(seed, std, dim))
+        shifted.offset = offset.to(self.policy.correction)
+        return shifted
 
     @torch.inference_mode()
     def __call__(
@@ -162,7 +186,9 @@ class ChunkSelector:
         asked_from, device = prefix_actions.device, self.policy.action_minimum.device
         observation = {key: value.to(device) for key, value in observation.items()}
         prefix_actions = prefix_actions.to(device)
-        prefix = self.policy.normalize_actions(prefix_actions, observation)
+        prefix = self.policy.normalize_own(prefix_actions, observation)
+        if self.offset is not None:
+            prefix = prefix - self.offset
         if self._shares_frozen:
             observation = self.policy.encoder.with_frozen_features(observation)
         condition = self.policy.condition(observation, prefix)
@@ -174,6 +200,9 @@ class ChunkSelector:
             chosen = select_by_value(
                 self.policy, condition, self.critic, tokens, num, std, generator=generator
             ).actions
+        chosen = chosen + self.policy.correction
+        if self.offset is not None:
+            chosen = chosen + self.offset
         return self.policy.denormalize_actions(chosen, observation).to(asked_from)
 
 

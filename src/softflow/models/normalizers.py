@@ -65,6 +65,13 @@ class ActionNormalizer(nn.Module):
         self.register_buffer("minimum", torch.tensor(statistics.minimum, dtype=dtype))
         self.register_buffer("maximum", torch.tensor(statistics.maximum, dtype=dtype))
 
+    def shift(self, offset: Float[Tensor, " A"]) -> None:
+        """From now on normalised actions mean those further by `offset` [A]."""
+        half, _ = self._half_range()
+        moved = offset.to(half) / self.action_scale * half
+        self.minimum += moved
+        self.maximum += moved
+
     def _half_range(self) -> tuple[Tensor, Tensor]:
         half = (self.maximum - self.minimum) / 2
         return half, half * 2 <= CONSTANT_RANGE

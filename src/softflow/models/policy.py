@@ -43,6 +43,8 @@ class ChunkPolicy(nn.Module, ABC):
     Attributes:
         has_likelihood: whether `log_prob` says something.
         cost_name: what `imitation_cost` is called in metrics and charts.
+        correction: [A], what acting adds to all its normalised actions, because the place differs
+            from where its offline data come from; zero unless online rounds found one.
     """
 
     Config: ClassVar[type[PolicyConfig]]
@@ -50,6 +52,7 @@ class ChunkPolicy(nn.Module, ABC):
     cost_name: ClassVar[str] = "imitation_cost"
     action_minimum: Tensor
     action_maximum: Tensor
+    correction: Tensor
 
     def __init__(self, inputs: ModelInputs, config: PolicyConfig, encoder: EncoderConfig) -> None:
         super().__init__()
@@ -59,6 +62,7 @@ class ChunkPolicy(nn.Module, ABC):
             values = getattr(inputs.statistics.action, name)
             bound = torch.tensor(values, dtype=torch.get_default_dtype())
             self.register_buffer(f"action_{name}", bound, persistent=False)
+        self.register_buffer("correction", torch.zeros(inputs.action_dim, dtype=bound.dtype))
         self.encoder = ObservationEncoder(inputs, encoder)
 
     # ---- what every policy must say ----------------------------------------------------------
@@ -172,6 +176,17 @@ class ChunkPolicy(nn.Module, ABC):
         if not representation.is_absolute:
             actions = representation.encode(actions, observation[STATE_KEY][:, -1])
         return self.action_normalizer.normalize(actions)
+
+    def normalize_own(
+        self, actions: Float[Tensor, "B K A"], observation: Observation
+    ) -> Float[Tensor, "B K A"]:
+        """As `normalize_actions`, of what was done where it acts: without its correction."""
+        return self.normalize_actions(actions, observation) - self.correction
+
+    def take_in_correction(self) -> None:
+        """Act as before, without a correction: offline data are of this place from now on."""
+        self.action_normalizer.shift(self.correction)
+        self.correction.zero_()
 
     def denormalize_actions(
         self, normalised: Float[Tensor, "B K A"], observation: Observation

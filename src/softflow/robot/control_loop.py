@@ -17,6 +17,7 @@ import numpy as np
 from softflow.control.chunk_scheduler import ChunkScheduler
 from softflow.control.observation_history import ObservationHistory
 from softflow.data.episode import Episode
+from softflow.data.exploration import exploration_facts
 from softflow.errors import RobotStoppedError, SoftflowError, brief, raised_at
 from softflow.robot.inference.deciding import Answer, DecisionSource, Question
 from softflow.robot.person.operator_commands import Command, Commands
@@ -280,4 +281,4 @@ class _Loop:
             "ended": ending,
             "loop": self._statistics.metadata(),
             "interventions": self.interventions.metadata(),
-        }
+        } | exploration_facts(self._source.facts.exploration_std)

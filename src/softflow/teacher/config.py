@@ -118,9 +118,8 @@ PAPER = TeacherConfig(
 """App. B4: 8,192 hands, 10,000 iterations, no gait. For a GPU."""
 
 TWO_CORES = TeacherConfig(
-    cube=CubeSettings(platform_s=0.0),
     randomisation=TWO_CORES_RANDOMISATION,
-    learning_episode_s=8.0,
+    learning_episode_s=12.0,
     ppo=PpoConfig(
         num_envs=256,
         iterations=200,
@@ -146,6 +145,7 @@ SMOKE = replace(
     ),
     ppo=replace(TWO_CORES.ppo, num_envs=8, steps_per_env=8, iterations=2, hidden=(16,)),
     evaluate_every=1,
+    cube=CubeSettings(platform_s=0.0),
     learning_episode_s=None,
 )
 """Every part once, in seconds: for tests."""

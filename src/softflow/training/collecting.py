@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.data.data_spec import DataSpec
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.exploration import exploration_facts
 from softflow.data.fingerprints import fingerprints
 from softflow.errors import StoreError, WriterBusyError
 from softflow.models.action_selection import SelectionConfig
@@ -88,7 +89,7 @@ class SimulatedExperience(ExperienceSource):
             "source": "online",
             "policy_version": order.checkpoint.name,
             "round": order.round_index,
-        }
+        } | exploration_facts(order.selection.exploration_std)
         seeds = episode_seeds(order.seed, "online", order.num_episodes)
         how = (order.checkpoint, order.selection, order.spec)
         tasks = episode_tasks(*how, seeds, facts, self.device)

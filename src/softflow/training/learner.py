@@ -288,11 +288,16 @@ class Learner:
         return counted.clamp_min(1 / self.ranks.count)
 
     def _normalized(self, batch: ChunkBatch) -> tuple[Tensor, Tensor]:
-        normalize = self.policy.normalize_actions
+        normalize, corrected = self.policy.normalize_actions, self._corrected(batch)
         return (
-            normalize(batch.actions, batch.observation),
-            normalize(batch.prefix_actions, batch.observation),
+            normalize(batch.actions, batch.observation) - corrected,
+            normalize(batch.prefix_actions, batch.observation) - corrected,
         )
+
+    def _corrected(self, batch: ChunkBatch) -> Tensor:
+        """[B, 1, A], what the policy has added to the rows' actions: nothing to offline ones."""
+        online = ~batch.is_offline.to(self.device, non_blocking=True)
+        return online[:, None, None] * self.policy.correction
 
     def _imitation_cost(
         self, condition: Condition, actions: Tensor, steps: Tensor, rows: Tensor
@@ -309,6 +314,7 @@ class Learner:
         self, batch: ChunkBatch, num_candidates: int, ahead: NextChunks | None
     ) -> Tensor:
         prefix = self.policy.normalize_actions(batch.next_prefix_actions, batch.next_observation)
+        prefix = prefix - self._corrected(batch)
         self.policy.eval()
         with self._mixed():
             tokens = self.target_critic.encoder(batch.next_observation, prefix)

@@ -38,7 +38,7 @@ from softflow.models.images.sharing import frozen_names
 from softflow.models.inputs import ModelInputs
 from softflow.models.kinds import KindConfig, Kinds
 from softflow.models.memory import require_memory_for_networks
-from softflow.models.policy import POLICIES, PolicyConfig
+from softflow.models.policy import POLICIES, ChunkPolicy, PolicyConfig
 from softflow.models.value_distribution import ValueSupport
 from softflow.training.config import ModelConfig, StageName, TrainingConfig
 from softflow.training.hardware.devices import memory_of, usable_device
@@ -185,7 +185,7 @@ def load_policy(
     Raises:
         CheckpointError: it was made for other dimensions.
     """
-    load_weights(learner.policy, parts.weights(POLICY), where)
+    load_weights(learner.policy, _policy_weights(learner.policy, parts), where)
     if moments:
         load_optimizer(learner.policy_optimizer, parts.weights(OPTIMIZERS["policy"]), where)
 
@@ -334,7 +334,7 @@ def build_selector(
     networks = (model.policy, model.critic, model.encoder)
     require_memory_for_networks(*networks, there=memory_of(place))
     policy = build_policy(model, inputs)
-    load_weights(policy, parts.weights(POLICY), parts.where)
+    load_weights(policy, _policy_weights(policy, parts), parts.where)
     critic = None
     if selection.rule == "value":
         critic = build_critic(model, inputs, support_of(parts, model), policy)
@@ -342,6 +342,11 @@ def build_selector(
         critic.eval().requires_grad_(False).to(place)
     policy.eval().requires_grad_(False).to(place)
     return ChunkSelector(policy, critic, selection), model.chunk
+
+
+def _policy_weights(policy: ChunkPolicy, parts: CheckpointParts) -> dict[str, Tensor]:
+    """The policy's tensors of a checkpoint; earlier ones know no correction."""
+    return {"correction": torch.zeros_like(policy.correction), **parts.weights(POLICY)}
 
 
 def _own_weights(critic: CriticEnsemble) -> dict[str, Tensor]:

@@ -382,7 +382,8 @@ def _run_task(task: RolloutTask) -> RolloutResult:
         _worker_selector.clear()
         _worker_selector[key] = load_selector(Path(task.checkpoint), task.selection, task.device)
     try:
-        return run_task(env, *_worker_selector[key], task)
+        selector, chunk = _worker_selector[key]
+        return run_task(env, selector.exploring(task.seed), chunk, task)
     except EnvironmentFaultError:
         with suppress(Exception):  # it is broken already, and that is what must be told
             close_environments()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,7 @@ from softflow.training.collecting import (
     OnlineExperience,
     SimulatedExperience,
 )
-from softflow.training.config import (
-    CriticStageConfig,
-    StageConfig,
-    StageName,
-    TrainingConfig,
-)
+from softflow.training.config import CriticStageConfig, StageConfig, StageName, TrainingConfig
 from softflow.training.continuing.kept import kept_by
 from softflow.training.continuing.learned_data import OFFLINE, ONLINE, require_same_recordings
 from softflow.training.continuing.opening import restore
@@ -341,7 +337,8 @@ class Run:
     def _gather(self, round_index: int, wanted: int) -> None:
         if self.source is None:
             raise ConfigError("this run has nowhere to act: no simulator, no other source")
-        place, acting = self.online.store.path, (self.save(), self.selection("online_rl"))
+        std, place = self.config.online_rl.exploration_std, self.online.store.path
+        acting = (self.save(), replace(self.selection("online_rl"), exploration_std=std))
         order = CollectionOrder(place, wanted, round_index, *acting, self.spec, self.config.seed)
         self.online.gather(self.source, order, self.progress)
 

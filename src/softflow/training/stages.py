@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from softflow.errors import NumericalError
+from softflow.training.calibration import calibrate
 from softflow.training.config import STAGES, StageName
 from softflow.training.diagnostics import diagnose
 from softflow.training.planned_work import planned_work
@@ -53,6 +54,8 @@ def online_rl(run: Run) -> None:
     """IV. In rounds: collect episodes with Alg. 2, add them, update on a rho-mixture.
 
     The imitation term sees the successful offline rows alone; lambda may decay from round to round.
+    Where the critic has to learn a new place first (V-C, Fig. 5), the policy waits `critic_rounds`.
+    `calibrate` is ours, and does nothing unless episodes explore.
     """
     stage = run.config.online_rl
     for round_index in range(stage.num_rounds):
@@ -60,12 +63,15 @@ def online_rl(run: Run) -> None:
         stop = first + stage.num_updates
         run.position.enter("online_rl")
         run.collect(round_index)
+        calibrate(run, round_index)
         bc_coef = stage.bc_coef * stage.bc_decay**round_index
         with run.batches("online_rl", run.mixture(round_index), stop) as batches:
             for update in run.updates("online_rl", stage, first, stop):
                 batch = run.learner.prepared(batches.batch(update))
-                critic_metrics = run.learner.critic_update(batch, stage)
-                run.log(critic_metrics | run.learner.actor_update(batch, stage, bc_coef))
+                metrics = run.learner.critic_update(batch, stage)
+                if round_index >= stage.critic_rounds:
+                    metrics |= run.learner.actor_update(batch, stage, bc_coef)
+                run.log(metrics)
         if run.position.update_step == stop:
             label = f"online_rl_round_{round_index + 1:02d}"
             run.evaluate(label, "online_rl", run.config.round_eval_episodes)

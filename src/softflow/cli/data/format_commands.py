@@ -284,7 +284,9 @@ def _imported_line(store: EpisodeStore, out: Path, number: int) -> str:
     elif unknown:
         line += (
             f"\n{unknown} say nothing of success, and imitation learns from successes only; if "
-            f"they are demonstrations:\n      {vouch(out)}"
+            f"they are demonstrations:\n      {vouch(out)}\n"
+            "if some failed, say which in a table (--table FILE instead of --success-at-end), or "
+            f"mark them in a browser:\n      softflow label {out}"
         )
     elif not successes:
         line += "\nimitation learns from successes only: add episodes, or softflow data relabel"

@@ -189,5 +189,8 @@ class CubeSettings:
 
 
 def twin(settings: CubeSettings, share: float = 1.0) -> CubeSettings:
-    """The same task on the "real" hand: finer physics, and `share` of its gap."""
-    return replace(settings, physics_step_s=0.005, gap=TWIN_GAP.scaled(share))
+    """The same task on the "real" hand: finer physics, `share` of its gap, and no platform.
+
+    Nobody carries a cube under a real hand: it is put into a stable grasp.
+    """
+    return replace(settings, physics_step_s=0.005, platform_s=0.0, gap=TWIN_GAP.scaled(share))

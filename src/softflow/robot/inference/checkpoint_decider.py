@@ -18,7 +18,8 @@ class CheckpointDecider:
 
     def __init__(self, policy: DeployedPolicy) -> None:
         self._policy = policy
-        self.facts = PolicyFacts(policy.spec, policy.chunk, policy.path.name)
+        std = policy.selection.exploration_std
+        self.facts = PolicyFacts(policy.spec, policy.chunk, policy.path.name, exploration_std=std)
 
     def begin_episode(self, seed: int) -> None:
         """What is random from now on follows from the seed."""
@@ -31,11 +32,13 @@ class CheckpointDecider:
         return self._policy.plan(observations, prefix)
 
 
-def load_decider(path: str, device: str = "auto") -> CheckpointDecider:
+def load_decider(path: str, device: str = "auto", explore: str = "") -> CheckpointDecider:
     """The policy of a run or checkpoint, as it is deployed.
 
     Args:
         path: of it.
         device: where it decides: "auto" is a GPU, if there is one.
+        explore: "yes": each episode shifts its actions by an offset of its own.
     """
-    return CheckpointDecider(load_policy(path, device=str(usable_device(device))))
+    place = str(usable_device(device))
+    return CheckpointDecider(load_policy(path, device=place, explore=explore == "yes"))

@@ -21,12 +21,14 @@ class PolicyFacts:
         chunk: lengths of its decisions.
         version: its name, kept with every episode; later ones are known by `number`.
         number: counts the policies a run was given, from 0.
+        exploration_std: of the offset that each episode's actions are shifted by; 0: of none.
     """
 
     spec: DataSpec
     chunk: ChunkSpec
     version: str
     number: int = 0
+    exploration_std: float = 0.0
 
 
 class Decider(Protocol):

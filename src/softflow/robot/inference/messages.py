@@ -36,6 +36,7 @@ class Loaded(msgspec.Struct, tag=True):
     chunk: dict[str, int]
     version: str
     number: int
+    exploration_std: float
 
 
 class Decided(msgspec.Struct, tag=True):

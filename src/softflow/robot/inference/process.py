@@ -148,7 +148,8 @@ class InferenceProcess:
         if not isinstance(message, Loaded):
             raise CheckpointError(f"the policy of '{path}' cannot be loaded: {self.problem}")
         chunk, spec = ChunkSpec(**message.chunk), DataSpec.from_json(message.spec)
-        facts = PolicyFacts(spec, chunk, message.version, message.number)
+        told = (message.version, message.number, message.exploration_std)
+        facts = PolicyFacts(spec, chunk, *told)
         if self._buffers is None:  # later policies are of the same dimensions
             self._buffers = DecisionBuffers(facts)
             send(self._connection, Attach(self._buffers.name))

@@ -86,7 +86,8 @@ class _Worker:
         self._require_as_before(facts)
         self._decider, self._number, self._episode = decider, message.number, None
         chunk = {name: int(value) for name, value in asdict(facts.chunk).items()}
-        send(self._connection, Loaded(facts.spec.to_json(), chunk, facts.version, facts.number))
+        told = (facts.version, facts.number, facts.exploration_std)
+        send(self._connection, Loaded(facts.spec.to_json(), chunk, *told))
 
     def _require_as_before(self, facts: PolicyFacts) -> None:
         """Raise CheckpointError if another policy than the one in use does not fit the loop."""

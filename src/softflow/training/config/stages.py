@@ -192,6 +192,12 @@ class OnlineConfig(RLConfig):
         offline_weight: how often an offline window is drawn for one draw of an online one; mixing
             by_size.
         bc_decay: factor on bc_coef a round (1 keeps the paper's fixed lambda).
+        critic_rounds: in so many rounds at the beginning the critic learns alone, of what the
+            policy does in its new place, and the policy's networks stand still.
+        exploration_std: each online episode in a simulator shifts all its actions by an offset of
+            its own, drawn with this standard deviation in normalised actions; after a round the
+            policy's actions are shifted for good towards what earned more (`calibration.py`). 0
+            does neither, as the paper.
     """
 
     num_rounds: int = 5
@@ -200,17 +206,24 @@ class OnlineConfig(RLConfig):
     offline_ratio: float = 0.5
     offline_weight: float = 0.5
     bc_decay: float = 1.0
+    critic_rounds: int = 0
+    exploration_std: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_within("num_rounds", self.num_rounds, 0, MAX_EPISODES)
         require_within("episodes_per_round", self.episodes_per_round, 1, MAX_EPISODES)
+        require_within("critic_rounds", self.critic_rounds, 0, MAX_EPISODES)
         require(
             self.mixing in ("fixed", "by_size"),
             f'mixing is "{self.mixing}"; must be fixed or by_size',
         )
         _ = FixedRatio(self.offline_ratio), BySize(self.offline_weight)
         require(0 < self.bc_decay <= 1, f"bc_decay is {self.bc_decay}; must lie in (0, 1]")
+        require(
+            0 <= self.exploration_std <= 1,
+            f"exploration_std is {self.exploration_std}; must lie in [0, 1]",
+        )
 
     @property
     def mixture(self) -> Mixing:

@@ -58,6 +58,7 @@ class Start:
         """
         where = self.parts.where
         load_policy(learner, self.parts, where, moments=not stands_alone(self.place))
+        learner.policy.take_in_correction()
         if self.critic:
             load_critic(learner, self.parts, where)
         elif not frozen_backbones(learner.critic.encoder):  # else it looks through the policy's
