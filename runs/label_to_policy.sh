@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What labels are worth, and what wrong ones cost: the table in docs/results.md.
 #
-#     runs/label_to_policy.sh                        4 seeds, 2 to 3 minutes a policy on a free core
+#     runs/label_to_policy.sh                        4 seeds; imitation 2 to 3 minutes a policy on a free core, RL 5 more
 #     SEEDS="0 1" ARMS="all wrong00" runs/label_to_policy.sh        fewer
 #
 # Demonstrations of mixed quality lose their outcome; a stated rule (runs/stated_annotator.py) then

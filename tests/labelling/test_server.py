@@ -89,6 +89,26 @@ def test_a_label_is_on_the_disk_when_the_answer_comes(
     assert len(toy_store.labels(1)) == 1
 
 
+def test_a_label_sent_again_does_not_come_behind_what_others_said_since(
+    client: TestClient, toy_store: EpisodeStore
+) -> None:
+    """An answer was lost, ben was faster; what anna says anew, or of a resolution, counts."""
+
+    def newest(**changes: Any) -> list[str]:
+        assert said(client, **changes).status_code == 200
+        toy_store.refresh()
+        return [label.annotator for label in toy_store.labels(1)]
+
+    failure = [{**SUCCESS, "kind": "failure", "name": "failure", "value": 0.0}]
+    assert newest() == ["anna"]
+    assert newest(annotator="ben", events=failure) == ["anna", "ben"]
+    assert newest() == ["anna", "ben"]
+    assert newest(annotator="ben", resolves=True, events=failure)[2:] == ["resolution:ben"]
+    assert newest()[3:] == ["anna"], "she objects to what was settled"
+    assert newest(events=failure)[4:] == ["anna"]
+    assert newest()[5:] == ["anna"], "and changes her mind twice"
+
+
 def test_others_labels_and_new_episodes_come_with_the_next_look(
     client: TestClient, toy_store: EpisodeStore, toy_parts: Any
 ) -> None:

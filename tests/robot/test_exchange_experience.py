@@ -8,10 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from point_world import demonstration, point_spec, tiny_config
 
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.exploration import exploration_offset
 from softflow.data.labels import Event, Label
 from softflow.errors import ConfigError, StoreError
 from softflow.robot.exchange.claiming import Claim
@@ -21,6 +23,7 @@ from softflow.robot.exchange.order import read_order
 from softflow.robot.exchange.robot_side import Next, RobotSide
 from softflow.robot.exchange.stop_listening import StopListener
 from softflow.robot.exchange_experience import ExchangeExperience, taken_keys
+from softflow.training import calibration
 from softflow.training.learner import Learner
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
@@ -133,6 +136,40 @@ def test_rounds_wait_for_their_episodes_and_robots_for_their_policy(bench: Bench
     assert len(run.online.fingerprints) == 6
     assert bench.lines == robot.lines == []
     assert list((bench.place / "run/arriving").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_what_robots_tried_corrects_the_policy_that_they_get_next(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of episodes that explored as the run does, enough of them; by seed both know the offsets."""
+    told: list[np.ndarray] = []
+
+    def mean(offsets: np.ndarray, returns: np.ndarray, std: float) -> np.ndarray:
+        told.append(offsets)
+        return offsets.mean(axis=0)
+
+    monkeypatch.setattr(calibration, "correction", mean)
+    online = replace(CONFIG.online_rl, exploration_std=0.05)
+    bench.config = replace(CONFIG, online_rl=online)
+    tried: list[dict[str, Any]] = [
+        {"exploration_std": 0.05},
+        {"exploration_std": 0.3},
+        {"exploration_std": 0.05},
+    ]
+
+    def during() -> None:
+        bench.robot.look()
+        if bench.robot.side.next() is Next.EPISODE:
+            bench.robot.play(**tried[len(bench.robot.store) % 3])
+
+    run = bench.run(bench.source(during))
+    # Two in each round of three: those of the first round wait for the second's.
+    expected = np.array([exploration_offset(seed, 0.05, 2) for seed in (0, 2, 3, 5)])
+    (offsets,) = told
+    assert (offsets == expected).all()
+    found = run.learner.policy.correction.numpy()
+    np.testing.assert_allclose(found, expected.mean(axis=0), rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -14,6 +14,8 @@ from learner_updates import CONFIG, BatchMaker, LearnerMaker
 from point_world import tiny_config
 
 from softflow.data.exploration import EXPLORATION_KEY
+from softflow.errors import ConfigError
+from softflow.models.action_selection import ChunkSelector, SelectionConfig
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training import calibration
 from softflow.training.calibration import correction
@@ -65,7 +67,7 @@ def test_it_climbs_where_offsets_matter_and_stands_still_where_not() -> None:
 
 @pytest.mark.parametrize(
     ("offsets", "returns"),
-    [(np.zeros((1, 2)), np.ones(1)), (STD * np.ones((5, 2)), np.zeros(5))],
+    [(STD * np.ones((5, 2)), np.zeros(5)), (np.zeros((5, 2)), np.arange(5.0))],
 )
 def test_nothing_to_compare_corrects_nothing(offsets: np.ndarray, returns: np.ndarray) -> None:
     assert not correction(offsets, returns, STD).any()
@@ -157,3 +159,49 @@ def test_online_rows_are_seen_without_the_correction(
     offline = make_batch(num_online=0)
     assert told(plain, offline) == pytest.approx(told(knowing, offline), rel=1e-2)
     assert told(plain, batch) != pytest.approx(told(knowing, batch), rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"exploration_std": 1.5}, "must lie in"),
+        ({"exploration_std": 0.1, "imitates": "successes"}, "--online-rl.imitates demonstrations"),
+        ({"exploration_std": 0.1, "num_updates": 0}, "--online-rl.num-updates 1"),
+    ],
+)
+def test_exploration_that_makes_no_sense_is_refused(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(CONFIG.online_rl, **changes)  # type: ignore[arg-type]
+
+
+def test_small_rounds_wait_for_each_other(
+    make_run: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two actions want four episodes: rounds of three correct every second time, of six of them."""
+    counts: list[int] = []
+
+    def counted(offsets: np.ndarray, returns: np.ndarray, std: float) -> np.ndarray:
+        counts.append(len(offsets))
+        return offsets.mean(axis=0)
+
+    monkeypatch.setattr(calibration, "correction", counted)
+    config = exploring(rounds=5)
+    online = replace(config.online_rl, episodes_per_round=3, num_updates=1)
+    run_stages(make_run(replace(config, online_rl=online)), ["online_rl"])
+    assert counts == [6, 6]
+
+
+def test_what_never_changed_in_the_data_is_not_tried(
+    make_learner: LearnerMaker, make_batch: BatchMaker
+) -> None:
+    learner, batch = make_learner(CONFIG), make_batch()
+    normalizer = learner.policy.action_normalizer
+    normalizer.maximum[1] = normalizer.minimum[1]
+    rule = SelectionConfig(1, 0.1, "likelihood", 0.1)
+    offset = ChunkSelector(learner.policy, None, rule).exploring(0).offset
+    assert offset is not None
+    assert offset[0] != 0
+    assert offset[1] == 0
+    assert batch.actions.shape[-1] == 2

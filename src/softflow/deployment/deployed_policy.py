@@ -143,7 +143,7 @@ class DeployedPolicy:
         device = policy.action_minimum.device
         tensors = {key: row_of(value).to(device) for key, value in seen.items()}
         normalised = [
-            policy.normalize_own(row_of(value).to(device), tensors)
+            self._selector.normalize_own(row_of(value).to(device), tensors)
             for value in (committed, actions)
         ]
         return float(policy.log_prob(policy.condition(tensors, normalised[0]), normalised[1]))

@@ -161,9 +161,16 @@ class ChunkSelector:
         if std == 0:
             return self
         shifted = copy.copy(self)
-        offset = torch.from_numpy(exploration_offset(seed, std, dim))
-        shifted.offset = offset.to(self.policy.correction)
+        offset = torch.from_numpy(exploration_offset(seed, std, dim)).to(self.policy.correction)
+        shifted.offset = offset * self.policy.action_normalizer.varies
         return shifted
+
+    def normalize_own(
+        self, actions: Float[Tensor, "B K A"], observation: Observation
+    ) -> Float[Tensor, "B K A"]:
+        """Actions [B, K, A] of the episode as the policy meant them: without what is added."""
+        own = self.policy.normalize_own(actions, observation)
+        return own if self.offset is None else own - self.offset
 
     @torch.inference_mode()
     def __call__(
@@ -186,9 +193,7 @@ class ChunkSelector:
         asked_from, device = prefix_actions.device, self.policy.action_minimum.device
         observation = {key: value.to(device) for key, value in observation.items()}
         prefix_actions = prefix_actions.to(device)
-        prefix = self.policy.normalize_own(prefix_actions, observation)
-        if self.offset is not None:
-            prefix = prefix - self.offset
+        prefix = self.normalize_own(prefix_actions, observation)
         if self._shares_frozen:
             observation = self.policy.encoder.with_frozen_features(observation)
         condition = self.policy.condition(observation, prefix)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from softflow.data.statistics import CONSTANT_RANGE, ArrayStatistics
@@ -71,6 +71,11 @@ class ActionNormalizer(nn.Module):
         moved = offset.to(half) / self.action_scale * half
         self.minimum += moved
         self.maximum += moved
+
+    @property
+    def varies(self) -> Bool[Tensor, " A"]:
+        """[A], the components that are not constant in the data."""
+        return ~self._half_range()[1]
 
     def _half_range(self) -> tuple[Tensor, Tensor]:
         half = (self.maximum - self.minimum) / 2

@@ -195,7 +195,7 @@ class ChunkPolicy(nn.Module, ABC):
         representation = self.inputs.actions
         actions = self.action_normalizer.denormalize(normalised)
         if representation.is_absolute:
-            return actions
+            return actions.clamp(self.action_minimum, self.action_maximum)
         decoded = representation.decode(actions, observation[STATE_KEY][:, -1])
         bounded = decoded.clamp(self.action_minimum, self.action_maximum)
         # Bounding the components of a quaternion one by one would turn the hand.

@@ -16,11 +16,14 @@ import torch
 from jaxtyping import Float
 
 from softflow.data.exploration import offset_of
+from softflow.data.metadata import metadata_value
 from softflow.training.run import Run
 from softflow.training.run_folder import Position
 
 STEP = 4.0
 """How far a correction goes for a perfect correlation, in standard deviations of the offsets."""
+EPISODES_A_NUMBER = 2
+"""Fewer episodes for each number that is to be found say more of chance than of it."""
 
 
 def correction(
@@ -29,7 +32,7 @@ def correction(
     """What to add to all actions, normalised, after N episodes with these offsets.
 
     Along the correlation of offsets with returns, less what chance alone would show of it (James
-    and Stein), so that nothing moves where offsets did not matter.
+    and Stein), so that little moves where offsets did not matter.
 
     Args:
         offsets: [N, A], drawn with `std`; returns: [N], what the episodes earned.
@@ -37,7 +40,7 @@ def correction(
     """
     count, dim = offsets.shape
     spread = returns.std()
-    if count < 2 or spread == 0:
+    if spread == 0:
         return np.zeros(dim)
     correlation = ((returns - returns.mean()) / spread) @ (offsets / std) / count
     found = float(correlation @ correlation)
@@ -46,7 +49,7 @@ def correction(
 
 
 def calibrate(run: Run, round_index: int) -> None:
-    """Correct the policy's actions by what a round's episodes tell; once.
+    """Correct the policy's actions by what the episodes since the last correction tell; once.
 
     Nobody saves between this and the round's first update, so a run that is stopped in between does
     it again, and one that is stopped later does not.
@@ -55,29 +58,39 @@ def calibrate(run: Run, round_index: int) -> None:
     begins = Position("online_rl", round_index * stage.num_updates)
     if stage.exploration_std == 0 or run.position != begins:
         return
-    tried = _tried(run, round_index, stage.exploration_std)
-    if not tried:
+    policy = run.learner.policy
+    varies = policy.action_normalizer.varies.cpu().numpy()
+    needed = EPISODES_A_NUMBER * int(varies.sum())
+    tried = _tried(run, round_index, stage.exploration_std, needed)
+    if len(tried) < needed:
+        run.progress.say(f"no correction yet: {len(tried)} of {needed} episodes have explored")
         return
     offsets, returns = (np.array(part, dtype=np.float64) for part in zip(*tried, strict=True))
-    found = correction(offsets, returns, stage.exploration_std)
-    run.learner.policy.correction += torch.from_numpy(found).to(run.learner.policy.correction)
-    run.record({"correction": float(np.linalg.norm(found))})
-    run.progress.say(_in_words(run, found, len(tried)))
+    found = np.zeros(len(varies))
+    found[varies] = correction(offsets[:, varies], returns, stage.exploration_std)
+    policy.correction += torch.from_numpy(found).to(policy.correction)
+    if run.ranks.is_first:
+        run.record({"correction": float(np.linalg.norm(found))})
+    run.progress.say(_in_words(found, len(tried)))
 
 
-def _tried(run: Run, round_index: int, std: float) -> list[tuple[np.ndarray, float]]:
-    """Offset and return of a round's episodes that explored."""
-    dim = len(run.learner.policy.correction)
-    found: list[tuple[np.ndarray, float]] = []
+def _tried(run: Run, round_index: int, std: float, needed: int) -> list[tuple[np.ndarray, float]]:
+    """Offset and return of the episodes that explored since the last correction before a round."""
+    dim, rounds = len(run.learner.policy.correction), dict[int, list[tuple[np.ndarray, float]]]()
     for number, summary in enumerate(run.online.store.summaries()):
-        if summary.metadata.get("round") == round_index:
-            where = f"episode {number} of '{run.online.store.path}'"
-            offset = offset_of(summary.metadata, std, dim, where)
-            found += [] if offset is None else [(offset, summary.return_)]
-    return found
+        where = f"episode {number} of '{run.online.store.path}'"
+        offset = offset_of(summary.metadata, std, dim, where)
+        if offset is not None:
+            index = metadata_value(summary.metadata, "round", int, 0, where)
+            rounds.setdefault(index, []).append((offset, summary.return_))
+    since: list[tuple[np.ndarray, float]] = []
+    for index in range(round_index):
+        since += rounds.get(index, [])
+        since = [] if len(since) >= needed else since
+    return since + rounds.get(round_index, [])
 
 
-def _in_words(run: Run, found: np.ndarray, episodes: int) -> str:
+def _in_words(found: np.ndarray, episodes: int) -> str:
     if not found.any():
         return f"no correction: what {episodes} episodes tried made no difference beyond chance"
     farthest = np.argsort(-abs(found))[:3]

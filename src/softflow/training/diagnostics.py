@@ -159,8 +159,10 @@ def _values_against_returns(run: Run, store: EpisodeStore) -> dict[str, list[flo
         chosen = np.random.default_rng(0).choice(len(windows), most, replace=False)
         windows, realised = windows[chosen], realised[chosen]
     batch = dataset.gather(windows).to(run.learner.device)
-    actions, prefix = normalised(run.learner.policy, batch)
-    critic = run.learner.critic
+    own, critic = run.learner.policy.normalize_own, run.learner.critic
+    actions, prefix = (
+        own(acted, batch.observation) for acted in (batch.actions, batch.prefix_actions)
+    )
     values = critic.value(critic.encoder(batch.observation, prefix), actions[:, None])
     return {"q_values": values.flatten().tolist(), "realised_returns": realised.tolist()}
 

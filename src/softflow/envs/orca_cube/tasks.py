@@ -6,8 +6,9 @@
 | orca-cube-twin | the "real" one (`settings.TWIN_GAP`); -task50 has half of its gap |
 
 Actions are 17 joint targets, scaled to the joints' ranges and smoothed (EMA 0.5), at 20 Hz; an
-episode lasts 32 s or until the cube is dropped. A platform carries it for the first 6 s. Every
-quarter turn in the commanded direction earns 1, never twice.
+episode lasts 32 s or until the cube is dropped. A platform carries the nominal hand's for the first
+6 s; the twin's starts in a stable grasp. Every quarter turn in the commanded direction earns 1,
+never twice.
 """
 
 from __future__ import annotations

@@ -164,11 +164,17 @@ class EpisodeRows:
         return recording
 
     def save(self, name: str, digest: str, label: Label) -> None:
-        """Write a label, unless the newest one says the same; raises as `Episodes.save`."""
+        """Write a label, unless the newest one says the same, or its annotator's that still stands.
+
+        A page that got no answer sends a label again: somebody else's, said meanwhile, stays the
+        newest. Raises as `Episodes.save`.
+        """
         with self._lock:
             self.recording(name, digest)
             history = self.episodes.history(name)
-            if history and _says(history[-1]) == _says(label):
+            standing = unsettled(history).get(label.annotator)
+            known = [*history[-1:], *([standing] if standing else [])]
+            if any(_says(one) == _says(label) for one in known):
                 return
             self.episodes.save(name, label)
 

@@ -194,10 +194,10 @@ class OnlineConfig(RLConfig):
         bc_decay: factor on bc_coef a round (1 keeps the paper's fixed lambda).
         critic_rounds: in so many rounds at the beginning the critic learns alone, of what the
             policy does in its new place, and the policy's networks stand still.
-        exploration_std: each online episode in a simulator shifts all its actions by an offset of
-            its own, drawn with this standard deviation in normalised actions; after a round the
-            policy's actions are shifted for good towards what earned more (`calibration.py`). 0
-            does neither, as the paper.
+        exploration_std: each online episode (a robot's with --explore) shifts all its actions by an
+            offset of its own, drawn with this standard deviation in normalised actions; after a
+            round, or several small ones, the policy's actions are corrected for good towards what
+            earned more (`calibration.py`). 0 does neither, as the paper.
     """
 
     num_rounds: int = 5
@@ -220,9 +220,21 @@ class OnlineConfig(RLConfig):
         )
         _ = FixedRatio(self.offline_ratio), BySize(self.offline_weight)
         require(0 < self.bc_decay <= 1, f"bc_decay is {self.bc_decay}; must lie in (0, 1]")
+        self._require_sense_of_exploration()
+
+    def _require_sense_of_exploration(self) -> None:
+        std = self.exploration_std
+        require(0 <= std <= 1, f"exploration_std is {std}; must lie in [0, 1]")
         require(
-            0 <= self.exploration_std <= 1,
-            f"exploration_std is {self.exploration_std}; must lie in [0, 1]",
+            std == 0 or self.imitates == "demonstrations",
+            f'exploration_std is {std} and imitates "successes": a policy that imitates its own '
+            "shifted episodes learns to carry every offset on; choose "
+            "--online-rl.imitates demonstrations",
+        )
+        require(
+            std == 0 or self.num_updates > 0,
+            f"exploration_std is {std} and num_updates 0: a round that learns nothing corrects "
+            "nothing; give --online-rl.num-updates 1 or more",
         )
 
     @property

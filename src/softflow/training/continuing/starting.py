@@ -27,7 +27,13 @@ from softflow.training.continuing.history import Origin, now_utc, read_history
 from softflow.training.continuing.kept import Kept, kept_of
 from softflow.training.files.progress import Progress, progress_of, read_progress
 from softflow.training.learner import Learner
-from softflow.training.persistence import config_to_json, load_critic, load_policy, policy_facts
+from softflow.training.persistence import (
+    POLICY,
+    config_to_json,
+    load_critic,
+    load_policy,
+    policy_facts,
+)
 from softflow.utils.files import read_object, real_path, sha256_of
 from softflow.utils.machine import softflow_version
 
@@ -69,6 +75,12 @@ class Start:
         """What the new run's history says of it; `spec`: of the new data."""
         _, theirs, _ = policy_facts(self.parts)
         other = [f"there and here, {line}" for line in theirs.differences(spec)]
+        corrected = self.parts.weights(POLICY).get("correction")
+        if corrected is not None and bool(corrected.any()):
+            other.append(
+                "its online rounds have corrected its actions; it acts as it did, and takes these "
+                "data for recordings of the place where it acts"
+            )
         trained_by = ""
         with suppress(StoreError):
             versions = read_object(self.place.parent.parent / "versions.json")
