@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from point_world import LocalPool, PointWorld, tiny_config, write_demonstrations
+from point_world import PointWorld
 
 import softflow
 from softflow.data.data_spec import STATE_KEY
 from softflow.data.exploration import exploration_offset
 from softflow.errors import ConfigError
 from softflow.robot.inference.checkpoint_decider import load_decider
-from softflow.training.run import Run
-from softflow.training.stages import run_stages
-from softflow.utils.progress import SilentProgress
 
 
 def test_the_same_chunk_as_through_the_door_and_the_same_again_with_a_seed(imitated: Path) -> None:
@@ -39,22 +35,12 @@ def test_the_same_chunk_as_through_the_door_and_the_same_again_with_a_seed(imita
 
 
 def test_exploring_shifts_each_episode_by_what_its_seed_says(
-    imitated: Path, tmp_path: Path
+    imitated: Path, exploring: Path
 ) -> None:
     """As the same run's simulated episodes are shifted; a run that does not explore refuses."""
     with pytest.raises(ConfigError, match="exploration_std is 0"):
         load_decider(str(imitated), explore="yes")
-    demonstrations = write_demonstrations(tmp_path / "data", [True] * 6)
-    config = tiny_config(eval_episodes=0)
-    config = replace(
-        config,
-        imitation=replace(config.imitation, num_updates=2),
-        online_rl=replace(config.online_rl, exploration_std=0.05),
-    )
-    run = Run(tmp_path / "run", config, demonstrations, LocalPool(), SilentProgress())
-    run_stages(run, ["imitation"])
-    run.close()
-    plain, trying = (load_decider(str(tmp_path / "run"), explore=word) for word in ("", "yes"))
+    plain, trying = (load_decider(str(exploring), explore=word) for word in ("", "yes"))
     assert (plain.facts.exploration_std, trying.facts.exploration_std) == (0.0, 0.05)
     state = PointWorld().reset(seed=1)[0][STATE_KEY]
     lengths = plain.facts.chunk

@@ -20,6 +20,7 @@ from warm_python import warm_python
 
 from softflow.data.data_spec import STATE_KEY
 from softflow.data.episode_store import EpisodeStore
+from softflow.data.exploration import offset_of
 
 CLI = Path(__file__).parents[1] / "support/point_cli.py"
 pytestmark = pytest.mark.slow
@@ -64,6 +65,21 @@ def test_a_rehearsal_in_real_time(imitated: Path, tmp_path: Path) -> None:
         assert sum(loop["decisions"].values()) >= 1
         assert episode.observations[STATE_KEY].shape == (episode.length + 1, 4)
     assert "decisions took" in told[1]
+
+
+def test_exploring_is_written_into_each_episode(exploring: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    given = (exploring, "--env-id", ENV_ID, "--out", out, "--episodes", 2, "--explore")
+    status, _, errors = robot(*given)
+    assert status == 0, errors
+    told = [summary.metadata for summary in EpisodeStore.open(out).summaries()]
+    assert [facts["exploration_std"] for facts in told] == [0.05, 0.05]
+    offsets = [offset_of(facts, 0.05, 2, "an episode") for facts in told]
+    assert offsets[0] is not None
+    assert (offsets[0] != offsets[1]).all()
+    status, _, errors = robot("ws://localhost:1", *given[1:])
+    assert status == 2
+    assert "--explore: a server's policy does not" in errors
 
 
 def words(imitated: Path, out: Path, *more: object) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,18 @@ def warmed_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _run(tmp_path_factory.mktemp("warmed_up"), ["imitation", "critic_warmup"])
 
 
-def _run(folder: Path, stages: list[str]) -> Path:
+@pytest.fixture(scope="session")
+def exploring(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `imitated`; its online episodes would explore, with a standard deviation of 0.05."""
+    config = short_config()
+    online = replace(config.online_rl, exploration_std=0.05)
+    folder = tmp_path_factory.mktemp("exploring")
+    return _run(folder, ["imitation"], replace(config, online_rl=online))
+
+
+def _run(folder: Path, stages: list[str], config: TrainingConfig | None = None) -> Path:
     store = write_demonstrations(folder / "demonstrations", OUTCOMES)
-    run = Run(folder / "run", short_config(), store, LocalPool(), SilentProgress())
+    run = Run(folder / "run", config or short_config(), store, LocalPool(), SilentProgress())
     try:
         run_stages(run, stages)  # type: ignore[arg-type]
     finally:
