@@ -34,6 +34,11 @@ METRIC_NOTES: dict[str, tuple[str, str]] = {
     "q_target": ("Q target", "what the critic is trained towards"),
     "td_error": ("TD error", "mean distance of Q from its target; lower is better"),
     "actor_loss": ("Actor loss", "−Q + λ · NLL; lower is better"),
+    "correction": (
+        "Correction",
+        "how far a round corrected all actions, normalised; 0: nothing beyond chance",
+    ),
+    "explored_return": ("Return while exploring", "mean of what a correction is computed from"),
     "candidate_value_spread": ("Candidate spread", "how far Q tells candidates apart (std)"),
     "target_clipped_fraction": ("Clipped targets", "outside the critic's support; should be 0"),
     "policy_grad_norm": ("Policy gradient norm", "before the optimiser's step"),

@@ -63,14 +63,18 @@ def calibrate(run: Run, round_index: int) -> None:
     needed = EPISODES_A_NUMBER * int(varies.sum())
     tried = _tried(run, round_index, stage.exploration_std, needed)
     if len(tried) < needed:
-        run.progress.say(f"no correction yet: {len(tried)} of {needed} episodes have explored")
+        run.progress.say(
+            f"no correction yet: {len(tried)} episodes have explored since the last, with this "
+            f"exploration_std; it takes {needed}, {EPISODES_A_NUMBER} for each number of an action"
+        )
         return
     offsets, returns = (np.array(part, dtype=np.float64) for part in zip(*tried, strict=True))
     found = np.zeros(len(varies))
     found[varies] = correction(offsets[:, varies], returns, stage.exploration_std)
     policy.correction += torch.from_numpy(found).to(policy.correction)
     if run.ranks.is_first:
-        run.record({"correction": float(np.linalg.norm(found))})
+        size = float(np.linalg.norm(found))
+        run.record({"correction": size, "explored_return": float(returns.mean())})
     run.progress.say(_in_words(found, len(tried)))
 
 

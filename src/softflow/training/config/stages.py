@@ -224,17 +224,18 @@ class OnlineConfig(RLConfig):
 
     def _require_sense_of_exploration(self) -> None:
         std = self.exploration_std
-        require(0 <= std <= 1, f"exploration_std is {std}; must lie in [0, 1]")
+        require(0 <= std <= 1, f"online_rl.exploration_std is {std}; must lie in [0, 1]")
         require(
             std == 0 or self.imitates == "demonstrations",
-            f'exploration_std is {std} and imitates "successes": a policy that imitates its own '
-            "shifted episodes learns to carry every offset on; choose "
-            "--online-rl.imitates demonstrations",
+            f'online_rl: exploration_std is {std} and imitates "successes": a policy that imitates '
+            "its own shifted episodes learns to carry every offset on; choose "
+            "--online-rl.imitates demonstrations, or --online-rl.exploration-std 0",
         )
         require(
             std == 0 or self.num_updates > 0,
-            f"exploration_std is {std} and num_updates 0: a round that learns nothing corrects "
-            "nothing; give --online-rl.num-updates 1 or more",
+            f"online_rl: exploration_std is {std} and num_updates 0: a round that learns nothing "
+            "corrects nothing; give --online-rl.num-updates 1 or more, or "
+            "--online-rl.exploration-std 0",
         )
 
     @property
