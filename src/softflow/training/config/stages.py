@@ -192,12 +192,9 @@ class OnlineConfig(RLConfig):
         offline_weight: how often an offline window is drawn for one draw of an online one; mixing
             by_size.
         bc_decay: factor on bc_coef a round (1 keeps the paper's fixed lambda).
-        critic_rounds: in so many rounds at the beginning the critic learns alone, of what the
-            policy does in its new place, and the policy's networks stand still.
-        exploration_std: each online episode (a robot's with --explore) shifts all its actions by an
-            offset of its own, drawn with this standard deviation in normalised actions; after a
-            round, or several small ones, the policy's actions are corrected for good towards what
-            earned more (`calibration.py`). 0 does neither, as the paper.
+        critic_rounds: the first rounds, in which the critic alone learns.
+        exploration_std: of an offset that each online episode adds to its actions, normalised, to
+            find a correction of the policy (docs/robot.md); 0: none.
     """
 
     num_rounds: int = 5
