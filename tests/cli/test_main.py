@@ -451,3 +451,18 @@ def test_collect_train_evaluate_report_on_cube_single(softflow: Say, tmp_path: P
     assert "cube-single" in page
     assert "data:video/mp4;base64," in page
     assert (run / "metrics.csv").read_text().count("\n") > 5
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [("train", "continues from the last checkpoint"), ("evaluate", "What was finished is kept")],
+)
+def test_a_stop_says_what_is_left_of_it(
+    command: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("softflow.cli.main._run", stopped)
+    assert main([command, "--help-me"]) == 130
+    assert said in capsys.readouterr().err

@@ -64,6 +64,10 @@ COMMANDS = (
 )
 
 
+LEARNING = ("demo", "train", "learn", "teacher", "cube-pose")
+"""Commands that write checkpoints."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the `softflow` command; returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -88,7 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"\nsoftflow: {known}", to_errors=True)
         return 2
     except KeyboardInterrupt:
-        say("\nStopped. The same command continues from the last checkpoint.", to_errors=True)
+        goes_on = "The same command continues from the last checkpoint."
+        kept = goes_on if words[0] in LEARNING else "What was finished is kept."
+        say(f"\nStopped. {kept}", to_errors=True)
         return 130
     except MemoryError:
         say(
