@@ -134,6 +134,8 @@ class TeacherTraining:
         )
         if self.facts.iteration:
             learner.restore(read_weights(self._run / STATE), f"'{self._run / STATE}'")
+            done = self.facts.iteration
+            self._progress.say(f"goes on after iteration {done} of {ppo.iterations}")
         else:
             self._judge(learner)
         self._progress.begin("PPO", ppo.iterations, self.facts.iteration)

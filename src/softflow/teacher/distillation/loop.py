@@ -120,6 +120,8 @@ class Distillation:
         config = self._config
         folder.restore(learner)
         begun = folder.position.update_step // config.updates
+        if begun:
+            self._progress.say(f"goes on after iteration {begun} of {config.iterations}")
         self._progress.begin("distillation", config.iterations, begun)
         buffers: deque[DistillationBuffer] = deque(maxlen=config.kept_buffers)
         recorder = HandRecorder(store, config.num_envs, SOURCE)
