@@ -29,6 +29,7 @@ from softflow.data.measures import EpisodeFacts, measure_episodes
 from softflow.envs.orca_cube.settings import CONTROL_HZ
 from softflow.envs.orca_cube.tasks import CUBE_PROFILE
 from softflow.teacher.teacher_files import read_facts
+from softflow.utils.intervals import bootstrap_ratio
 from softflow.utils.metrics import read_metrics
 
 Episodes = list[EpisodeFacts]
@@ -73,10 +74,9 @@ def measures_of(episodes: Episodes) -> dict[str, tuple[float, float, float]]:
         one.measure.name: tuple(_known(getattr(one, end)) for end in ("value", "low", "high"))
         for one in measure_episodes(CUBE_PROFILE, episodes, CONTROL_HZ)
     }
-    turns = np.array([QUARTER * facts.events.count("rotated") for facts in episodes])
-    drawn = np.random.default_rng(0).choice(turns, (2000, len(turns))).mean(axis=1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return found | {"turns_per_trajectory": (float(turns.mean()), float(low), float(high))}  # type: ignore[return-value]
+    turns = [QUARTER * facts.events.count("rotated") for facts in episodes]
+    ends = bootstrap_ratio(turns, [1.0] * len(turns))
+    return found | {"turns_per_trajectory": (float(np.mean(turns)), ends.low, ends.high)}  # type: ignore[return-value]
 
 
 def minutes_of(seeds: Sequence[Seed], rounds: int) -> list[float]:

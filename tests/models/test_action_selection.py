@@ -370,7 +370,7 @@ def test_taking_in_a_correction_changes_nothing_that_is_done(
     selector = ChunkSelector(policy, None, SelectionConfig(1, 0.1, "likelihood"))
     policy.correction += torch.tensor([0.05, -0.02])
     before = selector(observation, prefix, seeded())
-    own = policy.normalize_own(before, observation)
+    own = selector.normalize_own(before, observation)
     policy.take_in_correction()
     assert not policy.correction.any()
     torch.testing.assert_close(policy.normalize_actions(before, observation), own)

@@ -78,13 +78,8 @@ def run_robot(options: Robot) -> None:
         unclosed = stack.enter_context(ExitStack())
         source, robot = _policy_and_robot(options, make, stack, unclosed)
         _require_made_for(source.facts.spec, robot.spec, options)
-        if std := source.facts.exploration_std:
-            learner = "the learner corrects the policy by what they earn"
-            nobody = "nobody learns from it without --exchange"
-            say(
-                f"exploring: each episode shifts its actions by an offset of its own (standard "
-                f"deviation {std:g}, normalised); {learner if options.exchange else nobody}"
-            )
+        if source.facts.exploration_std:
+            _say_exploring(source.facts.exploration_std, options)
         SafetyLayer(limits, robot.spec)  # limits of another robot are told before it is reset
         store = stack.enter_context(
             EpisodeStore.open_or_create(options.out, robot.spec, options.frame_storage)
@@ -95,6 +90,15 @@ def run_robot(options: Robot) -> None:
         unclosed.pop_all()  # the session closes the robot
         run_session(parts, store, _plan(options), listening, before_episode=rounds)
     say(f"episodes: {options.out}")
+
+
+def _say_exploring(std: float, options: Robot) -> None:
+    learner = "the learner corrects the policy by what they earn"
+    nobody = "nobody learns from it without --exchange"
+    say(
+        f"exploring: each episode shifts its actions by an offset of its own (standard deviation "
+        f"{std:g}, normalised); {learner if options.exchange else nobody}"
+    )
 
 
 def _policy_and_robot(

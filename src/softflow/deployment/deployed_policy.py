@@ -58,7 +58,6 @@ class DeployedPolicy:
         self._neutral = np.asarray(spec.held_still, np.float32)
         self._acting: ActingEpisode | None = None
         self._seed(seed)
-        self._selector = selector.exploring(int(seed))
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -74,7 +73,6 @@ class DeployedPolicy:
         """
         if seed is not None:
             self._seed(seed)
-            self._selector = self._rule.exploring(int(seed))
         decide = self._decisions(self._acting_noise)
         self._acting = ActingEpisode(self.chunk, self._neutral, decide)
 
@@ -169,6 +167,7 @@ class DeployedPolicy:
             raise ConfigError(f"seed is {seed}; it must lie in [0, 2**63)")
         for generator in (self._acting_noise, self._planning_noise):
             generator.manual_seed(int(seed))
+        self._selector = self._rule.exploring(int(seed))
 
 
 def load_policy(

@@ -169,8 +169,12 @@ class ChunkSelector:
         self, actions: Float[Tensor, "B K A"], observation: Observation
     ) -> Float[Tensor, "B K A"]:
         """Actions [B, K, A] of the episode as the policy meant them: without what is added."""
-        own = self.policy.normalize_own(actions, observation)
-        return own if self.offset is None else own - self.offset
+        return self.policy.normalize_actions(actions, observation) - self._added
+
+    @property
+    def _added(self) -> Float[Tensor, " A"]:
+        correction = self.policy.correction
+        return correction if self.offset is None else correction + self.offset
 
     @torch.inference_mode()
     def __call__(
@@ -205,10 +209,8 @@ class ChunkSelector:
             chosen = select_by_value(
                 self.policy, condition, self.critic, tokens, num, std, generator=generator
             ).actions
-        chosen = chosen + self.policy.correction
-        if self.offset is not None:
-            chosen = chosen + self.offset
-        return self.policy.denormalize_actions(chosen, observation).to(asked_from)
+        acted = self.policy.denormalize_actions(chosen + self._added, observation)
+        return acted.to(asked_from)
 
 
 Selector = Callable[[Observation, Tensor, torch.Generator], Tensor]

@@ -177,12 +177,6 @@ class ChunkPolicy(nn.Module, ABC):
             actions = representation.encode(actions, observation[STATE_KEY][:, -1])
         return self.action_normalizer.normalize(actions)
 
-    def normalize_own(
-        self, actions: Float[Tensor, "B K A"], observation: Observation
-    ) -> Float[Tensor, "B K A"]:
-        """As `normalize_actions`, of what was done where it acts: without its correction."""
-        return self.normalize_actions(actions, observation) - self.correction
-
     def take_in_correction(self) -> None:
         """Act as before, without a correction: offline data are of this place from now on."""
         self.action_normalizer.shift(self.correction)

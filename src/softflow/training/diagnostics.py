@@ -17,12 +17,13 @@ from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.training.cameras.stage_pictures import draw_saliency, film_cameras
 from softflow.training.config import StageName
 from softflow.training.evaluation import episode_seeds, episode_tasks
-from softflow.training.held_out.measuring import log_likelihood, normalised
+from softflow.training.held_out.measuring import log_likelihood
 from softflow.training.held_out.overlay import write_overlay
 from softflow.training.returns import monte_carlo_returns
 from softflow.training.run import Run
 from softflow.training.updates.convergence import SPAN_UPDATES
 from softflow.training.updates.next_chunks import windows_at_once
+from softflow.training.updates.normalised_rows import normalised
 from softflow.utils.files import read_object, write_json
 from softflow.utils.video import write_video
 
@@ -159,10 +160,8 @@ def _values_against_returns(run: Run, store: EpisodeStore) -> dict[str, list[flo
         chosen = np.random.default_rng(0).choice(len(windows), most, replace=False)
         windows, realised = windows[chosen], realised[chosen]
     batch = dataset.gather(windows).to(run.learner.device)
-    own, critic = run.learner.policy.normalize_own, run.learner.critic
-    actions, prefix = (
-        own(acted, batch.observation) for acted in (batch.actions, batch.prefix_actions)
-    )
+    actions, prefix = normalised(run.learner.policy, batch)
+    critic = run.learner.critic
     values = critic.value(critic.encoder(batch.observation, prefix), actions[:, None])
     return {"q_values": values.flatten().tolist(), "realised_returns": realised.tolist()}
 

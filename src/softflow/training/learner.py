@@ -43,6 +43,7 @@ from softflow.training.updates.modes import (
     training_mode,
 )
 from softflow.training.updates.next_chunks import NextChunks
+from softflow.training.updates.normalised_rows import normalised, normalised_next_prefix
 
 
 def build_policy(config: ModelConfig, inputs: ModelInputs) -> ChunkPolicy:
@@ -173,7 +174,7 @@ class Learner:
         """
         weight, steps = self._weighed(batch, take_over_weight)
         batch = batch.to(self.device)
-        actions, prefix = self._normalized(batch)
+        actions, prefix = normalised(self.policy, batch)
         policy, noise_std = self.policy, self.config.noise_std
         training_mode(policy, learns_statistics=True)
         with self._mixed():
@@ -203,7 +204,7 @@ class Learner:
             ahead: next chunks of a policy that stands still; None samples them here.
         """
         batch = batch.to(self.device)
-        actions, prefix = self._normalized(batch)
+        actions, prefix = normalised(self.policy, batch)
         next_value = self._next_value(batch, stage.target_candidates, ahead)
         training_mode(self.critic, learns_statistics=not isinstance(stage, RLConfig))
         limit = self.policy.action_limit
@@ -233,7 +234,7 @@ class Learner:
         """
         rows, weight, steps = self._imitated(batch, stage)
         batch = batch.to(self.device)
-        actions, prefix = self._normalized(batch)
+        actions, prefix = normalised(self.policy, batch)
         policy, name = self.policy, self.policy.cost_name
         training_mode(policy, learns_statistics=False)
         with self._mixed():
@@ -287,18 +288,6 @@ class Learner:
         """What this process divides the sum of its weighted costs by: at least one row in all."""
         return counted.clamp_min(1 / self.ranks.count)
 
-    def _normalized(self, batch: ChunkBatch) -> tuple[Tensor, Tensor]:
-        normalize, corrected = self.policy.normalize_actions, self._corrected(batch)
-        return (
-            normalize(batch.actions, batch.observation) - corrected,
-            normalize(batch.prefix_actions, batch.observation) - corrected,
-        )
-
-    def _corrected(self, batch: ChunkBatch) -> Tensor:
-        """[B, 1, A], what the policy has added to the rows' actions: nothing to offline ones."""
-        online = ~batch.is_offline.to(self.device, non_blocking=True)
-        return online[:, None, None] * self.policy.correction
-
     def _imitation_cost(
         self, condition: Condition, actions: Tensor, steps: Tensor, rows: Tensor
     ) -> Tensor:
@@ -313,8 +302,7 @@ class Learner:
     def _next_value(
         self, batch: ChunkBatch, num_candidates: int, ahead: NextChunks | None
     ) -> Tensor:
-        prefix = self.policy.normalize_actions(batch.next_prefix_actions, batch.next_observation)
-        prefix = prefix - self._corrected(batch)
+        prefix = normalised_next_prefix(self.policy, batch)
         self.policy.eval()
         with self._mixed():
             tokens = self.target_critic.encoder(batch.next_observation, prefix)

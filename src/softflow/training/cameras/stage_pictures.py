@@ -22,6 +22,7 @@ from softflow.training.cameras.drawing import sheet, shrunk
 from softflow.training.cameras.saliency import Respond, chunks_of, saliency, value_of
 from softflow.training.config import StageName
 from softflow.training.run import Run
+from softflow.training.updates.normalised_rows import normalised
 from softflow.utils.files import write_bytes, write_json
 from softflow.utils.png import png_bytes
 from softflow.utils.video import write_video
@@ -109,8 +110,7 @@ def _maps(
 def _responses(run: Run, windows: ChunkBatch, one: slice, latents: Tensor) -> dict[str, Respond]:
     """How each network answers to what may be seen in a window."""
     policy, critic = run.learner.policy, run.learner.critic
-    actions = policy.normalize_actions(windows.actions, windows.observation)[one]
-    prefix = policy.normalize_actions(windows.prefix_actions, windows.observation)[one]
+    actions, prefix = (part[one] for part in normalised(policy, windows))
     return {
         "policy": chunks_of(policy, prefix, latents),
         "critic": value_of(critic, prefix, actions),

@@ -61,9 +61,8 @@ class TrainingConfig:
             states alone, and as `device` for those that look through cameras.
         precision: "float32", or "bf16": matrix products of updates in bfloat16, all that is summed
             up (likelihoods, returns, losses) in float32. For GPUs; most CPUs are slower with it.
-        compile: compile the couplings and critics that gain by it, which takes minutes at first.
-        checkpoint_interval_s: longest training time a kill can cost, beside the time that writing
-            a checkpoint takes.
+        compile: couplings and critics that gain by it, which takes minutes at first.
+        checkpoint_interval_s: training time that a kill can cost, beside what writing one takes.
         keep_checkpoints: how many of the newest stay; the best one that was evaluated and those at
             the ends of stages are never removed.
     """

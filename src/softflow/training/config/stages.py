@@ -193,8 +193,7 @@ class OnlineConfig(RLConfig):
             by_size.
         bc_decay: factor on bc_coef a round (1 keeps the paper's fixed lambda).
         critic_rounds: the first rounds, in which the critic alone learns.
-        exploration_std: of an offset that each online episode adds to its actions, normalised, to
-            find a correction of the policy (docs/robot.md); 0: none.
+        exploration_std: of offsets that find a correction (docs/robot.md); 0: none.
     """
 
     num_rounds: int = 5

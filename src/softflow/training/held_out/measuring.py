@@ -15,6 +15,7 @@ from torch import Tensor
 from softflow.models.normalizers import perturb
 from softflow.models.policy import ChunkPolicy
 from softflow.sampling.chunk_batch import ChunkBatch
+from softflow.training.updates.normalised_rows import normalised
 
 MOST = 0.95
 """Quantile that stands for the large errors."""
@@ -118,10 +119,3 @@ def measure_fit(
         np.median(errors, axis=0),
         np.quantile(errors, MOST, axis=0),
     )
-
-
-def normalised(policy: ChunkPolicy, batch: ChunkBatch) -> tuple[Tensor, Tensor]:
-    """Actions [B, H, A] and prefix [B, P, A] as the networks see them."""
-    normalize = policy.normalize_actions
-    actions = normalize(batch.actions, batch.observation)
-    return actions, normalize(batch.prefix_actions, batch.observation)
