@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -90,3 +92,20 @@ def test_a_picture_shows_the_cube_from_below() -> None:
     middle = picture[18:30, 26:38].reshape(-1, 3)
     assert np.ptp(middle.astype(int), axis=1).max() > 60  # yellow: the face below
     env.close()
+
+
+def test_a_hand_that_is_rewarded_by_what_is_seen_counts_the_pose_it_observes() -> None:
+    """The same physics; the seen pose turns by a quarter, the true one does not."""
+    env = make_env("orca-cube-twin-seen-task0")
+    true = make_env("orca-cube-twin-task0")
+    assert isinstance(env, OrcaCube)
+    assert isinstance(true, OrcaCube)
+    assert replace(env.settings, events_from="truth") == true.settings
+    rewards = {"seen": 0.0, "true": 0.0}
+    for name, one in {"seen": env, "true": true}.items():
+        one.reset(seed=3)
+        direction = float(np.sign(one.hand.commands[0]))
+        for turned_rad in np.linspace(0, 3, 21):
+            one.hand._observing._turn_bias[:, 2] = direction * turned_rad
+            rewards[name] += one.step(one.neutral_action)[1]
+    assert rewards == {"seen": 1.0, "true": 0.0}

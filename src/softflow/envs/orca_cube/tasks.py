@@ -4,6 +4,7 @@
 |---|---|
 | orca-cube | the nominal one |
 | orca-cube-twin | the "real" one (`settings.TWIN_GAP`); -task50 has half of its gap |
+| orca-cube-twin-seen | the same; quarter turns count on the pose that is seen, noise and all |
 
 Actions are 17 joint targets, scaled to the joints' ranges and smoothed (EMA 0.5), at 20 Hz; an
 episode lasts 32 s or until the cube is dropped. A platform carries the nominal hand's for the first
@@ -23,7 +24,7 @@ from softflow.data.data_spec import STATE_KEY
 from softflow.data.task_profile import Measure, TaskEvent, TaskProfile
 from softflow.envs.contract import Observation
 from softflow.envs.mujoco_task import MujocoTask, Pictures, require_family
-from softflow.envs.orca_cube import CUBE_FAMILY, TWIN_FAMILY
+from softflow.envs.orca_cube import CUBE_FAMILY, SEEN_FAMILY, TWIN_FAMILY
 from softflow.envs.orca_cube.batched import BatchedHand
 from softflow.envs.orca_cube.grasps import DEFAULT_CACHE
 from softflow.envs.orca_cube.hand_model import ORCA_RIGHT, HandDescription
@@ -61,8 +62,8 @@ class OrcaCube(MujocoTask):
     """The cube in one hand; see the module's docstring.
 
     Args:
-        family: orca-cube or orca-cube-twin.
-        task: of the twin: how much of its gap, in per cent (default 100).
+        family: orca-cube, orca-cube-twin or orca-cube-twin-seen.
+        task: of the twins: how much of its gap, in per cent (default 100).
         image_size: (height, width) of `observation.images.below`; None without it.
         settings: of the task; a family's own without.
         hand: whose model is loaded.
@@ -85,7 +86,7 @@ class OrcaCube(MujocoTask):
         grasps: Path = DEFAULT_CACHE,
         dumps: Path | None = None,
     ) -> None:
-        require_family(family, (CUBE_FAMILY, TWIN_FAMILY))
+        require_family(family, (CUBE_FAMILY, TWIN_FAMILY, SEEN_FAMILY))
         dumps = dumps or Path(tempfile.gettempdir()) / "softflow_unstable"
         self.settings = settings or _family_settings(family, task)
         self.hand = BatchedHand(self.settings, 1, hand=hand, grasps=grasps, dumps=dumps)
@@ -145,4 +146,5 @@ def _family_settings(family: str, task: int | None) -> CubeSettings:
         return CubeSettings()
     if task is not None and not 0 <= task <= 200:
         raise ConfigError(f"{family}-task{task}: the task is per cent of the gap; give 0 to 200")
-    return twin(CubeSettings(), 1.0 if task is None else task / 100)
+    events_from = "observation" if family == SEEN_FAMILY else "truth"
+    return twin(CubeSettings(events_from=events_from), 1.0 if task is None else task / 100)
