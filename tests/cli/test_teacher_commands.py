@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,13 +11,13 @@ from simulator_needed import skip_without_orca_hand
 
 pytest.importorskip("rsl_rl", reason="rsl-rl-lib is not installed")
 
+from softflow.cli.cube import teacher_commands
 from softflow.cli.cube.teacher_commands import COMMANDS
+from softflow.cli.help.examples import EXAMPLES
 from softflow.cli.main import main
+from softflow.teacher.config import PRESETS
 
 skip_without_orca_hand()
-
-WITH_MANY_OPTIONS = ("train", "distill")
-_OPTION = re.compile(r"--[a-z][a-z0-9.-]+")
 
 
 def _help(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -27,26 +27,43 @@ def _help(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - WITH_MANY_OPTIONS))
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    texts = explained(_help([command], capsys))
+    page = _help([command], capsys)
+    assert page.startswith(f"usage: softflow teacher {command} ")
+    texts = explained(page)
     assert [name for name in texts if name.startswith("--")]
     assert [name for name, text in texts.items() if len(text.strip()) < 8] == []
+    for line in EXAMPLES[f"teacher {command}"].values():
+        assert line in page
 
 
-@pytest.mark.parametrize("command", WITH_MANY_OPTIONS)
-def test_help_explains_every_one_of_many(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    text = re.sub("[│╭╰╮╯─]|-{3,}", " ", _help([command], capsys))
-    _, _, text = " ".join(text.split()).partition(" options ")
-    parts = re.split(r" (?=--[a-z][a-z0-9.-]+ [A-Z{\[])", text)[1:]
-    assert parts
-    silent = []
-    for part in parts:
-        said = re.sub(r"\(default: [^)]*\)|\(required\)", "", part)
-        said = re.sub(r"^\S+ (\{[^}]*\}(\|\{None\})?|\S+( \S+\])?)", "", said)
-        if len(said.strip()) < 8 and "default: {" not in part:
-            silent.append(_OPTION.findall(part)[0])
-    assert silent == []
+@pytest.mark.parametrize(
+    "example",
+    [line for name in COMMANDS for line in EXAMPLES[f"teacher {name}"].values()],
+)
+def test_examples_are_commands_of_this_softflow(
+    example: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They parse: what is done with them is cut off."""
+    monkeypatch.chdir(tmp_path)
+    done = []
+    for name in COMMANDS:
+        monkeypatch.setattr(teacher_commands, name, lambda given: done.append(type(given)))
+    assert main(shlex.split(example)[1:]) == 0
+    assert done == [COMMANDS[example.split()[2]]]
+
+
+def test_help_shows_presets_and_the_numbers_of_the_one_that_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    usual, paper = _help(["train"], capsys), _help(["train", "paper"], capsys)
+    assert all(f"\n  {name} " in usual for name in PRESETS)
+    assert usual == _help(["train", "two-cores"], capsys)
+    assert ("--ppo.num-envs 256" in usual, "--ppo.num-envs 8192" in paper) == (True, True)
+    student = _help(["distill", "softflow-plus"], capsys)
+    assert "\n  cube-small " in student
+    assert "the numbers below are those of softflow-plus" in student
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from inspect import getdoc
+from itertools import takewhile
 from typing import Any
 
 import tyro
 
 from softflow.cli.cube import teacher_options as options
-from softflow.cli.option_types import OPTION_TYPES, parsed
+from softflow.cli.help.examples import EXAMPLES
+from softflow.cli.help.page import groups_of, once, page
+from softflow.cli.option_types import OPTION_TYPES, parsed, wants_help
 from softflow.cli.words import asks_for_help, first_line, overview, require_command
 from softflow.envs.orca_cube.grasp_search import find_grasps
 from softflow.envs.orca_cube.grasps import DEFAULT_CACHE, write_grasps
@@ -17,9 +21,9 @@ from softflow.envs.orca_cube.scene import build_scene
 from softflow.envs.orca_cube.settings import CubeSettings
 from softflow.errors import ConfigError
 from softflow.presets import PRESETS as STUDENTS
-from softflow.presets import preset
+from softflow.presets import preset, summary
 from softflow.teacher.acting import Teacher
-from softflow.teacher.config import PRESETS
+from softflow.teacher.config import PRESETS, SUMMARIES
 from softflow.teacher.distillation.config import DistillConfig
 from softflow.teacher.distillation.loop import EPISODES, Distillation
 from softflow.teacher.hand_choice import HandChoice, described_hand
@@ -29,6 +33,7 @@ from softflow.utils.imports import trust
 from softflow.utils.progress import ConsoleProgress
 
 PROG = "softflow teacher"
+_ONE_PARSER = (tyro.conf.FlagCreatePairsOff, tyro.conf.AvoidSubcommands)
 COMMANDS: dict[str, type] = {
     "train": options.TrainTeacher,
     "evaluate": options.EvaluateTeacher,
@@ -58,43 +63,73 @@ def run(words: list[str]) -> int:
 
 def _parsed_training(words: list[str]) -> options.TrainTeacher:
     """`train PRESET ...`: the preset decides the defaults that --help shows."""
-    name, words = _preset_of(words, "two-cores", PRESETS)
+    name, words = _preset_of(words, "two-cores", SUMMARIES)
     default = options.TrainTeacher(run=tyro.MISSING, config=PRESETS[name])
-    return _overridden(options.TrainTeacher, words, default, f"{PROG} train {name}")
+    if wants_help(words):
+        _show_help(default, "train", name, "--run PATH", SUMMARIES)
+    return _overridden(words, default, f"{PROG} train {name}")
 
 
 def _parsed_distillation(words: list[str]) -> options.Distill:
     """`distill PRESET TEACHER ...`: presets are those of `softflow train`."""
-    name, words = _preset_of(words, "cube-small", STUDENTS)
+    students = {each: summary(each) for each in STUDENTS}
+    name, words = _preset_of(words, "cube-small", students, arguments=1)
     default = options.Distill(
         teacher=tyro.MISSING, run=tyro.MISSING, distill=DistillConfig(), config=preset(name)
     )
-    return _overridden(options.Distill, words, default, f"{PROG} distill {name}")
+    if wants_help(words):
+        _show_help(default, "distill", name, "TEACHER --run PATH", students)
+    return _overridden(words, default, f"{PROG} distill {name}")
 
 
-def _preset_of(words: list[str], otherwise: str, known: Iterable[str]) -> tuple[str, list[str]]:
+def _preset_of(
+    words: list[str], otherwise: str, known: Mapping[str, str], arguments: int = 0
+) -> tuple[str, list[str]]:
     """The preset that the first word names, or the usual one, and the other words.
+
+    Args:
+        words: after the command; otherwise: the usual preset; known: all of them.
+        arguments: words without an option's name that follow a preset.
 
     Raises:
         ConfigError: there is no such preset.
     """
-    if not words or words[0].startswith("-"):
-        return otherwise, words
-    if words[0] not in known:
+    plain = list(takewhile(lambda word: not word.startswith("-"), words))
+    if plain and plain[0] in known:
+        return words[0], words[1:]
+    if len(plain) > arguments:
         raise ConfigError(f"no preset {words[0]!r}; choose one of {', '.join(known)}")
-    return words[0], words[1:]
+    return otherwise, words
 
 
-def _overridden(kind: type, words: list[str], default: Any, prog: str) -> Any:
+def _overridden(words: list[str], default: Any, prog: str) -> Any:
     """A preset with the numbers that words override."""
     return tyro.cli(
-        kind,
+        type(default),
         args=words,
         default=default,
         prog=prog,
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.AvoidSubcommands),
+        config=_ONE_PARSER,
         registry=OPTION_TYPES,
     )
+
+
+def _show_help(
+    default: Any, command: str, name: str, needed: str, presets: Mapping[str, str]
+) -> None:
+    """Print every option with the numbers of a preset, and what other presets there are.
+
+    Raises:
+        SystemExit: always, as whoever asks for help wants nothing else.
+    """
+    groups = groups_of(type(default), default=default, config=_ONE_PARSER, registry=OPTION_TYPES)
+    width = max(map(len, presets))
+    lines = "\n".join(f"  {each:<{width}}  {does}" for each, does in presets.items())
+    what = f"{getdoc(type(default))}\n\nPresets; the numbers below are those of {name}\n{lines}"
+    usage = f"{PROG} {command} [PRESET] {needed} [OPTIONS]"
+    examples = EXAMPLES[f"teacher {command}"]
+    say(page(usage, what, examples, once([*groups.values()])))
+    raise SystemExit(0)
 
 
 def train(given: options.TrainTeacher) -> None:

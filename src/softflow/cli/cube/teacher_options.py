@@ -96,12 +96,14 @@ class Distill:
     """Teach a policy of chunks what a teacher does, seen through noise (App. B5).
 
     Its folder then holds a checkpoint to go on from, and episodes to do it with:
-    softflow train cube-small --dataset STUDENT/episodes --run RUN --from STUDENT
+
+      softflow train cube-small --dataset STUDENT/episodes --run RUN --from STUDENT
+
     Stopped at any moment, the same command goes on.
     """
 
     teacher: InPath
-    """The teacher's folder."""
+    """Folder of `softflow teacher train`."""
     run: Path
     """The student's folder."""
     distill: DistillConfig

@@ -55,6 +55,24 @@ EXAMPLES: dict[str, dict[str, str]] = {
         "for programs on this machine": "softflow serve runs/mine",
         "for robots on others": "softflow serve runs/mine --host 0.0.0.0 --token-file token",
     },
+    "teacher train": {
+        "a teacher, in a quarter of an hour": "softflow teacher train --run runs/teacher"
+    },
+    "teacher evaluate": {"on other physics": "softflow teacher evaluate runs/teacher --seed 1"},
+    "teacher distill": {
+        "a student of it": "softflow teacher distill runs/teacher --run runs/student",
+        "… for a hand that differs more": (
+            "softflow teacher distill runs/teacher --run runs/student "
+            "--env-id orca-cube-twin-task125"
+        ),
+        "… with other numbers of another preset": (
+            "softflow teacher distill softflow-plus runs/teacher --run runs/student "
+            "--distill.iterations 60"
+        ),
+    },
+    "teacher grasps": {
+        "for a hand of your own": ("softflow teacher grasps --hand mine:HAND --out grasps.npz")
+    },
     "exchange show": {"what is there": "softflow exchange show /mnt/exchange"},
     "exchange stop": {"robots stand still": "softflow exchange stop /mnt/exchange --author ana"},
     "exchange start": {"they go on": "softflow exchange start /mnt/exchange --author ana"},
