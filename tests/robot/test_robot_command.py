@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,25 @@ def test_exploring_is_written_into_each_episode(exploring: Path, tmp_path: Path)
     status, _, errors = robot("ws://localhost:1", *given[1:])
     assert status == 2
     assert "--explore: a server's policy does not" in errors
+
+
+@pytest.mark.parametrize("is_served", [False, True])
+def test_an_environment_of_another_name_is_used_only_if_that_is_said(
+    imitated: Path, tmp_path: Path, is_served: bool
+) -> None:
+    out, other = tmp_path / "out", "point_world:PointWorldRenamed"
+    with serving(str(imitated)) if is_served else nullcontext() as server:
+        policy = f"ws://127.0.0.1:{server[1]}" if server else imitated
+        given = (policy, "--env-id", other, "--out", out)
+        status, _, errors = robot(*given, "--episodes", 1)
+        assert status == 2
+        assert other in errors
+        assert ENV_ID in errors
+        assert ("add --replace-env" in errors) or is_served
+        assert not out.exists()
+        status, _, errors = robot(*given, "--episodes", 1, "--replace-env")
+    assert status == 0, errors
+    assert EpisodeStore.open(out).spec.env_id == other
 
 
 def words(imitated: Path, out: Path, *more: object) -> list[Any]:

@@ -82,6 +82,10 @@ class PointWorld(RobotEnv):
         return {STATE_KEY: np.concatenate([self._position, self._goal]).astype(np.float32)}
 
 
+class PointWorldRenamed(PointWorld):
+    """The same under another name."""
+
+
 def point_spec() -> DataSpec:
     """What a store of the point world holds."""
     return data_spec(PointWorld(), ENV_ID)

@@ -115,7 +115,8 @@ def _policy_and_robot(
     token = read_token(options.token_file) if options.token_file else ""
     robot = make(None)
     unclosed.callback(robot.close)
-    spec = json.dumps(robot.spec.to_json())
+    asked = replace(robot.spec, env_id="") if options.replace_env else robot.spec
+    spec = json.dumps(asked.to_json())
     served = InferenceProcess(options.policy, SERVED, spec=spec, token=token)
     return stack.enter_context(served), robot
 
@@ -136,9 +137,23 @@ def _require_made_for(spec: DataSpec, robot: DataSpec, options: Robot) -> None:
 
     Raises:
         DataError: names each differing field.
+        ConfigError: nothing but the name of the environment differs.
     """
+    unnamed = replace(robot, env_id="")  # fits any name
+    if options.replace_env:
+        robot = unnamed
+    elif options.env_id and _fits(spec, unnamed) and not _fits(spec, robot):
+        raise ConfigError(
+            f"--env-id is {options.env_id!r}, but the policy '{options.policy}' learned from data "
+            f"of {spec.env_id!r}; to let it act there all the same (it was renamed, or gives the "
+            "same observations), add --replace-env"
+        )
     if not is_only_narrower(spec, robot):
         require_same_spec(spec, robot, f"the policy '{options.policy}'", "the robot")
+
+
+def _fits(spec: DataSpec, robot: DataSpec) -> bool:
+    return is_only_narrower(spec, robot) or not spec.differences(robot)
 
 
 def _is_path(word: str) -> bool:

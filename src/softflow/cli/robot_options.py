@@ -46,6 +46,9 @@ class Robot(FrameOptions):
     """Episode store to fill; episodes already there are kept."""
     env_id: str = ""
     """An environment in place of a robot, such as cube-single; stepped in real time."""
+    replace_env: bool = False
+    """Act there although the policy's data name another environment: one that was renamed, or
+    another one that gives the same observations, such as orca-cube-twin-task50."""
     robot: str = ""
     """The robot: module:function, which is imported and called; see examples/own_robot.py."""
     ros2: Path | None = None
