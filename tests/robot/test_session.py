@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace as changed
 from pathlib import Path
 
+import numpy as np
 import pytest
 from toy_robot import SPEC, FakeClock, ToyRobot, ToySource
 
@@ -15,6 +16,7 @@ from softflow.data.episode_store import EpisodeStore
 from softflow.errors import RobotStoppedError
 from softflow.robot.control_loop import LoopParts
 from softflow.robot.person.operator_commands import Commands
+from softflow.robot.protocol import Outcome
 from softflow.robot.session import SessionPlan, run_session
 
 
@@ -143,3 +145,19 @@ def test_a_reset_that_fails_stops_and_closes_the_robot(
     with EpisodeStore.create(tmp_path, SPEC) as store, pytest.raises(told):
         run_session(parts, store, SessionPlan(1), lambda: nullcontext(parts))
     assert (robot.stops, robot.closes) == (1, 1)
+
+
+def test_what_happened_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Turning(ToyRobot):
+        def act(self, action: np.ndarray) -> Outcome:
+            super().act(action)
+            number = len(self.commands)
+            events = {2: ("rotated",), 4: ("rotated", "dropped")}.get(number, ())
+            return Outcome(float("rotated" in events), "dropped" in events, False, events)
+
+    clock = FakeClock()
+    parts = LoopParts(Turning(clock, 6), ToySource(clock, ChunkSpec(4, 3)), clock=clock)
+    with EpisodeStore.open_or_create(tmp_path, SPEC) as store:
+        run_session(parts, store, SessionPlan(1), lambda: nullcontext(parts))
+    said = capsys.readouterr().out
+    assert "after 4 control steps, rotated 2 times, dropped, reward 2; decisions" in said

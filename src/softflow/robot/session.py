@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from softflow.control.observation_history import ObservationHistory
 from softflow.data.episode import Episode
 from softflow.data.episode_store import EpisodeStore
 from softflow.data.labels import Event, Label
+from softflow.data.measures import EVENTS_KEY
 from softflow.data.task_profile import EventKind
 from softflow.errors import RobotStoppedError
 from softflow.robot.control_loop import (
@@ -180,15 +182,25 @@ def _answer(ask: Callable[[str], str], question: str) -> str:
         ) from error
 
 
+def _happened(episode: Episode) -> str:
+    """Events that the robot told of, and the reward; nothing of robots that tell nothing."""
+    if UNLABELLED_KEY in episode.metadata:
+        return ""
+    counts = Counter(name for _, name in episode.metadata.get(EVENTS_KEY, ()))
+    parts = [f"{name} {count} times" if count > 1 else name for name, count in counts.items()]
+    return f", {', '.join([*parts, f'reward {episode.rewards.sum():g}'])}"
+
+
 def _in_words(end: EpisodeEnd) -> str:
     """What the console says of an episode."""
     if end.episode is None:
         return f"nothing was recorded ({end.ending})"
     loop, done = end.episode.metadata["loop"], end.episode.metadata["interventions"]["counts"]
     what = "success" if end.episode.success else end.ending
+    happened = _happened(end.episode)
     changed = ", ".join(f"{number} {kind}" for kind, number in done.items()) or "none"
     return (
-        f"{what} after {end.episode.length} control steps; decisions took "
+        f"{what} after {end.episode.length} control steps{happened}; decisions took "
         f"{loop['latency']['mean_ms']:.0f} ms (at most {loop['latency']['max_ms']:.0f}), "
         f"{loop['missed_ticks']} ticks missed, {loop['held_steps']} steps without a decision; "
         f"interventions: {changed}"
