@@ -166,3 +166,33 @@ def test_what_workers_hold_is_closed_however_the_parent_ends(
     parent.wait(30)
     wait_for(lambda: len(closed(tmp_path)) == 2)
     assert len(began(tmp_path, "long")) == 2
+
+
+STARTING = """
+import os, signal, sys, threading
+import softflow.models.policy
+from softflow.utils.worker_pool import WorkerPool
+
+if __name__ == "__main__":
+    ask = lambda: os.killpg(0, signal.SIGINT)
+    try:
+        with WorkerPool(2) as pool:
+            threading.Timer(float(sys.argv[1]), ask).start()
+            list(pool.map(abs, range(10**6)))
+    except KeyboardInterrupt:
+        print("stopped")
+"""
+
+
+@pytest.mark.parametrize("wait_s", [0.1, 0.5])
+def test_ctrl_c_while_workers_are_being_started_leaves_none_behind(wait_s: float) -> None:
+    """PyTorch is loaded before the first, which takes a second or more."""
+    script = subprocess.run(
+        [sys.executable, "-c", STARTING, str(wait_s)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        start_new_session=True,
+        check=False,
+    )
+    assert (script.stdout, script.stderr) == ("stopped\n", "")

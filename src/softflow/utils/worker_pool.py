@@ -109,7 +109,8 @@ class WorkerPool:
         futures: deque[Future[Result]] = deque()
         try:
             for item in items:
-                futures.append(self._executor.submit(_work, number, function, item))
+                with _interrupted_later():  # it may start a worker
+                    futures.append(self._executor.submit(_work, number, function, item))
             # What was given away is kept no longer: an episode with cameras is large.
             while futures:
                 yield _result(futures.popleft(), futures)
@@ -124,6 +125,25 @@ class WorkerPool:
             self._stopped.value = max(self._stopped.value, number)
             for future in futures:
                 future.cancel()
+
+
+@contextlib.contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Ctrl-C counts at the end of the block.
+
+    A worker whose start is broken off nobody knows of: it begins later, and finds its parent gone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    told: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: told.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if told:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _result(future: Future[Result], others: Iterable[Future[Result]]) -> Result:
