@@ -137,6 +137,8 @@ NOT_OF_THE_PAPER = {
     "online_rl.imitates",
     "online_rl.critic_rounds",  # 0; V-C's critic has its own stage before
     "online_rl.exploration_std",
+    "online_rl.collection_std",
+    "online_rl.collection_candidates",
     "imitation.take_over_weight",
     "offline_rl.take_over_weight",
     "online_rl.take_over_weight",

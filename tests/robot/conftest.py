@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from point_world import write_demonstrations
-from short_runs import exploring, imitated
+from short_runs import exploring, imitated, wide
 
-__all__ = ["demonstrations", "exploring", "imitated", "one_thread"]
+__all__ = ["demonstrations", "exploring", "imitated", "one_thread", "wide"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -38,7 +38,7 @@ def test_exploring_shifts_each_episode_by_what_its_seed_says(
     imitated: Path, exploring: Path
 ) -> None:
     """As the same run's simulated episodes are shifted; a run that does not explore refuses."""
-    with pytest.raises(ConfigError, match="exploration_std is 0"):
+    with pytest.raises(ConfigError, match="collects as it is deployed"):
         load_decider(str(imitated), explore="yes")
     plain, trying = (load_decider(str(exploring), explore=word) for word in ("", "yes"))
     assert (plain.facts.exploration_std, trying.facts.exploration_std) == (0.0, 0.05)
@@ -65,3 +65,11 @@ def test_exploring_shifts_each_episode_by_what_its_seed_says(
         shifts.append(moved)
     assert (shifts[0] == shifts[1]).all()
     assert (shifts[0] != shifts[2]).all()
+
+
+def test_exploring_decides_more_widely_where_the_run_collects_so(wide: Path) -> None:
+    plain, trying = (load_decider(str(wide), explore=word) for word in ("", "yes"))
+    rules = [decider._policy.selection for decider in (plain, trying)]
+    assert [(rule.num_candidates, rule.sampling_std) for rule in rules] == [(4, 0.7), (9, 1.5)]
+    assert {rule.rule for rule in rules} == {"likelihood"}
+    assert trying.facts.exploration_std == 0

@@ -48,6 +48,15 @@ def exploring(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _run(folder, ["imitation"], replace(config, online_rl=online))
 
 
+@pytest.fixture(scope="session")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `imitated`; its online episodes would choose among 9 chunks of latents of std 1.5."""
+    config = short_config()
+    online = replace(config.online_rl, collection_std=1.5, collection_candidates=9)
+    folder = tmp_path_factory.mktemp("wide")
+    return _run(folder, ["imitation"], replace(config, online_rl=online))
+
+
 def _run(folder: Path, stages: list[str], config: TrainingConfig | None = None) -> Path:
     store = write_demonstrations(folder / "demonstrations", OUTCOMES)
     run = Run(folder / "run", config or short_config(), store, LocalPool(), SilentProgress())

@@ -68,6 +68,7 @@ def batch(make_batch: BatchMaker) -> ChunkBatch:
     [
         ({}, [0, 1], [1, 1]),
         ({"imitates": "successes"}, [0, 1, 5], [1, 1, 1]),
+        ({"imitates": "everything"}, [0, 1, 2, 3, 4, 5], [1, 1, 1, 1, 1, 1]),
         ({"take_over_weight": 3.0}, [0, 1, 2, 4], [1, 3, 3, 3]),
         (
             {"take_over_weight": 0.5, "imitates": "successes"},

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -316,6 +317,34 @@ def test_only_what_is_learned_from_explores(make_run: RunMaker) -> None:
     assert all(std == 0 for source, std in tried if source != "online")
     every = [run.online.store.episode(index).actions for index in range(2)]
     assert not (every[0][2:4] == every[1][2:4]).all()
+
+
+def test_episodes_are_collected_more_widely_than_they_are_measured(make_run: RunMaker) -> None:
+    config = replace(short(), eval_episodes=1)
+    online = replace(config.online_rl, collection_std=1.5, collection_candidates=7, num_rounds=1)
+    run = make_run(replace(config, online_rl=online))
+    run_stages(run, ["online_rl"])
+    assert isinstance(run.pool, LocalPool)
+    rules = {
+        (task.metadata["source"], task.selection.num_candidates, task.selection.sampling_std)
+        for task in run.pool.tasks
+    }
+    deployed = (config.candidates_after("online_rl"), config.sampling_std)
+    assert {("online", 7, 1.5), ("evaluation", *deployed)} <= rules
+    assert {rule[1:] for rule in rules if rule[0] != "online"} == {deployed}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"collection_std": -0.1}, "collection_std is -0.1; must be >= 0"),
+        ({"collection_std": float("inf")}, "collection_std is inf"),
+        ({"collection_candidates": 0}, "collection_candidates"),
+    ],
+)
+def test_collecting_that_cannot_be_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        replace(short().online_rl, **changes)
 
 
 def test_every_round_collects_its_episodes_with_its_policy(story: Story) -> None:

@@ -80,6 +80,8 @@ def run_robot(options: Robot) -> None:
         _require_made_for(source.facts.spec, robot.spec, options)
         if source.facts.exploration_std:
             _say_exploring(source.facts.exploration_std, options)
+        elif options.explore:
+            say("exploring: it decides as the run's online episodes do, not as it is deployed")
         SafetyLayer(limits, robot.spec)  # limits of another robot are told before it is reset
         store = stack.enter_context(
             EpisodeStore.open_or_create(options.out, robot.spec, options.frame_storage)

@@ -78,8 +78,9 @@ class Robot(FrameOptions):
     name: str = "robot"
     """Of this robot in that folder; no other robot has it."""
     explore: bool = False
-    """Shift the actions of each episode by an offset of its own, as the run's online rounds do in a
-    simulator (--online-rl.exploration-std): the learner corrects the policy by what it earned."""
+    """Decide as the run's online rounds do in a simulator: more widely (--online-rl.collection-std
+    when it was trained), each episode's actions shifted by an offset of its own
+    (--online-rl.exploration-std), by which the learner corrects the policy."""
     token_file: Path | None = None
     """Token of the policy's server."""
     device: str = "auto"

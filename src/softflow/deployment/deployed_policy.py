@@ -23,7 +23,6 @@ from softflow.models.action_selection import (
     SelectionConfig,
     row_of,
 )
-from softflow.training.config import TrainingConfig
 from softflow.training.hardware.devices import usable_device
 from softflow.training.persistence import CRITIC, policy_facts, selector_of
 
@@ -193,8 +192,9 @@ def load_policy(
         refuse_far: raise where an observation is far outside the training data (degrees in place
             of radians), instead of a warning, once a component.
         device: of the networks; the candidates are the same on each, but for rounding.
-        explore: shift the actions of each episode by an offset of its own, which follows from its
-            seed, as the run's online episodes do (`online_rl.exploration_std`).
+        explore: decide as the run's online episodes do: more widely (`online_rl.collection_std`,
+            `online_rl.collection_candidates`), and with the actions of each episode shifted by an
+            offset of its own, which follows from its seed (`online_rl.exploration_std`).
 
     Raises:
         CheckpointError: there is no checkpoint, or a damaged one, or of a newer version.
@@ -209,7 +209,7 @@ def load_policy(
     has_critic = CRITIC in parts.tensors
     selection = decision_rule(rule, config, progress, parts.where, has_critic=has_critic)
     if explore:
-        selection = replace(selection, exploration_std=_exploration_std(config, parts.where))
+        selection = _exploring(selection, progress.collecting(config), parts.where)
     selector, _ = selector_of(parts, selection, device)
     reads = set(config.model.encoder.keys_among(spec.observation_shapes))
     if not config.model.actions.is_absolute:
@@ -218,10 +218,19 @@ def load_policy(
     return DeployedPolicy(selector, spec, checks, where, seed)
 
 
-def _exploration_std(config: TrainingConfig, where: str) -> float:
-    if config.online_rl.exploration_std == 0:
+def _exploring(
+    deployed: SelectionConfig, collecting: SelectionConfig, where: str
+) -> SelectionConfig:
+    """The rule that collects, by what the deployed one chooses by.
+
+    Raises:
+        ConfigError: it is no other one.
+    """
+    exploring = replace(collecting, rule=deployed.rule)
+    if exploring == deployed:
         raise ConfigError(
-            f"explore: the run of '{where}' learns nothing from it, its online_rl.exploration_std "
-            "is 0; train it with another (--online-rl.exploration-std 0.05), or leave explore out"
+            f"explore: the run of '{where}' collects as it is deployed; train it with "
+            "--online-rl.exploration-std 0.05 or another --online-rl.collection-std, or leave "
+            "explore out"
         )
-    return config.online_rl.exploration_std
+    return exploring

@@ -45,10 +45,10 @@ class CriticConfig(KindConfig):
     Attributes:
         num_critics: size of the ensemble.
         num_bins: bins of the value histogram.
-        learns: how values are learned: "hl_gauss", as histograms (the paper's), or by
-            "squared_error", as numbers, which leaves `num_bins` without a meaning.
-        combine: the value of a chunk is the "minimum" of the members (the paper's) or their "mean",
-            which is less afraid of what was seen seldom.
+        learns: values, by "hl_gauss" as histograms (the paper), or by "squared_error" as numbers,
+            without `num_bins`.
+        combine: a chunk's value is the "minimum" of the members (the paper's) or their "mean",
+            which is less afraid of what is rare.
         reads: "executed", the actions before the next decision; "chunk", all of them, as softflow
             0.1 did.
         value_low: lowest return of the histogram; None: what the data and their rewards suggest.

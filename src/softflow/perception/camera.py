@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from softflow.errors import ConfigError
+from softflow.perception.packages import load_cv2
 from softflow.robot.toml_file import read_toml
 
 DISTORTIONS = (0, 4, 5, 8, 12, 14)
@@ -67,6 +68,16 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Pixels [..., 2] of points [..., 3] in the camera's frame, without distortion."""
         depth = points_m[..., 2:]
         return points_m[..., :2] / depth * (self.fx, self.fy) + (self.cx, self.cy)
+
+    def distorted(self, pixels: np.ndarray) -> np.ndarray:
+        """Where a picture shows what a camera without distortion sees at pixels [..., 2]."""
+        if not any(self.distortion):
+            return pixels
+        rays = (pixels.reshape(-1, 2) - (self.cx, self.cy)) / (self.fx, self.fy)
+        rays = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
+        none, given = np.zeros(3), np.asarray(self.distortion, np.float64)
+        seen, _ = load_cv2().projectPoints(rays, none, none, self.matrix, given)
+        return seen.reshape(pixels.shape)
 
     def resized(self, width: int, height: int) -> Calibration:
         """The same camera, whose pictures are then brought to another size.

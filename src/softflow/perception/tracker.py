@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from softflow.perception.camera import Calibration
 from softflow.perception.detectors.checkpoints import Detector
 from softflow.perception.detectors.detection import Detection, find_cube
 from softflow.perception.geometry import Pose
+from softflow.perception.pose.edges import refine_by_edges
 from softflow.perception.pose.filter import FilterConfig, FilteredPose, PoseFilter
 from softflow.perception.pose.pnp import PoseFit, fit_pose
 from softflow.perception.pose.symmetry import resolve_symmetry
@@ -65,7 +66,8 @@ def see(detector: Detector, camera: Calibration, picture: np.ndarray) -> Seen:
     if fit is None:
         return Seen(detection, None, None)
     pose = resolve_symmetry(picture, detection.mask, fit.pose, camera, detector.cube)
-    return Seen(detection, fit, pose)
+    pose, covariance = refine_by_edges(pose, fit.covariance, picture, camera, detector.cube)
+    return Seen(detection, replace(fit, covariance=covariance), pose)
 
 
 class CubeTracker:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -309,10 +308,11 @@ class Run:
 
     # ---- episodes ---------------------------------------------------------------------------
 
-    def selection(self, stage: StageName) -> SelectionConfig:
-        """The deployed rule with the policy of this moment, as that of a stage."""
+    def selection(self, stage: StageName, collects: bool = False) -> SelectionConfig:
+        """The deployed rule with the policy of this moment, or the one that collects."""
         config, trained = self.files.config_here(self.config), self.learner.critic_is_trained
-        return Progress(stage, self.position.update_step, trained).deployed(config)
+        progress = Progress(stage, self.position.update_step, trained)
+        return progress.collecting(config) if collects else progress.deployed(config)
 
     def collect(self, round_index: int) -> None:
         """Let the policy of this moment act until the round's episodes are in the online store.
@@ -337,8 +337,7 @@ class Run:
     def _gather(self, round_index: int, wanted: int) -> None:
         if self.source is None:
             raise ConfigError("this run has nowhere to act: no simulator, no other source")
-        std, place = self.config.online_rl.exploration_std, self.online.store.path
-        acting = (self.save(), replace(self.selection("online_rl"), exploration_std=std))
+        place, acting = self.online.store.path, (self.save(), self.selection("online_rl", True))
         order = CollectionOrder(place, wanted, round_index, *acting, self.spec, self.config.seed)
         self.online.gather(self.source, order, self.progress)
 

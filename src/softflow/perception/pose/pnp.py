@@ -187,9 +187,21 @@ def _linearised(
     pose: Pose, corners_m: np.ndarray, target: np.ndarray, camera: Calibration
 ) -> tuple[np.ndarray, np.ndarray]:
     """What corners are off by [N, 2], and its slopes [N, 2, 6] in position and rotation."""
-    turned = corners_m @ pose.rotation.T
+    off = camera.project(pose.apply(corners_m)) - target
+    return off, slopes(pose, corners_m, camera)
+
+
+def slopes(pose: Pose, points_m: np.ndarray, camera: Calibration) -> np.ndarray:
+    """How pixels of points move with the pose.
+
+    Args:
+        pose: of the cube; points_m: [N, 3] in its frame; camera: its calibration.
+
+    Returns:
+        [N, 2, 6] pixels by position (m) and rotation (rad, about the camera's axes).
+    """
+    turned = points_m @ pose.rotation.T
     x, y, z = (turned + pose.position_m).T
-    off = np.stack([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy], 1) - target
     zero = np.zeros_like(z)
     by_point = np.stack(
         [
@@ -199,4 +211,4 @@ def _linearised(
         axis=1,
     )
     by_turn = -np.stack([skew(point) for point in turned])
-    return off, np.concatenate([by_point, by_point @ by_turn], axis=2)
+    return np.concatenate([by_point, by_point @ by_turn], axis=2)

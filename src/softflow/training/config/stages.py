@@ -29,8 +29,8 @@ class StageConfig:
         batch_size: windows an update.
         learning_rate: of AdamW, for both networks, at the first update.
         dropout: of the policy's heads.
-        learning_rate_decay: share of the learning rate that is gone after the last update; it
-            falls linearly. 0 keeps it constant, as the paper does.
+        learning_rate_decay: share of the learning rate that is gone after the last update, along
+            a line; 0 in the paper.
     """
 
     num_updates: int
@@ -137,13 +137,13 @@ class RLConfig(CriticStageConfig):
     """What the stages with an actor update add.
 
     Attributes:
-        bc_coef: lambda, weight of the imitation term in nats against Q in units of return.
+        bc_coef: lambda, weight of the imitation term in nats against Q.
         value_coef: weight of Q in the same loss, 1 in the paper; with 0 the policy learns by
             imitation alone, and values act by choosing among its chunks (Alg. 2).
         actor_candidates: candidates of Alg. 2 in the actor loss; the gradient runs through the
             chosen one.
-        imitates: what the imitation term sees: "demonstrations", the successful ones, or
-            "successes", those of online RL as well.
+        imitates: what the imitation term sees: "demonstrations", the successful ones,
+            "successes", those of online RL too, or "everything": values choose what is good of it.
         take_over_weight: how much a chunk counts in the imitation term that a person began in place
             of the policy (1: as a demonstration), whatever became of the episode; None: as any
             other of its episode.
@@ -152,7 +152,7 @@ class RLConfig(CriticStageConfig):
     bc_coef: float = 0.1
     value_coef: float = 1.0
     actor_candidates: int = 4
-    imitates: Literal["demonstrations", "successes"] = "demonstrations"
+    imitates: Literal["demonstrations", "successes", "everything"] = "demonstrations"
     take_over_weight: float | None = None
 
     def __post_init__(self) -> None:
@@ -168,8 +168,8 @@ class RLConfig(CriticStageConfig):
         )
         require_within("actor_candidates", self.actor_candidates, 1, MAX_CANDIDATES)
         require(
-            self.imitates in ("demonstrations", "successes"),
-            f'imitates is "{self.imitates}"; must be demonstrations or successes',
+            self.imitates in ("demonstrations", "successes", "everything"),
+            f'imitates is "{self.imitates}"; must be demonstrations, successes or everything',
         )
         _require_take_over_weight(self.take_over_weight)
 
@@ -188,11 +188,13 @@ class OnlineConfig(RLConfig):
         episodes_per_round: episodes collected in each round.
         mixing: whether a batch mixes offline and online data in a fixed ratio, or by size: in
             proportion to how many windows there are of each.
-        offline_ratio: rho, share of a batch that comes from the offline data; mixing fixed.
+        offline_ratio: rho, share of a batch that is offline data; mixing fixed.
         offline_weight: how often an offline window is drawn for one draw of an online one; mixing
             by_size.
-        bc_decay: factor on bc_coef a round (1 keeps the paper's fixed lambda).
+        bc_decay: factor on bc_coef a round; 1 in the paper.
         critic_rounds: the first rounds, in which the critic alone learns.
+        collection_std: of the latents of decisions that collect; None: sampling_std.
+        collection_candidates: of such a decision; None: as many as are deployed.
         exploration_std: of offsets that find a correction (docs/robot.md); 0: none.
     """
 
@@ -203,6 +205,8 @@ class OnlineConfig(RLConfig):
     offline_weight: float = 0.5
     bc_decay: float = 1.0
     critic_rounds: int = 0
+    collection_std: float | None = None
+    collection_candidates: int | None = None
     exploration_std: float = 0.0
 
     def __post_init__(self) -> None:
@@ -216,6 +220,13 @@ class OnlineConfig(RLConfig):
         )
         _ = FixedRatio(self.offline_ratio), BySize(self.offline_weight)
         require(0 < self.bc_decay <= 1, f"bc_decay is {self.bc_decay}; must lie in (0, 1]")
+        if self.collection_candidates is not None:
+            require_within("collection_candidates", self.collection_candidates, 1, MAX_CANDIDATES)
+        std = self.collection_std
+        require(
+            std is None or 0 <= std < math.inf,
+            f"online_rl.collection_std is {std}; must be >= 0 and finite, or None",
+        )
         self._require_sense_of_exploration()
 
     def _require_sense_of_exploration(self) -> None:
@@ -223,8 +234,8 @@ class OnlineConfig(RLConfig):
         require(0 <= std <= 1, f"online_rl.exploration_std is {std}; must lie in [0, 1]")
         require(
             std == 0 or self.imitates == "demonstrations",
-            f'online_rl: exploration_std is {std} and imitates "successes": a policy that imitates '
-            "its own shifted episodes learns to carry every offset on; choose "
+            f'online_rl: exploration_std is {std} and imitates "{self.imitates}": a policy that '
+            "imitates its own shifted episodes learns to carry every offset on; choose "
             "--online-rl.imitates demonstrations, or --online-rl.exploration-std 0",
         )
         require(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -39,6 +40,18 @@ class Progress(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         """The deployed rule: by likelihood until a critic exists, then Alg. 2 (IV-D)."""
         rule = "value" if self.critic_is_trained else "likelihood"
         return SelectionConfig(config.candidates_after(self.stage), config.sampling_std, rule)
+
+    def collecting(self, config: TrainingConfig) -> SelectionConfig:
+        """The rule by which online episodes are collected: the deployed one, but for what the
+        online stage says of it."""
+        online, rule = config.online_rl, self.deployed(config)
+        std, number = online.collection_std, online.collection_candidates
+        return replace(
+            rule,
+            sampling_std=rule.sampling_std if std is None else std,
+            num_candidates=number or rule.num_candidates,
+            exploration_std=online.exploration_std,
+        )
 
     def require_critic(self, where: str) -> None:
         """Raise unless rule "value" has a critic to ask.

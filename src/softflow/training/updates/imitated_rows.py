@@ -61,7 +61,9 @@ def imitated_rows(batch: ChunkBatch, stage: RLConfig) -> ImitatedRows:
     With `take_over_weight` a chunk that begins with a person's actions counts as much as it says,
     whatever became of the episode, and ends where the person gave the robot back.
     """
-    imitated = batch.episode_success & batch.has_action
+    imitated = batch.has_action
+    if stage.imitates != "everything":
+        imitated = imitated & batch.episode_success
     if stage.imitates == "demonstrations":
         imitated &= batch.is_offline
     weight, steps = weighed(batch, imitated, stage.take_over_weight)

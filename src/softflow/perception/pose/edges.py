@@ -1,0 +1,119 @@
+"""The last pixel of a pose: the picture is asked where the cube's edges are.
+
+Corners from heat maps are a pixel or two off, and with them the cube's size and its distance. Along
+the edges, where a pose puts them, colours change at a place that can be told to a part of a pixel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from softflow.perception.camera import Calibration
+from softflow.perception.cube_model import EDGES, CubeModel, faces_of_corner, seen_faces
+from softflow.perception.geometry import Pose, rotation_from_vector
+from softflow.perception.packages import load_cv2
+from softflow.perception.pose.pnp import slopes
+
+ALONG = np.linspace(0.08, 0.92, 15)
+"""Places on each edge, as parts of its length; corners themselves are no edges."""
+REACHES = (0.08, 0.05, 0.03)
+"""How far across an edge is looked in each round, as part of the cube's size."""
+ACROSS, WINDOW = 8, 3
+"""Samples to each side of an edge, and how many of them one colour is the mean of."""
+LEAST_STEP = 20.0
+"""Of 255: a smaller change of colour is no edge."""
+EDGE_PX = 0.5
+"""Standard deviation of a place on an edge, pixels at 320 x 240."""
+HUBER = 1.5
+DOUBT = 4.0
+"""The pose that comes in is as uncertain as it says, times this: its corners err together."""
+_EDGES = np.array(EDGES)
+_ON_FACES = faces_of_corner()[_EDGES].all(axis=1)
+"""bool [12, 6]: whether an edge bounds a face."""
+
+
+def refine_by_edges(
+    pose: Pose, covariance: np.ndarray, picture: np.ndarray, camera: Calibration, cube: CubeModel
+) -> tuple[Pose, np.ndarray]:
+    """The pose on which the edges that are seen lie best, near the one that is given.
+
+    Args:
+        pose: of the cube in the camera's frame, a few pixels off at most.
+        covariance: [6, 6] of its position (m) and rotation (rad, about the camera's axes).
+        picture: uint8 [H, W, 3], RGB; camera: its calibration; cube: the cube.
+
+    Returns:
+        The pose and its covariance; what was given where too few edges are seen.
+    """
+    colours = picture.astype(np.float32)
+    size_px = float(np.ptp(camera.project(pose.apply(cube.corners_m)), axis=0).max())
+    known = np.linalg.pinv(covariance) / DOUBT
+    sigma = EDGE_PX * camera.width / 320
+    now, moved, information = pose, np.zeros(6), known
+    for reach in REACHES:
+        points_m = _on_edges(now, cube)
+        places, normals = _across(now, points_m, camera)
+        off, is_edge = _found(colours, camera, places, normals, reach * size_px)
+        if is_edge.sum() < 2 * len(ALONG):
+            return pose, covariance
+        rows = np.einsum("ni,nij->nj", normals, slopes(now, points_m, camera))[is_edge]
+        off = off[is_edge]
+        weight = np.minimum(1.0, HUBER * sigma / np.maximum(np.abs(off), 1e-9)) / sigma**2
+        # Neighbours on an edge see the same noise: a place counts as a third of one.
+        information = known + np.einsum("ni,nj,n->ij", rows, rows, weight / 3)
+        pull = np.einsum("ni,n,n->i", rows, off, weight / 3) - known @ moved
+        step = np.linalg.solve(information, pull)
+        moved = moved + step
+        now = Pose(rotation_from_vector(step[3:]) @ now.rotation, now.position_m + step[:3])
+    shift = camera.project(now.apply(cube.corners_m)) - camera.project(pose.apply(cube.corners_m))
+    if not np.linalg.norm(shift, axis=1).max() < 2 * REACHES[0] * size_px:
+        return pose, covariance
+    return now, np.linalg.pinv(information)
+
+
+def _on_edges(pose: Pose, cube: CubeModel) -> np.ndarray:
+    """Points [N, 3] in the cube's frame on the edges of all faces that look at the camera."""
+    seen = seen_faces(pose.rotation, pose.position_m, cube.side_m)
+    edges = _EDGES[(_ON_FACES & seen).any(axis=1)]
+    first, last = cube.corners_m[edges[:, :1]], cube.corners_m[edges[:, 1:]]
+    return (first + (last - first) * ALONG[None, :, None]).reshape(-1, 3)
+
+
+def _across(pose: Pose, points_m: np.ndarray, camera: Calibration) -> tuple[np.ndarray, np.ndarray]:
+    """Where points on edges are seen [N, 2], and the directions across their edges [N, 2]."""
+    places = camera.project(pose.apply(points_m))
+    each = places.reshape(-1, len(ALONG), 2)
+    along = (each[:, -1] - each[:, 0]) / np.maximum(
+        np.linalg.norm(each[:, -1] - each[:, 0], axis=1, keepdims=True), 1e-9
+    )
+    normals = np.stack([along[:, 1], -along[:, 0]], axis=1)
+    return places, np.repeat(normals, len(ALONG), axis=0)
+
+
+def _found(
+    colours: np.ndarray,
+    camera: Calibration,
+    places: np.ndarray,
+    normals: np.ndarray,
+    reach_px: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far across [N] the colour changes most, pixels, and whether it does at all."""
+    cv2, height, width = load_cv2(), *colours.shape[:2]
+    across = np.linspace(-reach_px, reach_px, 2 * ACROSS)
+    points = places[:, None] + across[None, :, None] * normals[:, None]
+    points = camera.distorted(points).astype(np.float32)
+    profile = cv2.remap(
+        colours, points[..., 0], points[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    sums = np.cumsum(np.pad(profile, ((0, 0), (1, 0), (0, 0))), axis=1)
+    means = (sums[:, WINDOW:] - sums[:, :-WINDOW]) / WINDOW
+    change = np.linalg.norm(means[:, WINDOW:] - means[:, :-WINDOW], axis=2)
+    at = 0.5 * (across[WINDOW - 1 : -WINDOW] + across[WINDOW : -WINDOW + 1])
+    likely = change * np.exp(-0.5 * (at / (0.6 * reach_px)) ** 2)
+    best = np.clip(likely.argmax(axis=1), 1, likely.shape[1] - 2)
+    each = np.arange(len(places))
+    low, middle, high = (change[each, best + k] for k in (-1, 0, 1))
+    bend = np.minimum(low - 2 * middle + high, -1e-6)
+    off = at[best] + np.clip(0.5 * (low - high) / bend, -1, 1) * (at[1] - at[0])
+    inside = ((places >= 0) & (places <= (width - 1, height - 1))).all(axis=1)
+    return off, (middle > LEAST_STEP) & inside
