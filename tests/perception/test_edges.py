@@ -12,6 +12,7 @@ from softflow.perception.camera import Calibration, pinhole
 from softflow.perception.cube_model import FACE_CORNERS, CubeModel, seen_faces
 from softflow.perception.geometry import Pose, pose_errors, random_rotation, rotation_from_vector
 from softflow.perception.packages import load_cv2
+from softflow.perception.pose import edges
 from softflow.perception.pose.edges import refine_by_edges
 
 CAMERA, CUBE = pinhole(320, 240, 54.0), CubeModel()
@@ -20,26 +21,39 @@ FINE = 8
 UNSURE = np.diag([2e-3, 2e-3, 8e-3, 0.05, 0.05, 0.05]) ** 2
 
 
-def drawn(pose: Pose, camera: Calibration, rng: np.random.Generator) -> np.ndarray:
-    """A cube of flat colours before a soft background, with noise: uint8 [H, W, 3]."""
+def drawn(
+    pose: Pose,
+    camera: Calibration,
+    rng: np.random.Generator,
+    rim: float = 0.0,
+    behind: tuple[float, float] = (40, 110),
+) -> np.ndarray:
+    """A cube of flat colours before a soft background, with noise: uint8 [H, W, 3].
+
+    Rims are white and take up so much of each half face.
+    """
     cv2 = load_cv2()
     height, width = camera.height, camera.width
-    low = rng.uniform(40, 110, size=(4, 5, 3)).astype(np.float32)
+    low = rng.uniform(*behind, size=(4, 5, 3)).astype(np.float32)
     fine = cv2.resize(low, (width * FINE, height * FINE), interpolation=cv2.INTER_CUBIC)
     seen = seen_faces(pose.rotation, pose.position_m, CUBE.side_m)
-    for face in np.flatnonzero(seen):
-        corners = CUBE.corners_m[FACE_CORNERS[face]]
-        steps = np.linspace(0, 1, 20, endpoint=False)[:, None]  # lenses bend edges
-        outline = np.concatenate(
-            [a + (b - a) * steps for a, b in zip(corners, np.roll(corners, -1, 0), strict=True)]
-        )
-        pixels = camera.distorted(camera.project(pose.apply(outline)))
-        at = np.rint(((pixels + 0.5) * FINE - 0.5) * 16).astype(np.int32)
-        cv2.fillConvexPoly(
-            fine, at, 255 * rng.uniform(0.7, 1.0) * np.array(CUBE.face_colours[face]), cv2.LINE_8, 4
-        )
+    for face in map(int, np.flatnonzero(seen)):
+        light = 255 * rng.uniform(0.7, 1.0)
+        for colour, part in (((0.95, 0.95, 0.95), 1.0), (CUBE.face_colours[face], 1 - rim)):
+            pixels = camera.distorted(camera.project(pose.apply(outline_m(face, part))))
+            at = np.rint(((pixels + 0.5) * FINE - 0.5) * 16).astype(np.int32)
+            cv2.fillConvexPoly(fine, at, light * np.array(colour), cv2.LINE_8, 4)
     picture = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
     return np.clip(picture + rng.normal(0, 4, picture.shape), 0, 255).astype(np.uint8)
+
+
+def outline_m(face: int, part: float) -> np.ndarray:
+    """Points around the inner part of a face, many: lenses bend edges."""
+    corners = CUBE.corners_m[FACE_CORNERS[face]]
+    corners = corners.mean(axis=0) + part * (corners - corners.mean(axis=0))
+    steps = np.linspace(0, 1, 20, endpoint=False)[:, None]
+    sides = zip(corners, np.roll(corners, -1, 0), strict=True)
+    return np.concatenate([a + (b - a) * steps for a, b in sides])
 
 
 def cases(count: int, seed: int) -> list[tuple[Pose, Pose, np.random.Generator]]:
@@ -77,6 +91,22 @@ def test_a_pose_comes_to_lie_on_the_edges(distortion: tuple[float, ...]) -> None
     assert np.median([metres for metres, _ in after]) < 0.0008
     assert np.quantile([metres for metres, _ in after], 0.9) < 0.003
     assert np.degrees(np.median([rad for _, rad in after])) < 0.8
+
+
+def test_rims_do_not_make_the_cube_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the colour ends is a tenth of a half face before where the cube does."""
+    beyond = {}
+    for second in (edges.SECOND, 0.99):  # then the strongest edge alone counts: the colour's
+        monkeypatch.setattr(edges, "SECOND", second)
+        found = []
+        for true, start, rng in cases(30, 5):
+            picture = drawn(true, CAMERA, rng, rim=0.1, behind=(100, 150))
+            pose, _ = refine_by_edges(start, UNSURE, picture, CAMERA, CUBE)
+            found.append(np.linalg.norm(pose.position_m) - np.linalg.norm(true.position_m))
+        beyond[second] = float(np.median(found))
+    usual, strongest = beyond.values()
+    assert abs(usual) < 0.0015
+    assert strongest > 0.004
 
 
 def test_something_before_the_cube_costs_little() -> None:

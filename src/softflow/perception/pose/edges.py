@@ -22,6 +22,8 @@ ACROSS, WINDOW = 8, 3
 """Samples to each side of an edge, and how many of them one colour is the mean of."""
 LEAST_STEP = 20.0
 """Of 255: a smaller change of colour is no edge."""
+SECOND = 0.3
+"""Nor is one smaller than this part of the largest beside it."""
 EDGE_PX = 0.5
 """Standard deviation of a place on an edge, pixels at 320 x 240."""
 HUBER = 1.5
@@ -51,9 +53,9 @@ def refine_by_edges(
     sigma = EDGE_PX * camera.width / 320
     now, moved, information = pose, np.zeros(6), known
     for reach in REACHES:
-        points_m = _on_edges(now, cube)
+        points_m, bounds = _on_edges(now, cube)
         places, normals = _across(now, points_m, camera)
-        off, is_edge = _found(colours, camera, places, normals, reach * size_px)
+        off, is_edge = _found(colours, camera, places, normals, bounds, reach * size_px)
         if is_edge.sum() < 2 * len(ALONG):
             return pose, covariance
         rows = np.einsum("ni,nij->nj", normals, slopes(now, points_m, camera))[is_edge]
@@ -71,22 +73,26 @@ def refine_by_edges(
     return now, np.linalg.pinv(information)
 
 
-def _on_edges(pose: Pose, cube: CubeModel) -> np.ndarray:
-    """Points [N, 3] in the cube's frame on the edges of all faces that look at the camera."""
-    seen = seen_faces(pose.rotation, pose.position_m, cube.side_m)
-    edges = _EDGES[(_ON_FACES & seen).any(axis=1)]
+def _on_edges(pose: Pose, cube: CubeModel) -> tuple[np.ndarray, np.ndarray]:
+    """Points [N, 3] in the cube's frame on the edges of all faces that look at the camera, and
+    bool [N]: whether the edge bounds the cube, and does not lie between two of these faces."""
+    seen = (_ON_FACES & seen_faces(pose.rotation, pose.position_m, cube.side_m)).sum(axis=1)
+    edges = _EDGES[seen > 0]
     first, last = cube.corners_m[edges[:, :1]], cube.corners_m[edges[:, 1:]]
-    return (first + (last - first) * ALONG[None, :, None]).reshape(-1, 3)
+    points = (first + (last - first) * ALONG[None, :, None]).reshape(-1, 3)
+    return points, np.repeat(seen[seen > 0] == 1, len(ALONG))
 
 
 def _across(pose: Pose, points_m: np.ndarray, camera: Calibration) -> tuple[np.ndarray, np.ndarray]:
-    """Where points on edges are seen [N, 2], and the directions across their edges [N, 2]."""
+    """Where points on edges are seen [N, 2], and directions [N, 2] across edges, outwards."""
     places = camera.project(pose.apply(points_m))
     each = places.reshape(-1, len(ALONG), 2)
     along = (each[:, -1] - each[:, 0]) / np.maximum(
         np.linalg.norm(each[:, -1] - each[:, 0], axis=1, keepdims=True), 1e-9
     )
     normals = np.stack([along[:, 1], -along[:, 0]], axis=1)
+    outwards = np.einsum("ni,ni->n", normals, each.mean(axis=1) - camera.project(pose.position_m))
+    normals = normals * np.where(outwards < 0, -1.0, 1.0)[:, None]
     return places, np.repeat(normals, len(ALONG), axis=0)
 
 
@@ -95,9 +101,17 @@ def _found(
     camera: Calibration,
     places: np.ndarray,
     normals: np.ndarray,
+    bounds: np.ndarray,
     reach_px: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How far across [N] the colour changes most, pixels, and whether it does at all."""
+    """How far across [N] edges are from where they should be, pixels, and whether there is any.
+
+    Args:
+        colours: float32 [H, W, 3]; camera: its calibration.
+        places, normals: [N, 2] of points on edges, the directions away from the cube's middle.
+        bounds: bool [N], whether the cube ends there.
+        reach_px: how far is looked.
+    """
     cv2, height, width = load_cv2(), *colours.shape[:2]
     across = np.linspace(-reach_px, reach_px, 2 * ACROSS)
     points = places[:, None] + across[None, :, None] * normals[:, None]
@@ -109,11 +123,27 @@ def _found(
     means = (sums[:, WINDOW:] - sums[:, :-WINDOW]) / WINDOW
     change = np.linalg.norm(means[:, WINDOW:] - means[:, :-WINDOW], axis=2)
     at = 0.5 * (across[WINDOW - 1 : -WINDOW] + across[WINDOW : -WINDOW + 1])
-    likely = change * np.exp(-0.5 * (at / (0.6 * reach_px)) ** 2)
-    best = np.clip(likely.argmax(axis=1), 1, likely.shape[1] - 2)
-    each = np.arange(len(places))
-    low, middle, high = (change[each, best + k] for k in (-1, 0, 1))
-    bend = np.minimum(low - 2 * middle + high, -1e-6)
-    off = at[best] + np.clip(0.5 * (low - high) / bend, -1, 1) * (at[1] - at[0])
+    is_peak = _peaks(change, change * np.exp(-0.5 * (at / (0.6 * reach_px)) ** 2))
+    inner = _summit(change, is_peak.argmax(axis=1), at)
+    outer = _summit(change, change.shape[1] - 1 - is_peak[:, ::-1].argmax(axis=1), at)
+    # A rim makes two edges of one: the cube ends at the outer one, its faces meet halfway.
+    off = np.where(bounds, outer, 0.5 * (inner + outer))
     inside = ((places >= 0) & (places <= (width - 1, height - 1))).all(axis=1)
-    return off, (middle > LEAST_STEP) & inside
+    return off, is_peak.any(axis=1) & inside
+
+
+def _peaks(change: np.ndarray, likely: np.ndarray) -> np.ndarray:
+    """bool [N, S]: where colours change more than beside it, and enough to be an edge."""
+    middle = change[:, 1:-1]
+    is_peak = np.zeros(change.shape, bool)
+    is_peak[:, 1:-1] = (middle >= change[:, :-2]) & (middle >= change[:, 2:])
+    least = SECOND * likely.max(axis=1, keepdims=True)
+    return is_peak & (likely > least) & (change > LEAST_STEP)
+
+
+def _summit(change: np.ndarray, peak: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Where [N] a parabola through a peak and its neighbours is highest."""
+    peak = np.clip(peak, 1, change.shape[1] - 2)
+    low, middle, high = (change[np.arange(len(peak)), peak + k] for k in (-1, 0, 1))
+    bend = np.minimum(low - 2 * middle + high, -1e-6)
+    return at[peak] + np.clip(0.5 * (low - high) / bend, -1, 1) * (at[1] - at[0])
