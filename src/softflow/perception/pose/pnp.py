@@ -73,7 +73,7 @@ def fit_pose(
     sigmas = np.hypot(spread_px, LEAST_PX * camera.width / 320)
     pose = _ransac(first, _surest(spread_px[:, 0], size_px), camera, cube, outlier_px)
     if pose is None or _agreeing(pose, points[:, :1], camera, cube, outlier_px)[1].sum() < CLEAR:
-        pose = search_pose(points, weights, size_px, faces, camera, cube)
+        pose = search_pose(points, weights, size_px, faces, camera, cube, first=pose)
         # Taken for another corner or not, a peak is where some corner is.
         points, sigmas, weights = (_shared(values) for values in (points, sigmas, weights))
     if pose is None:

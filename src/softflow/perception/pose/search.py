@@ -7,6 +7,7 @@ leave one way.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,8 @@ FACE_WEIGHT = 0.5
 """Of a place's evidence: neighbours say the same."""
 LARGER = 1.6
 """A pose at which the cube is larger or smaller than it is seen by more than this is none."""
+SIZE_SPREAD = 0.1
+"""Standard deviation of the logarithm of how much larger or smaller the box is."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def search_pose(
     faces: FaceMap | None,
     camera: Calibration,
     cube: CubeModel,
+    first: Pose | None = None,
 ) -> Pose | None:
     """The likeliest pose among those that four corners at a time give, and their symmetries.
 
@@ -80,23 +84,19 @@ def search_pose(
         faces: what places show, if the detector says so.
         camera: its calibration.
         cube: the cube.
+        first: a pose that is looked at beside these.
     """
-    rng = np.random.default_rng(0)  # the same peaks give the same pose
-    certain = weights.max(axis=1)
-    if np.count_nonzero(certain) < 4:
-        return None
     best, best_score = None, -np.inf
-    for _ in range(TRIES):
-        chosen = rng.choice(8, 4, replace=False, p=certain / certain.sum())
-        places = [rng.choice(len(weights[k]), p=weights[k] / weights[k].sum()) for k in chosen]
-        pose = _pose_of_four(cube.corners_m[chosen], points[chosen, places], camera)
+    for pose in (first, *_poses_of_fours(points, weights, camera, cube)):
         if pose is None:
             continue
         seen = camera.project(pose.apply(cube.corners_m))
-        if not 1 / LARGER < np.ptp(seen, axis=0).max() / size_px < LARGER:
+        larger = np.ptp(seen, axis=0).max() / size_px
+        if not 1 / LARGER < larger < LARGER:
             continue
         fits = _log_likelihoods(seen, points, weights, NEAR_SHARE * size_px)
         scores = fits[np.arange(8), CORNER_AFTER].sum(axis=1)
+        scores = scores - 0.5 * (np.log(larger) / SIZE_SPREAD) ** 2
         if faces is not None:
             scores = scores + FACE_WEIGHT * _face_scores(pose, faces, camera, cube)
         turn = int(np.argmax(scores))
@@ -104,6 +104,20 @@ def search_pose(
             best = Pose(pose.rotation @ ROTATIONS[turn], pose.position_m)
             best_score = scores[turn]
     return best
+
+
+def _poses_of_fours(
+    points: np.ndarray, weights: np.ndarray, camera: Calibration, cube: CubeModel
+) -> Iterator[Pose | None]:
+    """Poses that four corners at likely places give."""
+    rng = np.random.default_rng(0)  # the same peaks give the same pose
+    certain = weights.max(axis=1)
+    if np.count_nonzero(certain) < 4:
+        return
+    for _ in range(TRIES):
+        chosen = rng.choice(8, 4, replace=False, p=certain / certain.sum())
+        places = [rng.choice(len(weights[k]), p=weights[k] / weights[k].sum()) for k in chosen]
+        yield _pose_of_four(cube.corners_m[chosen], points[chosen, places], camera)
 
 
 def _face_scores(pose: Pose, faces: FaceMap, camera: Calibration, cube: CubeModel) -> np.ndarray:
