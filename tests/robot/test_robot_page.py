@@ -38,6 +38,7 @@ def test_every_option_and_key_on_the_page_is_there() -> None:
     elsewhere = {"--latency-ms", "--stop-to-think", "--model.chunk.prefix-length"}
     stages = ("imitation", "offline-rl", "online-rl")
     elsewhere |= {"--online-rl.exploration-std", "--online-rl.imitates"}
+    elsewhere |= {"--online-rl.collection-std", "--online-rl.collection-candidates"}
     elsewhere |= {f"--{stage}.take-over-weight" for stage in stages}
     elsewhere |= {"--model.actions.pose"}
     assert set(re.findall(r"--[a-z][a-z0-9.-]+", PAGE)) - known - elsewhere == set()
