@@ -129,7 +129,7 @@ def _found(
     # A rim makes two edges of one: the cube ends at the outer one, its faces meet halfway.
     off = np.where(bounds, outer, 0.5 * (inner + outer))
     inside = ((places >= 0) & (places <= (width - 1, height - 1))).all(axis=1)
-    return off, is_peak.any(axis=1) & inside
+    return off, np.logical_and(is_peak.any(axis=1), inside)
 
 
 def _peaks(change: np.ndarray, likely: np.ndarray) -> np.ndarray:
