@@ -70,6 +70,7 @@ def test_help_shows_presets_and_the_numbers_of_the_one_that_is_named(
     ("words", "said"),
     [
         (["train", "small"], "choose one of paper, two-cores"),
+        (["distill", "softflow-pls", "--run", "RUN"], "choose one of softflow-plus"),
         (["train", "two-cores", "--run", "RUN", "--residual", "0"], "residual"),
         (["train", "two-cores", "--run", "RUN", "--ppo.num-envs", "0"], "num_envs"),
         (["train", "two-cores", "--run", "RUN", "--cube.solver-iterations", "8"], "20 or more"),

@@ -7,74 +7,25 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
+from drawn_cube import CAMERA, CUBE, cases, drawn
 
-from softflow.perception.camera import Calibration, pinhole
-from softflow.perception.cube_model import FACE_CORNERS, CubeModel, seen_faces
-from softflow.perception.geometry import Pose, pose_errors, random_rotation, rotation_from_vector
-from softflow.perception.packages import load_cv2
+from softflow.perception.camera import Calibration
+from softflow.perception.geometry import (
+    Pose,
+    pose_errors,
+    vector_from_rotation,
+)
 from softflow.perception.pose import edges
 from softflow.perception.pose.edges import refine_by_edges
 
-CAMERA, CUBE = pinhole(320, 240, 54.0), CubeModel()
-FINE = 8
-"""Pictures are drawn so many times larger, then averaged."""
 UNSURE = np.diag([2e-3, 2e-3, 8e-3, 0.05, 0.05, 0.05]) ** 2
 
 
-def drawn(
-    pose: Pose,
-    camera: Calibration,
-    rng: np.random.Generator,
-    rim: float = 0.0,
-    behind: tuple[float, float] = (40, 110),
-) -> np.ndarray:
-    """A cube of flat colours before a soft background, with noise: uint8 [H, W, 3].
-
-    Rims are white and take up so much of each half face.
-    """
-    cv2 = load_cv2()
-    height, width = camera.height, camera.width
-    low = rng.uniform(*behind, size=(4, 5, 3)).astype(np.float32)
-    fine = cv2.resize(low, (width * FINE, height * FINE), interpolation=cv2.INTER_CUBIC)
-    seen = seen_faces(pose.rotation, pose.position_m, CUBE.side_m)
-    for face in map(int, np.flatnonzero(seen)):
-        light = 255 * rng.uniform(0.7, 1.0)
-        for colour, part in (((0.95, 0.95, 0.95), 1.0), (CUBE.face_colours[face], 1 - rim)):
-            pixels = camera.distorted(camera.project(pose.apply(outline_m(face, part))))
-            at = np.rint(((pixels + 0.5) * FINE - 0.5) * 16).astype(np.int32)
-            cv2.fillConvexPoly(fine, at, light * np.array(colour), cv2.LINE_8, 4)
-    picture = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
-    return np.clip(picture + rng.normal(0, 4, picture.shape), 0, 255).astype(np.uint8)
-
-
-def outline_m(face: int, part: float) -> np.ndarray:
-    """Points around the inner part of a face, many: lenses bend edges."""
-    corners = CUBE.corners_m[FACE_CORNERS[face]]
-    corners = corners.mean(axis=0) + part * (corners - corners.mean(axis=0))
-    steps = np.linspace(0, 1, 20, endpoint=False)[:, None]
-    sides = zip(corners, np.roll(corners, -1, 0), strict=True)
-    return np.concatenate([a + (b - a) * steps for a, b in sides])
-
-
-def cases(count: int, seed: int) -> list[tuple[Pose, Pose, np.random.Generator]]:
-    """True poses, and those that corners may have given."""
-    rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(count):
-        true = Pose(
-            random_rotation(rng), np.array([*rng.uniform(-0.04, 0.04, 2), rng.uniform(0.24, 0.36)])
-        )
-        off = np.concatenate(
-            [rng.normal(0, 1e-3, 2), rng.normal(0, 6e-3, 1), rng.normal(0, 0.03, 3)]
-        )
-        found.append(
-            (
-                true,
-                Pose(rotation_from_vector(off[3:]) @ true.rotation, true.position_m + off[:3]),
-                rng,
-            )
-        )
-    return found
+def surprise(pose: Pose, true: Pose, covariance: np.ndarray) -> float:
+    """The squared error by its covariance."""
+    turn = vector_from_rotation(true.rotation @ pose.rotation.T)
+    off = np.concatenate([true.position_m - pose.position_m, turn])
+    return float(off @ np.linalg.solve(covariance, off))
 
 
 @pytest.mark.parametrize("distortion", [(), (0.12, -0.2, 0.002, -0.001, 0.05)])
@@ -87,6 +38,7 @@ def test_a_pose_comes_to_lie_on_the_edges(distortion: tuple[float, ...]) -> None
         after.append(pose_errors(pose, true))
         assert np.linalg.eigvalsh(covariance).min() > 0
         assert np.trace(covariance[:3, :3]) < np.trace(UNSURE[:3, :3])
+        assert surprise(pose, true, covariance) < 30
     assert np.median([metres for metres, _ in before]) > 0.003
     assert np.median([metres for metres, _ in after]) < 0.0008
     assert np.quantile([metres for metres, _ in after], 0.9) < 0.003
@@ -107,6 +59,42 @@ def test_rims_do_not_make_the_cube_smaller(monkeypatch: pytest.MonkeyPatch) -> N
     usual, strongest = beyond.values()
     assert abs(usual) < 0.0015
     assert strongest > 0.004
+
+
+@pytest.mark.parametrize("rim", [0.0, 0.05, 0.1])
+def test_its_covariance_knows_of_rims(rim: float) -> None:
+    """Six numbers: the median of the squared error by its covariance is 5.3 if that is right."""
+    squares = []
+    for true, start, rng in cases(40, 11):
+        picture = drawn(true, CAMERA, rng, rim=rim, behind=(100, 150))
+        pose, covariance = refine_by_edges(start, UNSURE, picture, CAMERA, CUBE)
+        squares.append(surprise(pose, true, covariance))
+    assert np.median(squares) < 7
+    assert np.quantile(squares, 0.9) < 25
+
+
+@pytest.mark.parametrize("k1", [-0.3, 0.3])
+def test_a_cube_half_out_of_a_bent_picture(k1: float) -> None:
+    """Where lenses bend, the picture ends elsewhere than its rectified one."""
+    camera = msgspec.structs.replace(CAMERA, distortion=(k1, 0.0, 0.0, 0.0))
+    before, after = [], []
+    for true, start, rng in cases(25, 6):
+        aside_m = np.array([rng.choice([-1, 1]) * 0.45 * true.position_m[2], 0, 0])
+        true, start = (replace(p, position_m=p.position_m + aside_m) for p in (true, start))
+        pose, _ = refine_by_edges(start, UNSURE, drawn(true, camera, rng), camera, CUBE)
+        before.append(pose_errors(start, true)[0])
+        after.append(pose_errors(pose, true)[0])
+    assert np.median(after) < 0.5 * np.median(before)
+    assert np.quantile(after, 0.9) < np.quantile(before, 0.9)
+
+
+@pytest.mark.parametrize("camera", [CAMERA, msgspec.structs.replace(CAMERA, distortion=(0.1,) * 4)])
+def test_a_pose_that_cannot_be_stays_what_it_was(camera: Calibration) -> None:
+    """The camera within the cube sees no face of it; behind it there is nothing to look for."""
+    picture = np.zeros((240, 320, 3), np.uint8)
+    for depth_m in (0.01, -0.3):
+        pose = Pose(np.eye(3), np.array([0.0, 0.0, depth_m]))
+        assert refine_by_edges(pose, UNSURE, picture, camera, CUBE)[0] is pose
 
 
 def test_something_before_the_cube_costs_little() -> None:

@@ -10,6 +10,7 @@ import pytest
 from softflow.perception.camera import Calibration, pinhole
 from softflow.perception.cube_model import CubeModel, face_samples_m, seen_faces
 from softflow.perception.geometry import Pose, pose_errors, random_rotation
+from softflow.perception.pose import search
 from softflow.perception.pose.pnp import PoseFit, fit_pose
 from softflow.perception.pose.search import FaceMap, search_pose
 
@@ -143,3 +144,36 @@ def test_what_places_show_tells_which_corner_is_which() -> None:
         right.append(found is not None and pose_errors(found, pose)[1] < 0.4)
     # Four random places of eight seldom are a cube: it is the choice among those that is tested.
     assert np.mean(right) > 0.4
+
+
+def test_of_poses_that_corners_allow_the_one_that_was_found_first_may_win() -> None:
+    """Peaks that say little: only who looks at the first pose finds one that all of them allow."""
+    rng = np.random.default_rng(8)
+    for pose in poses(5, seed=8):
+        true = CAMERA.project(pose.apply(CUBE.corners_m))
+        size = float(np.ptp(true, axis=0).max())
+        weights = np.full((8, 2), [0.1, 0.9])
+        places = np.stack([true, true + rng.uniform(-0.4, 0.4, (8, 2)) * size], axis=1)
+        alone = search_pose(places, weights, size, None, CAMERA, CUBE)
+        helped = search_pose(places, weights, size, None, CAMERA, CUBE, first=pose)
+        assert alone is None or pose_errors(alone, pose)[0] > 0.005
+        assert helped is not None
+        assert pose_errors(helped, pose) == pytest.approx((0, 0), abs=1e-9)
+
+
+def test_how_large_the_cube_is_tells_two_poses_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every corner has two places, of a cube that is near and of one that is far."""
+    (pose, *_) = poses(1, seed=9)
+    far = Pose(pose.rotation, 1.35 * pose.position_m)
+    near_px, far_px = (CAMERA.project(p.apply(CUBE.corners_m)) for p in (pose, far))
+    places, weights = np.stack([far_px, near_px], axis=1), np.full((8, 2), [0.55, 0.45])
+    size = float(np.ptp(near_px, axis=0).max())
+
+    def distance_m() -> float:
+        found = search_pose(places, weights, size, None, CAMERA, CUBE)
+        assert found is not None
+        return float(np.linalg.norm(found.position_m))
+
+    assert distance_m() == pytest.approx(np.linalg.norm(pose.position_m), rel=0.02)
+    monkeypatch.setattr(search, "SIZE_SPREAD", 1e9)
+    assert distance_m() == pytest.approx(np.linalg.norm(far.position_m), rel=0.02)

@@ -219,6 +219,8 @@ def test_with_a_learner_episodes_arrive_and_policies_are_taken(
         (["--env-id", "cube-singel"], "cube-single"),
         (["--env-id", ENV_ID, "--take-over", "nowhere:hook"], "--take-over is 'nowhere:hook'"),
         ([], "give either --robot"),
+        (["--robot", "stubborn_robot:make", "--replace-env"], "it goes with --env-id"),
+        (["--env-id", ENV_ID, "--replace-env", "--exchange", "x"], "a learner takes no episodes"),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_moves(

@@ -22,8 +22,8 @@ class Learn:
     Begin the run with `softflow train … --stages imitation` (or more stages). Stopped at any
     moment, the same command goes on; the robots do not notice.
 
-    For a robot whose actions are all off by the same, begin it with --online-rl.exploration-std too
-    and let the robots --explore: a correction is found in few episodes (docs/robot.md).
+    Give `softflow robot` --explore while it collects: it chooses more widely then, as
+    `softflow-plus` wants it, and finds a correction where the run looks for one (docs/robot.md).
     """
 
     run: InPath

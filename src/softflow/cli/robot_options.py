@@ -98,6 +98,13 @@ class Robot(FrameOptions):
                 "give either --robot module:function, or --ros2 SETTINGS, or --env-id for a "
                 "rehearsal"
             )
+        if self.replace_env and not self.env_id:
+            raise ConfigError("--replace-env is for a rehearsal: it goes with --env-id")
+        if self.replace_env and self.exchange:
+            raise ConfigError(
+                "--replace-env and --exchange: a learner takes no episodes of another environment "
+                "than its data's; leave one out"
+            )
         for name, most in (("episodes", MAX_EPISODES), ("seed", MAX_INTEGER)):
             least = int(name == "episodes")
             if not least <= getattr(self, name) <= most:

@@ -229,8 +229,8 @@ def _exploring(
     exploring = replace(collecting, rule=deployed.rule)
     if exploring == deployed:
         raise ConfigError(
-            f"explore: the run of '{where}' collects as it is deployed; train it with "
-            "--online-rl.exploration-std 0.05 or another --online-rl.collection-std, or leave "
-            "explore out"
+            f"explore: the run of '{where}' collects as it is deployed; train it with another "
+            "--online-rl.collection-std, or to find a correction with --online-rl.exploration-std "
+            "0.05 --online-rl.imitates demonstrations, or leave explore out"
         )
     return exploring

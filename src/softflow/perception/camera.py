@@ -71,7 +71,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def distorted(self, pixels: np.ndarray) -> np.ndarray:
         """Where a picture shows what a camera without distortion sees at pixels [..., 2]."""
-        if not any(self.distortion):
+        if not any(self.distortion) or pixels.size == 0:
             return pixels
         rays = (pixels.reshape(-1, 2) - (self.cx, self.cy)) / (self.fx, self.fy)
         rays = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)

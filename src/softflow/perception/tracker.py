@@ -1,8 +1,8 @@
-"""Picture after picture to the cube's pose: detector, PnP, colours, filter (App. B2)."""
+"""Picture after picture to the cube's pose: detector, PnP, colours, edges, filter (App. B2)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,12 +24,15 @@ class Seen:
     Attributes:
         detection: the cube in it, None if the detector sees none.
         fit: what PnP makes of the corners, None if they tell no pose.
-        pose: the cube's pose in the camera's frame, colours taken into account; None without a fit.
+        pose: the cube's pose in the camera's frame, colours and edges taken into account; None
+            without a fit.
+        covariance: float64 [6, 6] of that pose: position (m), rotation (rad, camera's axes).
     """
 
     detection: Detection | None
     fit: PoseFit | None
     pose: Pose | None
+    covariance: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def see(detector: Detector, camera: Calibration, picture: np.ndarray) -> Seen:
         return Seen(detection, None, None)
     pose = resolve_symmetry(picture, detection.mask, fit.pose, camera, detector.cube)
     pose, covariance = refine_by_edges(pose, fit.covariance, picture, camera, detector.cube)
-    return Seen(detection, replace(fit, covariance=covariance), pose)
+    return Seen(detection, fit, pose, covariance)
 
 
 class CubeTracker:
@@ -108,5 +111,4 @@ class CubeTracker:
                 f"{self.camera.height}; give pictures of one camera and mode"
             )
         seen = see(self._detector, self.camera, picture)
-        covariance = None if seen.fit is None else seen.fit.covariance
-        return Tracked(time_s, seen, self._filter.step(time_s, seen.pose, covariance))
+        return Tracked(time_s, seen, self._filter.step(time_s, seen.pose, seen.covariance))

@@ -229,8 +229,8 @@ class Learner:
         """One gradient step of -Q + lambda * imitation, the flow's NLL (IV-D, III and IV).
 
         The imitation term is Eq. 8's: successful demonstrations, hence offline rows only, unless
-        the stage imitates its own successes or a person's actions too. Without `value_coef` it is
-        all there is.
+        the stage imitates its own successes, everything, or a person's actions too. Without
+        `value_coef` it is all there is.
         """
         rows, weight, steps = self._imitated(batch, stage)
         batch = batch.to(self.device)

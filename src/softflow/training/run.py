@@ -308,7 +308,7 @@ class Run:
 
     # ---- episodes ---------------------------------------------------------------------------
 
-    def selection(self, stage: StageName, collects: bool = False) -> SelectionConfig:
+    def selection(self, stage: StageName, *, collects: bool = False) -> SelectionConfig:
         """The deployed rule with the policy of this moment, or the one that collects."""
         config, trained = self.files.config_here(self.config), self.learner.critic_is_trained
         progress = Progress(stage, self.position.update_step, trained)
@@ -337,7 +337,10 @@ class Run:
     def _gather(self, round_index: int, wanted: int) -> None:
         if self.source is None:
             raise ConfigError("this run has nowhere to act: no simulator, no other source")
-        place, acting = self.online.store.path, (self.save(), self.selection("online_rl", True))
+        place, acting = (
+            self.online.store.path,
+            (self.save(), self.selection("online_rl", collects=True)),
+        )
         order = CollectionOrder(place, wanted, round_index, *acting, self.spec, self.config.seed)
         self.online.gather(self.source, order, self.progress)
 

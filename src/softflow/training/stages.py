@@ -53,9 +53,9 @@ def offline_rl(run: Run) -> None:
 def online_rl(run: Run) -> None:
     """IV. In rounds: collect episodes with Alg. 2, add them, update on a rho-mixture.
 
-    The imitation term sees the successful offline rows alone; lambda may decay from round to round.
-    Where the critic has to learn a new place first (V-C, Fig. 5), the policy waits `critic_rounds`.
-    `calibrate` is ours, and does nothing unless episodes explore.
+    The imitation term sees the successful offline rows alone, unless `imitates` says more; lambda
+    may decay from round to round. Where the critic has to learn a new place first (V-C, Fig. 5),
+    the policy waits `critic_rounds`. `calibrate` is ours: nothing unless episodes explore.
     """
     stage = run.config.online_rl
     for round_index in range(stage.num_rounds):

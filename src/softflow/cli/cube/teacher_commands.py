@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from inspect import getdoc
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -97,7 +98,9 @@ def _preset_of(
     plain = list(takewhile(lambda word: not word.startswith("-"), words))
     if plain and plain[0] in known:
         return words[0], words[1:]
-    if len(plain) > arguments:
+    # A word that is no place either was meant to be a preset.
+    mistyped = bool(plain) and "/" not in plain[0] and not Path(plain[0]).exists()
+    if len(plain) > arguments or mistyped:
         raise ConfigError(f"no preset {words[0]!r}; choose one of {', '.join(known)}")
     return otherwise, words
 

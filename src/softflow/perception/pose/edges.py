@@ -12,23 +12,28 @@ from softflow.perception.camera import Calibration
 from softflow.perception.cube_model import EDGES, CubeModel, faces_of_corner, seen_faces
 from softflow.perception.geometry import Pose, rotation_from_vector
 from softflow.perception.packages import load_cv2
-from softflow.perception.pose.pnp import slopes
+from softflow.perception.pose.pnp import HUBER, slopes
 
 ALONG = np.linspace(0.08, 0.92, 15)
 """Places on each edge, as parts of its length; corners themselves are no edges."""
 REACHES = (0.08, 0.05, 0.03)
-"""How far across an edge is looked in each round, as part of the cube's size."""
+"""How far samples lie across an edge in each round, as part of the cube's size."""
+LEAST_REACH_PX = 1.5
+"""The same at least, at 320 x 240: samples closer than a fifth of a pixel show no change."""
 ACROSS, WINDOW = 8, 3
 """Samples to each side of an edge, and how many of them one colour is the mean of."""
 LEAST_STEP = 20.0
-"""Of 255: a smaller change of colour is no edge."""
+"""A smaller change of colour is no edge; a channel goes up to 255."""
 SECOND = 0.3
 """Nor is one smaller than this part of the largest beside it."""
 EDGE_PX = 0.5
 """Standard deviation of a place on an edge, pixels at 320 x 240."""
-HUBER = 1.5
-DOUBT = 4.0
+ALIKE = 8
+"""So many places of an edge count as one: what puts one off puts off its neighbours."""
+DOUBT = 12.0
 """The pose that comes in is as uncertain as it says, times this: its corners err together."""
+DISTANCE_SHARE, TURN_RAD = 0.006, 0.015
+"""What no number of places makes better, rims taken for edges: part of the distance, and turns."""
 _EDGES = np.array(EDGES)
 _ON_FACES = faces_of_corner()[_EDGES].all(axis=1)
 """bool [12, 6]: whether an edge bounds a face."""
@@ -47,30 +52,69 @@ def refine_by_edges(
     Returns:
         The pose and its covariance; what was given where too few edges are seen.
     """
-    colours = picture.astype(np.float32)
-    size_px = float(np.ptp(camera.project(pose.apply(cube.corners_m)), axis=0).max())
-    known = np.linalg.pinv(covariance) / DOUBT
-    sigma = EDGE_PX * camera.width / 320
-    now, moved, information = pose, np.zeros(6), known
-    for reach in REACHES:
-        points_m, bounds = _on_edges(now, cube)
-        places, normals = _across(now, points_m, camera)
-        off, is_edge = _found(colours, camera, places, normals, bounds, reach * size_px)
-        if is_edge.sum() < 2 * len(ALONG):
-            return pose, covariance
-        rows = np.einsum("ni,nij->nj", normals, slopes(now, points_m, camera))[is_edge]
-        off = off[is_edge]
-        weight = np.minimum(1.0, HUBER * sigma / np.maximum(np.abs(off), 1e-9)) / sigma**2
-        # Neighbours on an edge see the same noise: a place counts as a third of one.
-        information = known + np.einsum("ni,nj,n->ij", rows, rows, weight / 3)
-        pull = np.einsum("ni,n,n->i", rows, off, weight / 3) - known @ moved
-        step = np.linalg.solve(information, pull)
-        moved = moved + step
-        now = Pose(rotation_from_vector(step[3:]) @ now.rotation, now.position_m + step[:3])
-    shift = camera.project(now.apply(cube.corners_m)) - camera.project(pose.apply(cube.corners_m))
-    if not np.linalg.norm(shift, axis=1).max() < 2 * REACHES[0] * size_px:
+    corners = pose.apply(cube.corners_m)
+    if corners[:, 2].min() <= 0:
         return pose, covariance
-    return now, np.linalg.pinv(information)
+    colours, before = picture.astype(np.float32), camera.project(corners)
+    size_px = float(np.ptp(before, axis=0).max())
+    least_px, known = LEAST_REACH_PX * camera.width / 320, np.linalg.pinv(covariance) / DOUBT
+    now, moved, believed = pose, np.zeros(6), covariance
+    for reach in REACHES:
+        found = _rows(now, colours, camera, cube, max(reach * size_px, least_px))
+        if found is None:
+            break
+        step, information = _step(*found, known, moved, EDGE_PX * camera.width / 320)
+        moved, believed = moved + step, np.linalg.pinv(information)
+        now = Pose(rotation_from_vector(step[3:]) @ now.rotation, now.position_m + step[:3])
+    after = now.apply(cube.corners_m)
+    stayed = believed is covariance
+    if stayed or after[:, 2].min() <= 0 or not _is_near(camera.project(after), before, size_px):
+        return pose, covariance
+    return now, believed + _rim(now.position_m)
+
+
+def _rim(position_m: np.ndarray) -> np.ndarray:
+    """[6, 6]: how far rims, which are there or not, may put a pose off all alike."""
+    along = DISTANCE_SHARE * position_m
+    result = np.diag([0.0] * 3 + [TURN_RAD**2] * 3)
+    result[:3, :3] = np.outer(along, along)
+    return result
+
+
+def _is_near(after: np.ndarray, before: np.ndarray, size_px: float) -> bool:
+    return bool(np.linalg.norm(after - before, axis=1).max() < 2 * REACHES[0] * size_px)
+
+
+def _rows(
+    pose: Pose, colours: np.ndarray, camera: Calibration, cube: CubeModel, reach_px: float
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """What edges are off by [N], pixels, and how that moves with the pose [N, 6]; None of few."""
+    points_m, bounds = _on_edges(pose, cube)
+    if len(points_m) == 0:
+        return None
+    places, normals = _across(pose, points_m, camera)
+    off, is_edge = _found(colours, camera, places, normals, bounds, reach_px)
+    if is_edge.sum() < 2 * len(ALONG):
+        return None
+    rows = np.einsum("ni,nij->nj", normals, slopes(pose, points_m, camera))
+    return rows[is_edge], off[is_edge]
+
+
+def _step(
+    rows: np.ndarray, off: np.ndarray, known: np.ndarray, moved: np.ndarray, sigma: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """A step [6] of Gauss-Newton, and the information [6, 6] that there is.
+
+    Args:
+        rows, off: of the edges.
+        known: information of the pose that came in; moved: [6], how far from it this one is.
+        sigma: standard deviation of a place, pixels; where they scatter more, they count less.
+    """
+    sigma = max(sigma, 1.4826 * float(np.median(np.abs(off - np.median(off)))))
+    weight = np.minimum(1.0, HUBER * sigma / np.maximum(np.abs(off), 1e-9)) / (ALIKE * sigma**2)
+    information = known + np.einsum("ni,nj,n->ij", rows, rows, weight)
+    pull = np.einsum("ni,n,n->i", rows, off, weight) - known @ moved
+    return np.linalg.solve(information, pull), information
 
 
 def _on_edges(pose: Pose, cube: CubeModel) -> tuple[np.ndarray, np.ndarray]:
@@ -112,7 +156,7 @@ def _found(
         bounds: bool [N], whether the cube ends there.
         reach_px: how far is looked.
     """
-    cv2, height, width = load_cv2(), *colours.shape[:2]
+    cv2 = load_cv2()
     across = np.linspace(-reach_px, reach_px, 2 * ACROSS)
     points = places[:, None] + across[None, :, None] * normals[:, None]
     points = camera.distorted(points).astype(np.float32)
@@ -128,8 +172,13 @@ def _found(
     outer = _summit(change, change.shape[1] - 1 - is_peak[:, ::-1].argmax(axis=1), at)
     # A rim makes two edges of one: the cube ends at the outer one, its faces meet halfway.
     off = np.where(bounds, outer, 0.5 * (inner + outer))
-    inside = ((places >= 0) & (places <= (width - 1, height - 1))).all(axis=1)
-    return off, np.logical_and(is_peak.any(axis=1), inside)
+    return off, np.logical_and(is_peak.any(axis=1), _inside(camera.distorted(places), colours))
+
+
+def _inside(pixels: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """bool [N]: which pixels lie in a picture [H, W, 3]."""
+    height, width = picture.shape[:2]
+    return ((pixels >= 0) & (pixels <= (width - 1, height - 1))).all(axis=1)
 
 
 def _peaks(change: np.ndarray, likely: np.ndarray) -> np.ndarray:

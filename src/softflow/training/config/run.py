@@ -133,6 +133,8 @@ class TrainingConfig:
             self._require_memory_for_chunks(chunks, f"{type(stage).__name__}: {counts}", there)
         most = max(self.execution_candidates, self.rl_execution_candidates or 1)
         self._require_memory_for_chunks(most, f"execution_candidates {most}", there)
+        collecting = self.online_rl.collection_candidates or 1
+        self._require_memory_for_chunks(collecting, f"collection_candidates {collecting}", there)
 
     def _require_memory_for_chunks(self, count: int, what: str, there: int) -> None:
         """An action of a chunk is a token, at least."""

@@ -1,7 +1,8 @@
 """Which rows of a batch the imitation term sees, how much each counts, and how far its chunk goes.
 
-The paper's are the successful demonstrations (Eq. 8, IV-D). What a person did in place of the
-policy is worth imitating too, also where the episode failed in the end, as in HIL-SERL.
+The paper's are the successful demonstrations (Eq. 8, IV-D); where values choose among what a policy
+may do, it may imitate everything. What a person did in its place is worth imitating too, also where
+the episode failed in the end, as in HIL-SERL.
 """
 
 from __future__ import annotations
