@@ -8,7 +8,7 @@ from drawn_cube import CAMERA, CUBE, cases, drawn
 from torch import Tensor
 
 from softflow.perception.detectors.checkpoints import Detector
-from softflow.perception.detectors.detection import CornerNetwork, Detection
+from softflow.perception.detectors.detection import Batch, CornerNetwork, Detection
 from softflow.perception.geometry import pose_errors
 from softflow.perception.tracker import see
 
@@ -20,7 +20,7 @@ class Rough(CornerNetwork):
         super().__init__()
         self.corners, self.one = corners, torch.nn.Parameter(torch.zeros(1))
 
-    def losses(self, *_: object) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         return {}
 
     def detect(self, pictures: Tensor) -> list[Detection | None]:

@@ -178,7 +178,7 @@ def _found(
 def _inside(pixels: np.ndarray, picture: np.ndarray) -> np.ndarray:
     """bool [N]: which pixels lie in a picture [H, W, 3]."""
     height, width = picture.shape[:2]
-    return ((pixels >= 0) & (pixels <= (width - 1, height - 1))).all(axis=1)
+    return np.all((pixels >= 0) & (pixels <= (width - 1, height - 1)), axis=1)
 
 
 def _peaks(change: np.ndarray, likely: np.ndarray) -> np.ndarray:
