@@ -22,8 +22,8 @@ class Learn:
     Begin the run with `softflow train … --stages imitation` (or more stages). Stopped at any
     moment, the same command goes on; the robots do not notice.
 
-    Give `softflow robot` --explore while it collects: it chooses more widely then, as
-    `softflow-plus` wants it, and finds a correction where the run looks for one (docs/robot.md).
+    Where the run explores (--online-rl.collection-std, --online-rl.exploration-std when it begins),
+    give `softflow robot` --explore (docs/robot.md).
     """
 
     run: InPath

@@ -78,34 +78,10 @@ def softflow_plus() -> TrainingConfig:
     """What learns fastest on state tasks here, and the default.
 
     docs/experiment_log.md says how fast so far, and what else was tried. The paper's method with
-    MLPs instead of transformers, a nearer horizon and many cheap updates. From offline RL on the
-    policy imitates everything, failures too, and values choose among its chunks: their gradient
-    cost it the grasp, and successes alone taught neither it nor the critic to recover from a miss.
-    Online episodes are collected by a wider choice than the policy is deployed with.
+    MLPs instead of transformers, a nearer horizon and many cheap updates. Online, the policy
+    imitates the demonstrations and its own successes, which become faster, and values act by
+    choosing among its chunks: their gradient cost it the grasp.
     """
-    base = successes_alone()
-    broad = {"imitates": "everything", "value_coef": 0.0, "bc_coef": 1.0, "target_candidates": 4}
-    critic = MlpCriticConfig(learns="squared_error", combine="mean")
-    return replace(
-        base,
-        model=replace(base.model, critic=critic),
-        tau=0.005,
-        critic_noise_std=0.0,
-        offline_rl=replace(base.offline_rl, num_updates=2_000, **broad),
-        online_rl=replace(
-            base.online_rl,
-            **broad,
-            mixing="by_size",
-            offline_weight=1.0,
-            learning_rate_decay=0.0,
-            collection_std=0.7,
-            collection_candidates=32,
-        ),
-    )
-
-
-def successes_alone() -> TrainingConfig:
-    """Its networks, and imitation of successes alone: `cube-small` begins with it."""
     base = small()
     return replace(
         base,
