@@ -1,7 +1,14 @@
 #!/usr/bin/env bash
 # The table of levers in docs/results.md: one setting of softflow-plus at a time, screened with two seeds.
 # The defaults are in runs/peers_cube_single.sh; options: runs/peers.sh.
-exec "$(dirname "${BASH_SOURCE[0]}")/peers.sh" cube-single --csv docs/results/levers.csv --seeds "0 1" "$@" << 'METHODS'
+# As QC learns: everything is imitated, values choose, critics by squared error.
+broad=(softflow-plus --config.model.critic.learns squared_error --config.model.critic.combine mean
+  --config.tau 0.005 --config.critic-noise-std 0.0 --config.offline-rl.num-updates 2000
+  --config.offline-rl.imitates everything --config.offline-rl.value-coef 0.0 --config.offline-rl.bc-coef 1.0
+  --config.offline-rl.target-candidates 4 --config.online-rl.imitates everything --config.online-rl.bc-coef 1.0
+  --config.online-rl.target-candidates 4 --config.online-rl.mixing by_size --config.online-rl.offline-weight 1.0
+  --config.online-rl.learning-rate-decay 0.0)
+exec "$(dirname "${BASH_SOURCE[0]}")/peers.sh" cube-single --csv docs/results/levers.csv --seeds "0 1" "$@" << METHODS
 # how far ahead values reach
 softflow-plus --config.discount 0.995
 softflow-plus --config.discount 0.997
@@ -26,7 +33,7 @@ softflow-plus --config.execution-candidates 32
 softflow-plus --config.noise-std 0.1
 softflow-plus --config.sampling-std 1.0
 softflow-plus --config.online-rl.collection-std 0.7 --config.online-rl.collection-candidates 32
-# as QC learns: everything is imitated, values choose, critics by squared error
-softflow-plus --config.model.critic.learns squared_error --config.model.critic.combine mean --config.tau 0.005 --config.critic-noise-std 0.0 --config.offline-rl.num-updates 2000 --config.offline-rl.imitates everything --config.offline-rl.value-coef 0.0 --config.offline-rl.bc-coef 1.0 --config.offline-rl.target-candidates 4 --config.online-rl.imitates everything --config.online-rl.bc-coef 1.0 --config.online-rl.target-candidates 4 --config.online-rl.mixing by_size --config.online-rl.offline-weight 1.0 --config.online-rl.learning-rate-decay 0.0 --config.online-rl.collection-std 0.7 --config.online-rl.collection-candidates 32
-softflow-plus --config.model.critic.learns squared_error --config.model.critic.combine mean --config.tau 0.005 --config.critic-noise-std 0.0 --config.offline-rl.num-updates 2000 --config.offline-rl.imitates everything --config.offline-rl.value-coef 0.0 --config.offline-rl.bc-coef 1.0 --config.offline-rl.target-candidates 4 --config.online-rl.imitates everything --config.online-rl.bc-coef 1.0 --config.online-rl.target-candidates 4 --config.online-rl.mixing by_size --config.online-rl.offline-weight 1.0 --config.online-rl.learning-rate-decay 0.0 --config.online-rl.collection-std 0.5 --config.online-rl.collection-candidates 16
+# … and learns as QC does
+${broad[*]} --config.online-rl.collection-std 0.7 --config.online-rl.collection-candidates 32
+${broad[*]} --config.online-rl.collection-std 0.5 --config.online-rl.collection-candidates 16
 METHODS

@@ -46,9 +46,12 @@ if [ "$list" ]; then echo "$commands"; exit; fi
 # The words of a command are simple: none has a space.
 run() {
   log=$(tr -cs '[:alnum:]=.-' _ <<< "${1#*--method }")
+  log=${log%_}
+  # File systems take names of 255 bytes.
+  [ ${#log} -le 200 ] || log=${log:0:180}_$(cksum <<< "$log" | cut -d ' ' -f 1)
   echo "$1"
-  .venv/bin/$1 >> "runs/peers/logs/${log%_}.log" 2>&1 ||
-    { echo "failed, see runs/peers/logs/${log%_}.log: $1" >&2; return 1; }
+  .venv/bin/$1 >> "runs/peers/logs/$log.log" 2>&1 ||
+    { echo "failed, see runs/peers/logs/$log.log: $1" >&2; return 1; }
 }
 export -f run
 export OMP_NUM_THREADS=1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import re
+import zlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, make_dataclass
@@ -33,6 +34,9 @@ Learn a task with one method from the same demonstrations, episodes and seeds as
 Every evaluation is a row of the CSV file. A row that is there is not measured again, and a run that
 was stopped goes on from its last evaluation. One thread a process.
 """
+
+LONGEST_NAME = 150
+"""Of a folder; file systems take 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def jobs_of(options: Options, config: Any, command: str) -> list[Job]:
     """A job a seed; demonstrations that are missing are collected first."""
     settings = settings_of(config, METHODS[options.method])
-    folder = re.sub(r"[^\w.=-]+", "_", f"{options.method} {settings}".strip())
+    folder = folder_of(f"{options.method} {settings}".strip())
     jobs = []
     for seed in options.seed:
         store = options.data / options.task / f"seed{seed}"
@@ -130,6 +134,14 @@ def jobs_of(options: Options, config: Any, command: str) -> list[Job]:
         what = options.method, settings, options.task, seed, store, run
         jobs.append(Job(*what, options.csv, options.counts, options.eval_episodes, command))
     return jobs
+
+
+def folder_of(settings: str) -> str:
+    """A name that a file system takes: of many settings the first, and a number for all of them."""
+    name = re.sub(r"[^\w.=-]+", "_", settings)
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME]}_{zlib.crc32(name.encode()):08x}"
 
 
 def require_demonstrations(store: Path, task: str, count: int, seed: int) -> None:

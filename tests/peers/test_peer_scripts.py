@@ -42,6 +42,19 @@ def test_every_command_is_one(script: Path) -> None:
         assert options.csv.stem == script.stem.split("_")[0]
 
 
+def test_every_run_of_a_script_has_a_folder_of_its_own_that_can_be_made(tmp_path: Path) -> None:
+    names = set()
+    for script in SCRIPTS:
+        for line in listed(script, "--seeds", "7"):
+            options, config = command.parse(shlex.split(line)[3:])
+            settings = command.settings_of(config, METHODS[options.method])
+            words = f"{options.method} {settings}".strip()
+            names.add((words, command.folder_of(words)))
+    assert len({name for _, name in names}) == len(names)
+    for _, name in names:
+        (tmp_path / name).mkdir()
+
+
 def test_seeds_come_one_after_the_other() -> None:
     script = ROOT / "runs" / "peers_cube_single.sh"
     seeds = [line.rsplit(" ", 1)[1] for line in listed(script)]
@@ -79,6 +92,14 @@ def test_what_fails_is_told_and_the_others_are_run(checkout: Path) -> None:
     log = checkout / "runs" / "peers" / "logs" / "rlpd_--task_cube-single_--seed_1.log"
     assert log.read_text() == "no\n"
     assert ran.stderr.count("failed, see runs/peers/logs/rlpd") == 4
+
+
+def test_runs_of_many_settings_have_a_log(checkout: Path) -> None:
+    script = checkout / "runs" / "levers_cube_single.sh"
+    ran = subprocess.run([script, "--seeds", "0"], capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    logs = list((checkout / "runs" / "peers" / "logs").iterdir())
+    assert len(logs) == len(listed(script, "--seeds", "0"))
 
 
 @pytest.mark.parametrize("words", [["--seed", "1"], ["--jobs"]])
