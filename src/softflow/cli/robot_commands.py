@@ -78,10 +78,8 @@ def run_robot(options: Robot) -> None:
         unclosed = stack.enter_context(ExitStack())
         source, robot = _policy_and_robot(options, make, stack, unclosed)
         _require_made_for(source.facts.spec, robot.spec, options)
-        if source.facts.exploration_std:
+        if options.explore:
             _say_exploring(source.facts.exploration_std, options)
-        elif options.explore:
-            say("exploring: it decides as the run's online episodes do, not as it is deployed")
         SafetyLayer(limits, robot.spec)  # limits of another robot are told before it is reset
         store = stack.enter_context(
             EpisodeStore.open_or_create(options.out, robot.spec, options.frame_storage)
@@ -95,6 +93,9 @@ def run_robot(options: Robot) -> None:
 
 
 def _say_exploring(std: float, options: Robot) -> None:
+    if std == 0:
+        say("exploring: it decides as the run's online episodes do, not as it is deployed")
+        return
     learner = "the learner corrects the policy by what they earn"
     nobody = "nobody learns from it without --exchange"
     say(
@@ -117,7 +118,7 @@ def _policy_and_robot(
     token = read_token(options.token_file) if options.token_file else ""
     robot = make(None)
     unclosed.callback(robot.close)
-    asked = replace(robot.spec, env_id="") if options.replace_env else robot.spec
+    asked = _unnamed(robot.spec) if options.replace_env else robot.spec
     spec = json.dumps(asked.to_json())
     served = InferenceProcess(options.policy, SERVED, spec=spec, token=token)
     return stack.enter_context(served), robot
@@ -141,10 +142,9 @@ def _require_made_for(spec: DataSpec, robot: DataSpec, options: Robot) -> None:
         DataError: names each differing field.
         ConfigError: nothing but the name of the environment differs.
     """
-    unnamed = replace(robot, env_id="")  # fits any name
     if options.replace_env:
-        robot = unnamed
-    elif options.env_id and _fits(spec, unnamed) and not _fits(spec, robot):
+        robot = _unnamed(robot)
+    elif options.env_id and _fits(spec, _unnamed(robot)) and not _fits(spec, robot):
         raise ConfigError(
             f"--env-id is {options.env_id!r}, but the policy '{options.policy}' learned from data "
             f"of {spec.env_id!r}; to let it act there all the same (it was renamed, or gives the "
@@ -152,6 +152,11 @@ def _require_made_for(spec: DataSpec, robot: DataSpec, options: Robot) -> None:
         )
     if not is_only_narrower(spec, robot):
         require_same_spec(spec, robot, f"the policy '{options.policy}'", "the robot")
+
+
+def _unnamed(spec: DataSpec) -> DataSpec:
+    """The same, of an environment that may have any name."""
+    return replace(spec, env_id="")
 
 
 def _fits(spec: DataSpec, robot: DataSpec) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium
 
 from softflow.envs.contract import RobotEnv
-from softflow.envs.orca_cube import CUBE_FAMILY, SEEN_FAMILY, TWIN_FAMILY
+from softflow.envs.orca_cube import CUBE_FAMILIES
 from softflow.envs.robomimic import ROBOMIMIC_FAMILIES
 from softflow.errors import ConfigError
 from softflow.utils.imports import follow, is_module, require_trusted
@@ -54,7 +54,7 @@ _BUILT_IN: dict[str, EnvFactory] = {
     **dict.fromkeys(OGBENCH_FAMILIES, _make_ogbench),
     **dict.fromkeys(_ADROIT_FAMILIES, _make_adroit),
     **dict.fromkeys(ROBOMIMIC_FAMILIES, _make_robomimic),
-    **dict.fromkeys((CUBE_FAMILY, TWIN_FAMILY, SEEN_FAMILY), _make_orca_cube),
+    **dict.fromkeys(CUBE_FAMILIES, _make_orca_cube),
 }
 _FACTORIES: dict[str, EnvFactory | str] = dict(_BUILT_IN)
 # Apart from the others: a module that registers its family when it is imported does so in a worker

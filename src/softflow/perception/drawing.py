@@ -56,11 +56,7 @@ def _shown(points_m: np.ndarray, camera: Calibration) -> np.ndarray | None:
     """Pixels of points, if all of them lie before the camera; distortion is put in."""
     if (points_m[:, 2] < 1e-3).any():
         return None
-    if not any(camera.distortion):
-        return camera.project(points_m)
-    cv2, none = load_cv2(), np.zeros(3)
-    seen = cv2.projectPoints(points_m, none, none, camera.matrix, np.array(camera.distortion))
-    return seen[0][:, 0]
+    return camera.distorted(camera.project(points_m))
 
 
 def _fixed(point: np.ndarray) -> tuple[int, int]:

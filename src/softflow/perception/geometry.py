@@ -1,4 +1,4 @@
-"""Rigid motions in numpy: poses, rotation vectors, quaternions, and how far poses are apart."""
+"""Rigid motions in numpy: poses, rotation vectors, quaternions, how far poses are apart."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ class Pose:
     def __matmul__(self, other: Pose) -> Pose:
         """The pose of a thing in this frame, whose pose in the thing's frame is `other`."""
         return Pose(self.rotation @ other.rotation, self.apply(other.position_m))
+
+    def moved(self, step: np.ndarray) -> Pose:
+        """After a step [6] of position (m) and rotation (rad), about the frame's axes."""
+        return Pose(rotation_from_vector(step[3:]) @ self.rotation, self.position_m + step[:3])
 
     def inverse(self) -> Pose:
         """The frame's pose as the thing sees it."""
@@ -101,3 +105,8 @@ def pose_errors(found: Pose, true: Pose) -> tuple[float, float]:
     distance_m = float(np.linalg.norm(found.position_m - true.position_m))
     turn = vector_from_rotation(found.rotation @ true.rotation.T)
     return distance_m, float(np.linalg.norm(turn))
+
+
+def parabola_top(low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Where parabolas through three neighbours are highest, in steps from the middle one."""
+    return 0.5 * (low - high) / np.minimum(low - 2 * middle + high, -1e-6)

@@ -337,10 +337,8 @@ class Run:
     def _gather(self, round_index: int, wanted: int) -> None:
         if self.source is None:
             raise ConfigError("this run has nowhere to act: no simulator, no other source")
-        place, acting = (
-            self.online.store.path,
-            (self.save(), self.selection("online_rl", collects=True)),
-        )
+        place = self.online.store.path
+        acting = (self.save(), self.selection("online_rl", collects=True))
         order = CollectionOrder(place, wanted, round_index, *acting, self.spec, self.config.seed)
         self.online.gather(self.source, order, self.progress)
 

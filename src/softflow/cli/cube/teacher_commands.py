@@ -12,7 +12,7 @@ import tyro
 
 from softflow.cli.cube import teacher_options as options
 from softflow.cli.help.examples import EXAMPLES
-from softflow.cli.help.page import groups_of, once, page
+from softflow.cli.help.page import groups_of, listed, once, page
 from softflow.cli.option_types import OPTION_TYPES, parsed, wants_help
 from softflow.cli.words import asks_for_help, first_line, overview, require_command
 from softflow.envs.orca_cube.grasp_search import find_grasps
@@ -126,9 +126,8 @@ def _show_help(
         SystemExit: always, as whoever asks for help wants nothing else.
     """
     groups = groups_of(type(default), default=default, config=_ONE_PARSER, registry=OPTION_TYPES)
-    width = max(map(len, presets))
-    lines = "\n".join(f"  {each:<{width}}  {does}" for each, does in presets.items())
-    what = f"{getdoc(type(default))}\n\nPresets; the numbers below are those of {name}\n{lines}"
+    heading = f"Presets; the numbers below are those of {name}"
+    what = f"{getdoc(type(default))}\n\n{heading}\n{listed(presets)}"
     usage = f"{PROG} {command} [PRESET] {needed} [OPTIONS]"
     examples = EXAMPLES[f"teacher {command}"]
     say(page(usage, what, examples, once([*groups.values()])))

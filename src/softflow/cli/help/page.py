@@ -116,6 +116,12 @@ def page(
     return "\n\n".join([*parts, *filter(None, [more])])
 
 
+def listed(entries: Mapping[str, str]) -> str:
+    """A line for each name and what it is, below each other."""
+    width = max(map(len, entries))
+    return "\n".join(f"  {name:<{width}}  {what}" for name, what in entries.items())
+
+
 def usage_of(prog: str, groups: Mapping[str, Group]) -> str:
     """The name of a command, what it does not go without, and that there is more."""
     options = [option for group in groups.values() for option in group.options]

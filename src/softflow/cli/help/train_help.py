@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from inspect import getdoc
 
 from softflow.cli.help.examples import EXAMPLES
-from softflow.cli.help.page import Group, chosen, groups_of, once, page
+from softflow.cli.help.page import Group, chosen, groups_of, listed, once, page
 from softflow.cli.option_types import OPTION_TYPES
 from softflow.cli.run_options import Demo, Train
 from softflow.presets import PRESETS, summary
@@ -109,8 +109,7 @@ def demo_page() -> str:
 
 
 def _what() -> str:
-    width = max(map(len, PRESETS))
-    lines = "\n".join(f"  {each:<{width}}  {summary(each)}" for each in PRESETS)
+    lines = listed({each: summary(each) for each in PRESETS})
     return f"{' '.join((getdoc(Train) or '').split())}\n\nPresets\n{lines}"
 
 

@@ -24,7 +24,7 @@ from softflow.data.data_spec import STATE_KEY
 from softflow.data.task_profile import Measure, TaskEvent, TaskProfile
 from softflow.envs.contract import Observation
 from softflow.envs.mujoco_task import MujocoTask, Pictures, require_family
-from softflow.envs.orca_cube import CUBE_FAMILY, SEEN_FAMILY, TWIN_FAMILY
+from softflow.envs.orca_cube import CUBE_FAMILIES, CUBE_FAMILY, SEEN_FAMILY
 from softflow.envs.orca_cube.batched import BatchedHand
 from softflow.envs.orca_cube.grasps import DEFAULT_CACHE
 from softflow.envs.orca_cube.hand_model import ORCA_RIGHT, HandDescription
@@ -86,7 +86,7 @@ class OrcaCube(MujocoTask):
         grasps: Path = DEFAULT_CACHE,
         dumps: Path | None = None,
     ) -> None:
-        require_family(family, (CUBE_FAMILY, TWIN_FAMILY, SEEN_FAMILY))
+        require_family(family, CUBE_FAMILIES)
         dumps = dumps or Path(tempfile.gettempdir()) / "softflow_unstable"
         self.settings = settings or _family_settings(family, task)
         self.hand = BatchedHand(self.settings, 1, hand=hand, grasps=grasps, dumps=dumps)

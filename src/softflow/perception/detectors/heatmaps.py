@@ -25,6 +25,7 @@ from softflow.perception.detectors.detection import (
     Detection,
     floats,
 )
+from softflow.perception.geometry import parabola_top
 from softflow.perception.pose.search import FaceMap
 
 SHRINK = 4
@@ -374,8 +375,7 @@ def _summit(three: np.ndarray) -> np.ndarray:
 
     The mean of a peak would lean to where its flanks are flatter: along edges, into the cube.
     """
-    low, middle, high = np.moveaxis(np.log(np.maximum(three, 1e-12)), -1, 0)
-    return 0.5 * (low - high) / np.minimum(low - 2 * middle + high, -1e-6)
+    return parabola_top(*np.moveaxis(np.log(np.maximum(three, 1e-12)), -1, 0))
 
 
 def _pasted(mask: Tensor, region: Tensor) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from softflow.perception.camera import Calibration
 from softflow.perception.cube_model import EDGES, CubeModel, faces_of_corner, seen_faces
-from softflow.perception.geometry import Pose, rotation_from_vector
+from softflow.perception.geometry import Pose, parabola_top
 from softflow.perception.packages import load_cv2
 from softflow.perception.pose.pnp import HUBER, slopes
 
@@ -65,7 +65,7 @@ def refine_by_edges(
             break
         step, information = _step(*found, known, moved, EDGE_PX * camera.width / 320)
         moved, believed = moved + step, np.linalg.pinv(information)
-        now = Pose(rotation_from_vector(step[3:]) @ now.rotation, now.position_m + step[:3])
+        now = now.moved(step)
     after = now.apply(cube.corners_m)
     stayed = believed is covariance
     if stayed or after[:, 2].min() <= 0 or not _is_near(camera.project(after), before, size_px):
@@ -193,6 +193,5 @@ def _peaks(change: np.ndarray, likely: np.ndarray) -> np.ndarray:
 def _summit(change: np.ndarray, peak: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Where [N] a parabola through a peak and its neighbours is highest."""
     peak = np.clip(peak, 1, change.shape[1] - 2)
-    low, middle, high = (change[np.arange(len(peak)), peak + k] for k in (-1, 0, 1))
-    bend = np.minimum(low - 2 * middle + high, -1e-6)
-    return at[peak] + np.clip(0.5 * (low - high) / bend, -1, 1) * (at[1] - at[0])
+    top = parabola_top(*(change[np.arange(len(peak)), peak + k] for k in (-1, 0, 1)))
+    return at[peak] + np.clip(top, -1, 1) * (at[1] - at[0])

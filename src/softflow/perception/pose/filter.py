@@ -184,8 +184,7 @@ class PoseFilter:
             return False
         gain = np.linalg.solve(expected, self._covariance[_POSE]).T
         error = gain @ off
-        turn = rotation_from_vector(error[_R])
-        self._pose = Pose(turn @ self._pose.rotation, self._pose.position_m + error[_P])
+        self._pose = self._pose.moved(error[_POSE])
         self._speed = self._speed + error[6:]
         kept = np.eye(12)
         kept[:, _POSE] -= gain

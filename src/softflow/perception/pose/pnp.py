@@ -175,7 +175,7 @@ def _refined(
         information = np.einsum("nij,nik,n->jk", slope, slope, weight)
         gradient = np.einsum("nij,ni,n->j", slope, off, weight)
         step = np.linalg.solve(information + 1e-9 * np.trace(information) * np.eye(6), -gradient)
-        pose = Pose(rotation_from_vector(step[3:]) @ pose.rotation, pose.position_m + step[:3])
+        pose = pose.moved(step)
         if (pose.apply(corners_m)[:, 2] <= 0).any():
             return None
     off, _ = _linearised(pose, corners_m, target, camera)
