@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import re
-import zlib
 import shlex
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, make_dataclass
 from itertools import pairwise
