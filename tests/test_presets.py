@@ -133,6 +133,7 @@ NOT_OF_THE_PAPER = {
     "model.encoder.image.resize",
     "model.encoder.image.recompute",
     "critic_warmup.converged_within",  # 0: the paper counts updates
+    "imitation.imitates",
     "offline_rl.imitates",
     "online_rl.imitates",
     "online_rl.critic_rounds",  # 0; V-C's critic has its own stage before

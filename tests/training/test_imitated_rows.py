@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,7 +133,7 @@ def test_imitation_weighs_rows_likewise(make_learner: LearnerMaker, batch: Chunk
             steps[row, count:] = False
         cost = policy.imitation_cost(condition, actions, steps, 0.0)
         expected = (cost[0] + 3 * (cost[1] + cost[2] + cost[4]) + cost[5]) / 11
-    metrics = learner.imitation_update(batch, 3.0)
+    metrics = learner.imitation_update(batch, replace(CONFIG.imitation, take_over_weight=3.0))
     assert metrics["nll"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -144,20 +145,33 @@ def test_a_batch_without_anything_to_imitate_moves_nothing(
     learner.imitation_update(batch)  # moments go on moving weights that have no gradient
     before = [weight.clone() for weight in learner.policy.parameters()]
     failures = replace(batch, episode_success=torch.zeros(6, dtype=torch.bool))
-    learner.imitation_update(failures, 0.0)
+    learner.imitation_update(failures, replace(CONFIG.imitation, take_over_weight=0.0))
     assert all(map(torch.equal, before, learner.policy.parameters()))
 
 
 def test_imitation_draws_from_failed_episodes_where_a_person_took_over(tmp_path: Path) -> None:
     path = marked_store(tmp_path / "data", [[2, 4]], [])
 
-    def imitated(weight: float | None) -> tuple[int, ...]:
+    def imitated(**settings: Any) -> tuple[int, ...]:
         config = tiny_config()
-        config = replace(config, imitation=replace(config.imitation, take_over_weight=weight))
+        config = replace(config, imitation=replace(config.imitation, **settings))
         return TrainingData(path, config).imitated.episode_indices
 
-    assert imitated(None) == imitated(0.0) == (2,)
-    assert imitated(0.5) == (0, 2)
+    assert imitated() == imitated(take_over_weight=0.0) == (2,)
+    assert imitated(take_over_weight=0.5) == (0, 2)
+    assert imitated(imitates="everything") == (0, 1, 2)
+
+
+def test_imitation_of_everything_weighs_failures_as_successes(
+    make_learner: LearnerMaker, batch: ChunkBatch
+) -> None:
+    everything = replace(CONFIG.imitation, dropout=0.0, imitates="everything", take_over_weight=1.0)
+    costs = []
+    for success in (batch.episode_success, torch.ones_like(batch.episode_success)):
+        learner = make_learner(replace(CONFIG, noise_std=0.0))
+        learner.set_up(everything)
+        costs.append(learner.imitation_update(replace(batch, episode_success=success), everything))
+    assert costs[0]["nll"] == costs[1]["nll"]
 
 
 def test_imitation_learns_from_take_overs_alone_where_nothing_succeeded(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.config import (
     STAGES,
     CriticStageConfig,
+    ImitationConfig,
     ModelConfig,
     RLConfig,
     StageConfig,
@@ -166,13 +167,13 @@ class Learner:
             then = encoder.with_frozen_features(augmented(batch.next_observation, how))
         return replace(batch, observation=now, next_observation=then)
 
-    def imitation_update(self, batch: ChunkBatch, take_over_weight: float | None = None) -> Metrics:
+    def imitation_update(self, batch: ChunkBatch, stage: ImitationConfig | None = None) -> Metrics:
         """One gradient step of Eq. 8.
 
-        Every row is imitated; with `take_over_weight` those of successful episodes are, and chunks
-        that a person began count that much, as in `actor_update`.
+        Every row is imitated; where the stage has a `take_over_weight`, those that it `imitates`
+        are, and chunks that a person began count that much, as in `actor_update`.
         """
-        weight, steps = self._weighed(batch, take_over_weight)
+        weight, steps = self._weighed(batch, stage)
         batch = batch.to(self.device)
         actions, prefix = normalised(self.policy, batch)
         policy, noise_std = self.policy, self.config.noise_std
@@ -184,13 +185,15 @@ class Learner:
         loss, metrics = imitation_loss(cost, weight, policy.cost_name, self._divisor(counted))
         return metrics | self._step(loss, policy, self.policy_optimizer, idle=counted == 0)
 
-    def _weighed(self, batch: ChunkBatch, take_over_weight: float | None) -> tuple[Tensor, Tensor]:
+    def _weighed(self, batch: ChunkBatch, stage: ImitationConfig | None) -> tuple[Tensor, Tensor]:
         """How much each row [B] of a batch of imitation counts, and which actions [B, H] of it."""
-        if take_over_weight is None:
+        if stage is None or stage.take_over_weight is None:
             steps = batch.step_valid.to(self.device)
             return steps.any(dim=1).to(batch.actions.dtype), steps
-        imitated = batch.episode_success & batch.has_action
-        weight, steps = weighed(batch, imitated, take_over_weight)
+        imitated = batch.has_action
+        if stage.imitates != "everything":
+            imitated = imitated & batch.episode_success
+        weight, steps = weighed(batch, imitated, stage.take_over_weight)
         return weight.to(self.device), steps.to(self.device) & batch.step_valid.to(self.device)
 
     def critic_update(

@@ -24,7 +24,7 @@ def imitation(run: Run) -> None:
         measure = run.held_out.after
         for update in run.updates("imitation", stage, 0, stage.num_updates, after=measure):
             batch = run.learner.prepared(batches.batch(update))
-            run.log(run.learner.imitation_update(batch, stage.take_over_weight))
+            run.log(run.learner.imitation_update(batch, stage))
 
 
 def critic_warmup(run: Run) -> None:

@@ -153,7 +153,7 @@ class TrainingData:
 
     @cached_property
     def imitated(self) -> ChunkDataset:
-        """Windows that imitation draws from: the demonstrations.
+        """Windows that imitation draws from: the demonstrations, or everything if it is asked for.
 
         Where chunks of people who took over weigh something, also those of episodes that failed in
         spite of them; what the policy did in these counts nothing.
@@ -161,6 +161,8 @@ class TrainingData:
         Raises:
             DataError: there are none.
         """
+        if self.config.imitation.imitates == "everything":
+            return self.offline
         corrected = set[int]()
         if self.config.imitation.take_over_weight:
             corrected = self.everything.taken_over.episodes - set(successful_episodes(self.store))

@@ -74,14 +74,19 @@ class ImitationConfig(StageConfig):
 
     Attributes:
         take_over_weight: how much a chunk counts that a person began in place of the policy (1: as
-            one of a demonstration), whatever became of the episode; None: as any other of its
-            episode, of which those that failed are not imitated.
+            one of a demonstration), whatever became of the episode; None: as any other of it.
+        imitates: "demonstrations", the successful ones, or "everything": values choose later.
     """
 
     take_over_weight: float | None = None
+    imitates: Literal["demonstrations", "everything"] = "demonstrations"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(
+            self.imitates in ("demonstrations", "everything"),
+            f'imitation.imitates is "{self.imitates}"; must be demonstrations or everything',
+        )
         _require_take_over_weight(self.take_over_weight)
 
 
@@ -118,8 +123,7 @@ class WarmupConfig(CriticStageConfig):
 
     Attributes:
         converged_within: the stage ends early once the mean value of the data has moved by less
-            than this share of the critic's range from 400 updates to the next 400; 0 does all
-            `num_updates`, as the paper does.
+            than this share of the critic's range from 400 updates to the next 400; 0: never.
     """
 
     converged_within: float = 0.0
@@ -145,8 +149,7 @@ class RLConfig(CriticStageConfig):
         imitates: what the imitation term sees: "demonstrations", the successful ones,
             "successes", those of online RL too, or "everything": values choose what is good of it.
         take_over_weight: how much a chunk counts in the imitation term that a person began in place
-            of the policy (1: as a demonstration), whatever became of the episode; None: as any
-            other of its episode.
+            of the policy (1: as a demonstration), whatever became of the episode; None: as others.
     """
 
     bc_coef: float = 0.1
