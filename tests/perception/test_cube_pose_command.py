@@ -74,11 +74,16 @@ def test_evaluate_writes_table_numbers_and_page(
     run_folder: Path, renders_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = f"cube-pose evaluate {run_folder} --renders {renders_folder} --out {tmp_path}"
-    assert main(words.split()) == 0
+    assert main([*words.split(), "--min-confidence", "0.4"]) == 0
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert sum(line["pictures"] for line in found["lines"][1:]) <= 12
     assert found["hz"] > 0
-    assert "corners seen" in capsys.readouterr().out
+    assert found["min_confidence"] == 0.4
+    said = capsys.readouterr().out
+    assert "poses that are at least 0.4 sure:" in said
+    assert said.count("corners seen") == 2
+    assert main([*words.split(), "--min-confidence", "40"]) == 2
+    assert "--min-confidence is 40" in capsys.readouterr().err
     assert "What fails" in (tmp_path / "evaluation.html").read_text()
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from drawn_cube import CAMERA, CUBE, cases, drawn
 from torch import Tensor
 
+from softflow.errors import ConfigError
 from softflow.perception.detectors.checkpoints import Detector
 from softflow.perception.detectors.detection import Batch, CornerNetwork, Detection
 from softflow.perception.geometry import pose_errors
-from softflow.perception.tracker import see
+from softflow.perception.tracker import CubeTracker, see
 
 
 class Rough(CornerNetwork):
@@ -45,3 +47,23 @@ def test_a_pose_is_as_exact_as_the_cubes_edges_not_as_its_corners() -> None:
         by_corners.append(pose_errors(seen.fit.pose, true)[0])
         by_all.append(pose_errors(seen.pose, true)[0])
     assert np.median(by_all) < 0.4 * np.median(by_corners)
+
+
+def test_a_pose_on_which_corners_do_not_agree_is_not_sure_and_no_filter_sees_it() -> None:
+    true, _, rng = next(iter(cases(1, 13)))
+    picture = drawn(true, CAMERA, rng)
+    corners = CAMERA.project(true.apply(CUBE.corners_m))
+    wrong = corners[[1, 0, 3, 2, 5, 4, 7, 6]]  # mirrored: on no pose they all agree
+    sure, unsure = (
+        CubeTracker(Detector(Rough(seen).eval(), CUBE, 1), CAMERA).step(0.0, picture)
+        for seen in (corners, wrong)
+    )
+    assert sure.seen.confidence > 0.9
+    assert sure.filtered is not None
+    assert unsure.seen.confidence < 0.1
+    assert unsure.filtered is None
+    every = CubeTracker(Detector(Rough(wrong).eval(), CUBE, 1), CAMERA, min_confidence=0.0)
+    tracked = every.step(0.0, picture)
+    assert (tracked.filtered is None) == (tracked.seen.pose is None)
+    with pytest.raises(ConfigError, match=r"--min-confidence is 1\.5"):
+        CubeTracker(Detector(Rough(corners).eval(), CUBE, 1), CAMERA, min_confidence=1.5)

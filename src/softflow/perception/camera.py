@@ -79,6 +79,15 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         seen, _ = load_cv2().projectPoints(rays, none, none, self.matrix, given)
         return seen.reshape(pixels.shape)
 
+    def undistorted(self, pixels: np.ndarray) -> np.ndarray:
+        """Where a camera without distortion would see what a picture shows at pixels [..., 2]."""
+        pixels = np.asarray(pixels, np.float64)
+        if not any(self.distortion) or pixels.size == 0:
+            return pixels
+        cv2, matrix, given = load_cv2(), self.matrix, pixels.reshape(-1, 1, 2)
+        straight = cv2.undistortPoints(given, matrix, np.array(self.distortion), P=matrix)
+        return straight.reshape(pixels.shape)
+
     def resized(self, width: int, height: int) -> Calibration:
         """The same camera, whose pictures are then brought to another size.
 

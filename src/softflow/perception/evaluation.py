@@ -16,6 +16,7 @@ from softflow.errors import ConfigError
 from softflow.perception.detectors.augmentation import occluded
 from softflow.perception.detectors.checkpoints import Detector
 from softflow.perception.geometry import Pose, pose_errors
+from softflow.perception.pose.confidence import SURE, require_confidence
 from softflow.perception.renders import Render, Renders
 from softflow.perception.tracker import Seen, see
 from softflow.utils.progress import ProgressReporter
@@ -38,7 +39,7 @@ class Judged:
         index: of the picture in its folder.
         present: whether the cube is in it.
         visible: corners that are seen.
-        found: whether a pose was found.
+        confidence: how sure the pose is, 0 to 1; None if none was found.
         error_m, error_rad: how far it is off; infinite if none was found.
         time_s: from picture to pose.
         busy_s: of that, time of processors, all threads together.
@@ -47,11 +48,16 @@ class Judged:
     index: int
     present: bool
     visible: int
-    found: bool
+    confidence: float | None
     error_m: float
     error_rad: float
     time_s: float
     busy_s: float
+
+    @property
+    def found(self) -> bool:
+        """Whether a pose was found."""
+        return self.confidence is not None
 
     @property
     def failed(self) -> bool:
@@ -67,9 +73,9 @@ class Line:
     Attributes:
         name: which pictures.
         pictures: how many.
-        found: share in which a pose was found.
-        median_mm, high_mm: of the distance; `high` is what 95 % stay below, missed ones counted
-            as infinitely far, None where that is not known.
+        found: share in which a pose was found, or was sure.
+        median_mm, high_mm: of the distance; `high` is what 95 % stay below. Among all poses missed
+            ones count as infinitely far, None says that so many are; among sure ones as nothing.
         median_deg, high_deg: of the rotation.
         flipped: share of poses that are off by more than 45 degrees.
     """
@@ -90,7 +96,10 @@ class Evaluation:
 
     Attributes:
         lines: by visible corners; the first is of all pictures with three or more.
+        sure: the same of the poses alone that are sure enough.
+        min_confidence: how sure that is.
         false_alarms: share of pictures without a cube in which one was found; None without any.
+        sure_alarms: share in which that was sure.
         hz: pictures a second, from picture to pose, by the median time.
         slow_hz: by the time that 95 % stay below.
         busy_ms: median time of processors for a picture, which other programs do not change much.
@@ -98,7 +107,10 @@ class Evaluation:
     """
 
     lines: list[Line]
+    sure: list[Line]
+    min_confidence: float
     false_alarms: float | None
+    sure_alarms: float | None
     hz: float
     slow_hz: float
     busy_ms: float
@@ -108,7 +120,10 @@ class Evaluation:
         """All numbers but those of single pictures."""
         return {
             "lines": [asdict(line) for line in self.lines],
+            "sure": [asdict(line) for line in self.sure],
+            "min_confidence": self.min_confidence,
             "false_alarms": self.false_alarms,
+            "sure_alarms": self.sure_alarms,
             "hz": self.hz,
             "slow_hz": self.slow_hz,
             "busy_ms": self.busy_ms,
@@ -141,13 +156,18 @@ class HeldOut:
 
 
 def evaluate(
-    detector: Detector, pictures: HeldOut, progress: ProgressReporter, count: int | None = None
+    detector: Detector,
+    pictures: HeldOut,
+    progress: ProgressReporter,
+    count: int | None = None,
+    min_confidence: float = SURE,
 ) -> Evaluation:
     """Judge the first `count` pictures, or all.
 
     Raises:
-        ConfigError: the detector was trained on another cube.
+        ConfigError: `min_confidence` is no share, or the detector was trained on another cube.
     """
+    require_confidence(min_confidence)
     if detector.cube != pictures.renders.record.cube:
         raise ConfigError(
             f"the detector was trained on {detector.cube}, the renders show "
@@ -159,7 +179,7 @@ def evaluate(
     for index in range(total):
         judged.append(judge(detector, pictures[index], index))
         progress.advance(index + 1)
-    return summarised(judged)
+    return summarised(judged, min_confidence)
 
 
 def judge(detector: Detector, render: Render, index: int) -> Judged:
@@ -177,32 +197,52 @@ def compared(seen: Seen, render: Render, index: int, times: tuple[float, float])
     if labels.present and isinstance(found, Pose):
         off = pose_errors(found, labels.pose)
     visible = int(labels.visible.sum())
-    return Judged(index, labels.present, visible, found is not None, *off, *times)
+    sure = None if found is None else seen.confidence
+    return Judged(index, labels.present, visible, sure, *off, *times)
 
 
-def summarised(judged: list[Judged]) -> Evaluation:
-    """The table of what was judged, at least one picture."""
+def summarised(judged: list[Judged], min_confidence: float = SURE) -> Evaluation:
+    """The tables of what was judged, at least one picture."""
     there = [one for one in judged if one.present]
-    lines = [_line(f"{LEAST_SEEN} or more", [j for j in there if j.visible >= LEAST_SEEN])]
-    lines += [_line(f"{n}", [j for j in there if j.visible == n]) for n in range(7, 2, -1)]
-    lines.append(_line("0 to 2", [j for j in there if j.visible < LEAST_SEEN]))
-    empty = [one.found for one in judged if not one.present]
+    empty = [one for one in judged if not one.present]
     timed = judged[WARM_UP:] or judged
     times, busy = [one.time_s for one in timed], [one.busy_s for one in timed]
-    alarms = float(np.mean(empty)) if empty else None
     rates = 1 / float(np.median(times)), 1 / float(np.quantile(times, 0.95))
-    return Evaluation(lines, alarms, *rates, 1000 * float(np.median(busy)), judged)
+    found, sure = ([_is_sure(one, least) for one in empty] for least in (0.0, min_confidence))
+    return Evaluation(
+        _lines(there, 0.0),
+        _lines(there, min_confidence),
+        min_confidence,
+        float(np.mean(found)) if empty else None,
+        float(np.mean(sure)) if empty else None,
+        *rates,
+        1000 * float(np.median(busy)),
+        judged,
+    )
 
 
-def _line(name: str, judged: Sequence[Judged]) -> Line:
-    if not judged:
-        return Line(name, 0, 0.0, None, None, None, None, 0.0)
-    mm = np.array([1000 * one.error_m for one in judged])
-    deg = np.rad2deg([one.error_rad for one in judged])
-    found = np.array([one.found for one in judged])
-    flipped = float((deg[found] > np.rad2deg(FLIPPED_RAD)).mean()) if found.any() else 0.0
+def _is_sure(one: Judged, least: float) -> bool:
+    return one.confidence is not None and one.confidence >= least
+
+
+def _lines(there: list[Judged], least: float) -> list[Line]:
+    """A line for so many corners each, of pictures with a cube in them."""
+    lines = [_line(f"{LEAST_SEEN} or more", [j for j in there if j.visible >= LEAST_SEEN], least)]
+    lines += [_line(f"{n}", [j for j in there if j.visible == n], least) for n in range(7, 2, -1)]
+    return [*lines, _line("0 to 2", [j for j in there if j.visible < LEAST_SEEN], least)]
+
+
+def _line(name: str, judged: Sequence[Judged], least: float) -> Line:
+    sure = [one for one in judged if _is_sure(one, least)]
+    counted = sure if least else judged
+    share = len(sure) / len(judged) if judged else 0.0
+    if not counted:
+        return Line(name, len(judged), share, None, None, None, None, 0.0)
+    mm = np.array([1000 * one.error_m for one in counted])
+    deg = np.rad2deg([one.error_rad for one in counted])
+    flipped = np.mean([one.error_rad > FLIPPED_RAD for one in sure]) if sure else 0.0
     numbers = (_quantile(mm, 0.5), _quantile(mm, 0.95), _quantile(deg, 0.5), _quantile(deg, 0.95))
-    return Line(name, len(judged), float(found.mean()), *numbers, flipped)
+    return Line(name, len(judged), share, *numbers, float(flipped))
 
 
 def _quantile(values: np.ndarray, share: float) -> float | None:

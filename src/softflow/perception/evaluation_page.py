@@ -39,6 +39,10 @@ def rows_of(lines: list[Line]) -> list[list[str]]:
     ]
 
 
+def _cells(lines: list[Line]) -> list[list[str]]:
+    return [[escape(cell) for cell in row] for row in rows_of(lines)]
+
+
 def _number(value: float | None, unit: str) -> str:
     return "–" if value is None else f"{value:.1f} {unit}"
 
@@ -61,8 +65,11 @@ def write_page(
         f'<p class="under">{evaluation.hz:.0f} pictures a second (95 % of them within '
         f"{1000 / evaluation.slow_hz:.0f} ms, {evaluation.busy_ms:.0f} ms of processor time each); "
         f"{said}; {len(failed)} failures.</p>",
-        "<h2>By what is seen</h2>",
-        table_html(HEAD, [[escape(cell) for cell in row] for row in rows_of(evaluation.lines)]),
+        "<h2>Poses that are sure</h2>",
+        f'<p class="note">{_sure_headline(evaluation)}</p>',
+        table_html(("corners seen", "pictures", "sure", *HEAD[3:]), _cells(evaluation.sure)),
+        "<h2>All poses, by what is seen</h2>",
+        table_html(HEAD, _cells(evaluation.lines)),
         "<h2>What fails</h2>",
         f'<p class="note">The {min(SHOWN, len(failed))} worst: white is where the cube is, red '
         "where it was taken to be; dots are corners as detected.</p>",
@@ -104,6 +111,17 @@ def _headline(line: Line) -> str:
     )
 
 
+def _sure_headline(evaluation: Evaluation) -> str:
+    line, alarms = evaluation.sure[0], evaluation.sure_alarms
+    empty = "" if alarms is None else f" Without a cube, {alarms:.1%} are."
+    return (
+        f"What `run` and the ROS 2 node go by: {line.found:.0%} of the poses with three corners or "
+        f"more in sight are at least {evaluation.min_confidence:g} sure (--min-confidence); of "
+        f"these 95 % are within {_number(line.high_mm, 'mm')} and {_number(line.high_deg, '°')}."
+        f"{empty}"
+    )
+
+
 def _badness(judged: Judged) -> float:
     return judged.error_rad if np.isfinite(judged.error_rad) else 10.0
 
@@ -114,6 +132,7 @@ def _tiles(judged: list[Judged], detector: Detector, pictures: HeldOut) -> str:
         said = "not found"
         if one.found:
             said = f"{1000 * one.error_m:.1f} mm, {np.rad2deg(one.error_rad):.1f}°"
+            said += f", {one.confidence:.0%} sure"
         said = f"#{one.index}: {one.visible} corners seen, {said}"
         image = picture_html(picture_of(one, detector, pictures), said)
         figures.append(f"<figure>{image}<figcaption>{escape(said)}</figcaption></figure>")

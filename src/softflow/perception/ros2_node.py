@@ -20,6 +20,7 @@ from softflow.formats.rosbag.images import frame
 from softflow.perception.camera import Calibration
 from softflow.perception.detectors.checkpoints import Detector
 from softflow.perception.geometry import quat_wxyz
+from softflow.perception.pose.confidence import SURE, require_confidence
 from softflow.perception.pose.filter import FilterConfig, FilteredPose
 from softflow.perception.tracker import CubeTracker
 from softflow.robot.ros2.rclpy_modules import ros
@@ -40,9 +41,10 @@ class NodeSettings:
         compressed: whether pictures are JPEG or PNG.
         camera_info_topic: `sensor_msgs/msg/CameraInfo` with the calibration, where no file has it.
         node: the node's name.
+        min_confidence: poses that are less sure count as not seen.
 
     Raises:
-        ConfigError: a topic that is none.
+        ConfigError: a topic that is none, or a confidence outside of 0 to 1.
     """
 
     image_topic: str
@@ -50,8 +52,10 @@ class NodeSettings:
     compressed: bool = False
     camera_info_topic: str = ""
     node: str = "softflow_cube_pose"
+    min_confidence: float = SURE
 
     def __post_init__(self) -> None:
+        require_confidence(self.min_confidence)
         for topic in (self.image_topic, self.pose_topic, self.camera_info_topic or "/none"):
             require_topic(topic)
 
@@ -135,7 +139,8 @@ class CubePoseNode:
         if self._camera is None:
             return
         if self._tracker is None:
-            self._tracker = CubeTracker(self._detector, self._camera, self._config)
+            least = self._settings.min_confidence
+            self._tracker = CubeTracker(self._detector, self._camera, self._config, least)
         tracker, stamp = self._tracker, message.header.stamp
         time_s = stamp.sec + stamp.nanosec / NANOSECONDS or time.time()
         tracked = self._once(lambda: tracker.step(time_s, frame(message)))

@@ -32,7 +32,7 @@ from softflow.utils.video import opened_video
 PoseFormat = Literal["csv", "jsonl"]
 _POSE = ("x_m", "y_m", "z_m", "qw", "qx", "qy", "qz")
 COLUMNS = (
-    *("time_s", "score", "error_px"),
+    *("time_s", "score", "error_px", "confidence"),
     *(f"seen_{name}" for name in _POSE),
     *(f"filtered_{name}" for name in _POSE),
     *("age_s", "accepted"),
@@ -111,7 +111,7 @@ def row_of(tracked: Tracked) -> dict[str, Any]:
     if seen.detection is not None:
         row["score"] = seen.detection.score
     if seen.fit is not None and seen.pose is not None:
-        row["error_px"] = seen.fit.error_px
+        row |= {"error_px": seen.fit.error_px, "confidence": seen.confidence}
         row |= _pose_columns("seen", seen.pose)
     if filtered is not None:
         row |= _pose_columns("filtered", filtered.pose)

@@ -1,4 +1,7 @@
-"""Picture after picture to the cube's pose: detector, PnP, colours, edges, filter (App. B2)."""
+"""Picture after picture to the cube's pose: detector, PnP, colours, edges, filter (App. B2).
+
+Poses that are not sure enough never reach the filter: it survives a picture without one.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from softflow.perception.camera import Calibration
 from softflow.perception.detectors.checkpoints import Detector
 from softflow.perception.detectors.detection import Detection, find_cube
 from softflow.perception.geometry import Pose
+from softflow.perception.pose.confidence import SURE, pose_confidence, require_confidence
 from softflow.perception.pose.edges import refine_by_edges
 from softflow.perception.pose.filter import FilterConfig, FilteredPose, PoseFilter
 from softflow.perception.pose.pnp import PoseFit, fit_pose
@@ -27,12 +31,14 @@ class Seen:
         pose: the cube's pose in the camera's frame, colours and edges taken into account; None
             without a fit.
         covariance: float64 [6, 6] of that pose: position (m), rotation (rad, camera's axes).
+        confidence: how likely that pose is within 10 mm and 15 degrees, 0 to 1; 0 without one.
     """
 
     detection: Detection | None
     fit: PoseFit | None
     pose: Pose | None
     covariance: np.ndarray | None = None
+    confidence: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,8 @@ def see(detector: Detector, camera: Calibration, picture: np.ndarray) -> Seen:
         return Seen(detection, None, None)
     pose = resolve_symmetry(picture, detection.mask, fit.pose, camera, detector.cube)
     pose, covariance = refine_by_edges(pose, fit.covariance, picture, camera, detector.cube)
-    return Seen(detection, fit, pose, covariance)
+    sure = pose_confidence(pose, covariance, detection, camera, detector.cube)
+    return Seen(detection, fit, pose, covariance, sure)
 
 
 class CubeTracker:
@@ -80,11 +87,20 @@ class CubeTracker:
         detector: finds its corners.
         camera: calibration; pictures may be of its size or a multiple of it.
         config: of the filter.
+        min_confidence: poses that are less sure count as not seen.
+
+    Raises:
+        ConfigError: it is none.
     """
 
     def __init__(
-        self, detector: Detector, camera: Calibration, config: FilterConfig | None = None
+        self,
+        detector: Detector,
+        camera: Calibration,
+        config: FilterConfig | None = None,
+        min_confidence: float = SURE,
     ) -> None:
+        self._least = require_confidence(min_confidence)
         self._detector, self._calibrated = detector, camera
         self._filter = PoseFilter(config)
         self.camera: Calibration | None = None
@@ -111,4 +127,5 @@ class CubeTracker:
                 f"{self.camera.height}; give pictures of one camera and mode"
             )
         seen = see(self._detector, self.camera, picture)
-        return Tracked(time_s, seen, self._filter.step(time_s, seen.pose, seen.covariance))
+        believed = seen.pose if seen.confidence >= self._least else None
+        return Tracked(time_s, seen, self._filter.step(time_s, believed, seen.covariance))

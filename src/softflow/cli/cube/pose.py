@@ -13,6 +13,7 @@ import tyro
 from softflow.cli.option_types import parsed
 from softflow.cli.words import InPath, OutPath, asks_for_help, first_line, overview, require_command
 from softflow.errors import ConfigError
+from softflow.perception.pose.confidence import SURE
 from softflow.utils.console import say
 from softflow.utils.progress import ConsoleProgress
 
@@ -110,6 +111,8 @@ class Evaluate:
     """Share of them in which rods and patches hide the cube, beside the hand's fingers."""
     out: Path | None = None
     """Folder for the results; by default that of the checkpoint."""
+    min_confidence: float = SURE
+    """How sure a pose must be, 0 (all) to 1; those that are less count as not seen."""
     device: str = "cpu"
     """Torch device."""
     threads: int | None = None
@@ -132,6 +135,8 @@ class Run:
     """Of the poses."""
     fps: float | None = None
     """Pictures a second; needed for a folder."""
+    min_confidence: float = SURE
+    """How sure a pose must be, 0 (all) to 1; those that are less count as not seen."""
     device: str = "cpu"
     """Torch device."""
     threads: int | None = None
@@ -154,6 +159,8 @@ class Node:
     """… or topic of sensor_msgs/CameraInfo."""
     compressed: bool = False
     """The topic holds JPEG or PNG pictures."""
+    min_confidence: float = SURE
+    """How sure a pose must be, 0 (all) to 1; those that are less count as not seen."""
     device: str = "cpu"
     """Torch device."""
     threads: int | None = None
@@ -249,17 +256,24 @@ def evaluate(given: Evaluate) -> None:
     detector = _detector(given)
     pictures = HeldOut(Renders(given.renders), given.occlusion)
     with ConsoleProgress() as progress:
-        result = judge(detector, pictures, progress, given.count)
+        result = judge(detector, pictures, progress, given.count, given.min_confidence)
     out = given.out or given.checkpoint
     out.mkdir(parents=True, exist_ok=True)
     about = {"updates": detector.updates, "occlusion": given.occlusion, **result.to_json()}
     write_json(out / "evaluation.json", about)
     title = f"{given.checkpoint.resolve().name} · softflow cube-pose"
     write_page(out / "evaluation.html", result, detector, pictures, title)
-    for row in (HEAD, *rows_of(result.lines)):
-        say("  ".join(f"{cell:>12}" for cell in row))
-    alarms = result.false_alarms
-    said = "" if alarms is None else f"; without a cube, one is found in {alarms:.1%}"
+    for name, lines in (
+        ("all poses", result.lines),
+        (f"poses that are at least {result.min_confidence:g} sure", result.sure),
+    ):
+        say(f"{name}:")
+        for row in (HEAD, *rows_of(lines)):
+            say("  ".join(f"{cell:>12}" for cell in row))
+    alarms, sure = result.false_alarms, result.sure_alarms
+    said = ""
+    if alarms is not None:
+        said = f"; without a cube, one is found in {alarms:.1%}, and sure in {sure:.1%}"
     say(
         f"{result.hz:.1f} pictures a second, {result.busy_ms:.0f} ms of processor time each{said}. "
         f"Page: {out / 'evaluation.html'}"
@@ -273,7 +287,7 @@ def run_film(given: Run) -> None:
     from softflow.perception.tracker import CubeTracker
 
     camera = read_calibration(given.calibration)
-    tracker = CubeTracker(_detector(given), camera)
+    tracker = CubeTracker(_detector(given), camera, min_confidence=given.min_confidence)
     with ConsoleProgress() as progress:
         did = run_on(given.film, tracker, given.out, progress, given.format, given.fps)
     say(
@@ -288,7 +302,10 @@ def node(given: Node) -> None:
     from softflow.perception.ros2_node import CubePoseNode, NodeSettings
     from softflow.robot.person.operator_commands import endings_interrupt
 
-    settings = NodeSettings(given.image, given.pose, given.compressed, given.camera_info)
+    settings = NodeSettings(
+        *(given.image, given.pose, given.compressed, given.camera_info),
+        min_confidence=given.min_confidence,
+    )
     has_file = given.calibration is not None or not given.camera_info
     camera = read_calibration(given.calibration) if has_file else None
     worker = CubePoseNode(_detector(given), camera, settings)

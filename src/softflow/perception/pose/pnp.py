@@ -65,7 +65,7 @@ def fit_pose(
         cube: the cube.
         faces: what places of the picture show, if the detector says so.
     """
-    points = _undistorted(places, camera).copy()
+    points = camera.undistorted(places).copy()
     first = points[:, 0]
     if not np.isfinite(points).all() or np.ptp(first, axis=0).max() < 1.0:
         return None
@@ -120,16 +120,6 @@ def _agreeing(
     seen = camera.project(pose.apply(cube.corners_m))
     off = np.linalg.norm(points - seen[:, None], axis=2)
     return off.argmin(axis=1), off.min(axis=1) < outlier_px
-
-
-def _undistorted(places: np.ndarray, camera: Calibration) -> np.ndarray:
-    """Where a camera without distortion would see them."""
-    places = np.asarray(places, np.float64)
-    if not any(camera.distortion):
-        return places
-    cv2, matrix, given = load_cv2(), camera.matrix, places.reshape(-1, 1, 2)
-    straight = cv2.undistortPoints(given, matrix, np.array(camera.distortion), P=matrix)
-    return straight.reshape(places.shape)
 
 
 def _ransac(

@@ -94,7 +94,7 @@ def search_pose(
         larger = np.ptp(seen, axis=0).max() / size_px
         if not 1 / LARGER < larger < LARGER:
             continue
-        fits = _log_likelihoods(seen, points, weights, NEAR_SHARE * size_px)
+        fits = log_likelihoods(seen, points, weights, NEAR_SHARE * size_px)
         scores = fits[np.arange(8), CORNER_AFTER].sum(axis=1)
         scores = scores - 0.5 * (np.log(larger) / SIZE_SPREAD) ** 2
         if faces is not None:
@@ -145,9 +145,18 @@ def _pose_of_four(corners_m: np.ndarray, places: np.ndarray, camera: Calibration
     return pose if (pose.apply(corners_m)[:, 2] > 0.01).all() else None
 
 
-def _log_likelihoods(
+def log_likelihoods(
     seen: np.ndarray, points: np.ndarray, weights: np.ndarray, near_px: float
 ) -> np.ndarray:
-    """[8, 8]: how well it fits that corner k is at place j of `seen`, nats."""
+    """How well it fits that each corner is where a pose puts each corner.
+
+    Args:
+        seen: [8, 2], where a pose puts them; points: [8, K, 2], places of each, and weights
+            [8, K], how likely each place is; all without distortion.
+        near_px: standard deviation of a place.
+
+    Returns:
+        [8, 8], nats: that corner k is at place j of `seen`.
+    """
     squares = ((seen[None, :, None] - points[:, None]) ** 2).sum(-1) / near_px**2
     return np.log(ELSEWHERE + (weights[:, None] * np.exp(-0.5 * squares)).sum(-1))
