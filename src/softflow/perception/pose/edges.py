@@ -55,12 +55,12 @@ def refine_by_edges(
     corners = pose.apply(cube.corners_m)
     if corners[:, 2].min() <= 0:
         return pose, covariance
-    colours, before = picture.astype(np.float32), camera.project(corners)
+    before = camera.project(corners)
     size_px = float(np.ptp(before, axis=0).max())
     least_px, known = LEAST_REACH_PX * camera.width / 320, np.linalg.pinv(covariance) / DOUBT
     now, moved, believed = pose, np.zeros(6), covariance
     for reach in REACHES:
-        found = _rows(now, colours, camera, cube, max(reach * size_px, least_px))
+        found = _rows(now, picture, camera, cube, max(reach * size_px, least_px))
         if found is None:
             break
         step, information = _step(*found, known, moved, EDGE_PX * camera.width / 320)
@@ -86,14 +86,14 @@ def _is_near(after: np.ndarray, before: np.ndarray, size_px: float) -> bool:
 
 
 def _rows(
-    pose: Pose, colours: np.ndarray, camera: Calibration, cube: CubeModel, reach_px: float
+    pose: Pose, picture: np.ndarray, camera: Calibration, cube: CubeModel, reach_px: float
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """What edges are off by [N], pixels, and how that moves with the pose [N, 6]; None of few."""
     points_m, bounds = _on_edges(pose, cube)
     if len(points_m) == 0:
         return None
     places, normals = _across(pose, points_m, camera)
-    off, is_edge = _found(colours, camera, places, normals, bounds, reach_px)
+    off, is_edge = _found(picture, camera, places, normals, bounds, reach_px)
     if is_edge.sum() < 2 * len(ALONG):
         return None
     rows = np.einsum("ni,nij->nj", normals, slopes(pose, points_m, camera))
@@ -141,7 +141,7 @@ def _across(pose: Pose, points_m: np.ndarray, camera: Calibration) -> tuple[np.n
 
 
 def _found(
-    colours: np.ndarray,
+    picture: np.ndarray,
     camera: Calibration,
     places: np.ndarray,
     normals: np.ndarray,
@@ -151,7 +151,7 @@ def _found(
     """How far across [N] edges are from where they should be, pixels, and whether there is any.
 
     Args:
-        colours: float32 [H, W, 3]; camera: its calibration.
+        picture: uint8 [H, W, 3]; camera: its calibration.
         places, normals: [N, 2] of points on edges, the directions away from the cube's middle.
         bounds: bool [N], whether the cube ends there.
         reach_px: how far is looked.
@@ -161,9 +161,9 @@ def _found(
     points = places[:, None] + across[None, :, None] * normals[:, None]
     points = camera.distorted(points).astype(np.float32)
     profile = cv2.remap(
-        colours, points[..., 0], points[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        picture, points[..., 0], points[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    sums = np.cumsum(np.pad(profile, ((0, 0), (1, 0), (0, 0))), axis=1)
+    sums = np.cumsum(np.pad(profile.astype(float), ((0, 0), (1, 0), (0, 0))), axis=1)
     means = (sums[:, WINDOW:] - sums[:, :-WINDOW]) / WINDOW
     change = np.linalg.norm(means[:, WINDOW:] - means[:, :-WINDOW], axis=2)
     at = 0.5 * (across[WINDOW - 1 : -WINDOW] + across[WINDOW : -WINDOW + 1])
@@ -172,7 +172,7 @@ def _found(
     outer = _summit(change, change.shape[1] - 1 - is_peak[:, ::-1].argmax(axis=1), at)
     # A rim makes two edges of one: the cube ends at the outer one, its faces meet halfway.
     off = np.where(bounds, outer, 0.5 * (inner + outer))
-    return off, np.logical_and(is_peak.any(axis=1), _inside(camera.distorted(places), colours))
+    return off, np.logical_and(is_peak.any(axis=1), _inside(camera.distorted(places), picture))
 
 
 def _inside(pixels: np.ndarray, picture: np.ndarray) -> np.ndarray:
