@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable
 
@@ -138,3 +139,10 @@ def test_what_the_page_of_train_shows_can_be_typed() -> None:
     assert options is not None
     assert options.stages == ("imitation", "critic_warmup")
     assert not options.from_critic
+
+
+def test_what_a_command_shares_with_others_comes_last(ask: Ask) -> None:
+    page = ask("collect", "--help")
+    names = re.findall(r"^  (--[\w-]+)", page.partition("Options")[2], re.MULTILINE)
+    assert names[0] == "--out"
+    assert names[-2:] == ["--frames", "--jpeg-quality"]

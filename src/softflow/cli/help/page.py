@@ -56,6 +56,8 @@ class Group:
 def groups_of(kind: type, **how: Any) -> dict[str, Group]:
     """The options that tyro would read for a class, by the name of their group: "", "online-rl".
 
+    What is the command's own comes before what it has from another class.
+
     Args:
         kind: whose fields are the options.
         how: what `tyro.cli` would be told.
@@ -66,12 +68,19 @@ def groups_of(kind: type, **how: Any) -> dict[str, Group]:
         parser = tyro.extras.get_parser(kind, **how)
     found = {}
     for group in parser._action_groups:
-        options = tuple(_option(action) for action in group._group_actions if action.dest != "help")
+        options = [_option(action) for action in group._group_actions if action.dest != "help"]
+        options = tuple(sorted(options, key=lambda option: option.name in _inherited(kind)))
         name = (group.title or "").removesuffix("options").removesuffix("arguments").strip()
         if options:
             title = f"{name}: {group.description}" if group.description else _TITLES.get(name, name)
             found[name] = Group(title.rstrip("."), options)
     return found
+
+
+def _inherited(kind: type) -> set[str]:
+    """Names of the options that a class has from others."""
+    own, *others = [set(vars(cls).get("__annotations__", ())) for cls in kind.__mro__]
+    return {f"--{field.replace('_', '-')}" for field in set[str]().union(*others) - own}
 
 
 def chosen(group: Group, title: str, names: Sequence[str]) -> Group:
