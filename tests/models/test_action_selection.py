@@ -18,10 +18,10 @@ from softflow.errors import ConfigError
 from softflow.models.action_selection import (
     ChunkSelector,
     SelectionConfig,
-    clamp_to_limit,
     select_by_value,
 )
 from softflow.models.critic import CriticEnsemble
+from softflow.models.normalizers import clamp_to_limit
 from softflow.models.policies.flow_policy import FlowPolicy
 from softflow.training.updates.modes import frozen
 

@@ -26,8 +26,8 @@ from point_world import tiny_config
 from torch import nn
 
 from softflow.errors import NumericalError
-from softflow.models.action_selection import clamp_to_limit
 from softflow.models.critics.mlp_critic import MlpCriticConfig
+from softflow.models.normalizers import clamp_to_limit
 from softflow.models.policies.mlp_flow import MlpFlowConfig
 from softflow.sampling.chunk_batch import ChunkBatch
 from softflow.training.config import TrainingConfig

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from softflow.data.exploration import exploration_offset
 from softflow.errors import ConfigError, NumericalError
 from softflow.models.critic import CriticEnsemble
 from softflow.models.images.sharing import shares_frozen
+from softflow.models.normalizers import clamp_to_limit
 from softflow.models.policy import ChunkPolicy, Condition, Observation, take_candidate
 
 SelectionRule = Literal["value", "likelihood"]
@@ -60,8 +61,8 @@ class Selection:
     Attributes:
         actions: chosen normalised chunk [B, H, A].
         value: its pessimistic value [B]; differentiable with `pathwise`.
-        candidate_values: [B, N] values of all candidates.
-        candidates: [B, N, H, A].
+        candidate_values: [B, N] values of all candidates; [B, 2 N] with those that were edited.
+        candidates: [B, N, H, A], or twice as many.
     """
 
     actions: Float[Tensor, "B H A"]
@@ -84,7 +85,8 @@ def select_by_value(
     """Sample candidates and keep the one of highest value (Alg. 2).
 
     Candidates are clipped to the policy's action limit, the range of the data in normalised units,
-    because that is what the robot will execute. With `pathwise`, gradients flow from `actions` and
+    because that is what the robot will execute. Where the critic has an editor, an edited chunk
+    stands beside each, unless `pathwise`. With `pathwise`, gradients flow from `actions` and
     `value` into the policy, its condition and the critic: only the chosen latent passes through
     both a second time, so the price does not grow with N.
     """
@@ -101,37 +103,18 @@ def select_by_value(
         return Selection(chunk.squeeze(1), value.squeeze(1), value.detach(), chunk.detach())
     with torch.no_grad():
         candidates, values = judge(latents)
+        if critic.editor is not None and not pathwise:
+            edited, _ = critic.edited(critic_tokens, candidates, limit, generator)
+            # Edits that were never learned change nothing.
+            edited = torch.lerp(candidates, edited, critic.editor.has_learned)
+            candidates = torch.cat([candidates, edited], dim=1)
+            values = torch.cat([values, critic.value(critic_tokens, edited)], dim=1)
         best = values.argmax(dim=1)
     if not pathwise:
         chosen, value = take_candidate(candidates, best), take_candidate(values, best)
         return Selection(chosen, value, values, candidates)
     chunk, value = judge(take_candidate(latents, best)[:, None])
     return Selection(chunk.squeeze(1), value.squeeze(1), values, candidates)
-
-
-def clamp_to_limit(actions: Float[Tensor, "*K A"], limit: float) -> Float[Tensor, "*K A"]:
-    """Clamp to [-limit, limit]; where that cuts, a gradient that leads back inside still passes.
-
-    A plain clamp passes none: a gripper that saturates could never be told to open again.
-    """
-    return _InwardClamp.apply(actions, limit)  # type: ignore[no-any-return]
-
-
-class _InwardClamp(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, actions: Tensor, limit: float) -> Tensor:
-        ctx.save_for_backward(actions)
-        ctx.limit = limit
-        return actions.clamp(-limit, limit)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        (actions,) = ctx.saved_tensors
-        # Descent moves against the gradient.
-        outward = ((actions > ctx.limit) & (gradient < 0)) | (
-            (actions < -ctx.limit) & (gradient > 0)
-        )
-        return gradient.masked_fill(outward, 0.0), None
 
 
 class ChunkSelector:

@@ -19,10 +19,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from softflow.errors import ConfigError
+from softflow.models.critics.chunk_editor import ChunkEditor
 from softflow.models.encoder import EncoderConfig, ObservationEncoder
 from softflow.models.inputs import ModelInputs
 from softflow.models.kinds import KindConfig, Kinds
-from softflow.models.normalizers import at_least_float32
+from softflow.models.normalizers import at_least_float32, clamp_to_limit
 from softflow.models.value_distribution import (
     MIN_BINS,
     HLGauss,
@@ -86,6 +87,11 @@ class CriticConfig(KindConfig):
     def num_outputs(self) -> int:
         """Numbers that say a value: the logits of the histogram, or the value itself."""
         return self.num_bins if self.learns == "hl_gauss" else 1
+
+    @property
+    def largest_edit(self) -> float:
+        """How far chunks are changed, as part of half the actions' range; 0: no editor."""
+        return 0.0
 
     def output(self, support: ValueSupport) -> ValueOutput:
         """What these numbers mean, and how they are learned."""
@@ -154,12 +160,16 @@ class CriticEnsemble(nn.Module):
         config: which architecture, and its sizes.
         encoder: the critic's own encoder.
 
+    Attributes:
+        editor: proposes changes of chunks that raise their value; None unless configured.
+
     Raises:
         ConfigError: the sizes do not fit together.
     """
 
     members: nn.ModuleList
     joint: ChunkCritic | None
+    editor: ChunkEditor | None
     constant: Tensor
 
     def __init__(
@@ -188,6 +198,11 @@ class CriticEnsemble(nn.Module):
         self.joint = None
         if member.is_ensemble:
             self.joint = member(*sizes, config, num_tokens=self.encoder.num_tokens)  # type: ignore
+        self.editor = None
+        if config.largest_edit > 0:
+            observed = self.encoder.num_tokens * encoder.token_dim
+            edits = (self.num_read, inputs.action_dim, support.high - support.low)
+            self.editor = ChunkEditor(observed, *edits)
         self.output = config.output(support)
         constant = torch.tensor(inputs.statistics.seen_action.constant, dtype=torch.long)
         self.register_buffer("constant", constant, persistent=False)
@@ -227,6 +242,28 @@ class CriticEnsemble(nn.Module):
             return at_least_float32(self.joint(obs_tokens, actions))
         logits = torch.stack([member(obs_tokens, actions) for member in self.members])
         return at_least_float32(logits)  # bfloat16 tells 8 bits of a return apart
+
+    def edited(
+        self,
+        obs_tokens: Float[Tensor, "B S D"],
+        actions: Float[Tensor, "B N H A"],
+        limit: float,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Float[Tensor, "B N H A"], Float[Tensor, "B N"]]:
+        """Chunks as the editor would have them, and the log-densities of its changes in nats.
+
+        What never changed in the data, and actions that the critic does not read, stay.
+
+        Args:
+            obs_tokens: [B, S, D]; actions: [B, N, H, A], normalised.
+            limit: where the range of the data lies; edited chunks stay inside.
+            generator: of the changes, which are random.
+        """
+        assert self.editor is not None, "this critic has no editor"
+        changes, log_prob = self.editor(obs_tokens, actions, generator)
+        if len(self.constant):
+            changes = changes.index_fill(-1, self.constant, 0.0)
+        return clamp_to_limit(actions + self.config.largest_edit * limit * changes, limit), log_prob
 
     def values(
         self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]

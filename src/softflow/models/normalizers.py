@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -115,3 +117,28 @@ def perturb(
     place = actions.device if generator is None else generator.device
     noise = torch.randn(actions.shape, generator=generator, dtype=actions.dtype, device=place)
     return at_least_float32(actions) + noise_std * noise.to(actions.device)
+
+
+def clamp_to_limit(actions: Float[Tensor, "*K A"], limit: float) -> Float[Tensor, "*K A"]:
+    """Clamp to [-limit, limit]; where that cuts, a gradient that leads back inside still passes.
+
+    A plain clamp passes none: a gripper that saturates could never be told to open again.
+    """
+    return _InwardClamp.apply(actions, limit)  # type: ignore[no-any-return]
+
+
+class _InwardClamp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, actions: Tensor, limit: float) -> Tensor:
+        ctx.save_for_backward(actions)
+        ctx.limit = limit
+        return actions.clamp(-limit, limit)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (actions,) = ctx.saved_tensors
+        # Descent moves against the gradient.
+        outward = ((actions > ctx.limit) & (gradient < 0)) | (
+            (actions < -ctx.limit) & (gradient > 0)
+        )
+        return gradient.masked_fill(outward, 0.0), None

@@ -39,6 +39,11 @@ METRIC_NOTES: dict[str, tuple[str, str]] = {
         "how far a round corrected all actions, normalised; 0: nothing beyond chance",
     ),
     "explored_return": ("Return while exploring", "mean of what a correction is computed from"),
+    "q_edited": ("Q of edited chunks", "value of what the editor makes of the policy's chunks"),
+    "edit_entropy": (
+        "Entropy of edits",
+        "nats of a chunk's changes; more of them are tried while it is high",
+    ),
     "candidate_value_spread": ("Candidate spread", "how far Q tells candidates apart (std)"),
     "target_clipped_fraction": ("Clipped targets", "outside the critic's support; should be 0"),
     "policy_grad_norm": ("Policy gradient norm", "before the optimiser's step"),

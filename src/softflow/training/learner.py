@@ -12,7 +12,7 @@ from softflow.models.critic import CriticEnsemble
 from softflow.models.images.sharing import copy_but_frozen, frozen_backbones, share_frozen
 from softflow.models.inputs import ModelInputs
 from softflow.models.network_kit import check_shapes
-from softflow.models.normalizers import perturb
+from softflow.models.normalizers import clamp_to_limit, perturb
 from softflow.models.policy import POLICIES, ChunkPolicy, Condition
 from softflow.models.value_distribution import ValueSupport
 from softflow.sampling.chunk_batch import ChunkBatch
@@ -32,6 +32,7 @@ from softflow.training.losses import (
     actor_loss,
     bootstrap_value,
     critic_loss,
+    editor_loss,
     imitation_loss,
 )
 from softflow.training.updates.augmentation import augmented
@@ -271,6 +272,32 @@ class Learner:
                 spread = selection.candidate_values.std(dim=1, correction=0)
                 metrics["candidate_value_spread"] = spread.mean()
             return metrics | self._step(loss, policy, self.policy_optimizer)
+
+    def editor_update(self, batch: ChunkBatch) -> Metrics:
+        """One gradient step of the critic's editor on a chunk of the policy a row, if it has one.
+
+        The target critic's editor follows by Polyak, as everything of it does.
+        """
+        editor = self.critic.editor
+        if editor is None:
+            return {}
+        batch = batch.to(self.device)
+        policy, (_, prefix) = self.policy.eval(), normalised(self.policy, batch)
+        with torch.no_grad(), self._mixed():
+            condition = policy.condition(batch.observation, prefix)
+            chunks = policy.sample(1, self.config.sampling_std, condition, len(prefix))
+            tokens = self.critic.encoder(batch.observation, prefix)
+        with self._mixed():
+            limit = policy.action_limit
+            edited, log_prob = self.critic.edited(tokens, clamp_to_limit(chunks, limit), limit)
+            with frozen(self.critic):
+                value = self.critic.value(tokens, edited)
+        rows = value.squeeze(1), log_prob.squeeze(1)
+        loss, metrics = editor_loss(*rows, editor.log_weight, editor.entropy_aim)
+        metrics |= self._step(loss, editor, self.critic_optimizer, "editor_")
+        for critic in (self.critic, self.target_critic):
+            critic.editor.has_learned.fill_(1.0)  # type: ignore[union-attr]
+        return metrics
 
     def _imitated(self, batch: ChunkBatch, stage: RLConfig) -> ImitatedRows:
         """What is imitated, on the device.

@@ -113,3 +113,30 @@ def actor_loss(
     imitation, metrics = imitation_loss(cost, imitation_weight, name, total)
     loss = -value_coef * q_value.mean() + bc_coef * imitation
     return loss, metrics | {"q_actor": q_value.detach().mean(), "actor_loss": loss.detach()}
+
+
+def editor_loss(
+    q_value: Float[Tensor, " B"],
+    log_prob: Float[Tensor, " B"],
+    log_weight: Float[Tensor, ""],
+    entropy_aim: float,
+) -> tuple[Float[Tensor, ""], Metrics]:
+    """-Q of edited chunks, less the weighed entropy of the edits (EXPO, arXiv 2507.07986).
+
+    The weight is learned in the same loss, as in SAC: it grows while the entropy is below its aim.
+
+    Args:
+        q_value: [B] of the edited chunks, differentiable.
+        log_prob: [B] of the edits, in nats.
+        log_weight: logarithm of the entropy's weight.
+        entropy_aim: in nats.
+    """
+    weight = log_weight.exp()
+    edits = (weight.detach() * log_prob - q_value).mean()
+    balance = -weight * (log_prob.detach() + entropy_aim).mean()
+    metrics = {
+        "q_edited": q_value.detach().mean(),
+        "edit_entropy": -log_prob.detach().mean(),
+        "edit_weight": weight.detach(),
+    }
+    return edits + balance, metrics

@@ -55,7 +55,9 @@ def online_rl(run: Run) -> None:
 
     The imitation term sees the successful offline rows alone, unless `imitates` says more; lambda
     may decay from round to round. Where the critic has to learn a new place first (V-C, Fig. 5),
-    the policy waits `critic_rounds`. `calibrate` is ours: nothing unless episodes explore.
+    the policy waits `critic_rounds`. `calibrate` and the editor are ours: nothing unless episodes
+    explore, or the critic has one (`--model.critic.edit-scale`). Offline it would learn nothing
+    true: no episode tells what becomes of chunks that nobody played.
     """
     stage = run.config.online_rl
     for round_index in range(stage.num_rounds):
@@ -71,6 +73,7 @@ def online_rl(run: Run) -> None:
                 metrics = run.learner.critic_update(batch, stage)
                 if round_index >= stage.critic_rounds:
                     metrics |= run.learner.actor_update(batch, stage, bc_coef)
+                    metrics |= run.learner.editor_update(batch)
                 run.log(metrics)
         if run.position.update_step == stop:
             label = f"online_rl_round_{round_index + 1:02d}"

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from softflow.errors import ConfigError
 from softflow.models.critic import ChunkCritic, CriticConfig
 from softflow.models.kinds import MAX_LAYERS
 
@@ -23,18 +24,28 @@ class MlpCriticConfig(CriticConfig):
         hidden_dim: width of the MLP.
         depth: its hidden layers.
         dropout: of its hidden layers, while the critic is trained.
+        edit_scale: how far online RL may change chunks to raise their value, as part of half the
+            actions' range; 0: not at all.
     """
 
     kind = "mlp"
     hidden_dim: int = 256
     depth: int = 3
     dropout: float = 0.0
+    edit_scale: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0 <= self.edit_scale <= 1:
+            raise ConfigError(f"critic.edit_scale is {self.edit_scale}; give 0 (no edits) to 1")
         self._require_at_least_one("critic", "hidden_dim")
         self._require_at_least_one("critic", "depth", most=MAX_LAYERS)
         self._require_rate("critic", "dropout")
+
+    @property
+    def largest_edit(self) -> float:
+        """See `CriticConfig`."""
+        return self.edit_scale
 
     @property
     def least_parameters(self) -> int:

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from softflow.models.action_selection import clamp_to_limit
 from softflow.models.encoder import ObservationEncoder
+from softflow.models.normalizers import clamp_to_limit
 from softflow.models.policy import ChunkPolicy
 from softflow.sampling.chunk_dataset import ChunkDataset
 from softflow.utils.progress import ProgressReporter
