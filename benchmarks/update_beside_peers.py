@@ -33,7 +33,7 @@ AIM = "≤ 2"
 
 
 def of_softflow(config: TrainingConfig) -> Variants:
-    """The updates of offline RL, with the editor's, and a decision; no row is cut short, all are imitated."""
+    """The updates of RL and a decision; no row is cut short, all are imitated."""
     learner = Learner(config, model_inputs(config.model), ValueSupport(0.0, 1.0))
     leave_identity(learner.policy)
     stage = config.offline_rl
