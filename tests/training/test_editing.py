@@ -96,6 +96,12 @@ def test_a_critic_update_moves_no_edit_and_the_target_follows(
         torch.testing.assert_close(weight.data, theirs[name].lerp(ours[name], tau))
 
 
+def test_judges_sit_in_the_bootstrap_alone(make_learner: LearnerMaker) -> None:
+    critic = replace(CRITIC, num_critics=4, target_members=2)
+    learner = make_learner(replace(EDITING, model=replace(EDITING.model, critic=critic)))
+    assert (learner.critic.num_judges, learner.target_critic.num_judges) == (0, 2)
+
+
 def test_without_an_editor_there_is_nothing_to_do(
     make_learner: LearnerMaker, make_batch: BatchMaker
 ) -> None:

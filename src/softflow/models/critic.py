@@ -93,6 +93,11 @@ class CriticConfig(KindConfig):
         """How far chunks are changed, as part of half the actions' range; 0: no editor."""
         return 0.0
 
+    @property
+    def num_judges(self) -> int:
+        """Of so many random members the smallest value counts in the bootstrap; 0: of all."""
+        return 0
+
     def output(self, support: ValueSupport) -> ValueOutput:
         """What these numbers mean, and how they are learned."""
         return HLGauss(support) if self.learns == "hl_gauss" else ScalarValue(support)
@@ -115,7 +120,8 @@ class ChunkCritic(nn.Module, ABC):
     Attributes:
         head: the last layer, to `num_outputs` numbers; the ensemble decides where it starts.
         is_ensemble: one object is all `num_critics` members: it gets `num_tokens` too, gives
-            [num_critics, B, N, num_outputs], and has a `start_at` of its own instead of a `head`.
+            [num_critics, B, N, num_outputs], or of the members whose numbers are a third argument,
+            and has a `start_at` of its own instead of a `head`.
     """
 
     Config: ClassVar[type[CriticConfig]]
@@ -162,6 +168,7 @@ class CriticEnsemble(nn.Module):
 
     Attributes:
         editor: proposes changes of chunks that raise their value; None unless configured.
+        num_judges: of so many random members a value is the smallest; 0: of all, as configured.
 
     Raises:
         ConfigError: the sizes do not fit together.
@@ -170,6 +177,7 @@ class CriticEnsemble(nn.Module):
     members: nn.ModuleList
     joint: ChunkCritic | None
     editor: ChunkEditor | None
+    num_judges: int
     constant: Tensor
 
     def __init__(
@@ -203,6 +211,7 @@ class CriticEnsemble(nn.Module):
             observed = self.encoder.num_tokens * encoder.token_dim
             edits = (self.num_read, inputs.action_dim, support.high - support.low)
             self.editor = ChunkEditor(observed, *edits)
+        self.num_judges = 0
         self.output = config.output(support)
         constant = torch.tensor(inputs.statistics.seen_action.constant, dtype=torch.long)
         self.register_buffer("constant", constant, persistent=False)
@@ -229,18 +238,24 @@ class CriticEnsemble(nn.Module):
         return [self.joint] if self.joint else list(self.members)  # type: ignore
 
     def forward(
-        self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
+        self,
+        obs_tokens: Float[Tensor, "B S D"],
+        actions: Float[Tensor, "B N H A"],
+        members: list[int] | None = None,
     ) -> Float[Tensor, "C B N outputs"]:
         """obs_tokens [B, S, D], actions [B, N, H, A] -> [num_critics, B, N, num_outputs].
 
-        Components that never changed in the data count as 0: their noise means nothing.
+        Components that never changed in the data count as 0: their noise means nothing. Where
+        members are named, these alone are asked.
         """
         actions = actions[:, :, : self.num_read]
         if len(self.constant):
             actions = actions.index_fill(-1, self.constant, 0.0)
         if self.joint is not None:
-            return at_least_float32(self.joint(obs_tokens, actions))
-        logits = torch.stack([member(obs_tokens, actions) for member in self.members])
+            asked = () if members is None else (members,)
+            return at_least_float32(self.joint(obs_tokens, actions, *asked))
+        numbers = range(len(self.members)) if members is None else members
+        logits = torch.stack([self.members[n](obs_tokens, actions) for n in numbers])
         return at_least_float32(logits)  # bfloat16 tells 8 bits of a return apart
 
     def edited(
@@ -266,14 +281,23 @@ class CriticEnsemble(nn.Module):
         return clamp_to_limit(actions + self.config.largest_edit * limit * changes, limit), log_prob
 
     def values(
-        self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
+        self,
+        obs_tokens: Float[Tensor, "B S D"],
+        actions: Float[Tensor, "B N H A"],
+        members: list[int] | None = None,
     ) -> Float[Tensor, "C B N"]:
-        """Expected returns [num_critics, B, N]."""
-        return self.output.value(self(obs_tokens, actions))
+        """Expected returns [num_critics, B, N], or of the members that are named."""
+        return self.output.value(self(obs_tokens, actions, members))
 
     def value(
         self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
     ) -> Float[Tensor, "B N"]:
-        """One value [B, N] of all members: by default the pessimistic minimum (Alg. 2)."""
+        """One value [B, N]: by default the pessimistic minimum of all members (Alg. 2).
+
+        Judges are drawn by torch's global generator, anew for every call and the same for all rows.
+        """
+        if self.num_judges:
+            drawn = torch.randperm(self.config.num_critics)[: self.num_judges].tolist()
+            return self.values(obs_tokens, actions, drawn).amin(dim=0)
         values = self.values(obs_tokens, actions)
         return values.mean(dim=0) if self.config.combine == "mean" else values.amin(dim=0)

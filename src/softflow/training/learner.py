@@ -113,6 +113,7 @@ class Learner:
                 critic.encoder.observation.load_pretrained()
         self.policy, self.critic = policy.to(self.device), critic.to(self.device)
         self.target_critic = copy_but_frozen(self.critic).eval().requires_grad_(False)
+        self.target_critic.num_judges = config.model.critic.num_judges
         self._followed = self._pairs_for_polyak()
         self.policy_optimizer = self._adamw(self.policy)
         self.critic_optimizer = self._adamw(self.critic)

@@ -51,6 +51,42 @@ def test_the_product_of_all_is_each_by_itself() -> None:
             torch.testing.assert_close(logits[number, :, candidate], expected)
 
 
+def test_members_that_are_named_are_asked_alone() -> None:
+    torch.manual_seed(0)
+    critics = MlpCritics(4, 2, 6, CONFIG, num_tokens=2).double().eval()
+    tokens = torch.randn(5, 2, 6, dtype=torch.float64)
+    actions = torch.randn(5, 7, 4, 2, dtype=torch.float64)
+    every = critics(tokens, actions)
+    torch.testing.assert_close(critics(tokens, actions, [2, 0]), every[[2, 0]])
+
+
+def test_judges_are_drawn_anew_and_the_smallest_of_them_counts() -> None:
+    torch.manual_seed(0)
+    inputs, support = example_inputs(), ValueSupport(0.0, 1.0, 21)
+    ensemble = CriticEnsemble(inputs, support, CONFIG, StateMlpConfig(token_dim=16))
+    with torch.no_grad():
+        for parameter in ensemble.parameters():
+            parameter.normal_(0, 0.4)
+    tokens = torch.randn(4, ensemble.encoder.num_tokens, 16)
+    actions = torch.rand(4, 2, inputs.chunk.chunk_length, inputs.action_dim)
+    values = ensemble.values(tokens, actions)
+    torch.testing.assert_close(ensemble.value(tokens, actions), values.amin(dim=0))
+    ensemble.num_judges = 2
+    pairs = {pair: values[list(pair)].amin(dim=0) for pair in ((0, 1), (0, 2), (1, 2))}
+    met = set()
+    for seed in range(30):
+        torch.manual_seed(seed)
+        found = ensemble.value(tokens, actions)
+        met |= {pair for pair, smallest in pairs.items() if torch.allclose(found, smallest)}
+    assert met == set(pairs)
+
+
+@pytest.mark.parametrize("number", [-1, 4])
+def test_more_judges_than_members_are_refused(number: int) -> None:
+    with pytest.raises(ConfigError, match="target_members"):
+        MlpCriticConfig(num_critics=3, target_members=number)
+
+
 def test_members_begin_apart_and_at_the_lowest_returns() -> None:
     torch.manual_seed(0)
     inputs = example_inputs()

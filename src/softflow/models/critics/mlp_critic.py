@@ -24,6 +24,8 @@ class MlpCriticConfig(CriticConfig):
         hidden_dim: width of the MLP.
         depth: its hidden layers.
         dropout: of its hidden layers, while the critic is trained.
+        target_members: of so many members, drawn at random for every update, the smallest value
+            counts in the bootstrap, as in RLPD and EXPO; 0: `combine` of all.
         edit_scale: how far online RL may change chunks to raise their value, as part of half the
             actions' range; 0: not at all.
     """
@@ -32,10 +34,16 @@ class MlpCriticConfig(CriticConfig):
     hidden_dim: int = 256
     depth: int = 3
     dropout: float = 0.0
+    target_members: int = 0
     edit_scale: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0 <= self.target_members <= self.num_critics:
+            raise ConfigError(
+                f"critic.target_members is {self.target_members}; give 0 (all) to num_critics, "
+                f"{self.num_critics}"
+            )
         if not 0 <= self.edit_scale <= 1:
             raise ConfigError(f"critic.edit_scale is {self.edit_scale}; give 0 (no edits) to 1")
         self._require_at_least_one("critic", "hidden_dim")
@@ -46,6 +54,11 @@ class MlpCriticConfig(CriticConfig):
     def largest_edit(self) -> float:
         """See `CriticConfig`."""
         return self.edit_scale
+
+    @property
+    def num_judges(self) -> int:
+        """See `CriticConfig`."""
+        return self.target_members
 
     @property
     def least_parameters(self) -> int:
@@ -68,11 +81,12 @@ class StackedLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Each member's own product."""
+    def forward(self, x: Tensor, members: list[int] | None = None) -> Tensor:
+        """Each member's own product, or that of the members that are named."""
+        weight, bias = _of(self.weight, members), _of(self.bias, members)
         if x.dim() == 2:
-            x = x.expand(len(self.weight), -1, -1)
-        return torch.baddbmm(self.bias, x, self.weight)
+            x = x.expand(len(weight), -1, -1)
+        return torch.baddbmm(bias, x, weight)
 
 
 class StackedNorm(nn.Module):
@@ -83,9 +97,15 @@ class StackedNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(members, 1, width))
         self.offset = nn.Parameter(torch.zeros(members, 1, width))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, members: list[int] | None = None) -> Tensor:
         """Normalised over the last axis."""
-        return torch.addcmul(self.offset, F.layer_norm(x, x.shape[-1:]), self.gain)
+        gain, offset = _of(self.gain, members), _of(self.offset, members)
+        return torch.addcmul(offset, F.layer_norm(x, x.shape[-1:]), gain)
+
+
+def _of(weight: Tensor, members: list[int] | None) -> Tensor:
+    """What members have of a weight [C, ...] of all."""
+    return weight if members is None else weight[members]
 
 
 class MlpCritics(ChunkCritic):
@@ -122,15 +142,19 @@ class MlpCritics(ChunkCritic):
         self.stacked_head.bias.copy_(outputs.expand_as(self.stacked_head.bias))
 
     def forward(
-        self, obs_tokens: Float[Tensor, "B S D"], actions: Float[Tensor, "B N H A"]
+        self,
+        obs_tokens: Float[Tensor, "B S D"],
+        actions: Float[Tensor, "B N H A"],
+        members: list[int] | None = None,
     ) -> Float[Tensor, "C B N outputs"]:
-        """obs_tokens [B, S, D], normalised actions [B, N, H, A] -> outputs of every member."""
+        """obs_tokens [B, S, D], normalised actions [B, N, H, A] -> outputs of every member, or of
+        those that are named."""
         batch, candidates = actions.shape[:2]
-        acts = self.from_actions(actions.flatten(2).flatten(0, 1))
-        seen = self.from_tokens(obs_tokens.flatten(1))[:, :, None]
+        acts = self.from_actions(actions.flatten(2).flatten(0, 1), members)
+        seen = self.from_tokens(obs_tokens.flatten(1), members)[:, :, None]
         x = (acts.unflatten(1, (batch, candidates)) + seen).flatten(1, 2)
         first, *others = self.norms
-        x = F.silu(first(x))
+        x = F.silu(first(x, members))
         for norm, layer in zip(others, self.hidden, strict=True):
-            x = F.silu(norm(layer(self.dropout(x))))
-        return self.stacked_head(x).unflatten(1, (batch, candidates))
+            x = F.silu(norm(layer(self.dropout(x), members), members))
+        return self.stacked_head(x, members).unflatten(1, (batch, candidates))
