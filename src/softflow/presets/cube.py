@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from softflow.data.chunk_spec import ChunkSpec
 from softflow.models.encoders.state_mlp import StateMlpConfig
-from softflow.presets.ours import softflow_plus
+from softflow.presets.ours import imitating_successes
 from softflow.presets.paper import scissors
 from softflow.training.config import TrainingConfig
 
@@ -53,11 +53,11 @@ def cube() -> TrainingConfig:
 
 
 def cube_small() -> TrainingConfig:
-    """The cube in the hand on two CPU cores: `softflow-plus` with the cube's chunks.
+    """The cube in the hand on two CPU cores: MLPs, cheap updates and the cube's chunks.
 
     Online episodes explore, and a correction of all actions is learned from them (docs/cube.md).
     """
-    plus = softflow_plus()
+    plus = imitating_successes()
     return replace(
         plus,
         model=replace(
