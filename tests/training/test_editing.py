@@ -13,6 +13,7 @@ from learner_updates import BatchMaker, LearnerMaker, critic, unchanged, weights
 from point_world import LocalPool, tiny_config
 from runs_compared import metric_rows
 
+from softflow.models.critics.chunk_editor import GROWS_OVER
 from softflow.models.critics.mlp_critic import MlpCriticConfig
 from softflow.training.losses import editor_loss
 from softflow.training.run import Run
@@ -54,7 +55,7 @@ def test_the_editor_raises_values_and_nothing_else_learns_by_it(
     assert editor is not None
     assert target is not None
     for one in (editor, target):
-        one.has_learned.zero_()
+        one.strength.fill_(1.0)
     learner.set_up(replace(EDITING.online_rl, learning_rate=3e-3))
 
     def kept() -> list[dict[str, torch.Tensor]]:
@@ -72,7 +73,7 @@ def test_the_editor_raises_values_and_nothing_else_learns_by_it(
     for now, then in zip(kept(), before, strict=True):
         assert all(torch.equal(now[name], then[name]) for name in then)
     assert not any(torch.equal(w, began[n]) for n, w in editor.named_parameters())
-    assert editor.has_learned == target.has_learned == 1
+    assert editor.strength == target.strength == 1
     _, prefix = normalised(learner.policy, batch)
     tokens = learner.critic.encoder(batch.observation, prefix)
     edited, _ = learner.critic.edited(tokens, torch.zeros(len(prefix), 8, 4, 2), 0.9)
@@ -87,7 +88,12 @@ def test_a_critic_update_moves_no_edit_and_the_target_follows(
     editor, target = learner.critic.editor, learner.target_critic.editor
     assert editor is not None
     assert target is not None
+    for one in (editor, target):
+        one.strength.zero_()
+    before = editor.strength.item(), target.strength.item()
     learner.editor_update(batch)
+    assert editor.strength.item() > before[0]
+    assert target.strength.item() > before[1]
     ours, theirs = weights(editor), weights(target)
     critic(learner, batch)
     assert unchanged(editor, ours)
@@ -127,7 +133,7 @@ def test_edits_are_learned_online_alone_and_a_run_goes_on_with_them(
     whole = trained("whole", 2)
     editor = whole.learner.critic.editor
     assert editor is not None
-    assert editor.has_learned == 1
+    assert editor.strength.item() == pytest.approx(2 * EDITING.online_rl.num_updates / GROWS_OVER)
     names = {(row[0], row[3]) for row in metric_rows(tmp_path / "whole")[1:]}
     assert {stage for stage, name in names if name == "q_edited"} == {"online_rl"}
     trained("parts", 1)

@@ -105,8 +105,6 @@ def select_by_value(
         candidates, values = judge(latents)
         if critic.editor is not None and not pathwise:
             edited, _ = critic.edited(critic_tokens, candidates, limit, generator)
-            # Edits that were never learned change nothing.
-            edited = torch.lerp(candidates, edited, critic.editor.has_learned)
             candidates = torch.cat([candidates, edited], dim=1)
             values = torch.cat([values, critic.value(critic_tokens, edited)], dim=1)
         best = values.argmax(dim=1)

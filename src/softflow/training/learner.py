@@ -282,6 +282,8 @@ class Learner:
         editor = self.critic.editor
         if editor is None:
             return {}
+        for critic in (self.critic, self.target_critic):
+            critic.editor.grow()  # type: ignore[union-attr]
         batch = batch.to(self.device)
         policy, (_, prefix) = self.policy.eval(), normalised(self.policy, batch)
         with torch.no_grad(), self._mixed():
@@ -296,8 +298,6 @@ class Learner:
         rows = value.squeeze(1), log_prob.squeeze(1)
         loss, metrics = editor_loss(*rows, editor.log_weight, editor.entropy_aim)
         metrics |= self._step(loss, editor, self.critic_optimizer, "editor_")
-        for critic in (self.critic, self.target_critic):
-            critic.editor.has_learned.fill_(1.0)  # type: ignore[union-attr]
         return metrics
 
     def _imitated(self, batch: ChunkBatch, stage: RLConfig) -> ImitatedRows:

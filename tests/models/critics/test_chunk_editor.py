@@ -14,7 +14,7 @@ from softflow.data.chunk_spec import ChunkSpec
 from softflow.errors import ConfigError
 from softflow.models.action_selection import ChunkSelector, SelectionConfig, select_by_value
 from softflow.models.critic import CriticEnsemble
-from softflow.models.critics.chunk_editor import ChunkEditor
+from softflow.models.critics.chunk_editor import GROWS_OVER, ChunkEditor
 from softflow.models.critics.mlp_critic import MlpCriticConfig
 from softflow.models.encoders.state_mlp import StateMlpConfig
 from softflow.models.inputs import ModelInputs
@@ -32,16 +32,16 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 @pytest.fixture
 def editing_critic(make_inputs: Callable[..., ModelInputs]) -> EditingCritic:
-    """`editing_critic(learned=…)`: a float64 ensemble with an editor."""
+    """`editing_critic(strength)`: a float64 ensemble with an editor that has grown so far."""
 
-    def make(learned: bool = True, scale: float = SCALE) -> CriticEnsemble:
+    def make(strength: float = 1.0, scale: float = SCALE) -> CriticEnsemble:
         torch.manual_seed(7)
         config = MlpCriticConfig(hidden_dim=8, num_bins=13, edit_scale=scale)
         encoder = StateMlpConfig(token_dim=8, hidden_dim=7, state_tokens=2)
         support = ValueSupport(-1.0, 2.0, num_bins=13)
         critic = CriticEnsemble(make_inputs(CHUNK, 2), support, config, encoder)
         if critic.editor is not None:
-            critic.editor.has_learned.fill_(float(learned))
+            critic.editor.strength.fill_(strength)
         return critic.double().eval()
 
     return make
@@ -50,6 +50,8 @@ def editing_critic(make_inputs: Callable[..., ModelInputs]) -> EditingCritic:
 def test_the_density_against_torch_distributions() -> None:
     torch.manual_seed(0)
     editor = ChunkEditor(6, 3, 2, value_range=2.0).double()
+    assert not editor(torch.zeros(1, 2, 3).double(), torch.zeros(1, 1, 3, 2).double())[0].any()
+    editor.strength.fill_(1.0)
     tokens, chunks = torch.randn(5, 2, 3).double(), torch.randn(5, 4, 3, 2).double()
     changes, log_prob = editor(tokens, chunks, seeded())
     rows = torch.cat([tokens.flatten(1)[:, None].expand(-1, 4, -1), chunks.flatten(2)], dim=-1)
@@ -60,6 +62,26 @@ def test_the_density_against_torch_distributions() -> None:
     torch.testing.assert_close(squashed.log_prob(changes.flatten(2)), log_prob)
     assert editor.entropy_aim == -3.0
     assert editor.log_weight.exp().item() == pytest.approx(0.02)
+
+
+def test_edits_grow_update_by_update(editing_critic: EditingCritic) -> None:
+    critic = editing_critic(0.0)
+    assert critic.editor is not None
+    tokens = torch.randn(3, critic.encoder.num_tokens, 8).double()
+    chunks = torch.zeros(3, 2, 4, 2).double()
+    sizes = []
+    for _ in range(2):
+        for _ in range(GROWS_OVER // 4):
+            critic.editor.grow()
+        edited, _ = critic.edited(tokens, chunks, LIMIT, seeded())
+        sizes.append(edited[:, :, :3])
+    torch.testing.assert_close(sizes[1], 2 * sizes[0])
+    for _ in range(GROWS_OVER):
+        critic.editor.grow()
+    torch.testing.assert_close(
+        critic.edited(tokens, chunks, LIMIT, seeded())[0][:, :, :3], 4 * sizes[0]
+    )
+    assert critic.editor.strength == 1
 
 
 def test_edits_stay_near_inside_and_off_what_is_not_read(editing_critic: EditingCritic) -> None:
@@ -87,14 +109,14 @@ def test_what_never_changed_in_the_data_is_not_edited(editing_critic: EditingCri
     assert not edited[..., 1].any()
 
 
-@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
 def test_an_edited_chunk_stands_beside_each_candidate(
     editing_critic: EditingCritic,
     make_policy: Callable[..., FlowPolicy],
     make_observation: Callable[..., tuple[dict[str, Tensor], Tensor]],
-    learned: bool,
+    strength: float,
 ) -> None:
-    policy, critic = make_policy(CHUNK), editing_critic(learned)
+    policy, critic = make_policy(CHUNK), editing_critic(strength)
     observation, prefix = make_observation(CHUNK, batch=5)
     condition = policy.condition(observation, prefix)
     tokens = critic.encoder(observation, prefix)
@@ -102,7 +124,7 @@ def test_an_edited_chunk_stands_beside_each_candidate(
     plain, edited = found.candidates.chunk(2, dim=1)
     sampled, _ = policy.flow.sample(4, 1.0, condition, seeded())
     torch.testing.assert_close(plain, sampled.clamp(-LIMIT, LIMIT))
-    assert torch.equal(plain, edited) != learned
+    assert torch.equal(plain, edited) == (strength == 0)
     values = critic.value(tokens, found.candidates)
     torch.testing.assert_close(found.candidate_values, values)
     torch.testing.assert_close(found.value, values.amax(dim=1))
@@ -117,7 +139,7 @@ def test_an_editor_that_has_learned_nothing_changes_no_decision(
     make_policy: Callable[..., FlowPolicy],
     make_observation: Callable[..., tuple[dict[str, Tensor], Tensor]],
 ) -> None:
-    policy, critic, without = make_policy(CHUNK), editing_critic(False), editing_critic(scale=0.0)
+    policy, critic, without = make_policy(CHUNK), editing_critic(0.0), editing_critic(scale=0.0)
     assert without.editor is None
     without.load_state_dict(
         {k: v for k, v in critic.state_dict().items() if not k.startswith("editor.")}

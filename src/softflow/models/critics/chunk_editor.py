@@ -24,6 +24,9 @@ START_SHARE = 0.01
 ENTROPY_A_NUMBER = -0.5
 """Nats of every edited number that the weight of the entropy aims at."""
 
+GROWS_OVER = 2_000
+"""Updates until edits are as large as configured: 25 episodes of `softflow-plus`."""
+
 
 class ChunkEditor(nn.Module):
     """Observation tokens and a chunk -> changes of its first actions in (-1, 1), at random.
@@ -36,10 +39,11 @@ class ChunkEditor(nn.Module):
         value_range: between the lowest and the highest return.
 
     Attributes:
-        has_learned: 1 after the first update; before, edits are noise, and nobody should see them.
+        strength: how much of their changes is made: 0 while nothing was learned, 1 after
+            `GROWS_OVER` updates. What is played grows with what the critic has seen of it.
     """
 
-    has_learned: Tensor
+    strength: Tensor
 
     def __init__(
         self, num_observed: int, num_steps: int, action_dim: int, value_range: float
@@ -56,7 +60,12 @@ class ChunkEditor(nn.Module):
             nn.Linear(HIDDEN_DIM, 2 * self.num_edited),
         )
         self.log_weight = nn.Parameter(torch.tensor(math.log(START_SHARE * value_range)))
-        self.register_buffer("has_learned", torch.zeros(()))
+        self.register_buffer("strength", torch.zeros(()))
+
+    @torch.no_grad()
+    def grow(self) -> None:
+        """An update more; called before it."""
+        self.strength.add_(1 / GROWS_OVER).clamp_(max=1.0)
 
     @property
     def entropy_aim(self) -> float:
@@ -81,4 +90,5 @@ class ChunkEditor(nn.Module):
         # log(1 - tanh^2) without the cancellation
         squash = 2 * (math.log(2) - raw - F.softplus(-2 * raw))
         rest = (0, 0, 0, chunks.shape[2] - self.num_steps)
-        return F.pad(raw.tanh().view_as(read), rest), (density - squash).sum(dim=-1)
+        changes = self.strength * raw.tanh().view_as(read)
+        return F.pad(changes, rest), (density - squash).sum(dim=-1)
