@@ -102,6 +102,21 @@ def test_run_on_a_folder(
         assert [(f.height, f.width) for f in film.decode(video=0)] == [(480, 640)] * 3
 
 
+def test_a_confidence_that_is_none_is_refused(
+    run_folder: Path,
+    pictures: Path,
+    camera: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = f"cube-pose run {run_folder} {pictures} --out {tmp_path / 'out'} --fps 10"
+    node = f"cube-pose node {run_folder} --image /camera"
+    for words in (run, node):
+        status = main([*words.split(), "--calibration", str(camera), "--min-confidence", "7"])
+        assert status == 2
+        assert "--min-confidence is 7" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -170,8 +185,8 @@ def test_rows_and_drawings_say_what_is_known() -> None:
     each = np.ones((8, 1))
     detection = Detection(0.8, np.zeros(4), corners[:, None], each, each, np.ones(8), mask)
     poses = PoseFilter()
-    known = Tracked(0.0, Seen(detection, None, pose), poses.step(0.0, pose))
-    missed = Tracked(0.1, Seen(None, None, None), poses.step(0.1, None))
+    known = Tracked(0.0, Seen(detection, None, pose), True, poses.step(0.0, pose))
+    missed = Tracked(0.1, Seen(None, None, None), False, poses.step(0.1, None))
     row, gap = running.row_of(known), running.row_of(missed)
     assert tuple(row) == running.COLUMNS == tuple(gap)
     assert (row["score"], row["filtered_z_m"], row["accepted"]) == (0.8, 0.3, True)

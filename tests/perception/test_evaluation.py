@@ -49,6 +49,8 @@ def test_sure_poses_are_judged_by_themselves() -> None:
     assert (line.median_deg, line.high_deg) == (pytest.approx(1), pytest.approx(2))
     assert result.lines[1].flipped == pytest.approx(1 / 3)
     assert (result.false_alarms, result.sure_alarms) == (0.5, 0.25)
+    every = summarised([*seven, missed], 0.0).sure[1]
+    assert (every.found, every.high_mm) == (0.75, pytest.approx(90))
     none = summarised([judged(7, 1, 1, sure=0.1)], 0.8).sure[0]
     assert (none.pictures, none.found, none.median_mm, none.high_mm) == (1, 0.0, None, None)
 

@@ -102,11 +102,11 @@ def select_by_value(
         chunk, value = judge(latents)
         return Selection(chunk.squeeze(1), value.squeeze(1), value.detach(), chunk.detach())
     with torch.no_grad():
-        candidates, values = judge(latents)
+        candidates = clamp_to_limit(policy.to_chunks(latents, condition), limit)
         if critic.editor is not None and not pathwise:
             edited, _ = critic.edited(critic_tokens, candidates, limit, generator)
             candidates = torch.cat([candidates, edited], dim=1)
-            values = torch.cat([values, critic.value(critic_tokens, edited)], dim=1)
+        values = critic.value(critic_tokens, candidates)
         best = values.argmax(dim=1)
     if not pathwise:
         chosen, value = take_candidate(candidates, best), take_candidate(values, best)

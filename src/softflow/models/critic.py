@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from softflow.errors import ConfigError
@@ -206,14 +206,15 @@ class CriticEnsemble(nn.Module):
         self.joint = None
         if member.is_ensemble:
             self.joint = member(*sizes, config, num_tokens=self.encoder.num_tokens)  # type: ignore
+        constant = torch.tensor(inputs.statistics.seen_action.constant, dtype=torch.long)
         self.editor = None
         if config.largest_edit > 0:
             observed = self.encoder.num_tokens * encoder.token_dim
-            edits = (self.num_read, inputs.action_dim, support.high - support.low)
-            self.editor = ChunkEditor(observed, *edits)
+            sizes_of_edits = (self.num_read, inputs.action_dim)
+            value_range = support.high - support.low
+            self.editor = ChunkEditor(observed, *sizes_of_edits, value_range, constant)
         self.num_judges = 0
         self.output = config.output(support)
-        constant = torch.tensor(inputs.statistics.seen_action.constant, dtype=torch.long)
         self.register_buffer("constant", constant, persistent=False)
         self._start_at(support.low + (support.high - support.low) * PESSIMISTIC_START)
 
@@ -241,7 +242,7 @@ class CriticEnsemble(nn.Module):
         self,
         obs_tokens: Float[Tensor, "B S D"],
         actions: Float[Tensor, "B N H A"],
-        members: list[int] | None = None,
+        members: Int[Tensor, " M"] | None = None,
     ) -> Float[Tensor, "C B N outputs"]:
         """obs_tokens [B, S, D], actions [B, N, H, A] -> [num_critics, B, N, num_outputs].
 
@@ -252,9 +253,9 @@ class CriticEnsemble(nn.Module):
         if len(self.constant):
             actions = actions.index_fill(-1, self.constant, 0.0)
         if self.joint is not None:
-            asked = () if members is None else (members,)
+            asked = () if members is None else (members.to(actions.device, non_blocking=True),)
             return at_least_float32(self.joint(obs_tokens, actions, *asked))
-        numbers = range(len(self.members)) if members is None else members
+        numbers = range(len(self.members)) if members is None else members.tolist()
         logits = torch.stack([self.members[n](obs_tokens, actions) for n in numbers])
         return at_least_float32(logits)  # bfloat16 tells 8 bits of a return apart
 
@@ -276,15 +277,13 @@ class CriticEnsemble(nn.Module):
         """
         assert self.editor is not None, "this critic has no editor"
         changes, log_prob = self.editor(obs_tokens, actions, generator)
-        if len(self.constant):
-            changes = changes.index_fill(-1, self.constant, 0.0)
         return clamp_to_limit(actions + self.config.largest_edit * limit * changes, limit), log_prob
 
     def values(
         self,
         obs_tokens: Float[Tensor, "B S D"],
         actions: Float[Tensor, "B N H A"],
-        members: list[int] | None = None,
+        members: Int[Tensor, " M"] | None = None,
     ) -> Float[Tensor, "C B N"]:
         """Expected returns [num_critics, B, N], or of the members that are named."""
         return self.output.value(self(obs_tokens, actions, members))
@@ -297,7 +296,7 @@ class CriticEnsemble(nn.Module):
         Judges are drawn by torch's global generator, anew for every call and the same for all rows.
         """
         if self.num_judges:
-            drawn = torch.randperm(self.config.num_critics)[: self.num_judges].tolist()
+            drawn = torch.randperm(self.config.num_critics)[: self.num_judges]
             return self.values(obs_tokens, actions, drawn).amin(dim=0)
         values = self.values(obs_tokens, actions)
         return values.mean(dim=0) if self.config.combine == "mean" else values.amin(dim=0)

@@ -210,7 +210,7 @@ def summarised(judged: list[Judged], min_confidence: float = SURE) -> Evaluation
     rates = 1 / float(np.median(times)), 1 / float(np.quantile(times, 0.95))
     found, sure = ([_is_sure(one, least) for one in empty] for least in (0.0, min_confidence))
     return Evaluation(
-        _lines(there, 0.0),
+        _lines(there, None),
         _lines(there, min_confidence),
         min_confidence,
         float(np.mean(found)) if empty else None,
@@ -225,16 +225,16 @@ def _is_sure(one: Judged, least: float) -> bool:
     return one.confidence is not None and one.confidence >= least
 
 
-def _lines(there: list[Judged], least: float) -> list[Line]:
-    """A line for so many corners each, of pictures with a cube in them."""
+def _lines(there: list[Judged], least: float | None) -> list[Line]:
+    """A line for so many corners each, of pictures with a cube in them; None: of all poses."""
     lines = [_line(f"{LEAST_SEEN} or more", [j for j in there if j.visible >= LEAST_SEEN], least)]
     lines += [_line(f"{n}", [j for j in there if j.visible == n], least) for n in range(7, 2, -1)]
     return [*lines, _line("0 to 2", [j for j in there if j.visible < LEAST_SEEN], least)]
 
 
-def _line(name: str, judged: Sequence[Judged], least: float) -> Line:
-    sure = [one for one in judged if _is_sure(one, least)]
-    counted = sure if least else judged
+def _line(name: str, judged: Sequence[Judged], least: float | None) -> Line:
+    sure = [one for one in judged if _is_sure(one, least or 0.0)]
+    counted = judged if least is None else sure
     share = len(sure) / len(judged) if judged else 0.0
     if not counted:
         return Line(name, len(judged), share, None, None, None, None, 0.0)

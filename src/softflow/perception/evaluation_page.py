@@ -15,6 +15,7 @@ from softflow.perception.packages import load_cv2
 from softflow.perception.tracker import see
 
 HEAD = ("corners seen", "pictures", "found", "median", "95 %", "median", "95 %", "flipped")
+SURE_HEAD = ("corners seen", "pictures", "sure", *HEAD[3:])
 SHOWN = 12
 TILE = 240
 """Side of a shown cut-out, pixels."""
@@ -67,7 +68,7 @@ def write_page(
         f"{said}; {len(failed)} failures.</p>",
         "<h2>Poses that are sure</h2>",
         f'<p class="note">{_sure_headline(evaluation)}</p>',
-        table_html(("corners seen", "pictures", "sure", *HEAD[3:]), _cells(evaluation.sure)),
+        table_html(SURE_HEAD, _cells(evaluation.sure)),
         "<h2>All poses, by what is seen</h2>",
         table_html(HEAD, _cells(evaluation.lines)),
         "<h2>What fails</h2>",
@@ -113,12 +114,13 @@ def _headline(line: Line) -> str:
 
 def _sure_headline(evaluation: Evaluation) -> str:
     line, alarms = evaluation.sure[0], evaluation.sure_alarms
-    empty = "" if alarms is None else f" Without a cube, {alarms:.1%} are."
+    empty = "" if alarms is None else f" Without a cube, {alarms:.1%} give one."
     return (
-        f"What `run` and the ROS 2 node go by: {line.found:.0%} of the poses with three corners or "
-        f"more in sight are at least {evaluation.min_confidence:g} sure (--min-confidence); of "
-        f"these 95 % are within {_number(line.high_mm, 'mm')} and {_number(line.high_deg, '°')}."
-        f"{empty}"
+        "What <code>run</code> and the ROS 2 node go by. Of the pictures with three corners or "
+        f"more in sight {line.found:.0%} give a pose that is at least "
+        f"{evaluation.min_confidence:g} sure (--min-confidence); 95 % of these are "
+        f"within {_number(line.high_mm, 'mm')} and "
+        f"{_number(line.high_deg, '°')}.{empty}"
     )
 
 

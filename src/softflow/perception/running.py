@@ -46,7 +46,7 @@ class RunSummary:
 
     Attributes:
         pictures: how many there were.
-        seen: in how many a pose was found.
+        seen: in how many a pose was found, and was sure enough.
         known: after how many the filter knew one.
         poses, video: the files.
     """
@@ -82,6 +82,7 @@ def run_on(
     """
     film = frames_of(path, fps)
     rows: list[dict[str, Any]] = []
+    believed = 0
     out.mkdir(parents=True, exist_ok=True)
     video = out / "poses.mp4"
     progress.begin("find the cube", film.count)
@@ -89,18 +90,15 @@ def run_on(
         for time_s, picture in film.frames:
             tracked = tracker.step(time_s, picture)
             rows.append(row_of(tracked))
+            believed += tracked.believed
             assert tracker.camera is not None
             write(annotated(picture, tracked, tracker.camera, tracker.cube_side_m))
             if film.count:
                 progress.advance(len(rows), _said(tracked))
     poses = out / f"poses.{pose_format}"
     write_bytes(poses, _encoded(rows, pose_format))
-    seen, known = (_known(rows, key) for key in ("seen_x_m", "filtered_x_m"))
-    return RunSummary(len(rows), seen, known, poses, video)
-
-
-def _known(rows: list[dict[str, Any]], key: str) -> int:
-    return sum(row[key] is not None for row in rows)
+    known = sum(row["filtered_x_m"] is not None for row in rows)
+    return RunSummary(len(rows), believed, known, poses, video)
 
 
 def row_of(tracked: Tracked) -> dict[str, Any]:
@@ -122,11 +120,11 @@ def row_of(tracked: Tracked) -> dict[str, Any]:
 def annotated(
     picture: np.ndarray, tracked: Tracked, camera: Calibration, side_m: float
 ) -> np.ndarray:
-    """The picture with what was seen (yellow dots, white edges) and filtered (green, axes)."""
+    """The picture with corners (yellow), the pose if it is sure (white), and filtered (green)."""
     shown = picture.copy()
     if tracked.seen.detection is not None:
         draw_corners(shown, tracked.seen.detection.corners, YELLOW)
-    if tracked.seen.pose is not None:
+    if tracked.believed and tracked.seen.pose is not None:
         draw_cube(shown, tracked.seen.pose, camera, side_m, WHITE)
     if tracked.filtered is not None:
         draw_cube(shown, tracked.filtered.pose, camera, side_m, GREEN)

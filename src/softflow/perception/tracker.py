@@ -48,11 +48,13 @@ class Tracked:
     Attributes:
         time_s: of the picture.
         seen: what it says by itself.
+        believed: whether its pose is sure enough for the filter.
         filtered: what all pictures so far say; None while no cube is known.
     """
 
     time_s: float
     seen: Seen
+    believed: bool
     filtered: FilteredPose | None
 
 
@@ -127,5 +129,7 @@ class CubeTracker:
                 f"{self.camera.height}; give pictures of one camera and mode"
             )
         seen = see(self._detector, self.camera, picture)
-        believed = seen.pose if seen.confidence >= self._least else None
-        return Tracked(time_s, seen, self._filter.step(time_s, believed, seen.covariance))
+        believed = seen.pose is not None and seen.confidence >= self._least
+        measured = seen.pose if believed else None
+        filtered = self._filter.step(time_s, measured, seen.covariance)
+        return Tracked(time_s, seen, believed, filtered)

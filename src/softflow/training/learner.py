@@ -283,7 +283,7 @@ class Learner:
         if editor is None:
             return {}
         for critic in (self.critic, self.target_critic):
-            critic.editor.grow()  # type: ignore[union-attr]
+            critic.eval().editor.grow()  # type: ignore[union-attr]
         batch = batch.to(self.device)
         policy, (_, prefix) = self.policy.eval(), normalised(self.policy, batch)
         with torch.no_grad(), self._mixed():

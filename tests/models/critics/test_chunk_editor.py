@@ -49,7 +49,7 @@ def editing_critic(make_inputs: Callable[..., ModelInputs]) -> EditingCritic:
 
 def test_the_density_against_torch_distributions() -> None:
     torch.manual_seed(0)
-    editor = ChunkEditor(6, 3, 2, value_range=2.0).double()
+    editor = ChunkEditor(6, 3, 2, 2.0, torch.tensor([], dtype=torch.long)).double()
     assert not editor(torch.zeros(1, 2, 3).double(), torch.zeros(1, 1, 3, 2).double())[0].any()
     editor.strength.fill_(1.0)
     tokens, chunks = torch.randn(5, 2, 3).double(), torch.randn(5, 4, 3, 2).double()
@@ -101,10 +101,16 @@ def test_edits_stay_near_inside_and_off_what_is_not_read(editing_critic: Editing
 
 def test_what_never_changed_in_the_data_is_not_edited(editing_critic: EditingCritic) -> None:
     critic = editing_critic()
-    critic.constant = torch.tensor([1])
+    assert critic.editor is not None
+    critic.editor.constant = torch.tensor([1])
     chunks = torch.zeros(2, 3, 4, 2).double()
     tokens = torch.randn(2, critic.encoder.num_tokens, 8).double()
-    edited, _ = critic.edited(tokens, chunks, LIMIT)
+    edited, log_prob = critic.edited(tokens, chunks, LIMIT, seeded())
+    critic.editor.constant = torch.tensor([0])
+    _, of_the_other = critic.edited(tokens, chunks, LIMIT, seeded())
+    critic.editor.constant = torch.tensor([], dtype=torch.long)
+    _, of_both = critic.edited(tokens, chunks, LIMIT, seeded())
+    torch.testing.assert_close(log_prob + of_the_other, of_both)
     assert edited[:, :, :3, 0].all()
     assert not edited[..., 1].any()
 

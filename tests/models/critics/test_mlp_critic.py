@@ -57,7 +57,7 @@ def test_members_that_are_named_are_asked_alone() -> None:
     tokens = torch.randn(5, 2, 6, dtype=torch.float64)
     actions = torch.randn(5, 7, 4, 2, dtype=torch.float64)
     every = critics(tokens, actions)
-    torch.testing.assert_close(critics(tokens, actions, [2, 0]), every[[2, 0]])
+    torch.testing.assert_close(critics(tokens, actions, torch.tensor([2, 0])), every[[2, 0]])
 
 
 def test_judges_are_drawn_anew_and_the_smallest_of_them_counts() -> None:

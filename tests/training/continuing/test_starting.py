@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from grown_runs import Trainer, grown, short_config
 from point_world import demonstration, point_spec, tiny_config
 
@@ -16,9 +17,10 @@ from softflow.data.data_spec import STATE_KEY, DataSpec
 from softflow.data.episode_store import EpisodeStore
 from softflow.errors import CheckpointError, ConfigError
 from softflow.models.checkpoint import read_checkpoint
+from softflow.models.critics.mlp_critic import MlpCriticConfig
 from softflow.models.encoders.state_mlp import StateMlpConfig
 from softflow.models.policies.coupling import FlowConfig
-from softflow.training.config import TrainingConfig
+from softflow.training.config import STAGES, TrainingConfig
 from softflow.training.continuing.history import read_history
 from softflow.training.files.progress import read_progress
 from softflow.training.persistence import CRITIC, POLICY, STATISTICS, SUPPORT
@@ -121,6 +123,21 @@ def test_a_critic_comes_along_if_it_has_learned_and_is_wanted(trainer: Trainer) 
     assert not read_progress(without / "checkpoints/last").critic_is_trained
     assert files_of(with_it)[f"{CRITIC}.safetensors"] == files_of(trained)[f"{CRITIC}.safetensors"]
     assert read_checkpoint(with_it / "checkpoints/last", (SUPPORT,)).documents == support
+
+
+def test_edits_of_another_run_begin_again_from_nothing(trainer: Trainer) -> None:
+    config = changed(critic=MlpCriticConfig(hidden_dim=16, edit_scale=0.2))
+    first = trainer.run("first", config, stages=STAGES)
+    tuned = trainer.run("tuned", config, stages=("imitation",), start=str(first))
+
+    def editor(run: Path) -> dict[str, Any]:
+        weights = read_checkpoint(run / "checkpoints/last").weights(CRITIC)
+        return {n: w for n, w in weights.items() if n.startswith("editor.")}
+
+    before, now = editor(first), editor(tuned)
+    assert before["editor.strength"] > 0
+    assert now["editor.strength"] == 0
+    assert all(torch.equal(now[n], before[n]) for n in before if n != "editor.strength")
 
 
 def test_a_pretrained_model_alone_is_enough(trainer: Trainer) -> None:

@@ -249,7 +249,7 @@ def evaluate(given: Evaluate) -> None:
     """Judge, print the table, write numbers and page."""
     from softflow.perception.evaluation import HeldOut
     from softflow.perception.evaluation import evaluate as judge
-    from softflow.perception.evaluation_page import HEAD, rows_of, write_page
+    from softflow.perception.evaluation_page import HEAD, SURE_HEAD, rows_of, write_page
     from softflow.perception.renders import Renders
     from softflow.utils.files import write_json
 
@@ -263,12 +263,12 @@ def evaluate(given: Evaluate) -> None:
     write_json(out / "evaluation.json", about)
     title = f"{given.checkpoint.resolve().name} · softflow cube-pose"
     write_page(out / "evaluation.html", result, detector, pictures, title)
-    for name, lines in (
-        ("all poses", result.lines),
-        (f"poses that are at least {result.min_confidence:g} sure", result.sure),
+    for name, head, lines in (
+        ("all poses", HEAD, result.lines),
+        (f"poses that are at least {result.min_confidence:g} sure", SURE_HEAD, result.sure),
     ):
         say(f"{name}:")
-        for row in (HEAD, *rows_of(lines)):
+        for row in (head, *rows_of(lines)):
             say("  ".join(f"{cell:>12}" for cell in row))
     alarms, sure = result.false_alarms, result.sure_alarms
     said = ""

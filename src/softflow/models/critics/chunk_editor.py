@@ -10,7 +10,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from softflow.models.normalizers import at_least_float32
@@ -37,6 +37,7 @@ class ChunkEditor(nn.Module):
         num_observed: numbers of all tokens of an observation.
         num_steps, action_dim: what is edited of a chunk: the actions that the critic reads.
         value_range: between the lowest and the highest return.
+        constant: components of an action that never changed in the data; they are left alone.
 
     Attributes:
         strength: how much of their changes is made: 0 while nothing was learned, 1 after
@@ -44,23 +45,31 @@ class ChunkEditor(nn.Module):
     """
 
     strength: Tensor
+    constant: Tensor
 
     def __init__(
-        self, num_observed: int, num_steps: int, action_dim: int, value_range: float
+        self,
+        num_observed: int,
+        num_steps: int,
+        action_dim: int,
+        value_range: float,
+        constant: Int[Tensor, " K"],
     ) -> None:
         super().__init__()
-        self.num_steps, self.num_edited = num_steps, num_steps * action_dim
+        self.num_steps, numbers = num_steps, num_steps * action_dim
+        self.num_edited = num_steps * (action_dim - len(constant))
         self.net = nn.Sequential(
-            nn.Linear(num_observed + self.num_edited, HIDDEN_DIM),
+            nn.Linear(num_observed + numbers, HIDDEN_DIM),
             nn.SiLU(),
             nn.Linear(HIDDEN_DIM, HIDDEN_DIM),
             nn.SiLU(),
             nn.Linear(HIDDEN_DIM, HIDDEN_DIM),
             nn.SiLU(),
-            nn.Linear(HIDDEN_DIM, 2 * self.num_edited),
+            nn.Linear(HIDDEN_DIM, 2 * numbers),
         )
         self.log_weight = nn.Parameter(torch.tensor(math.log(START_SHARE * value_range)))
         self.register_buffer("strength", torch.zeros(()))
+        self.register_buffer("constant", constant.clone(), persistent=False)
 
     @torch.no_grad()
     def grow(self) -> None:
@@ -90,5 +99,10 @@ class ChunkEditor(nn.Module):
         # log(1 - tanh^2) without the cancellation
         squash = 2 * (math.log(2) - raw - F.softplus(-2 * raw))
         rest = (0, 0, 0, chunks.shape[2] - self.num_steps)
-        changes = self.strength * raw.tanh().view_as(read)
-        return F.pad(changes, rest), (density - squash).sum(dim=-1)
+        changes = self._varying((self.strength * raw.tanh()).view_as(read))
+        log_prob = self._varying((density - squash).view_as(read)).sum(dim=(-2, -1))
+        return F.pad(changes, rest), log_prob
+
+    def _varying(self, numbers: Float[Tensor, "B N E A"]) -> Float[Tensor, "B N E A"]:
+        """Zero where components never change."""
+        return numbers.index_fill(-1, self.constant, 0.0) if len(self.constant) else numbers

@@ -81,7 +81,7 @@ class StackedLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound))
 
-    def forward(self, x: Tensor, members: list[int] | None = None) -> Tensor:
+    def forward(self, x: Tensor, members: Tensor | None = None) -> Tensor:
         """Each member's own product, or that of the members that are named."""
         weight, bias = _of(self.weight, members), _of(self.bias, members)
         if x.dim() == 2:
@@ -97,13 +97,13 @@ class StackedNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(members, 1, width))
         self.offset = nn.Parameter(torch.zeros(members, 1, width))
 
-    def forward(self, x: Tensor, members: list[int] | None = None) -> Tensor:
+    def forward(self, x: Tensor, members: Tensor | None = None) -> Tensor:
         """Normalised over the last axis."""
         gain, offset = _of(self.gain, members), _of(self.offset, members)
         return torch.addcmul(offset, F.layer_norm(x, x.shape[-1:]), gain)
 
 
-def _of(weight: Tensor, members: list[int] | None) -> Tensor:
+def _of(weight: Tensor, members: Tensor | None) -> Tensor:
     """What members have of a weight [C, ...] of all."""
     return weight if members is None else weight[members]
 
@@ -145,7 +145,7 @@ class MlpCritics(ChunkCritic):
         self,
         obs_tokens: Float[Tensor, "B S D"],
         actions: Float[Tensor, "B N H A"],
-        members: list[int] | None = None,
+        members: Tensor | None = None,
     ) -> Float[Tensor, "C B N outputs"]:
         """obs_tokens [B, S, D], normalised actions [B, N, H, A] -> outputs of every member, or of
         those that are named."""

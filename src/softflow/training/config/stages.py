@@ -74,7 +74,7 @@ class ImitationConfig(StageConfig):
 
     Attributes:
         take_over_weight: how much a chunk counts that a person began in place of the policy (1: as
-            one of a demonstration), whatever became of the episode; None: as any other of it.
+            one of a demonstration), whatever became of the episode; None: as its episode does.
         imitates: "demonstrations", the successful ones, or "everything": values choose later.
     """
 
@@ -149,7 +149,8 @@ class RLConfig(CriticStageConfig):
         imitates: what the imitation term sees: "demonstrations", the successful ones,
             "successes", those of online RL too, or "everything": values choose what is good of it.
         take_over_weight: how much a chunk counts in the imitation term that a person began in place
-            of the policy (1: as a demonstration), whatever became of the episode; None: as others.
+            of the policy (1: as a demonstration), whatever became of the episode; None: as its
+            episode does.
     """
 
     bc_coef: float = 0.1

@@ -67,6 +67,9 @@ class Start:
         learner.policy.take_in_correction()
         if self.critic:
             load_critic(learner, self.parts, where)
+            for critic in (learner.critic, learner.target_critic):
+                if critic.editor is not None:  # of another place: its edits grow from nothing again
+                    critic.editor.strength.zero_()
         elif not frozen_backbones(learner.critic.encoder):  # else it looks through the policy's
             learner.critic.encoder.observation.load_pretrained()
             learner.target_critic.load_state_dict(learner.critic.state_dict())
