@@ -40,7 +40,7 @@ def test_every_option_and_key_on_the_page_is_there() -> None:
     elsewhere |= {"--online-rl.exploration-std", "--online-rl.imitates"}
     elsewhere |= {"--online-rl.collection-std", "--online-rl.collection-candidates"}
     elsewhere |= {f"--{stage}.take-over-weight" for stage in stages}
-    elsewhere |= {"--model.actions.pose", "--model.critic.edit-scale"}
+    elsewhere |= {"--model.actions.pose", "--model.critic.edit-scale", "--from", "--no-from-critic"}
     assert set(re.findall(r"--[a-z][a-z0-9.-]+", PAGE)) - known - elsewhere == set()
     assert {"s", "f", "d", "q", " "} == {key.lower() for key in KEYS}
 

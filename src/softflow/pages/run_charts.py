@@ -40,6 +40,7 @@ METRIC_NOTES: dict[str, tuple[str, str]] = {
     ),
     "explored_return": ("Return while exploring", "mean of what a correction is computed from"),
     "q_edited": ("Q of edited chunks", "value of what the editor makes of the policy's chunks"),
+    "edit_weight": ("Weight of that entropy", "in units of return; learned"),
     "edit_entropy": (
         "Entropy of edits",
         "nats of a chunk's changes; more of them are tried while it is high",

@@ -1,8 +1,8 @@
 """Presets: complete configurations by name.
 
 `robomimic-image`, `robomimic-state` and `scissors` are the paper's settings, each number with its
-section. `small` is the same method in a size that trains on two CPU cores. `softflow-plus` is what
-learns fastest here, from state, and the default; `small-image` is `softflow-plus` through cameras,
+section. `small` is the same method in a size that trains on two CPU cores. `softflow-plus`, from
+state, is the default, and goes beyond the paper; `small-image` is `softflow-plus` through cameras,
 `demo` is `softflow-plus` for `make demo`. `cube` is the paper's cube in the hand, `cube-small` the
 same on two CPU cores.
 """
