@@ -8,7 +8,7 @@
 # plays the person who labels. The arms, each trained from the same recordings:
 #     all      without labels: every episode is counted as a success at its end
 #     wrong00  the rule's labels        wrong05, wrong20  5 % and 20 % of them say the other outcome
-# Imitation of all arms first, then the two stages of offline RL, with fewer updates than softflow-plus's;
+# Imitation of all arms first, then the two stages of offline RL, with fewer updates than softflow-plus has;
 # no online RL, in which the environment would reward by itself. A killed script continues where it
 # was. A run is FOLDER/seedS/ARM, its progress FOLDER/seedS/ARM.log; FOLDER is runs/label_to_policy.
 set -euo pipefail

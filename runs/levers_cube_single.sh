@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The table of levers in docs/results.md: one setting of softflow-plus at a time, screened with two seeds.
 # The defaults are in runs/peers_cube_single.sh; options: runs/peers.sh.
-exec "$(dirname "${BASH_SOURCE[0]}")/peers.sh" cube-single --csv docs/results/levers.csv --seeds "0 1" "$@" << METHODS
+exec "$(dirname "${BASH_SOURCE[0]}")/peers.sh" cube-single --csv docs/results/levers.csv --seeds "0 1" "$@" << 'METHODS'
 # what edits are worth, and how large they may be
 softflow-plus --config.model.critic.edit-scale 0.0
 softflow-plus --config.model.critic.edit-scale 0.1

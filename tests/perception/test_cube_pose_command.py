@@ -53,6 +53,13 @@ def camera(tmp_path: Path) -> Path:
     return tmp_path / "camera.toml"
 
 
+@pytest.fixture
+def run_words(run_folder: Path, pictures: Path, camera: Path, tmp_path: Path) -> list[str]:
+    """The command that follows the cube through the pictures, into `tmp_path / "out"`."""
+    words = f"cube-pose run {run_folder} {pictures} --out {tmp_path / 'out'} --fps 10"
+    return [*words.split(), "--calibration", str(camera)]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_every_command_explains_every_option(
     command: str, capsys: pytest.CaptureFixture[str]
@@ -88,12 +95,9 @@ def test_evaluate_writes_table_numbers_and_page(
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_run_on_a_folder(
-    run_folder: Path, pictures: Path, camera: Path, tmp_path: Path, kind: str
-) -> None:
+def test_run_on_a_folder(run_words: list[str], tmp_path: Path, kind: str) -> None:
     """Pictures are twice the calibration's size; an untrained detector finds whatever it finds."""
-    words = f"cube-pose run {run_folder} {pictures} --out {tmp_path / 'out'} --fps 10"
-    assert main([*words.split(), "--calibration", str(camera), "--format", kind]) == 0
+    assert main([*run_words, "--format", kind]) == 0
     text = (tmp_path / "out" / f"poses.{kind}").read_text()
     lines = text.splitlines()
     rows = list(csv.DictReader(lines)) if kind == "csv" else [json.loads(line) for line in lines]
@@ -103,17 +107,11 @@ def test_run_on_a_folder(
 
 
 def test_a_confidence_that_is_none_is_refused(
-    run_folder: Path,
-    pictures: Path,
-    camera: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    run_words: list[str], run_folder: Path, camera: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = f"cube-pose run {run_folder} {pictures} --out {tmp_path / 'out'} --fps 10"
-    node = f"cube-pose node {run_folder} --image /camera"
-    for words in (run, node):
-        status = main([*words.split(), "--calibration", str(camera), "--min-confidence", "7"])
-        assert status == 2
+    node = f"cube-pose node {run_folder} --image /camera --calibration {camera}".split()
+    for words in (run_words, node):
+        assert main([*words, "--min-confidence", "7"]) == 2
         assert "--min-confidence is 7" in capsys.readouterr().err
 
 
@@ -149,15 +147,10 @@ def test_bad_input_is_told(
 
 
 def test_pictures_of_another_size_in_between(
-    run_folder: Path,
-    pictures: Path,
-    camera: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    run_words: list[str], pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (pictures / "01.png").write_bytes(png_bytes(np.zeros((240, 320, 3), np.uint8)))
-    words = f"cube-pose run {run_folder} {pictures} --out {tmp_path / 'out'} --fps 10"
-    assert main([*words.split(), "--calibration", str(camera)]) == 2
+    assert main(run_words) == 2
     assert "a picture is 320 x 240, those before it 640 x 480" in capsys.readouterr().err
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,18 +12,26 @@ from learner_updates import BatchMaker, LearnerMaker, critic, unchanged, weights
 from point_world import LocalPool, tiny_config
 from runs_compared import metric_rows
 
-from softflow.models.critics.chunk_editor import GROWS_OVER
+from softflow.models.critics.chunk_editor import GROWS_OVER, ChunkEditor
 from softflow.models.critics.mlp_critic import MlpCriticConfig
+from softflow.training.learner import Learner
 from softflow.training.losses import editor_loss
 from softflow.training.run import Run
 from softflow.training.stages import run_stages
 from softflow.training.updates.normalised_rows import normalised
 from softflow.utils.progress import SilentProgress
 
-RunMaker = Callable[..., Run]
-EDITING = tiny_config()
 CRITIC = MlpCriticConfig(hidden_dim=16, learns="squared_error", edit_scale=0.3)
-EDITING = replace(EDITING, model=replace(EDITING.model, critic=CRITIC))
+EDITING = tiny_config(model=replace(tiny_config().model, critic=CRITIC))
+
+
+def with_editors(make_learner: LearnerMaker, strength: float) -> tuple[Learner, list[ChunkEditor]]:
+    """A learner, and the editors of its critic and target critic, grown so far."""
+    learner = make_learner(EDITING)
+    editors = [one.editor for one in (learner.critic, learner.target_critic) if one.editor]
+    for editor in editors:
+        editor.strength.fill_(strength)
+    return learner, editors
 
 
 def test_editor_loss_by_hand() -> None:
@@ -50,12 +57,7 @@ def test_the_editor_raises_values_and_nothing_else_learns_by_it(
     make_learner: LearnerMaker, make_batch: BatchMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a critic that wants the first action's first component large, and nothing else."""
-    learner, batch = make_learner(EDITING), make_batch()
-    editor, target = learner.critic.editor, learner.target_critic.editor
-    assert editor is not None
-    assert target is not None
-    for one in (editor, target):
-        one.strength.fill_(1.0)
+    (learner, (editor, target)), batch = with_editors(make_learner, 1.0), make_batch()
     learner.set_up(replace(EDITING.online_rl, learning_rate=3e-3))
 
     def kept() -> list[dict[str, torch.Tensor]]:
@@ -86,12 +88,7 @@ def test_the_editor_raises_values_and_nothing_else_learns_by_it(
 def test_a_critic_update_moves_no_edit_and_the_target_follows(
     make_learner: LearnerMaker, make_batch: BatchMaker
 ) -> None:
-    learner, batch = make_learner(EDITING), make_batch()
-    editor, target = learner.critic.editor, learner.target_critic.editor
-    assert editor is not None
-    assert target is not None
-    for one in (editor, target):
-        one.strength.zero_()
+    (learner, (editor, target)), batch = with_editors(make_learner, 0.0), make_batch()
     before = editor.strength.item(), target.strength.item()
     learner.editor_update(batch)
     assert editor.strength.item() > before[0]

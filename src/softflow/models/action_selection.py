@@ -92,17 +92,17 @@ def select_by_value(
     """
     limit = policy.action_limit
 
-    def judge(latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents [B, n, H, A] -> their chunks and the chunks' values [B, n]."""
-        chunks = clamp_to_limit(policy.to_chunks(latents, condition), limit)
-        return chunks, critic.value(critic_tokens, chunks)
+    def chunks_of(latents: Tensor) -> Tensor:
+        """Latents [B, n, H, A] -> their chunks [B, n, H, A]."""
+        return clamp_to_limit(policy.to_chunks(latents, condition), limit)
 
     latents = policy.draw_latents(critic_tokens.shape[0], num_candidates, sampling_std, generator)
     if pathwise and num_candidates == 1:
-        chunk, value = judge(latents)
+        chunk = chunks_of(latents)
+        value = critic.value(critic_tokens, chunk)
         return Selection(chunk.squeeze(1), value.squeeze(1), value.detach(), chunk.detach())
     with torch.no_grad():
-        candidates = clamp_to_limit(policy.to_chunks(latents, condition), limit)
+        candidates = chunks_of(latents)
         if critic.editor is not None and not pathwise:
             edited, _ = critic.edited(critic_tokens, candidates, limit, generator)
             candidates = torch.cat([candidates, edited], dim=1)
@@ -111,7 +111,8 @@ def select_by_value(
     if not pathwise:
         chosen, value = take_candidate(candidates, best), take_candidate(values, best)
         return Selection(chosen, value, values, candidates)
-    chunk, value = judge(take_candidate(latents, best)[:, None])
+    chunk = chunks_of(take_candidate(latents, best)[:, None])
+    value = critic.value(critic_tokens, chunk)
     return Selection(chunk.squeeze(1), value.squeeze(1), values, candidates)
 
 

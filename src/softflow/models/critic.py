@@ -23,7 +23,7 @@ from softflow.models.critics.chunk_editor import ChunkEditor
 from softflow.models.encoder import EncoderConfig, ObservationEncoder
 from softflow.models.inputs import ModelInputs
 from softflow.models.kinds import KindConfig, Kinds
-from softflow.models.normalizers import at_least_float32, clamp_to_limit
+from softflow.models.normalizers import at_least_float32, clamp_to_limit, zero_at
 from softflow.models.value_distribution import (
     MIN_BINS,
     HLGauss,
@@ -209,10 +209,13 @@ class CriticEnsemble(nn.Module):
         constant = torch.tensor(inputs.statistics.seen_action.constant, dtype=torch.long)
         self.editor = None
         if config.largest_edit > 0:
-            observed = self.encoder.num_tokens * encoder.token_dim
-            sizes_of_edits = (self.num_read, inputs.action_dim)
-            value_range = support.high - support.low
-            self.editor = ChunkEditor(observed, *sizes_of_edits, value_range, constant)
+            self.editor = ChunkEditor(
+                self.encoder.num_tokens * encoder.token_dim,
+                self.num_read,
+                inputs.action_dim,
+                support.high - support.low,
+                constant,
+            )
         self.num_judges = 0
         self.output = config.output(support)
         self.register_buffer("constant", constant, persistent=False)
@@ -249,9 +252,7 @@ class CriticEnsemble(nn.Module):
         Components that never changed in the data count as 0: their noise means nothing. Where
         members are named, these alone are asked.
         """
-        actions = actions[:, :, : self.num_read]
-        if len(self.constant):
-            actions = actions.index_fill(-1, self.constant, 0.0)
+        actions = zero_at(actions[:, :, : self.num_read], self.constant)
         if self.joint is not None:
             asked = () if members is None else (members.to(actions.device, non_blocking=True),)
             return at_least_float32(self.joint(obs_tokens, actions, *asked))

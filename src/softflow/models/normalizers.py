@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from softflow.data.statistics import CONSTANT_RANGE, ArrayStatistics
@@ -117,6 +117,11 @@ def perturb(
     place = actions.device if generator is None else generator.device
     noise = torch.randn(actions.shape, generator=generator, dtype=actions.dtype, device=place)
     return at_least_float32(actions) + noise_std * noise.to(actions.device)
+
+
+def zero_at(numbers: Float[Tensor, "*K A"], components: Int[Tensor, " C"]) -> Float[Tensor, "*K A"]:
+    """The same [..., A] with 0 in some components, such as those that never change in the data."""
+    return numbers.index_fill(-1, components, 0.0) if len(components) else numbers
 
 
 def clamp_to_limit(actions: Float[Tensor, "*K A"], limit: float) -> Float[Tensor, "*K A"]:

@@ -122,24 +122,16 @@ def softflow_plus() -> TrainingConfig:
     that is how it becomes faster than what it has seen.
     """
     base = imitating_successes()
+    broad = {"imitates": "everything", "value_coef": 0.0, "bc_coef": 1.0, "target_candidates": 4}
     critic = MlpCriticConfig(learns="squared_error", combine="mean", edit_scale=0.2)
     return replace(
         base,
         model=replace(base.model, critic=critic),
-        offline_rl=replace(
-            base.offline_rl,
-            num_updates=2_000,
-            target_candidates=4,
-            imitates="everything",
-            value_coef=0.0,
-            bc_coef=1.0,
-        ),
+        offline_rl=replace(base.offline_rl, num_updates=2_000, **broad),
         online_rl=replace(
             base.online_rl,
+            **broad,
             learning_rate_decay=0.0,
-            target_candidates=4,
-            imitates="everything",
-            bc_coef=1.0,
             mixing="by_size",
             offline_weight=1.0,
             collection_std=0.7,

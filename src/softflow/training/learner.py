@@ -37,7 +37,12 @@ from softflow.training.losses import (
 )
 from softflow.training.updates.augmentation import augmented
 from softflow.training.updates.finite_watch import FiniteWatch
-from softflow.training.updates.imitated_rows import ImitatedRows, imitated_rows, weighed
+from softflow.training.updates.imitated_rows import (
+    ImitatedRows,
+    imitated_rows,
+    turned_out_well,
+    weighed,
+)
 from softflow.training.updates.modes import (
     frozen,
     running_statistics,
@@ -192,9 +197,7 @@ class Learner:
         if stage is None or stage.take_over_weight is None:
             steps = batch.step_valid.to(self.device)
             return steps.any(dim=1).to(batch.actions.dtype), steps
-        imitated = batch.has_action
-        if stage.imitates != "everything":
-            imitated = imitated & batch.episode_success
+        imitated = turned_out_well(batch, stage)
         weight, steps = weighed(batch, imitated, stage.take_over_weight)
         return weight.to(self.device), steps.to(self.device) & batch.step_valid.to(self.device)
 
@@ -297,8 +300,7 @@ class Learner:
                 value = self.critic.value(tokens, edited)
         rows = value.squeeze(1), log_prob.squeeze(1)
         loss, metrics = editor_loss(*rows, editor.log_weight, editor.entropy_aim)
-        metrics |= self._step(loss, editor, self.critic_optimizer, "editor_")
-        return metrics
+        return metrics | self._step(loss, editor, self.critic_optimizer, "editor_")
 
     def _imitated(self, batch: ChunkBatch, stage: RLConfig) -> ImitatedRows:
         """What is imitated, on the device.

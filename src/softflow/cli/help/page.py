@@ -66,14 +66,14 @@ def groups_of(kind: type, **how: Any) -> dict[str, Group]:
         # tyro may offer this differently one day: pyproject.toml says up to which version it does.
         warnings.simplefilter("ignore", DeprecationWarning)
         parser = tyro.extras.get_parser(kind, **how)
-    found = {}
+    found, shared = {}, _inherited(kind)
     for group in parser._action_groups:
         options = [_option(action) for action in group._group_actions if action.dest != "help"]
-        options = tuple(sorted(options, key=lambda option: option.name in _inherited(kind)))
+        options.sort(key=lambda option: option.name in shared)
         name = (group.title or "").removesuffix("options").removesuffix("arguments").strip()
         if options:
             title = f"{name}: {group.description}" if group.description else _TITLES.get(name, name)
-            found[name] = Group(title.rstrip("."), options)
+            found[name] = Group(title.rstrip("."), tuple(options))
     return found
 
 

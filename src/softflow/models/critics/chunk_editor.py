@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from softflow.models.normalizers import at_least_float32
+from softflow.models.normalizers import at_least_float32, zero_at
 from softflow.models.policy import normal_like
 
 HIDDEN_DIM = 256
@@ -99,10 +99,6 @@ class ChunkEditor(nn.Module):
         # log(1 - tanh^2) without the cancellation
         squash = 2 * (math.log(2) - raw - F.softplus(-2 * raw))
         rest = (0, 0, 0, chunks.shape[2] - self.num_steps)
-        changes = self._varying((self.strength * raw.tanh()).view_as(read))
-        log_prob = self._varying((density - squash).view_as(read)).sum(dim=(-2, -1))
+        changes = zero_at((self.strength * raw.tanh()).view_as(read), self.constant)
+        log_prob = zero_at((density - squash).view_as(read), self.constant).sum(dim=(-2, -1))
         return F.pad(changes, rest), log_prob
-
-    def _varying(self, numbers: Float[Tensor, "B N E A"]) -> Float[Tensor, "B N E A"]:
-        """Zero where components never change."""
-        return numbers.index_fill(-1, self.constant, 0.0) if len(self.constant) else numbers

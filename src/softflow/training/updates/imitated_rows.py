@@ -16,7 +16,7 @@ from torch import Tensor
 
 from softflow.errors import DataError
 from softflow.sampling.chunk_batch import ChunkBatch
-from softflow.training.config import RLConfig, StageName, TrainingConfig
+from softflow.training.config import ImitationConfig, RLConfig, StageName, TrainingConfig
 
 
 class ImitatedRows(NamedTuple):
@@ -62,14 +62,19 @@ def imitated_rows(batch: ChunkBatch, stage: RLConfig) -> ImitatedRows:
     With `take_over_weight` a chunk that begins with a person's actions counts as much as it says,
     whatever became of the episode, and ends where the person gave the robot back.
     """
-    imitated = batch.has_action
-    if stage.imitates != "everything":
-        imitated = imitated & batch.episode_success
+    imitated = turned_out_well(batch, stage)
     if stage.imitates == "demonstrations":
-        imitated &= batch.is_offline
+        imitated = imitated & batch.is_offline
     weight, steps = weighed(batch, imitated, stage.take_over_weight)
     rows = (weight > 0).nonzero().squeeze(1)
     return ImitatedRows(rows, weight[rows], steps[rows])
+
+
+def turned_out_well(batch: ChunkBatch, stage: ImitationConfig | RLConfig) -> Bool[Tensor, " B"]:
+    """Rows [B] with an action whose episode is imitated: it succeeded, or everything is."""
+    if stage.imitates == "everything":
+        return batch.has_action
+    return batch.has_action & batch.episode_success
 
 
 def weighed(
